@@ -1,0 +1,115 @@
+"""Times one sample of the data set against a plain transcription of the published loader, in one run; and the checker.
+
+    python -m benchmarks.item [--side 1000] [--scale 3] [--items 60]
+
+One JPEG picture of `side` x `side` pixels, a box of 200 * scale pixels, one OpenCV thread as in a loader's worker. Both
+sides read the same rows and take the same random draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.random import RandomState
+
+from tests import rules
+from tests.datasets import published_crop
+from tests.datasets.data_sets import consistent_person, encode, picture_row, write_set
+from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD, Draw, augment_pose, draw_augmentation, draw_mask
+from tore.datasets.checking import check_set
+from tore.datasets.mesh_dataset import BODY, CROP_SIZE, MeshDataset
+from tore.datasets.tsv import TSVWriter
+
+CHECKED_ROWS = 60
+
+
+def published_item(dataset: MeshDataset, index: int, rng: RandomState | None) -> np.ndarray:
+    """The published loader's work on one sample, step by step; returns the normalised picture."""
+    person = json.loads(dataset.rows.columns("label", index)[-1])[0]
+    data = np.frombuffer(base64.b64decode(dataset.rows.columns("img", index)[-1]), np.uint8)
+    picture = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    draw = Draw() if rng is None else draw_augmentation(rng, BODY.ranges)
+    scale = draw.scale * person["scale"]
+    crop = published_crop.crop(picture, person["center"], scale, CROP_SIZE, draw.rotation)
+    if draw.flip:
+        crop = np.fliplr(crop)
+    for channel in range(3):
+        crop[:, :, channel] = np.minimum(255.0, np.maximum(0.0, crop[:, :, channel] * draw.colour[channel]))
+    planes = torch.from_numpy(np.transpose(crop.astype("float32"), (2, 0, 1)) / 255.0)
+    mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
+    image = (planes - mean) / std
+    for joint in person["2d_joints"]:
+        at = [joint[0] + 1, joint[1] + 1]
+        published_crop.transform(at, person["center"], scale, CROP_SIZE, draw.rotation)
+    augment_pose(np.array(person["pose"]), draw)
+    if rng is not None:
+        draw_mask(rng, 14, 0.3), draw_mask(rng, 431, 0.3)
+    return image.numpy()
+
+
+def milliseconds(functions: list[Callable[[int], object]], items: int) -> list[np.ndarray]:
+    """Time of each of `items` calls of every function, called in turn so that a busy machine slows all alike."""
+    taken = np.empty((len(functions), items))
+    for item in range(-3, items):  # the first three are not kept
+        for number, function in enumerate(functions):
+            start = time.perf_counter()
+            function(item)
+            taken[number, max(item, 0)] = 1000 * (time.perf_counter() - start)
+    return list(taken)
+
+
+def make_set(folder: Path, side: int, scale: float, rows: int) -> Path:
+    """A set of one picture, repeated: smooth colours and fine noise, about 3 bits per pixel as JPEG."""
+    person = consistent_person(1, side, side) | {"scale": scale}
+    yaml = write_set(folder, [(1, 8, 8)] * rows, [[person]] * rows)
+    noise = RandomState(0).standard_normal((side // 4, side // 4, 3)) * 20
+    picture = rules.photo(1, side, side) + cv2.resize(noise, (side, side))
+    data = encode(np.clip(picture, 0, 255).astype(np.uint8), ".jpg")
+    with TSVWriter(folder / "set.img.tsv") as img, TSVWriter(folder / "set.hw.tsv") as hw:
+        for row in range(rows):
+            img.write(picture_row(f"pictures/{row}.png", data))
+            hw.write([f"pictures/{row}.png", json.dumps([{"height": side, "width": side}])])
+    return yaml
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--side", type=int, default=1000)
+    parser.add_argument("--scale", type=float, default=3.0)
+    parser.add_argument("--items", type=int, default=60)
+    options = parser.parse_args()
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as name:
+        yaml = make_set(Path(name), options.side, options.scale, CHECKED_ROWS)
+        print(f"{'ms per item':<14}{'published':>24}{'ours':>24}{'ratio':>8}   (mean, median, least; median ratio)")
+        for split, train in (("evaluation", False), ("training", True)):
+            data = MeshDataset(yaml, train=train)
+            rng = (lambda item: RandomState(item)) if train else (lambda item: None)
+            for item in range(5):
+                ours = data.sample(0, rng(item))["image"].numpy()
+                assert np.abs(ours - published_item(data, 0, rng(item))).max() < 1e-5
+            theirs, mine = milliseconds(
+                [
+                    lambda item, data=data, rng=rng: published_item(data, 0, rng(abs(item))),
+                    lambda item, data=data, rng=rng: data.sample(0, rng(abs(item))),
+                ],
+                options.items,
+            )
+            shown = ["".join(f"{f(taken):8.2f}" for f in (np.mean, np.median, np.min)) for taken in (theirs, mine)]
+            print(f"{split:<14}{shown[0]}{shown[1]}{np.median(theirs / mine):8.2f}")
+        report = check_set(MeshDataset(yaml, train=False))
+        print(f"checker: {report.rows_per_second:.0f} rows/s")
+
+
+if __name__ == "__main__":
+    main()

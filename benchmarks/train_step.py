@@ -1,0 +1,145 @@
+"""The parts of one training step: data, targets, forward, losses, backward, optimiser.
+
+Defaults: FastMETRO_L, EfficientNet-b0, keep 0.8, batch 16, the stand-in body, made-up pictures and labels.
+
+    python benchmarks/train_step.py [--device cuda] [--amp bf16] [--compile] [--batch 16] [--steps 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from tore import create_model
+from tore.body import load_body
+from tore.body.standin import standin_dir
+from tore.datasets.loader import begin_epoch, train_loader
+from tore.datasets.mesh_dataset import MeshDataset
+from tore.datasets.sets import write_yaml
+from tore.datasets.tsv import TSVWriter
+from tore.engine.distributed import Processes
+from tore.engine.optimiser import FASTMETRO_OPTIMISER, build_optimiser, clip_gradients
+from tore.engine.step import AMP_TYPES, LossStep, to_device
+from tore.losses.total import FASTMETRO_BODY, weighted_sum
+from tore.tools.train_setup import target_maker
+
+PARTS = ("data", "targets", "forward", "losses", "backward", "optimiser")
+SIDE = 1000  # of the made-up pictures, as large as Human3.6M's
+
+
+def write_pictures(folder: Path, count: int) -> Path:
+    """A TSV set of `count` noise pictures with a full label; returns its yaml."""
+    r = np.random.RandomState(0)
+    with TSVWriter(folder / "img.tsv") as images, TSVWriter(folder / "label.tsv") as labels:
+        for item in range(count):
+            small = r.randint(0, 256, (50, 50, 3), dtype=np.uint8)
+            encoded = cv2.imencode(".jpg", cv2.resize(small, (SIDE, SIDE)))[1].tobytes()
+            images.write([str(item), base64.b64encode(encoded).decode()])
+            person = {"center": [SIDE / 2, SIDE / 2], "scale": SIDE / 200}
+            person |= {"2d_joints": r.uniform(0, SIDE, (24, 3)).tolist(), "3d_joints": r.randn(24, 4).tolist()}
+            person |= {"has_2d_joints": 1, "has_3d_joints": 1, "has_smpl": 1}
+            person |= {"pose": (0.3 * r.randn(72)).tolist(), "betas": r.randn(10).tolist()}
+            labels.write([str(item), json.dumps([person])])
+    return write_yaml(folder / "set.yaml", "img.tsv", "label.tsv")
+
+
+class Stopwatch:
+    """Seconds per part, one entry a step."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds: dict[str, list[float]] = {part: [] for part in PARTS}
+
+    def __call__(self, part: str, work: Callable[[], Any]) -> Any:
+        """Runs `work` and notes its time, the device's queue emptied before and after."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        start = time.perf_counter()
+        result = work()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.seconds[part].append(time.perf_counter() - start)
+        return result
+
+
+def measure(args: argparse.Namespace, folder: Path) -> Stopwatch:
+    """Times `args.steps` steps after one that warms up."""
+    device = torch.device(args.device)
+    options = {"size": "L", "keep_ratio": 0.8, "dropout": args.dropout}
+    model = create_model("fastmetro", arch=args.arch, data_dir=standin_dir(), device=device, **options)
+    if args.channels_last:
+        model.to(memory_format=torch.channels_last)
+    body = load_body("body", standin_dir()).to(device)
+    step = LossStep(
+        recipe=FASTMETRO_BODY.without_surface(),
+        make_targets=target_maker(body),
+        regress_joints=body.regress_joints,
+        faces=body.faces,
+        masks_joints=False,
+        stride=32,
+        processes=Processes(device=device),
+        amp=args.amp,
+    )
+    if args.compile:
+        model.compile()
+    optimiser = build_optimiser(model.parameters(), FASTMETRO_OPTIMISER, 1e-4)
+    dataset = MeshDataset(write_pictures(folder, args.batch * (args.steps + 1)), True)
+    loader, sampler = train_loader(dataset, args.batch, workers=args.workers, pin_memory=device.type == "cuda")
+    begin_epoch(dataset, sampler, 0)
+    batches, watch = iter(loader), Stopwatch(device)
+
+    def update() -> None:
+        clip_gradients(model.parameters(), FASTMETRO_OPTIMISER)
+        optimiser.step()
+
+    for _ in range(args.steps + 1):
+        batch = watch("data", lambda: to_device(next(batches), device, args.channels_last))
+        targets = watch("targets", lambda batch=batch: step.targets(batch))
+        prediction = watch("forward", lambda batch=batch: step.forward(model, batch))
+        terms = watch("losses", lambda p=prediction, t=targets, b=batch: step.losses(p, t, b))
+        total = weighted_sum(terms, step.recipe.weights(1.0))
+        optimiser.zero_grad(set_to_none=True)
+        watch("backward", total.backward)
+        watch("optimiser", update)
+    return watch
+
+
+def main() -> int:
+    """Prints the table of parts."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", default="efficientnet-b0")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=0, help="0: the data part is all of the loading")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--amp", choices=tuple(AMP_TYPES), default="none")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--channels_last", action="store_true")
+    parser.add_argument("--dropout", type=float, default=0.1)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        watch = measure(args, Path(folder))
+    median = {part: statistics.median(seconds[1:]) for part, seconds in watch.seconds.items()}
+    for part, seconds in median.items():
+        print(f"{part:<10}{1000 * seconds:10.1f} ms   (least {1000 * min(watch.seconds[part][1:]):.1f})")
+    whole = sum(median.values())
+    print(f"{'step':<10}{1000 * whole:10.1f} ms   {args.batch / whole:.1f} images/s, {torch.get_num_threads()} threads")
+    if args.device.startswith("cuda"):
+        print(f"peak memory {torch.cuda.max_memory_allocated() / 2**20:.0f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

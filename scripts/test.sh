@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Installs the project (into the active virtual environment, else into .venv) and runs the tests.
+# Further arguments go to pytest: `bash scripts/test.sh -k crop`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/environment.sh
+install_project dev
+python -m ruff check .
+python -m mypy
+python -m pytest "$@"

@@ -1,0 +1,31 @@
+"""Installs `tore` and, beside it, the stand-alone MANO layer `manopth`."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+REQUIREMENTS = [
+    line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")
+]
+RENDER = ["trimesh>=4.0", "embreex>=2.17.7", "matplotlib>=3.7"]
+SYNTHETIC = ["scikit-image>=0.22"]
+
+setup(
+    name="tore",
+    version="0.1.0",
+    description="Token reduction for efficient human mesh recovery with Transformers",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["tore", "tore.*", "manopth"]),
+    package_data={"tore": ["py.typed", "modeling/data/README.md"]},
+    install_requires=REQUIREMENTS,
+    extras_require={
+        "render": RENDER,
+        "synthetic": SYNTHETIC + RENDER,
+        "dev": SYNTHETIC + RENDER + ["pytest>=8.0", "ruff>=0.6", "mypy>=1.11", "types-PyYAML", "types-tqdm"],
+    },
+    entry_points={"console_scripts": ["tore = tore.cli:main"]},
+)

@@ -1,0 +1,95 @@
+"""The crop against a plain transcription of the published one, over boxes and pictures of every kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.random import RandomState
+
+from tests.datasets import published_crop
+from tore.datasets.crop import crop_box, crop_matrix, crop_picture, map_points
+
+SIZE = 224
+ANGLES = ("none", "any", "small", "right")
+
+
+def random_case(rng: RandomState, side: str, angle: str) -> tuple[np.ndarray, np.ndarray, float, float]:
+    height, width = rng.randint(1, 700, 2)
+    picture = rng.randint(0, 256, (height, width, 3)).astype(np.uint8)
+    center = rng.uniform(-0.3, 1.3, 2) * [width, height]
+    scale = {"tiny": rng.uniform(0.01, 0.1), "usual": rng.uniform(0.1, 2.2), "large": rng.uniform(2.3, 4.5)}[side]
+    if rng.rand() < 0.3:  # whole numbers put the box's corners onto rounding edges
+        center, scale = np.rint(center), max(round(scale, 1), 0.1)
+    rotation = {"none": 0.0, "any": rng.uniform(-180, 180), "small": rng.uniform(-0.2, 0.2), "right": 90.0}[angle]
+    return picture, center, scale, rotation
+
+
+@pytest.mark.parametrize("angle", ANGLES)
+@pytest.mark.parametrize("side", ["tiny", "usual", "large"])
+def test_pixels_equal_the_published_ones(side: str, angle: str) -> None:
+    rng = RandomState(len(side) * 10 + ANGLES.index(angle))
+    for _ in range(4 if side == "large" else 12):
+        picture, center, scale, rotation = random_case(rng, side, angle)
+        ours = crop_picture(picture, center, scale, rotation, SIZE)
+        published = published_crop.crop(picture, center, scale, SIZE, rotation)
+        if side == "large" and rotation:  # only the pixels read by the shrinking, whose sums may round differently
+            np.testing.assert_allclose(ours, published, rtol=0, atol=1e-10)
+        else:
+            np.testing.assert_array_equal(ours, published)
+
+
+@pytest.mark.parametrize("center", [(-5000.0, 50.0), (50.0, 9000.0), (-500.0, -500.0)])
+@pytest.mark.parametrize("rotation", [0.0, 33.0])
+@pytest.mark.parametrize("scale", [0.5, 3.0, 7.0])
+def test_boxes_outside_the_picture_are_black(center: tuple[float, float], rotation: float, scale: float) -> None:
+    picture = np.full((100, 100, 3), 200, np.uint8)
+    ours = crop_picture(picture, np.array(center), scale, rotation, SIZE)
+    np.testing.assert_array_equal(ours, published_crop.crop(picture, center, scale, SIZE, rotation))
+    assert scale == 7.0 or not ours.any()
+
+
+def test_a_large_box_reads_only_its_taps() -> None:
+    picture = RandomState(5).randint(0, 256, (900, 1500, 3)).astype(np.uint8)
+    ours = crop_picture(picture, np.array([700.0, 440.0]), 6.3, 0.0, SIZE)
+    published = published_crop.crop(picture, (700.0, 440.0), 6.3, SIZE)
+    np.testing.assert_allclose(ours, published, rtol=0, atol=1e-10)
+
+
+def test_points_equal_the_published_ones() -> None:
+    rng = RandomState(1)
+    for _ in range(100):
+        center, scale = rng.uniform(-50, 900, 2), rng.uniform(0.05, 5)
+        rotation = float(rng.choice([0.0, rng.uniform(-60, 60)]))
+        points = rng.uniform(-100, 1000, (20, 2))
+        published = [published_crop.transform(point, center, scale, SIZE, rotation) for point in points]
+        np.testing.assert_array_equal(map_points(crop_matrix(center, scale, SIZE, rotation), points), published)
+
+
+def test_points_follow_the_pixels() -> None:
+    """A bright square moves to where the point map says, with and without rotation."""
+    for rotation in (0.0, 40.0, -75.0):
+        picture = np.zeros((400, 500, 3), np.uint8)
+        picture[147:154, 297:304] = 255
+        center, scale = np.array([260.0, 190.0]), 1.3
+        bright = crop_picture(picture, center, scale, rotation, SIZE)[:, :, 0]
+        rows, columns = np.nonzero(bright > 128)
+        mapped = map_points(crop_matrix(center, scale, SIZE, rotation), np.array([[301.0, 151.0]]))[0]
+        assert (
+            np.abs([columns.mean() - mapped[0], rows.mean() - mapped[1]]).max() < 2.5
+        )  # the published points count from 1
+
+
+@pytest.mark.parametrize(
+    ("center", "scale", "finding"),
+    [
+        ((1.0, 1.0), 0.0, "span no box"),
+        ((1.0, 1.0), float("nan"), "span no box"),
+        ((float("inf"), 1.0), 1.0, "span no box"),
+        ((1.0, 1.0), 81.0, "beyond 16000 pixels"),
+        ((3e6, 1.0), 1.0, "beyond 16000 pixels"),
+        ((100.2, 100.2), 0.0005, "a box of 0 x 0 pixels"),
+    ],
+)
+def test_boxes_without_pixels_are_refused(center: tuple[float, float], scale: float, finding: str) -> None:
+    with pytest.raises(ValueError, match=finding):
+        crop_box(np.array(center), scale, SIZE)

@@ -1,0 +1,202 @@
+"""Samples against the published values, and their independence of order and workers."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.random import RandomState
+
+from tests import rules
+from tests.conftest import reference
+from tests.datasets.data_sets import BODY_SOURCES, HAND_SOURCES, encode, picture_row, write_set
+from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD, draw_augmentation
+from tore.datasets.bad_samples import BadSample
+from tore.datasets.mesh_dataset import LAYOUTS, MeshDataset
+from tore.datasets.tsv import TSVWriter
+
+CASES = [("body", BODY_SOURCES), ("hand", HAND_SOURCES)]
+EXACT = {"joints_2d": "joints_2d", "mjm_mask": "joint_mask"}
+TIGHT = ("pose", "betas", "joints_3d", "scale")
+
+
+@pytest.fixture(scope="module", params=CASES, ids=["body", "hand"])
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    kind, sources = request.param
+    return kind, write_set(tmp_path_factory.mktemp(kind), sources)
+
+
+@pytest.mark.parametrize("split", ["eval", "train"])
+def test_published_values(case: tuple[str, Path], split: str) -> None:
+    kind, yaml = case
+    values = reference(f"dataset_{kind}")
+    dataset = MeshDataset(yaml, train=split == "train", body=kind)
+    turned = 0
+    cases = sorted({tuple(map(int, key.split("_")[1:3])) for key in values if key.startswith(split)})
+    assert cases
+    for item, k in cases:
+        expected = {key.split("_", 3)[3]: values[key] for key in values if key.startswith(f"{split}_{item}_{k}_")}
+        seed = 1000 + 10 * item + k
+        sample = dataset.sample(item, RandomState(seed))
+        for theirs, ours in EXACT.items():
+            np.testing.assert_array_equal(sample[ours].numpy(), expected.pop(theirs))
+        assert int((sample["vertex_mask"] == 0).sum()) == expected.pop("mvm_masked")
+        for name in TIGHT:
+            np.testing.assert_allclose(np.asarray(sample[name]), expected.pop(name), rtol=1e-6, atol=1e-7)
+        image, published = sample["image"][:, ::9, ::9].numpy(), expected.pop("image_every_9")
+        assert not expected
+        difference = np.abs(image - published) * np.array(IMAGENET_STD)[:, None, None]
+        rotated = split == "train" and draw_augmentation(RandomState(seed), LAYOUTS[kind].ranges).rotation != 0
+        turned += rotated
+        assert difference.max() <= 1e-6
+    assert turned or split == "eval"
+
+
+def test_a_sample_depends_on_seed_epoch_and_index_alone(case: tuple[str, Path]) -> None:
+    kind, yaml = case
+    first, second = (MeshDataset(yaml, train=True, body=kind, seed=3) for _ in range(2))
+    in_order = [first[i]["image"] for i in range(len(first))]
+    for i in reversed(range(len(first))):
+        assert torch.equal(second[i]["image"], in_order[i])
+    second.set_epoch(1)
+    assert not torch.equal(second[0]["image"], in_order[0])
+    second.set_epoch(0)
+    assert torch.equal(pickle.loads(pickle.dumps(second))[1]["image"], in_order[1])
+    assert not torch.equal(MeshDataset(yaml, train=True, body=kind, seed=4)[0]["image"], in_order[0])
+
+
+def test_fields_of_a_sample(case: tuple[str, Path]) -> None:
+    kind, yaml = case
+    sample = MeshDataset(yaml, train=False, body=kind)[1]
+    shapes = {name: tuple(value.shape) for name, value in sample.items() if isinstance(value, torch.Tensor)}
+    joints, vertices = LAYOUTS[kind].joint_tokens, LAYOUTS[kind].coarse_vertices
+    assert shapes == {
+        "image": (3, 224, 224),
+        "pose": (72,),
+        "betas": (10,),
+        "joints_3d": (24, 4),
+        "joints_2d": (24, 3),
+        "joint_mask": (joints, 1),
+        "vertex_mask": (vertices, 1),
+        "center": (2,),
+    }
+    assert all(value.dtype == torch.float32 for value in sample.values() if isinstance(value, torch.Tensor))
+    assert (sample["key"], sample["index"], sample["gender"]) == ("pictures/1.png", 1, "neutral")
+    assert sample["joints_3d"][LAYOUTS[kind].root, :3].abs().max() == 0
+    assert (sample["joint_mask"] == 1).all()
+    assert (sample["vertex_mask"] == 1).all()
+
+
+def _cmyk_jpeg(picture: np.ndarray) -> bytes:
+    image = pytest.importorskip("PIL.Image")
+    out = io.BytesIO()
+    image.fromarray(picture).convert("CMYK").save(out, "JPEG", quality=95)
+    return out.getvalue()
+
+
+def test_grey_alpha_deep_and_cmyk_pictures_decode_as_colour(tmp_path: Path) -> None:
+    colour = rules.photo(2, 300, 300)
+    grey = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)
+    alpha = np.dstack([colour, np.arange(90_000, dtype=np.uint8).reshape(300, 300)])
+    files = {
+        "colour": encode(colour),
+        "grey": encode(grey),
+        "alpha": encode(alpha),
+        "deep": encode(colour.astype(np.uint16) * 257),
+        "cmyk": _cmyk_jpeg(colour),
+    }
+    yaml = write_set(tmp_path, [(2, 300, 300)] * len(files))
+    with TSVWriter(tmp_path / "set.img.tsv") as writer:
+        for key, data in files.items():
+            writer.write(picture_row(key, data))
+    dataset = MeshDataset(yaml, train=False)
+    pictures = {key: picture for key, picture in (dataset.picture(i) for i in range(len(files)))}
+    for i, (key, data) in enumerate(files.items()):
+        published = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+        np.testing.assert_array_equal(pictures[key], published)
+        assert dataset[i]["image"].shape == (3, 224, 224)
+    np.testing.assert_array_equal(pictures["alpha"], colour)
+    np.testing.assert_array_equal(pictures["deep"], colour)
+    np.testing.assert_array_equal(pictures["grey"], np.repeat(grey[:, :, None], 3, 2))
+    assert np.abs(pictures["cmyk"].astype(int) - colour).mean() < 8
+
+
+def test_crop_outside_the_picture_is_black(tmp_path: Path) -> None:
+    person = rules.label(1, 480, 640)
+    person[0]["center"] = [-2000.0, 100.0]
+    sample = MeshDataset(write_set(tmp_path, [(1, 480, 640)], [person]), train=False)[0]
+    black = -np.array(IMAGENET_MEAN, np.float32) / np.array(IMAGENET_STD, np.float32)
+    np.testing.assert_array_equal(sample["image"].numpy(), np.broadcast_to(black[:, None, None], (3, 224, 224)))
+
+
+def damaged_label(change: dict) -> str:
+    return json.dumps([{k: v for k, v in (rules.label(1, 480, 640)[0] | change).items() if v is not ...}])
+
+
+PHOTO = base64.b64encode(encode(rules.photo(1, 480, 640))).decode()
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "finding"),
+    [
+        ("img", None, "the row has no picture column"),
+        ("img", "", "is not base64"),
+        ("img", PHOTO[:-3], "is not base64"),
+        ("img", PHOTO[:500] + "!" + PHOTO[501:], "is not base64"),
+        ("img", base64.b64encode(b"no picture").decode(), "its 10 bytes are no picture"),
+        ("label", None, "the row has no label column"),
+        ("label", "[{", "the label is not JSON"),
+        ("label", "{}", "not a list that holds one person"),
+        ("label", "[" * 100_000, "the label is not JSON"),
+        ("label", damaged_label({"pose": ...}), "field 'pose' is missing"),
+        ("label", damaged_label({"pose": [0.0] * 71}), r"field 'pose' has shape \(71,\), expected \(72,\)"),
+        ("label", damaged_label({"2d_joints": [[1, 2, 3]] * 23 + [[1]]}), "rows of different lengths"),
+        ("label", damaged_label({"betas": ["a"] * 10}), "field 'betas' holds something other than numbers"),
+        ("label", damaged_label({"3d_joints": [[float("nan")] * 4] * 24}), "not finite"),
+        ("label", damaged_label({"has_smpl": 2}), "field 'has_smpl' is 2, expected 0 or 1"),
+        ("label", damaged_label({"scale": 0}), "field 'scale' is 0"),
+        ("label", damaged_label({"scale": 1e-6}), "span a box of 0 x 0 pixels"),
+        ("label", damaged_label({"scale": 1e6}), "span a box beyond"),
+        ("label", damaged_label({"center": [1e300, 0]}), "span a box beyond"),
+    ],
+)
+def test_bad_rows_are_named_or_replaced(tmp_path: Path, table: str, text: str | None, finding: str) -> None:
+    yaml = write_set(tmp_path, [(1, 480, 640), (2, 300, 300), (1, 480, 640)])
+    dataset = MeshDataset(yaml, train=False)
+    rows = [dataset.rows.columns(table, i) for i in range(3)]
+    rows[1] = ["käse.jpg".encode()] + ([] if text is None else [text.encode()])
+    with TSVWriter(tmp_path / f"set.{table}.tsv") as writer:
+        for row in rows:
+            writer.write(row)
+    with pytest.raises(BadSample, match=rf"set\.{table}\.tsv row 1 \(key 'käse\.jpg'\): .*{finding}") as caught:
+        MeshDataset(yaml, train=False)[1]
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    training = MeshDataset(yaml, train=True, on_bad_sample="skip")
+    assert torch.equal(training[1]["image"], training[2]["image"])
+    assert training[1]["index"] == 2
+    assert training.bad_samples.indices() == [1]
+    assert "1 of 3 samples" in training.bad_sample_summary()
+    assert str(caught.value).split(": ")[0] in training.bad_sample_summary()
+
+
+def test_a_set_without_a_usable_row_and_wrong_arguments(tmp_path: Path) -> None:
+    yaml = write_set(tmp_path, [(2, 300, 300)] * 2, [[], []])
+    with pytest.raises(ValueError, match="none of its 2 samples can be used"):
+        MeshDataset(yaml, train=True, on_bad_sample="skip")[0]
+    with pytest.raises(ValueError, match="evaluation, which never skips"):
+        MeshDataset(yaml, train=False, on_bad_sample="skip")
+    with pytest.raises(ValueError, match="'foot' is not known"):
+        MeshDataset(yaml, train=True, body="foot")
+    with pytest.raises(ValueError, match="'ignore' is not known"):
+        MeshDataset(yaml, train=True, on_bad_sample="ignore")
+    with pytest.raises(IndexError, match="has 2 samples"):
+        MeshDataset(yaml, train=True)[2]
+    good = MeshDataset(write_set(tmp_path), train=True, on_bad_sample="skip")
+    assert good.bad_sample_summary() == "all 3 samples could be used"

@@ -1,0 +1,70 @@
+"""A small checkpoint on the stand-in body, and a network that says what it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tore
+from tests import rules
+from tore.body.body_model import BodyModel
+from tore.body.load import load_body
+from tore.inference.predictor import MeshRecovery
+from tore.modeling.prediction import MeshPrediction
+
+SMALL = {"arch": "resnet10t", "widths": (64, 32), "hidden": (64, 64), "heads": 4}
+
+
+class KnownNetwork(nn.Module):
+    """Answers every batch with the cameras (B, 3) and the one mesh (V, 3) that it holds."""
+
+    def __init__(self, cameras: np.ndarray, vertices: np.ndarray) -> None:
+        super().__init__()
+        self.cameras = nn.Parameter(torch.from_numpy(cameras).float())
+        self.vertices = torch.from_numpy(vertices).float()
+        self.asked = 0
+
+    def forward(self, images: torch.Tensor) -> MeshPrediction:
+        cameras = self.cameras[self.asked : self.asked + len(images)]
+        self.asked += len(images)
+        mesh = self.vertices.expand(len(images), -1, -1)
+        return MeshPrediction(cameras, mesh[:, :14], mesh[:, :431], None, mesh, None)
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory, standin_dir: Path) -> Path:
+    """A small FastMETRO in our own layout whose camera looks at the mesh."""
+    path = tmp_path_factory.mktemp("checkpoints") / "small.pt"
+    torch.manual_seed(0)
+    model = tore.create_model(data_dir=standin_dir, **SMALL)
+    with torch.no_grad():
+        model.camera_head.bias.copy_(torch.tensor([0.9, 0.0, 0.0]))
+    tore.save_model(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def recovery(small_checkpoint: Path) -> MeshRecovery:
+    return MeshRecovery.from_checkpoint(small_checkpoint, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def standing(standin_dir: Path) -> tuple[np.ndarray, BodyModel]:
+    """The stand-in upright before the camera (V, 3), root-centred, and a body to draw it with."""
+    body = load_body("body", standin_dir)
+    pose = torch.zeros(1, 72)
+    pose[0, 0] = torch.pi
+    pose[0, 50] = 0.9  # an arm, so that left and right differ
+    with torch.no_grad():
+        vertices = body.targets(pose, torch.zeros(1, 10)).vertices[-1][0].numpy()
+    return vertices, body
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """(240, 320, 3) uint8."""
+    return rules.photo(5, 240, 320)

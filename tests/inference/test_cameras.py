@@ -1,0 +1,216 @@
+"""Crop camera, whole-picture camera, and meshes drawn where they belong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tests.inference.conftest import KnownNetwork
+from tore.body.body_model import BodyModel
+from tore.datasets.synthesis.picture import Studio
+from tore.geometry.camera import crop_camera, picture_translation, project_weak_perspective
+from tore.inference.crops import box_crop, box_window
+from tore.inference.drawing import crop_and_overlay, draw_people, other_views, tokens
+from tore.inference.predictor import MeshRecovery
+from tore.inference.recovery import picture_camera
+from tore.visualize.overlay import overlay_crop
+from tore.visualize.pinhole import PinholeCamera
+from tore.visualize.pinhole import crop_camera as pinhole_of_crop
+from tore.visualize.renderer import render
+
+Standing = tuple[np.ndarray, BodyModel]
+
+
+def random_views(count: int = 20) -> tuple[torch.Tensor, ...]:
+    r = torch.Generator().manual_seed(0)
+
+    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=r, dtype=torch.float64)
+
+    camera = torch.cat([uniform(0.5, 1.2, count, 1), uniform(-0.3, 0.3, count, 2)], 1)
+    return camera, uniform(0, 900, count, 2), uniform(40, 600, count), uniform(200, 400, count, 2), uniform(
+        300, 5000, count
+    )  # fmt: skip
+
+
+def test_there_and_back() -> None:
+    camera, *view = random_views()
+    assert torch.allclose(crop_camera(picture_translation(camera, *view), *view), camera, atol=1e-9)
+
+
+def test_points_at_the_origins_depth_land_where_the_crop_puts_them() -> None:
+    camera, centers, sides, principal, focal = random_views()
+    points = torch.randn(len(camera), 7, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.5
+    points[:, :, 2] = 0
+    inside = project_weak_perspective(points, camera)  # (B,7,2) in [-1, 1] of the crop
+    expected = centers[:, None] + inside * sides[:, None, None] / 2
+    placed = points + picture_translation(camera, centers, sides, principal, focal)[:, None]
+    found = placed[..., :2] / placed[..., 2:] * focal[:, None, None] + principal[:, None]
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_the_middle_crops_published_camera_is_part_of_the_pictures(standing: Standing) -> None:
+    camera = np.array([[0.8, 0.1, -0.2]])
+    recovery = MeshRecovery(KnownNetwork(camera, standing[0]), standing[1])
+    (person,) = recovery.predict(np.zeros((448, 700, 3), np.uint8))
+    pinhole, translation = pinhole_of_crop(camera[0])
+    assert np.allclose(person.translation, translation, atol=1e-5)
+    assert person.picture_camera == PinholeCamera(pinhole.focal_length * 2, (350.0, 224.0))
+    in_crop = pinhole.project(person.vertices + translation)
+    in_picture = person.picture_camera.project(person.vertices + person.translation)
+    assert np.allclose(in_picture, in_crop * 2 + (350 - 224, 0), atol=1e-3)
+    assert np.allclose(person.crop.window.to_picture(in_crop / 112 - 1), in_picture, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(224, 224), (300, 451), (1279, 720), (97, 40)])
+def test_over_the_middle_crop_meshes_are_drawn_as_published(size: tuple[int, int], standing: Standing) -> None:
+    camera = np.array([[0.9, 0.05, -0.1]])
+    (person,) = MeshRecovery(KnownNetwork(camera, standing[0]), standing[1]).predict(np.zeros((*size, 3), np.uint8))
+    pinhole, translation = pinhole_of_crop(camera[0])  # focal length 1000, (tx, ty, 2000 / (224 s + 1e-9))
+    published = pinhole.project(person.vertices + translation)
+    assert np.abs(person.crop_view.project(person.vertices + person.translation) - published).max() < 0.05
+    drawn = crop_and_overlay(person, standing[1].faces.numpy())[:, 224:].astype(int)
+    plain = overlay_crop(person.crop.pixels, person.vertices, standing[1].faces.numpy(), camera[0])
+    assert (np.abs(drawn - plain).max(2) > 8).mean() < 0.005
+
+
+def test_true_meshes_lie_on_synthetic_people(standin_dir: Path) -> None:
+    """Ground truth through crop camera and drawing: within a pixel of the rendered silhouette, crop and whole."""
+    studio, size = Studio("body", 256, standin_dir), 256
+    for sample in studio.batch(seed=11, split="val", number=0):
+        label, true = sample.label, sample.label["camera"]
+        with torch.no_grad():
+            vertices = studio.figure.model(torch.tensor([label["pose"]]), torch.tensor([label["betas"]]))[0].numpy()
+        side = 200 * label["scale"] / 1.2
+        box = (label["center"][0] - side / 2, label["center"][1] - side / 2, side, side)
+        window = box_window(box, (size, size))
+        values = (true["translation"], window.center, window.side, true["principal_point"], true["focal_length"])
+        camera = crop_camera(*(torch.tensor([value], dtype=torch.float64) for value in values)).numpy()
+        recovery = MeshRecovery(KnownNetwork(camera, vertices), studio.figure.model)
+        (person,) = recovery.predict(np.zeros((size, size, 3), np.uint8), box, focal_length=true["focal_length"])
+        whole = (draw_people(np.zeros((size, size, 3), np.uint8), [person], recovery.faces) > 0).any(2)
+        assert overlap(whole, sample.mask) > 0.9  # touched pixels against covered pixel centres
+        assert not (sample.mask & ~whole).any() and not (whole & ~widened(sample.mask, 1)).any()
+        expected = box_crop(np.repeat(sample.mask[:, :, None], 3, 2).astype(np.uint8) * 255, window)[:, :, 0] > 127
+        placed = person.vertices + person.translation
+        found = render(placed, recovery.faces, person.crop_view, (224, 224), samples=1).mask
+        inside = box_crop(np.full((size, size, 3), 255, np.uint8), window)[:, :, 0] > 127
+        assert overlap(found & inside, expected) > 0.96  # the expected one was enlarged from 256 pixels
+
+
+def widened(mask: np.ndarray, pixels: int) -> np.ndarray:
+    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * pixels + 1, 2 * pixels + 1))).astype(bool)
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    return (one & other).sum() / (one | other).sum()
+
+
+def scene(standing: Standing) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, PinholeCamera]:
+    """A picture of two people by a known camera: their silhouettes, boxes, translations, and that camera."""
+    view = picture_camera((300, 420), 500.0)
+    translations = np.array([[-0.9, 0.1, 5.0], [0.8, -0.2, 6.5]])
+    masks = [render(standing[0] + t, standing[1].faces.numpy(), view, (300, 420), samples=1).mask for t in translations]
+    boxes = []
+    for mask in masks:
+        y, x = np.nonzero(mask)
+        boxes.append((x.min(), y.min(), x.max() + 1 - x.min(), y.max() + 1 - y.min()))
+    return np.array(boxes, float), masks, translations, view
+
+
+def test_people_are_drawn_at_their_place_in_the_whole_picture(standing: Standing) -> None:
+    """Ground truth cameras turned into crop cameras and back through the predictor: the silhouettes are the same."""
+    boxes, masks, translations, view = scene(standing)
+    picture = np.full((300, 420, 3), 7, np.uint8)
+    unknown = MeshRecovery(KnownNetwork(np.ones((2, 3)), standing[0]), standing[1]).predict(picture, boxes)
+    windows = [person.crop.window for person in unknown]
+    cameras = crop_camera(
+        torch.from_numpy(translations),
+        torch.tensor([window.center for window in windows], dtype=torch.float64),
+        torch.tensor([window.side for window in windows], dtype=torch.float64),
+        torch.tensor([view.principal_point] * 2, dtype=torch.float64),
+        torch.tensor([view.focal_length] * 2, dtype=torch.float64),
+    ).numpy()
+    recovery = MeshRecovery(KnownNetwork(cameras, standing[0]), standing[1])
+    people = recovery.predict(picture, boxes, focal_length=view.focal_length)
+    assert np.allclose([person.translation for person in people], translations, atol=1e-4)
+    drawn = draw_people(picture, people, recovery.faces)
+    soft = [render(standing[0] + t, recovery.faces, view, (300, 420)).coverage > 0 for t in translations]
+    assert overlap((drawn != picture).any(2), soft[0] | soft[1]) > 0.99
+    hard = [
+        render(p.vertices + p.translation, recovery.faces, p.picture_camera, (300, 420), samples=1).mask for p in people
+    ]
+    assert all(overlap(one, other) > 0.999 for one, other in zip(hard, masks, strict=True))
+    colors = [drawn[mask].mean(0) for mask in masks]
+    assert np.abs(colors[0] - colors[1]).max() > 10  # each person has a colour of its own
+
+
+def test_without_the_focal_length_people_still_cover_their_crops_silhouette(standing: Standing) -> None:
+    """The whole picture's camera looks from another place than the crop's: the outline moves by a pixel or two."""
+    boxes, faces = scene(standing)[0], standing[1].faces.numpy()
+    picture = np.full((300, 420, 3), 7, np.uint8)
+    cameras = np.tile([0.85, 0.0, 0.0], (2, 1))
+    margin = 200  # crops reach beyond the picture
+    inside = np.pad(np.ones((300, 420), bool), margin)
+    for person in MeshRecovery(KnownNetwork(cameras, standing[0]), standing[1]).predict(picture, boxes):
+        whole = np.pad((draw_people(picture, [person], faces) != picture).any(2), margin)
+        side = int(person.crop.window.side)
+        left, top = int(person.crop.window.left) + margin, int(person.crop.window.top) + margin
+        part = np.s_[top : top + side, left : left + side]
+        pinhole, translation = pinhole_of_crop(person.camera, side)
+        alone = render(person.vertices + translation, faces, pinhole, (side, side), samples=3).coverage > 0
+        found, expected = whole[part], alone & inside[part]
+        assert overlap(found, expected) > 0.96
+        assert not (found & ~widened(expected, 2)).any() and not (expected & ~widened(found, 2)).any()
+
+
+def test_crop_and_overlay_lie_side_by_side(standing: Standing, photo: np.ndarray) -> None:
+    recovery = MeshRecovery(KnownNetwork(np.array([[0.9, 0.0, 0.0]]), standing[0]), standing[1])
+    (person,) = recovery.predict(photo)
+    pair = crop_and_overlay(person, recovery.faces)
+    assert pair.shape == (224, 448, 3) and (pair[:, :224] == person.crop.pixels).all()
+    covered = (pair[:, 224:] != person.crop.pixels).any(2)
+    y, x = np.nonzero(covered)
+    points = (person.camera[0] * (person.vertices[:, :2] + person.camera[1:]) + 1) * 112
+    limits = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
+    assert np.abs(limits - [*points.min(0), *points.max(0)]).max() < 4  # perspective against weak perspective
+    assert np.allclose(person.to_pixels(person.vertices), person.crop.window.to_picture(points / 112 - 1), atol=1e-3)
+
+
+def test_nearer_people_hide_farther_ones(standing: Standing) -> None:
+    picture = np.zeros((200, 200, 3), np.uint8)
+    body = standing[0]
+    people = MeshRecovery(KnownNetwork(np.array([[0.9, 0, 0], [0.45, 0, 0]]), body), standing[1]).predict(
+        picture, [(40, 10, 60, 150), (40, 10, 60, 150)]
+    )
+    faces = standing[1].faces.numpy()
+    both, near = draw_people(picture, people, faces), draw_people(picture, people[:1], faces)
+    inside = (near > 0).all(2)
+    assert people[0].translation[2] < people[1].translation[2]
+    assert (np.abs(both.astype(int) - near)[inside].max(1) == 0).mean() > 0.95
+    assert (draw_people(picture, people[::-1], faces) == both).mean() > 0.999
+
+
+def test_a_mesh_behind_the_camera_leaves_the_picture_alone(standing: Standing, photo: np.ndarray) -> None:
+    recovery = MeshRecovery(KnownNetwork(np.array([[-0.5, 0.0, 0.0]]), standing[0]), standing[1])
+    (person,) = recovery.predict(photo)
+    assert not person.in_front
+    assert (draw_people(photo, [person], recovery.faces) == photo).all()
+    assert (crop_and_overlay(person, recovery.faces)[:, 224:] == person.crop.pixels).all()
+
+
+def test_sheets(recovery: MeshRecovery, photo: np.ndarray) -> None:
+    (person,) = recovery.predict(photo)
+    sheet = other_views(person, recovery.faces, ("side", "back", "front"))
+    assert sheet.shape[1] > 5 * 224 and sheet.shape[0] < 2 * 224
+    assert person.heatmap is not None and tokens(person).ndim == 3
+
+
+def test_a_network_without_pruning_has_no_tokens_to_show(standing: Standing, photo: np.ndarray) -> None:
+    (person,) = MeshRecovery(KnownNetwork(np.ones((1, 3)), standing[0]), standing[1]).predict(photo)
+    with pytest.raises(ValueError, match="prunes no image tokens"):
+        tokens(person)

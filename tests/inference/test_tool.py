@@ -1,0 +1,233 @@
+"""`tore infer`: the pictures of a command line, and a heap of odd ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tore
+from tests import rules
+from tests.inference.conftest import SMALL
+from tore import cli
+from tore.inference.predictor import MeshRecovery
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of two pictures, an earlier result, and a note."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, seed in (("one.png", 1), ("two.png", 2), ("old_pred.png", 3)):
+        Image.fromarray(rules.photo(seed, 240, 320)).save(folder / name)
+    (folder / "note.txt").write_text("no picture")
+    return folder
+
+
+def infer(checkpoint: Path, pictures: Path, *options: str | Path) -> int:
+    """The tool's exit code."""
+    command = [
+        "infer",
+        "--resume_checkpoint",
+        checkpoint,
+        "--image_file_or_path",
+        pictures,
+        "--device",
+        "cpu",
+        *options,
+    ]
+    return cli.main([str(part) for part in command])
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_as_published(small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert infer(small_checkpoint, pictures) == 0
+    assert names(pictures) == [
+        "note.txt", "old_pred.png", "one.png", "one_tore_pred.jpg", "two.png", "two_tore_pred.jpg",
+    ]  # fmt: skip
+    drawn = np.array(Image.open(pictures / "one_tore_pred.jpg"))
+    (person,) = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu").predict(pictures / "one.png")
+    assert drawn.shape == (224, 448, 3) and np.abs(drawn[:, :224].astype(int) - person.crop.pixels).mean() < 3
+    out = capsys.readouterr().out
+    assert "one_tore_pred.jpg" in out and "2 pictures, 0 failed, 2 people; reading" in out
+
+
+def test_all_outputs_and_the_library_calls_numbers(small_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+    options = ("--save_mesh", "ply", "--save_results", "npz", "--views", "--show_tokens", "--batch_size", "1")
+    assert infer(small_checkpoint, pictures / "one.png", "--output_dir", out, *options) == 0
+    endings = (".jpg", ".npz", ".ply", "_tokens.jpg", "_views.jpg")
+    assert names(out) == [f"one_tore_pred{ending}" for ending in endings]
+    (person,) = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu").predict(pictures / "one.png")
+    with np.load(out / "one_tore_pred.npz") as held:
+        assert np.array_equal(held["vertices"], person.vertices) and str(held["picture"]) == str(pictures / "one.png")
+
+
+def test_people_by_boxes(small_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    boxes = tmp_path / "boxes.json"
+    boxes.write_text(json.dumps({"one.png": [[10, 10, 100, 200], [150, 20, 90, 90]]}))
+    assert infer(small_checkpoint, pictures, "--boxes", boxes, "--output_dir", tmp_path / "out") == 0
+    assert names(tmp_path / "out") == [
+        "one_person1_tore_pred.jpg", "one_person2_tore_pred.jpg", "one_tore_pred.jpg", "two_tore_pred.jpg",
+    ]  # fmt: skip
+    assert Image.open(tmp_path / "out" / "one_tore_pred.jpg").size == (640, 240)
+    assert Image.open(tmp_path / "out" / "one_person2_tore_pred.jpg").size == (448, 224)
+
+
+def test_json_lines(small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--box", "150,20,90,90", "--json_lines", "--no_overlay", "--focal_length", "700")
+    assert infer(small_checkpoint, pictures, *options) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(line["picture"]).name for line in lines] == ["one.png", "two.png"]
+    (person,) = lines[0]["people"]
+    assert person["box"] == [150, 20, 90, 90] and person["focal_length"] == 700 and len(person["joints_2d"]) == 14
+    assert names(pictures) == ["note.txt", "old_pred.png", "one.png", "two.png"]
+
+
+def test_nothing_is_overwritten_unless_told(
+    small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = pictures / "one_tore_pred.jpg"
+    there.write_text("precious")
+    assert infer(small_checkpoint, pictures) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and str(there) in error and "--overwrite" in error
+    assert there.read_text() == "precious" and (pictures / "two_tore_pred.jpg").is_file()
+    assert infer(small_checkpoint, pictures, "--overwrite") == 0
+    assert Image.open(there).size == (448, 224)
+
+
+def make_heap(folder: Path) -> dict[str, str | None]:
+    """Odd files, by name, with a word of the complaint; None for pictures that must work."""
+    photo = Image.fromarray(rules.photo(1, 120, 160))
+    (folder / "zero bytes.jpg").touch()
+    (folder / "text.jpg").write_text("no picture")
+    (folder / "folder.jpg").mkdir()
+    photo.save(folder / "cut.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:1500])
+    Image.new("RGB", (1, 1), "red").save(folder / "1x1.png")
+    Image.new("RGB", (1, 5000), "red").save(folder / "1x5000.png")
+    Image.new("RGB", (5000, 1), "red").save(folder / "5000x1.png")
+    Image.new("1", (12000, 9000)).save(folder / "12000x9000.png")
+    photo.convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(np.full((50, 60), 40000, np.uint16)).save(folder / "deep.png")
+    photo.save(folder / "moving.gif", save_all=True, append_images=[photo])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo.save(folder / "turned.jpg", exif=exif)
+    photo.save(folder / "Ünïcode 名前 with spaces.jpg")
+    bad = {"zero bytes.jpg": "0 bytes", "text.jpg": "kind", "folder.jpg": "folder", "cut.jpg": "truncated"}
+    return {name: bad.get(name) for name in names(folder)}
+
+
+def test_a_heap_of_odd_files(small_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "heap").mkdir()
+    heap = make_heap(tmp_path / "heap")
+    assert infer(small_checkpoint, tmp_path / "heap", "--output_dir", tmp_path / "out") == 1
+    captured = capsys.readouterr()
+    complaints = captured.err.splitlines()
+    wrong = {name: word for name, word in heap.items() if word}
+    assert len(complaints) == len(wrong) == 4
+    for name, word in wrong.items():
+        assert sum(name in line and word in line for line in complaints) == 1, name
+    assert names(tmp_path / "out") == sorted(f"{Path(name).stem}_tore_pred.jpg" for name in heap if name not in wrong)
+    table = captured.out.splitlines()
+    assert all(sum(line.startswith(f"{name} ") for line in table) == 1 for name in heap)
+    assert "13 pictures, 4 failed, 9 people" in table[-1]
+
+
+def test_numbers_that_are_not_finite_are_named(
+    tmp_path: Path, standin_dir: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tore.create_model(data_dir=standin_dir, **SMALL)
+    with torch.no_grad():
+        model.camera_head.bias.fill_(float("nan"))
+    tore.save_model(model, tmp_path / "broken.pt")
+    assert infer(tmp_path / "broken.pt", pictures) == 1
+    assert capsys.readouterr().err.count("not finite") == 2
+    assert names(pictures) == ["note.txt", "old_pred.png", "one.png", "two.png"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--resume_checkpoint", "none.bin"), "none.bin is missing"),
+        (("--image_file_or_path", "nowhere.jpg"), "nowhere.jpg is missing"),
+        (("--box", "1,2,3"), "give x,y,width,height"),
+        (("--boxes", "none.json"), "none.json is missing"),
+        (("--device", "toaster"), "toaster"),
+        (("--batch_size", "0"), "batch size 0"),
+        (("--focal_length", "-3"), "focal length -3"),
+        (("--no_overlay",), "nothing to write"),
+    ],
+)
+def test_what_cannot_start_is_one_line(
+    options: tuple[str, ...],
+    sentence: str,
+    small_checkpoint: Path,
+    pictures: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert infer(small_checkpoint, pictures, *options) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and sentence in error and error.startswith("tore infer: ")
+
+
+def test_tokens_of_a_network_that_prunes_none(
+    tmp_path: Path, standin_dir: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow = {"widths": (64, 32, 16), "hidden": 64, "regressor_heads": 4, "regressor_hidden": 64}
+    tore.save_model(tore.create_model("metro", arch="resnet10t", data_dir=standin_dir, **narrow), tmp_path / "m.pt")
+    assert infer(tmp_path / "m.pt", pictures, "--show_tokens") == 2
+    assert "leave --show_tokens out" in capsys.readouterr().err
+    assert infer(tmp_path / "m.pt", pictures) == 0
+
+
+def test_only_drawing_and_mesh_files_need_the_renderers_packages(
+    small_checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """In a process that cannot import trimesh or embreex: inference works, drawing asks for them by name."""
+    script = f"""
+import sys
+for name in ("trimesh", "embreex"):
+    sys.modules[name] = None
+import tore
+from tore import cli
+recovery = tore.MeshRecovery.from_checkpoint({str(small_checkpoint)!r}, device="cpu")
+people = recovery.predict({str(pictures / "one.png")!r})
+assert people[0].vertices.shape == (6890, 3)
+call = ["infer", "--resume_checkpoint", {str(small_checkpoint)!r}, "--image_file_or_path", {str(pictures)!r}]
+print(cli.main(call), cli.main([*call, "--no_overlay", "--save_mesh", "obj"]))
+print(cli.main([*call, "--no_overlay", "--save_results", "json", "--show_tokens"]))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "manopth")])}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "2 2" and done.stdout.splitlines()[-1] == "0"
+    first, second = done.stderr.splitlines()
+    assert "embreex" in first and "--no_overlay" in first and "trimesh" in second
+    assert "one_tore_pred.json" in names(pictures) and "one_tore_pred_tokens.jpg" in names(pictures)
+
+
+def test_the_shell_script(small_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "manopth")])}
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    script = ["bash", str(ROOT / "inference_tore_fm.sh")]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.startswith("usage: ")
+    call = [*script, small_checkpoint, "in/one.png", "in/two.png", "--output_dir", "out", "--device", "cpu"]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert names(tmp_path / "out") == ["one_tore_pred.jpg", "two_tore_pred.jpg"]

@@ -1,0 +1,67 @@
+"""A tiny TSV set and the commands that train on it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests import rules
+from tests.datasets.data_sets import write_set
+from tests.processes import ROOT, environment
+
+SAMPLES = 13
+SMALL_FM = ["--arch", "test_resnet", "--model_name", "FastMETRO_S", "--keep_ratio", "0.2"]
+SMALL_FM += ["--model_dim_1", "32", "--model_dim_2", "32", "--feedforward_dim_1", "32", "--feedforward_dim_2", "32"]
+SMALL_FM += ["--transformer_nhead", "4"]
+SMALL_M = ["--arch", "test_resnet", "--num_hidden_layers", "1", "--intermediate_size", "32"]
+SMALL_M += ["--input_feat_dim", "99,32,16", "--hidden_feat_dim", "64,32,16"]
+QUICK = ["--backbone_weights", "none", "--no_tensorboard", "--visual_steps", "0", "--device", "cpu"]
+FM_SCRIPT = "tore/tools/run_tore_fm_bodymesh.py"
+
+
+def labels(count: int) -> list[list[dict]]:
+    """Rule-made labels; some samples lack a mesh or 3D joints."""
+    people = [rules.label(100 + item, 96, 80) for item in range(count)]
+    for item, person in enumerate(people):
+        person[0]["has_smpl"] = int(item % 5 != 1)
+        person[0]["has_3d_joints"] = int(item % 6 != 2)
+    return people
+
+
+@pytest.fixture(scope="session")
+def tiny_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data root with `train/set.yaml` (13 pictures) and `val/set.yaml` (7)."""
+    root = tmp_path_factory.mktemp("sets")
+    for name, count in (("train", SAMPLES), ("val", 7)):
+        (root / name).mkdir()
+        sources = [(100 + item, 96, 80) for item in range(count)]
+        write_set(root / name, sources, labels(count), suffix=".jpg")
+    return root
+
+
+def data_flags(sets: Path, bodies: Path, output: Path) -> list[str]:
+    """Where everything lies."""
+    flags = ["--data_dir", str(sets), "--train_yaml", "train/set.yaml", "--val_yaml", "val/set.yaml"]
+    return [*flags, "--body_dir", str(bodies), "--output_dir", str(output)]
+
+
+def run_command(command: Sequence[str], timeout: float = 240, **more: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command in the checkout, its output and errors together; `more` goes into its environment."""
+    return subprocess.run(
+        list(command),
+        cwd=ROOT,
+        env=environment(**more),
+        stdout=-1,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def torchrun(count: int, *options: str) -> list[str]:
+    """The launcher for `count` processes on this machine, on any free port."""
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}", *options]

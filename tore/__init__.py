@@ -1,0 +1,28 @@
+"""TORE: token reduction for efficient human mesh recovery with Transformers (ICCV 2023).
+
+    model = tore.load_model("state_dict.bin")
+    prediction = model(images)  # (B, 3, 224, 224), ImageNet-normalised -> MeshPrediction
+
+    people = tore.MeshRecovery.from_checkpoint("state_dict.bin").predict("picture.jpg")
+
+The names below are imported when they are first used, so that `import tore` itself is quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tore.inference.predictor import MeshRecovery
+    from tore.modeling import MeshPrediction, create_model, load_model, save_model, save_published
+
+__version__ = "0.1.0"
+__all__ = ["MeshPrediction", "MeshRecovery", "create_model", "load_model", "save_model", "save_published"]
+ROOMS = {"MeshRecovery": "tore.inference.predictor"}  # where a name lives, if not in tore.modeling
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module(ROOMS.get(name, "tore.modeling")), name)
+    raise AttributeError(f"module 'tore' has no attribute {name!r}")

@@ -1,0 +1,100 @@
+"""Finds a body model's files and reads them, checked, through manopth's allow-list reader.
+
+A missing file is a FileNotFoundError that says which file, from which site, to which place; a file that holds something
+else is a ValueError of one sentence.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from manopth.files import load_array, load_object_arrays, load_tensor
+from tore.body.mesh_levels import MeshLevels
+from tore.paths import (
+    BODY_FILES,
+    SMPL_GENDERED,
+    SMPL_GENDERED_SITE,
+    SUPPORT_SITE,
+    BodyFiles,
+    find_body_files,
+    require_file,
+    standin_folder,
+)
+
+STEPS = {"body": 2, "hand": 1}  # mesh level changes in use; the published hand file holds more
+
+
+def locate(kind: str, data_dir: str | Path | None = None) -> tuple[Path, BodyFiles]:
+    """The folder and file names of a body model; the stand-in is made where it is asked for and not there yet."""
+    folder, files = find_body_files(kind, data_dir)
+    if folder == standin_folder() and not folder.is_dir():
+        from tore.body.standin import standin_dir  # it reads files through this module
+
+        standin_dir()
+    return folder, files
+
+
+def _support(folder: Path, files: BodyFiles, name: str) -> Path:
+    """A file that comes with the published networks, or with the stand-in where the stand-in's model is."""
+    licensed, _ = BODY_FILES[files.kind]
+    return require_file(folder, name, SUPPORT_SITE if files is licensed else files.site)
+
+
+def model_path(kind: str, data_dir: str | Path | None = None, gender: str = "neutral") -> Path:
+    """Where the model file lies; `gender` is "neutral", or for bodies "female" or "male"."""
+    folder, files = locate(kind, data_dir)
+    if gender == "neutral":
+        return require_file(folder, files.model, files.site)
+    if kind != "body" or gender not in SMPL_GENDERED:
+        known = ", ".join(["neutral", *(SMPL_GENDERED if kind == "body" else ())])
+        raise ValueError(f"gender {gender!r} of a {kind} model is not known; choose from {known}")
+    return require_file(folder, SMPL_GENDERED[gender], SMPL_GENDERED_SITE)
+
+
+def read_levels(kind: str, data_dir: str | Path | None = None) -> MeshLevels:
+    """The mesh levels in use: body 431/1723/6890, hand 195/778."""
+    folder, files = locate(kind, data_dir)
+    path = _support(folder, files, files.mesh_levels)
+    held = load_object_arrays(path, ["U", "D"])
+    steps = STEPS[kind]
+    up, down = held["U"][:steps], held["D"][:steps]
+    if min(len(up), len(down)) < steps or any(np.ndim(m) != 2 and not hasattr(m, "tocsr") for m in (*up, *down)):
+        raise ValueError(f"{path} does not hold {steps} up- and down-sampling matrices; get the published file again")
+    try:
+        return MeshLevels(up, down)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; get the published file again") from None
+
+
+def read_adjacency(kind: str, data_dir: str | Path | None = None) -> torch.Tensor:
+    """Dense (Vc, Vc) float32 adjacency of the coarse mesh, self loops included; 0 where two vertices do not touch.
+
+    The published files hold row-normalised values; the networks only ask where they are 0.
+    """
+    folder, files = locate(kind, data_dir)
+    paths = [_support(folder, files, f"{files.adjacency}_{part}.pt") for part in ("indices", "values", "size")]
+    indices, values, size = (load_tensor(path) for path in paths)
+    rows, columns = (int(n) for n in size) if len(size) == 2 else (0, 0)
+    if rows != columns or rows < 1:
+        raise ValueError(f"{paths[2]} holds {tuple(size)}, no square matrix's size; get the published file again")
+    if indices.ndim != 2 or indices.shape[0] != 2 or values.shape != indices.shape[1:]:
+        raise ValueError(
+            f"{paths[0]} holds indices {tuple(indices.shape)} for values {tuple(values.shape)}, not (2, N) for (N,); "
+            "get the published files again"
+        )
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < rows:
+        raise ValueError(f"{paths[0]} names a vertex outside 0..{rows - 1}; get the published files again")
+    return torch.sparse_coo_tensor(indices.long(), values.float(), (rows, rows), check_invariants=True).to_dense()
+
+
+def read_regressor(name: str | None, rows: int, vertices: int, data_dir: str | Path | None = None) -> np.ndarray:
+    """A body joint regressor (rows, vertices) by its file name."""
+    folder, files = locate("body", data_dir)
+    path = _support(folder, files, str(name))
+    array = load_array(path)
+    if array.shape != (rows, vertices):
+        raise ValueError(f"{path} has shape {array.shape}, not {(rows, vertices)}; get the published file again")
+    return array

@@ -1,0 +1,67 @@
+"""What the networks know of a body before they see a picture: joint count, coarse adjacency, mesh levels, template."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tore.body.files import read_adjacency, read_levels
+from tore.body.joints import NUM_JOINTS
+from tore.body.mano import MANO
+from tore.body.mesh_levels import MeshLevels
+from tore.body.smpl import SMPL
+
+TEMPLATE_ROOT_ANGLE = 3.1416  # Published: half a turn about x to five digits, not pi
+
+
+@dataclass(frozen=True)
+class Topology:
+    """A body or a hand as the networks need it.
+
+    - `adjacency (Vc, Vc)`: 0 where two coarse vertices do not touch
+    - `template_joints (J, 3)`, `template_vertices (Vc, 3)`: float64, metres, root-centred; None where not asked for
+    """
+
+    kind: str
+    num_joints: int
+    adjacency: torch.Tensor
+    levels: MeshLevels
+    template_joints: torch.Tensor | None
+    template_vertices: torch.Tensor | None
+
+
+@torch.no_grad()
+def template_points(kind: str, data_dir: str | Path | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Joints (J, 3) and coarse vertices (Vc, 3) in float64 of the unshaped template, METRO's reference positions.
+
+    Body: SMPL turned half round its x axis, the 14 joints and the mesh minus the pelvis of its 17 joints. Hand: the
+    layer's 21 joints and the mesh at pose 0, mean hand added, minus the layer's wrist.
+    """
+    betas = torch.zeros(1, 10, dtype=torch.float64)
+    if kind == "hand":
+        joints, levels = MANO(data_dir).double().targets(torch.zeros(1, 48, dtype=torch.float64), betas)
+        assert joints is not None
+        return joints[0], levels[0][0]
+    pose = torch.zeros(1, 72, dtype=torch.float64)
+    pose[0, 0] = TEMPLATE_ROOT_ANGLE
+    smpl = SMPL(data_dir).double()
+    vertices = smpl(pose, betas)
+    root = smpl.root(vertices)
+    return (smpl.regress_joints(vertices) - root)[0], smpl.centred_levels(vertices, root)[0][0]
+
+
+def load_topology(kind: str, data_dir: str | Path | None = None, template: bool = False) -> Topology:
+    """The topology of a "body" or a "hand" from its files; only `template` needs the licensed model file.
+
+    Raises FileNotFoundError and ValueError as `tore.body.files` says, and where adjacency and levels disagree.
+    """
+    levels, adjacency = read_levels(kind, data_dir), read_adjacency(kind, data_dir)
+    if len(adjacency) != levels.sizes[0]:
+        raise ValueError(
+            f"the {kind}'s adjacency has {len(adjacency)} vertices and its coarsest mesh {levels.sizes[0]}: "
+            "the files belong to different meshes; get the published ones again"
+        )
+    joints, vertices = template_points(kind, data_dir) if template else (None, None)
+    return Topology(kind, NUM_JOINTS[kind], adjacency, levels, joints, vertices)

@@ -1,0 +1,49 @@
+"""The `tore` command: one verb per tool, no logic of its own."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+# verb -> (module with main(argv) -> exit code, one line for --help)
+VERBS: dict[str, tuple[str, str]] = {
+    "train-fm": ("tore.tools.run_tore_fm_bodymesh", "train or evaluate FastMETRO+TORE on a TSV set"),
+    "train-m": ("tore.tools.run_tore_m_bodymesh", "train or evaluate METRO+TORE on a TSV set"),
+    "evaluate": ("tore.tools.evaluate", "evaluate a checkpoint on a TSV set, with its protocol and the paper's number"),
+    "infer": ("tore.tools.tore_inference_fm", "from pictures to meshes, drawn over them and saved"),
+    "info": ("tore.tools.info", "what a checkpoint holds: network, backbone, size, parameters per part"),
+    "cost": ("tore.tools.cost", "multiply-accumulates and parameters per part, for one or many configurations"),
+    "convert": ("tore.tools.convert", "a TSV data set from 3DPW, FreiHAND, or GraphCMR's and SPIN's annotations"),
+    "data": ("tore.tools.data", "check a data set, show a contact sheet of it, print its statistics"),
+    "synth": ("tore.tools.synth", "the stand-in body and hand that need no licence, and pictures of them"),
+}
+
+
+def usage() -> str:
+    """The text of `tore --help`."""
+    lines = [f"  {verb:<12}{text}" for verb, (_, text) in VERBS.items()]
+    return "\n".join(["usage: tore VERB [options]", "", *lines, "", "`tore VERB --help` lists a verb's options."])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Hands the rest of the command line to the verb's tool and returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    verb = arguments[0]
+    if verb not in VERBS:
+        print(f"tore: {verb!r} is not a verb; choose from {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    try:
+        return importlib.import_module(VERBS[verb][0]).main(arguments[1:])
+    except BrokenPipeError:  # the reader, such as `head`, has gone: nothing is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The random draws of training, and what they do to colours, points, joints and poses.
+
+The draws follow the published order and distributions, from the generator that is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.random import RandomState
+
+from tore.datasets.crop import crop_matrix, map_points, rotation_2d
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+COLOUR_NOISE = 0.4
+ROTATION_OFF_SHARE = 0.6
+FLIP_SHARE = 0.5
+J24_FLIP = (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 12, 13, 14, 15, 16, 17, 18, 19, 21, 20, 23, 22)
+SMPL_FLIP = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22)
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """How far the draws of one kind of body go; degrees for the rotation, shares of 1 for the rest."""
+
+    flip: bool
+    rotation_std: float
+    scale_std: float
+    mask_share: float
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One sample's augmentation; the defaults change nothing."""
+
+    flip: bool = False
+    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factors of R, G, B
+    rotation: float = 0.0  # degrees
+    scale: float = 1.0  # factor of the label's scale
+
+
+def draw_augmentation(rng: RandomState, ranges: Ranges) -> Draw:
+    """The draws made before the picture is read."""
+    flip = ranges.flip and rng.uniform() <= FLIP_SHARE  # Published: hands draw no number here
+    colour = rng.uniform(1 - COLOUR_NOISE, 1 + COLOUR_NOISE, 3)
+    limit = 2 * ranges.rotation_std
+    rotation = float(np.clip(rng.randn() * ranges.rotation_std, -limit, limit))
+    scale = float(np.clip(rng.randn() * ranges.scale_std + 1, 1 - ranges.scale_std, 1 + ranges.scale_std))
+    if rng.uniform() <= ROTATION_OFF_SHARE:
+        rotation = 0.0
+    return Draw(bool(flip), (float(colour[0]), float(colour[1]), float(colour[2])), rotation, scale)
+
+
+def draw_mask(rng: RandomState, count: int, share: float) -> np.ndarray:
+    """(count, 1) float32, 1 kept and 0 masked; up to `share` of the entries are masked."""
+    masked = int(rng.random_sample() * share * count)
+    mask = np.ones((count, 1), dtype=np.float32)
+    mask[rng.choice(count, masked, replace=False)] = 0
+    return mask
+
+
+def finish_picture(crop: np.ndarray, draw: Draw) -> np.ndarray:
+    """A crop (n, n, 3) float64 RGB in 0..255 becomes (3, n, n) float32: flipped, coloured, normalised for ImageNet."""
+    if draw.flip:
+        crop = crop[:, ::-1]
+    coloured = np.clip(crop * np.array(draw.colour), 0, 255)
+    planes = np.ascontiguousarray(coloured.transpose(2, 0, 1), dtype=np.float32)
+    planes /= np.float32(255)
+    planes -= np.array(IMAGENET_MEAN, np.float32)[:, None, None]
+    planes /= np.array(IMAGENET_STD, np.float32)[:, None, None]
+    return planes
+
+
+def augment_joints_2d(joints: np.ndarray, center: np.ndarray, scale: float, draw: Draw, size: int) -> np.ndarray:
+    """(J, 3) source pixels and confidence become (J, 3) float32 in [-1, 1] of the crop; `scale` is the drawn one."""
+    joints = joints.copy()
+    matrix = crop_matrix(center, scale, size, draw.rotation)
+    joints[:, :2] = 2.0 * map_points(matrix, joints[:, :2] + 1) / size - 1.0
+    return _flip_joints(joints, draw).astype(np.float32)
+
+
+def augment_joints_3d(joints: np.ndarray, draw: Draw) -> np.ndarray:
+    """(J, 4) metres and confidence, root-relative, turned in the picture plane and flipped; float32."""
+    joints = joints.copy()
+    if draw.rotation != 0:
+        joints[:, :2] = joints[:, :2] @ rotation_2d(-draw.rotation).T
+    return _flip_joints(joints, draw).astype(np.float32)
+
+
+def augment_pose(pose: np.ndarray, draw: Draw) -> np.ndarray:
+    """(3 K,) axis-angle radians: the root turned about the viewing axis, left and right exchanged; float32."""
+    pose = pose.copy()
+    turn = np.eye(3)
+    turn[:2, :2] = rotation_2d(-draw.rotation)
+    # Published: the root goes through its matrix even where nothing turns, so its angle ends up within pi
+    pose[:3] = cv2.Rodrigues(turn @ cv2.Rodrigues(pose[:3])[0])[0][:, 0]
+    if draw.flip:
+        pose = pose.reshape(-1, 3)[list(SMPL_FLIP)]  # (24, 3)
+        pose[:, 1:] *= -1
+        pose = pose.reshape(-1)
+    return pose.astype(np.float32)
+
+
+def _flip_joints(joints: np.ndarray, draw: Draw) -> np.ndarray:
+    if not draw.flip:
+        return joints
+    joints = joints[list(J24_FLIP)]
+    joints[:, 0] *= -1
+    return joints

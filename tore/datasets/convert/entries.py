@@ -1,0 +1,101 @@
+"""What every source gives to the writer: its rows in a fixed order, each a picture's name with its person's label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+SIZES = {"body": (24, 72), "hand": (21, 48)}  # joints, pose numbers
+BETAS = 10
+BOX_MARGIN = 1.2
+SCALE_UNIT = 200.0  # pixels of box side per unit of scale
+NOT_FINITE = "the label holds a number that is not finite"
+
+
+class Entry(NamedTuple):
+    """One row of a source: the picture's path below the root, and its label or the reason why it has none."""
+
+    key: str
+    label: dict[str, Any] | None
+    left_out: str = ""
+
+
+class Source(Protocol):
+    """A source's rows in an order that depends on its files alone, so that a conversion can be taken up anywhere.
+
+    `description` is JSON and tells one source from another: file names and sizes, options that change rows.
+    """
+
+    description: dict[str, Any]
+
+    def __len__(self) -> int:
+        """Entries in all, those without a label included."""
+
+    def entries(self, start: int) -> Iterator[Entry]:
+        """The entries from number `start` on; their numbers do not depend on `start`, down to the last bit."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person's label; what is None is not known, which writes zeros and `has_*` = 0.
+
+    center (2,) and scale (box side / 200) in pixels, joints_2d (J,3) pixels and confidence, joints_3d (J,4) metres and
+    confidence, pose (72 | 48) radians, betas (10,). J is 24 for `kind` "body", 21 for "hand".
+    """
+
+    center: np.ndarray
+    scale: float
+    joints_2d: np.ndarray | None
+    joints_3d: np.ndarray | None
+    pose: np.ndarray | None
+    betas: np.ndarray | None
+    gender: str | None = None  # "male" | "female" | "neutral"
+    kind: str = "body"
+
+    def label(self) -> dict[str, Any]:
+        """The fields of a label row, in the published order."""
+        joints, pose_size = SIZES[self.kind]
+        has_smpl = self.pose is not None and self.betas is not None
+        fields = {
+            "center": _numbers(self.center, (2,)),
+            "scale": float(self.scale),
+            "2d_joints": _numbers(self.joints_2d, (joints, 3)),
+            "3d_joints": _numbers(self.joints_3d, (joints, 4)),
+            "has_2d_joints": int(self.joints_2d is not None),
+            "has_3d_joints": int(self.joints_3d is not None),
+            "has_smpl": int(has_smpl),
+            "pose": _numbers(self.pose if has_smpl else None, (pose_size,)),
+            "betas": _numbers(self.betas if has_smpl else None, (BETAS,)),
+        }
+        return fields | ({"gender": self.gender[0]} if self.gender else {})
+
+
+def _numbers(values: np.ndarray | None, shape: tuple[int, ...]) -> list:
+    array = np.zeros(shape) if values is None else np.asarray(values, dtype=np.float64)
+    assert array.shape == shape, (array.shape, shape)
+    return array.tolist()
+
+
+def box(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre (2,) and scale of the box around points (N, 2) in pixels: 1.2 * its longer side / 200."""
+    low, high = points.min(0), points.max(0)
+    return (low + high) / 2, BOX_MARGIN * float((high - low).max()) / SCALE_UNIT
+
+
+def project_pinhole(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
+    """Pixels and confidence (..., N, 3) of points (..., N, 3) in metres of the camera frame.
+
+    `intrinsics` (..., 3, 3). A point that is not in front of the camera has no picture: zeros, confidence 0.
+    """
+    rays = points @ np.swapaxes(intrinsics, -1, -2)  # (..., N, 3)
+    visible = rays[..., 2:] > 0
+    depth = np.where(visible, rays[..., 2:], 1.0)
+    return np.concatenate([np.where(visible, rays[..., :2] / depth, 0.0), visible], -1)
+
+
+def with_confidence(points: np.ndarray, confidence: float = 1.0) -> np.ndarray:
+    """(..., N, 4): one confidence behind every point (..., N, 3)."""
+    return np.concatenate([points, np.full((*points.shape[:-1], 1), confidence)], -1)

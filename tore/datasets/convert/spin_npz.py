@@ -1,0 +1,114 @@
+"""The .npz annotations that GraphCMR and SPIN share: Human3.6M, MPII, COCO, LSP, MPI-INF-3DHP, UP-3D and more.
+
+Arrays of N rows: `imgname`, `center` (N,2), `scale` (N,), and where known `part` (N,24,3), `S` (N,24,4), `pose` (N,72),
+`shape` (N,10), `has_smpl` (N,), `gender` (N,). An absent array, or a row of it that carries no confidence,
+becomes zeros and has_* = 0. SPIN's `openpose` and both projects' file lists of other tools are not read.
+"""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tore.datasets.convert.entries import Entry, Person
+from tore.datasets.convert.reading import array, file_stamp, gender_name
+
+SHAPES: dict[str, tuple[int, ...]] = {
+    "center": (-1, 2),
+    "scale": (-1,),
+    "part": (-1, 24, 3),
+    "S": (-1, 24, 4),
+    "pose": (-1, 72),
+    "shape": (-1, 10),
+    "has_smpl": (-1,),
+}
+NEEDED = ("imgname", "center", "scale")
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OSError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    LookupError,
+    ArithmeticError,
+    MemoryError,
+    RuntimeError,
+)
+
+
+class SpinAnnotations:
+    """The rows of one annotation file. `imgname` is the picture's path below the pictures' root.
+
+    ValueError names the file and the array that is missing or has the wrong shape.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.description: dict[str, Any] = {"source": "spin", "annotations": file_stamp(self.path)}
+        raw = _load(self.path)
+        missing = [name for name in NEEDED if name not in raw]
+        if missing:
+            raise ValueError(f"{self.path} has no array {missing[0]!r} (it has: {', '.join(sorted(raw))})")
+        self._names = [_text(name) for name in raw["imgname"].ravel()]
+        self._genders = [gender_name(value) for value in raw["gender"].ravel()] if "gender" in raw else None
+        self._arrays: dict[str, np.ndarray] = {}
+        for name, shape in SHAPES.items():
+            if name in raw:
+                values = raw[name].reshape(-1) if len(shape) == 1 else raw[name]
+                self._arrays[name] = array(values, shape, f"{self.path}: array {name!r}")
+        lengths = {name: len(values) for name, values in self._arrays.items()} | {"imgname": len(self._names)}
+        if self._genders is not None:
+            lengths["gender"] = len(self._genders)
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"{self.path}: its arrays have different lengths: {lengths}")
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def entries(self, start: int = 0) -> Iterator[Entry]:
+        """One entry per row of the arrays, in their order."""
+        return (Entry(self._names[row], self._person(row).label()) for row in range(start, len(self)))
+
+    def _person(self, row: int) -> Person:
+        has_smpl = bool(self._arrays["has_smpl"][row]) if "has_smpl" in self._arrays else True
+        return Person(
+            center=self._arrays["center"][row],
+            scale=float(self._arrays["scale"][row]),
+            joints_2d=self._seen("part", row),
+            joints_3d=self._seen("S", row),
+            pose=self._arrays["pose"][row] if has_smpl and "pose" in self._arrays else None,
+            betas=self._arrays["shape"][row] if has_smpl and "shape" in self._arrays else None,
+            gender=self._genders[row] if self._genders is not None else None,
+        )
+
+    def _seen(self, name: str, row: int) -> np.ndarray | None:
+        """The joints of a row, None where the array is absent or the row has no joint with confidence."""
+        if name not in self._arrays or not (self._arrays[name][row, :, -1] > 0).any():
+            return None
+        return self._arrays[name][row]
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    """The arrays that are read here, by name; Python objects inside are refused."""
+    wanted = ("imgname", "gender", *SHAPES)
+    try:
+        with zipfile.ZipFile(path) as archive:  # np.load alone would take any file for a pickle
+            held = {name.removesuffix(".npy") for name in archive.namelist()}
+        with np.load(path) as arrays:
+            return {name: arrays[name] for name in wanted if name in held}
+    except DAMAGE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is not a whole .npz file of plain arrays: {reason}") from None
+
+
+def _text(name: object) -> str:
+    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)

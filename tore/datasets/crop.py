@@ -1,0 +1,208 @@
+"""The one crop: from a box of the source picture to the square the network sees, for pixels and for points.
+
+The box is `center` (x, y) in source pixels and `scale` = side / 200. The published computation copies the box to a
+float64 canvas, rotates that and shrinks it. The numbers here are the same, bit for bit, but only the pixels that the
+shrinking reads are computed: two per output row and column. That is exact because
+
+* OpenCV's bilinear shrinking reads two neighbours per axis;
+* OpenCV's float64 rotation rounds positions to 1/32 pixel, so its results are whole multiples of 1/1024, which
+  float32 holds exactly.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+PIXELS_PER_SCALE = 200.0
+MAX_BOX_SIDE = 16_000  # OpenCV's remap holds positions in 16 bits, and rotation widens the box
+PASTE_UP_TO = 5  # boxes up to this many times the side of the crop are cheaper to shrink whole
+TAB_BITS = 5  # warpAffine rounds positions to 1/32 pixel
+FIXED_BITS = 10  # ... from coordinates held as multiples of 1/1024
+
+
+class Box(NamedTuple):
+    """The crop's box in source pixels, right and bottom excluded; may reach beyond the picture."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Columns of the box."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Rows of the box."""
+        return self.bottom - self.top
+
+
+def crop_matrix(center: np.ndarray, scale: float, size: int, rotation: float = 0.0) -> np.ndarray:
+    """(3, 3) float64 map from source pixels (x, y, 1) to crop pixels; rotation in degrees about the crop's middle."""
+    side = PIXELS_PER_SCALE * scale
+    matrix = np.diag([size / side, size / side, 1.0])
+    matrix[0, 2] = size * (-float(center[0]) / side + 0.5)
+    matrix[1, 2] = size * (-float(center[1]) / side + 0.5)
+    if rotation == 0:
+        return matrix
+    to_middle, back = np.eye(3), np.eye(3)
+    to_middle[:2, 2], back[:2, 2] = -size / 2, size / 2
+    turn = np.eye(3)
+    turn[:2, :2] = rotation_2d(-rotation)
+    return np.dot(back, np.dot(turn, np.dot(to_middle, matrix)))
+
+
+def rotation_2d(degrees: float) -> np.ndarray:
+    """(2, 2) matrix [[cos, -sin], [sin, cos]] of an angle in degrees."""
+    sine, cosine = np.sin(degrees * np.pi / 180), np.cos(degrees * np.pi / 180)
+    return np.array([[cosine, -sine], [sine, cosine]])
+
+
+def map_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Maps 1-based points (N, 2) by a (3, 3) matrix to (N, 2) int64, truncated toward zero as published."""
+    ones = np.ones((len(points), 1))
+    homogeneous = np.concatenate([np.asarray(points, np.float64) - 1, ones], axis=1)  # (N, 3)
+    mapped = np.matmul(matrix, homogeneous[:, :, None])[:, :2, 0]
+    return mapped.astype(np.int64) + 1  # Published: truncation toward zero, not rounding
+
+
+def crop_box(center: np.ndarray, scale: float, size: int) -> Box:
+    """The source pixels that the crop shows before rotation.
+
+    Raises ValueError where the centre or the scale is not finite, or the box has no pixel or too many.
+    """
+    described = f"center ({center[0]:g}, {center[1]:g}) and scale {scale:g}"
+    if not (np.isfinite(scale) and np.isfinite(center).all() and scale > 0):
+        raise ValueError(f"{described} span no box")
+    if scale * PIXELS_PER_SCALE > MAX_BOX_SIDE or np.abs(center).max() > 1e6:
+        raise ValueError(f"{described} span a box beyond {MAX_BOX_SIDE} pixels")
+    inverse = np.linalg.inv(crop_matrix(center, scale, size))
+    corners = map_points(inverse, np.array([[1, 1], [size + 1, size + 1]])) - 1
+    box = Box(*corners[0].tolist(), *corners[1].tolist())
+    if box.width < 1 or box.height < 1:
+        raise ValueError(f"{described} span a box of {box.width} x {box.height} pixels")
+    return box
+
+
+def crop_picture(
+    picture: np.ndarray, center: np.ndarray, scale: float, rotation: float = 0.0, size: int = 224
+) -> np.ndarray:
+    """Cuts the box from a picture (H, W, C) uint8 and shrinks it to (size, size, C) float64, not rounded.
+
+    Pixels outside the picture are zero. `rotation` is in degrees, counter-clockwise as seen.
+    """
+    box = crop_box(center, scale, size)
+    side = max(box.width, box.height)
+    if rotation == 0 and side <= PASTE_UP_TO * size:
+        return cv2.resize(_paste(picture, box), (size, size))
+    if side <= 2 * size:
+        whole = _pick_rotated(picture, box, np.arange(box.height), np.arange(box.width), rotation)
+        return cv2.resize(whole.astype(np.float64), (size, size))
+    columns, column_share = _taps(box.width, size)
+    rows, row_share = _taps(box.height, size)
+    if rotation == 0:
+        sampled = _pick(picture, rows + box.top, columns + box.left)
+    else:
+        sampled = _pick_rotated(picture, box, rows, columns, rotation)
+    channels = picture.shape[2]
+    sampled = sampled.reshape(2 * size, 2 * size * channels)
+    across = _blend(sampled[:, : size * channels], sampled[:, size * channels :], np.repeat(column_share, channels))
+    down = _blend(across[:size], across[size:], row_share[:, None])  # (n, n * C)
+    return down.reshape(size, size, channels)
+
+
+def _paste(picture: np.ndarray, box: Box) -> np.ndarray:
+    """(height, width, C) float64 of the box, zero outside the picture."""
+    canvas = np.zeros((box.height, box.width, picture.shape[2]))
+    region, top, left = _region(picture, box.top, box.bottom, box.left, box.right)
+    if region.size:
+        top, left = top - box.top, left - box.left
+        canvas[top : top + region.shape[0], left : left + region.shape[1]] = region
+    return canvas
+
+
+def _blend(low: np.ndarray, high: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """float64 low * (1 - share) + high * share."""
+    blended = low * (1 - share)
+    blended += high * share
+    return blended
+
+
+def _taps(source: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Source pixels behind `size` output pixels, the near ones first, (2 size,), and the far ones' share, (size,)."""
+    position = (np.arange(size) + 0.5) * (source / size) - 0.5
+    low = np.floor(position).astype(np.int64)
+    share = np.where((low >= 0) & (low < source - 1), position - low, 0.0)
+    low = np.clip(low, 0, source - 1)
+    return np.concatenate([low, np.minimum(low + 1, source - 1)]), share
+
+
+def _region(picture: np.ndarray, top: int, bottom: int, left: int, right: int) -> tuple[np.ndarray, int, int]:
+    """The part of the picture inside the bounds, and its top and left; empty where they do not overlap."""
+    top, left = max(top, 0), max(left, 0)
+    return picture[top : max(bottom, top), left : max(right, left)], top, left
+
+
+def _pick(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(rows, columns, C) of the picture at the given rows and columns, zero outside it."""
+    region, top, left = _region(picture, rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+    if region.size == 0:
+        return np.zeros((len(rows), len(columns), picture.shape[2]), picture.dtype)
+    places = np.empty((len(rows), len(columns), 2), np.int16)
+    places[:, :, 0] = columns - left
+    places[:, :, 1] = (rows - top)[:, None]
+    return cv2.remap(region, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+
+
+def _pick_rotated(picture: np.ndarray, box: Box, rows: np.ndarray, columns: np.ndarray, rotation: float) -> np.ndarray:
+    """(rows, columns, C) float32 of the box rotated about its middle, at the given rows and columns of it.
+
+    The box is first grown by the published margin; the picture outside of the grown box counts as zero.
+    """
+    diagonal = np.linalg.norm(np.array([box.width, box.height]))
+    margin = int(diagonal / 2 - float(box.height) / 2)
+    width, height = box.width + 2 * margin, box.height + 2 * margin
+    top, left = box.top - margin, box.left - margin
+    x, y = _rotated_positions(rows + margin, columns + margin, width, height, rotation)
+    column, row = x >> TAB_BITS, y >> TAB_BITS
+    region, region_top, region_left = _region(
+        picture,
+        top + max(row.min(), 0),
+        top + min(row.max() + 2, height),
+        left + max(column.min(), 0),
+        left + min(column.max() + 2, width),
+    )
+    if region.size == 0:
+        return np.zeros((len(rows), len(columns), picture.shape[2]), np.float32)
+    places = np.empty((len(rows), len(columns), 2), np.int16)
+    places[:, :, 0] = column + (left - region_left)
+    places[:, :, 1] = row + (top - region_top)
+    fraction = (1 << TAB_BITS) - 1
+    table = (((y & fraction) << TAB_BITS) + (x & fraction)).astype(np.uint16)
+    return cv2.remap(
+        region.astype(np.float32), places, table, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
+    )
+
+
+def _rotated_positions(
+    rows: np.ndarray, columns: np.ndarray, width: int, height: int, rotation: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions x, y (rows, columns) int32 in 1/32 pixel that OpenCV's warpAffine reads for these output pixels."""
+    forward = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rotation, 1.0)
+    determinant = forward[0, 0] * forward[1, 1] - forward[0, 1] * forward[1, 0]
+    share = 1.0 / determinant
+    a, b = forward[1, 1] * share, forward[0, 1] * -share
+    c, d = forward[1, 0] * -share, forward[0, 0] * share
+    shift_x = -a * forward[0, 2] - b * forward[1, 2]
+    shift_y = -c * forward[0, 2] - d * forward[1, 2]
+    one, half = 1 << FIXED_BITS, 1 << (FIXED_BITS - TAB_BITS - 1)
+    across_x, across_y = (np.rint(factor * columns * one).astype(np.int32) for factor in (a, c))
+    down_x = np.rint((b * rows + shift_x) * one).astype(np.int32) + half
+    down_y = np.rint((d * rows + shift_y) * one).astype(np.int32) + half
+    drop = FIXED_BITS - TAB_BITS
+    return (down_x[:, None] + across_x) >> drop, (down_y[:, None] + across_y) >> drop

@@ -1,0 +1,109 @@
+"""One person's label: the JSON of a label row, checked field by field."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tore.datasets.bad_samples import BadSample
+from tore.datasets.picture import row_key
+from tore.datasets.sets import Place
+
+FLAGS = ("has_smpl", "has_3d_joints", "has_2d_joints")
+GENDERS = {"m": "male", "f": "female", "male": "male", "female": "female"}
+BETAS = 10
+
+
+@dataclass(frozen=True)
+class Label:
+    """Arrays are float64 in the source picture's frame: pixels, metres, radians."""
+
+    key: str
+    center: np.ndarray  # (2,) pixels
+    scale: float  # box side / 200 pixels
+    joints_2d: np.ndarray  # (J, 3) pixels, confidence
+    joints_3d: np.ndarray  # (J, 4) metres, confidence
+    pose: np.ndarray  # (3 K,) axis-angle
+    betas: np.ndarray  # (10,)
+    has_smpl: int
+    has_3d_joints: int
+    has_2d_joints: int
+    gender: str  # "male" | "female" | "neutral"
+
+
+def parse_label(columns: list[bytes], place: Place, joints: tuple[int, ...], pose: tuple[int, ...]) -> Label:
+    """Reads a label row; `joints` and `pose` are the lengths allowed.
+
+    BadSample for JSON that cannot be read, a missing field, a wrong length, or a number that is not finite.
+    """
+    fields = _Fields(person_of(columns, place), place, row_key(columns))
+    scale = float(fields.numbers("scale", ((),)))
+    if scale <= 0:
+        raise fields.bad("scale", f"is {scale}, expected a positive number")
+    return Label(
+        key=row_key(columns),
+        center=fields.numbers("center", ((2,),)),
+        scale=scale,
+        joints_2d=fields.numbers("2d_joints", tuple((count, 3) for count in joints)),
+        joints_3d=fields.numbers("3d_joints", tuple((count, 4) for count in joints)),
+        pose=fields.numbers("pose", tuple((count,) for count in pose)),
+        betas=fields.numbers("betas", ((BETAS,),)),
+        has_smpl=fields.flag("has_smpl"),
+        has_3d_joints=fields.flag("has_3d_joints"),
+        has_2d_joints=fields.flag("has_2d_joints"),
+        gender=GENDERS.get(str(fields.person.get("gender", "")).lower(), "neutral"),
+    )
+
+
+def person_of(columns: list[bytes], place: Place) -> dict[str, Any]:
+    """The first person of a label row, unchecked. BadSample where there is none."""
+    key = row_key(columns)
+    if len(columns) < 2:
+        raise BadSample.at(place, key, "the row has no label column")
+    try:
+        people = json.loads(columns[-1])
+    except (ValueError, RecursionError) as error:
+        raise BadSample.at(place, key, f"the label is not JSON ({str(error)[:80]})") from None
+    if not (isinstance(people, list) and people and isinstance(people[0], dict)):
+        raise BadSample.at(place, key, "the label is not a list that holds one person")
+    return people[0]
+
+
+class _Fields:
+    """Reads numbers from one person's fields and says what is wrong with them."""
+
+    def __init__(self, person: dict[str, Any], place: Place, key: str) -> None:
+        self.person, self.place, self.key = person, place, key
+
+    def bad(self, name: str, finding: str) -> BadSample:
+        return BadSample.at(self.place, self.key, f"field {name!r} {finding}")
+
+    def numbers(self, name: str, shapes: tuple[tuple[int, ...], ...]) -> np.ndarray:
+        """Finite float64 of one of the shapes; leading axes of length 1 are dropped."""
+        if name not in self.person:
+            raise self.bad(name, "is missing")
+        try:
+            array = np.asarray(self.person[name])
+        except ValueError:
+            raise self.bad(name, "has rows of different lengths") from None
+        if array.dtype.kind not in "iufb":
+            raise self.bad(name, f"holds something other than numbers: {str(self.person[name])[:40]!r}")
+        shape = array.shape
+        while array.ndim > len(shapes[0]) and array.shape[0] == 1:
+            array = array[0]
+        if array.shape not in shapes:
+            wanted = " or ".join(str(allowed) for allowed in shapes)
+            raise self.bad(name, f"has shape {shape}, expected {wanted}")
+        array = array.astype(np.float64)
+        if not np.isfinite(array).all():
+            raise self.bad(name, "holds a number that is not finite")
+        return array
+
+    def flag(self, name: str) -> int:
+        value = float(self.numbers(name, ((),)))
+        if value not in (0, 1):
+            raise self.bad(name, f"is {value:g}, expected 0 or 1")
+        return int(value)

@@ -1,0 +1,86 @@
+"""Loaders: a data set, the sampler of this process, and workers that leave the cores to each other."""
+
+from __future__ import annotations
+
+import signal
+
+import cv2
+from torch.utils.data import DataLoader
+
+from tore.datasets.mesh_dataset import MeshDataset
+from tore.datasets.samplers import EvalSampler, TrainSampler
+
+STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
+
+
+def use_one_opencv_thread() -> None:
+    """Ends OpenCV's thread pool in this process: the workers are the parallelism.
+
+    Called before workers are forked, because a forked copy of a pool has no threads and waits for them for ever.
+    """
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)
+
+
+def start_worker(worker: int) -> None:
+    """Keeps OpenCV to one thread in a worker that was not forked, and so did not inherit the setting.
+
+    Signals that ask a run to stop reach the whole process group; they are the main process's to answer, which still
+    needs its workers to finish the step. A worker ends when the loader does or its parent is gone.
+    """
+    use_one_opencv_thread()
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def train_loader(
+    dataset: MeshDataset,
+    batch_size: int,
+    workers: int = 4,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
+) -> tuple[DataLoader, TrainSampler]:
+    """Batches of `batch_size` for this rank, shuffled by the data set's seed; and their sampler.
+
+    Before each epoch call `set_epoch` of both the sampler and the data set (see `begin_epoch`).
+    """
+    if workers > 0:
+        use_one_opencv_thread()
+    sampler = TrainSampler(len(dataset), batch_size, dataset.seed, rank, world_size)
+    loader = DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=start_worker,
+        persistent_workers=workers > 0,
+    )
+    return loader, sampler
+
+
+def begin_epoch(dataset: MeshDataset, sampler: TrainSampler, epoch: int, start: int = 0) -> None:
+    """Makes the next pass over a training loader the given epoch, from iteration `start` on."""
+    dataset.set_epoch(epoch)
+    sampler.set_epoch(epoch, start)
+
+
+def eval_loader(
+    dataset: MeshDataset,
+    batch_size: int,
+    workers: int = 4,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
+) -> DataLoader:
+    """This rank's share of all samples in order; the last batch may be smaller."""
+    if workers > 0:
+        use_one_opencv_thread()
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=EvalSampler(len(dataset), rank, world_size),
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=start_worker,
+    )

@@ -1,0 +1,158 @@
+"""Pictures with body or hand labels, cropped and augmented: what training and evaluation read.
+
+A sample depends on (seed, epoch, index) alone, never on the number of workers or on the order of reading.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import MT19937, RandomState, SeedSequence
+from torch.utils.data import Dataset
+
+from tore.datasets.augmentation import (
+    Draw,
+    Ranges,
+    augment_joints_2d,
+    augment_joints_3d,
+    augment_pose,
+    draw_augmentation,
+    draw_mask,
+    finish_picture,
+)
+from tore.datasets.bad_samples import BadSample, BadSampleLog
+from tore.datasets.crop import crop_picture
+from tore.datasets.label import Label, parse_label
+from tore.datasets.picture import decode_picture, row_key
+from tore.datasets.sets import TSVSet
+
+CROP_SIZE = 224
+
+
+@dataclass(frozen=True)
+class BodyLayout:
+    """All that a body and a hand data set differ in."""
+
+    kind: str  # "body" | "hand"
+    joint_tokens: int  # entries of the joint mask
+    coarse_vertices: int  # entries of the vertex mask
+    joint_rows: tuple[int, ...]  # numbers of labelled joints allowed, the usual one first
+    pose_sizes: tuple[int, ...]  # lengths of the pose allowed, the usual one first
+    root: int  # row of the joint that 3D joints are relative to
+    ranges: Ranges
+
+
+BODY = BodyLayout("body", 14, 431, (24,), (72,), 14, Ranges(True, 30.0, 0.25, 0.3))
+# Published: hand labels may carry the body's 24 joint rows and 72 pose numbers, which are passed on
+HAND = BodyLayout("hand", 21, 195, (21, 24), (48, 72), 0, Ranges(False, 90.0, 0.25, 0.0))
+LAYOUTS = {layout.kind: layout for layout in (BODY, HAND)}
+
+
+def sample_rng(seed: int, epoch: int, index: int) -> RandomState:
+    """The generator of one sample in one epoch."""
+    return RandomState(MT19937(SeedSequence([seed, epoch, index])))
+
+
+class MeshDataset(Dataset):
+    """The samples of a yaml set.
+
+    `seed` and `set_epoch` choose the augmentation of `dataset[index]`; `sample` takes a generator instead. With
+    `on_bad_sample="skip"`, which is for training only, a row that cannot be used is replaced by the next one that
+    can, so that batches keep their size and repeat; `bad_samples` then lists such rows. Else BadSample is raised.
+    """
+
+    def __init__(
+        self, yaml: str | Path, train: bool, body: str = "body", seed: int = 0, on_bad_sample: str = "raise"
+    ) -> None:
+        if body not in LAYOUTS:
+            raise ValueError(f"body kind {body!r} is not known; use 'body' or 'hand'")
+        if on_bad_sample not in ("raise", "skip"):
+            raise ValueError(f"on_bad_sample {on_bad_sample!r} is not known; use 'raise' or 'skip'")
+        if on_bad_sample == "skip" and not train:
+            raise ValueError(f"{yaml} is read for evaluation, which never skips a row; use on_bad_sample 'raise'")
+        self.rows = TSVSet(yaml)
+        self.train, self.layout, self.seed, self.on_bad_sample = train, LAYOUTS[body], seed, on_bad_sample
+        self.bad_samples = BadSampleLog(len(self.rows))
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # reaches workers that are already running
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the draws of `dataset[index]`; call it before an epoch's first batch is asked for."""
+        self._epoch.fill_(epoch)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.rows.path} has {len(self)} samples, {index} is not among them")
+        epoch = int(self._epoch)
+        for step in range(len(self)):
+            candidate = (index + step) % len(self)
+            try:
+                return self.sample(candidate, sample_rng(self.seed, epoch, candidate))
+            except BadSample:
+                if self.on_bad_sample == "raise":
+                    raise
+                self.bad_samples.mark(candidate)
+        raise ValueError(f"{self.rows.path}: none of its {len(self)} samples can be used")
+
+    def bad_sample_summary(self) -> str:
+        """How many rows training passed over, and why, for the end of a run."""
+        return self.bad_samples.summary(self.sample)
+
+    def label(self, index: int) -> Label:
+        """The label of sample `index`, as it lies in the file. BadSample where it cannot be used."""
+        place = self.rows.place("label", index)
+        return parse_label(self.rows.columns("label", index), place, self.layout.joint_rows, self.layout.pose_sizes)
+
+    def picture(self, index: int) -> tuple[str, np.ndarray]:
+        """The key and the whole picture (H, W, 3) uint8 RGB of sample `index`. BadSample where it cannot be used."""
+        columns = self.rows.columns("img", index)
+        return row_key(columns), decode_picture(columns, self.rows.place("img", index))
+
+    def sample(self, index: int, rng: RandomState | None = None) -> dict[str, Any]:
+        """One sample, its draws taken from `rng` in training; evaluation draws nothing.
+
+        `image` (3, 224, 224) float32 normalised; `joints_2d` (J, 3) in [-1, 1] of the crop and confidence;
+        `joints_3d` (J, 4) metres relative to the pelvis (hand: wrist) and confidence; `pose`, `betas`; `has_*` 0 or 1;
+        `joint_mask`, `vertex_mask` 1 kept, 0 masked; `center` and `scale` of the crop in source pixels (times 200).
+        """
+        label = self.label(index)
+        draw, ranges = Draw(), self.layout.ranges
+        rng = rng or sample_rng(self.seed, 0, index)
+        if self.train:
+            draw = draw_augmentation(rng, ranges)
+        scale = draw.scale * label.scale
+        key, picture = self.picture(index)
+        try:
+            crop = crop_picture(picture, label.center, scale, draw.rotation, CROP_SIZE)
+            joints_2d = augment_joints_2d(label.joints_2d, label.center, scale, draw, CROP_SIZE)
+        except ValueError as error:
+            raise BadSample.at(self.rows.place("label", index), label.key, str(error)) from None
+        joints_3d = label.joints_3d.copy()
+        joints_3d[:, :3] -= joints_3d[self.layout.root, :3]
+        share = ranges.mask_share
+        tokens, vertices = self.layout.joint_tokens, self.layout.coarse_vertices
+        joint_mask = draw_mask(rng, tokens, share) if self.train else np.ones((tokens, 1), np.float32)
+        vertex_mask = draw_mask(rng, vertices, share) if self.train else np.ones((vertices, 1), np.float32)
+        return {
+            "key": key,
+            "image": torch.from_numpy(finish_picture(crop, draw)),
+            "pose": torch.from_numpy(augment_pose(label.pose, draw)),
+            "betas": torch.from_numpy(label.betas.astype(np.float32)),
+            "joints_3d": torch.from_numpy(augment_joints_3d(joints_3d, draw)),
+            "joints_2d": torch.from_numpy(joints_2d),
+            "has_smpl": label.has_smpl,
+            "has_3d_joints": label.has_3d_joints,
+            "has_2d_joints": label.has_2d_joints,
+            "joint_mask": torch.from_numpy(joint_mask),
+            "vertex_mask": torch.from_numpy(vertex_mask),
+            "gender": label.gender,
+            "center": torch.from_numpy(label.center.astype(np.float32)),
+            "scale": scale,
+            "index": index,
+        }

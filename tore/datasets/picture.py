@@ -1,0 +1,47 @@
+"""An image row's picture: base64 of an encoded file becomes pixels."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import cv2
+import numpy as np
+
+from tore.datasets.bad_samples import BadSample
+from tore.datasets.sets import Place
+
+
+def row_key(columns: list[bytes]) -> str:
+    """The key of a row, for messages as well as for matching."""
+    return columns[0].decode(errors="replace")
+
+
+def picture_bytes(columns: list[bytes], place: Place) -> bytes:
+    """The encoded picture of an image row, from its last column. BadSample where that is not whole base64."""
+    if len(columns) < 2:
+        raise BadSample.at(place, row_key(columns), "the row has no picture column")
+    text = columns[-1]
+    try:
+        data = base64.b64decode(text)
+    except binascii.Error as error:
+        raise BadSample.at(place, row_key(columns), f"the picture is not base64 ({error})") from None
+    padding = 2 if text.endswith(b"==") else int(text.endswith(b"="))
+    if len(data) != len(text) // 4 * 3 - padding or not data:  # b64decode passes over foreign characters
+        raise BadSample.at(place, row_key(columns), "the picture is not base64 (empty, or with foreign characters)")
+    return data
+
+
+def decode_picture(columns: list[bytes], place: Place) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of an image row; grey, alpha, 16 bit and CMYK files become three colours as in OpenCV.
+
+    BadSample where the bytes cannot be decoded.
+    """
+    data = picture_bytes(columns, place)
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise BadSample.at(place, row_key(columns), f"its {len(data)} bytes are no picture that can be decoded")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

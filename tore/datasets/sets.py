@@ -1,0 +1,160 @@
+"""The yaml file that names the TSV files of one data set, and the line list that picks rows from them.
+
+Keys: `img`, `hw`, `label`, `linelist`, with paths relative to the yaml file. `hw` and `linelist` may be absent.
+A plain set names one file each, and line i of the line list is the row that sample i is read from. A set with
+`composite: True` gives lists of files (or the name of a text file that lists them, one a line), and line i of its line
+list is `source<TAB>row`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import yaml
+
+from tore.datasets.tsv import TSVReader, write_atomic
+
+TABLES = ("img", "hw", "label")
+Names = str | Sequence[str]
+
+
+class Place(NamedTuple):
+    """Where a sample's row lies: the file and the row in it, for messages and lookups."""
+
+    path: Path
+    row: int
+
+    def __str__(self) -> str:
+        return f"{self.path} row {self.row}"
+
+
+class TSVSet:
+    """The rows of a data set: `place(table, index)` and `columns(table, index)` for the tables img, hw and label.
+
+    FileNotFoundError for a missing file; ValueError for a yaml file or a line list that does not follow the format.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        settings = _load_settings(self.path)
+        self.composite = bool(settings.get("composite", False))
+        self.tables: dict[str, list[TSVReader]] = {}
+        for table in TABLES:
+            if settings.get(table):
+                files = _file_names(self.path, table, settings[table], self.composite)
+                self.tables[table] = [TSVReader(self.path.parent / name) for name in files]
+        for table in ("img", "label"):
+            if table not in self.tables:
+                raise ValueError(f"{self.path} names no {table!r} file: add a line `{table}: NAME.tsv`")
+        linelist = settings.get("linelist")
+        if self.composite and not linelist:
+            raise ValueError(f"{self.path} is composite and needs a linelist of `source<TAB>row` lines")
+        self.linelist_path = self.path.parent / str(linelist) if linelist else None
+        self._picks = self._load_linelist() if self.linelist_path else None  # (n, 2) source, row
+        self._check_sizes()
+
+    def __len__(self) -> int:
+        return len(self.tables["label"][0]) if self._picks is None else len(self._picks)
+
+    def place(self, table: str, index: int) -> Place:
+        """The file and row of sample `index` in a table."""
+        source, row = (0, index) if self._picks is None else map(int, self._picks[index])
+        return Place(self.tables[table][source].path, row)
+
+    def columns(self, table: str, index: int) -> list[bytes]:
+        """The columns of sample `index` in a table, as bytes."""
+        source, row = (0, index) if self._picks is None else map(int, self._picks[index])
+        return self.tables[table][source].columns(row)
+
+    def close(self) -> None:
+        """Gives every file handle back; the next read opens the file again."""
+        for readers in self.tables.values():
+            for reader in readers:
+                reader.close()
+
+    def _load_linelist(self) -> np.ndarray:
+        path = self.linelist_path
+        assert path is not None
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: {self.path} names it as its linelist")
+        width = 2 if self.composite else 1
+        what = "`source<TAB>row`" if self.composite else "one row number"
+        lines = [line.split() for line in path.read_bytes().splitlines() if line.strip()]
+        for number, line in enumerate(lines, 1):
+            if len(line) != width or not all(value.isdigit() for value in line):
+                shown = b"\t".join(line).decode(errors="replace")
+                raise ValueError(f"{path} line {number} is {shown[:60]!r}, expected {what}")
+        picks = np.array(lines, dtype="S20").astype(np.int64).reshape(-1, width)
+        return picks if self.composite else np.pad(picks, ((0, 0), (1, 0)))
+
+    def _check_sizes(self) -> None:
+        """Every table has the same number of files, and every pick lies inside its file."""
+        counts = {table: len(readers) for table, readers in self.tables.items()}
+        if len(set(counts.values())) > 1:
+            raise ValueError(f"{self.path} lists different numbers of files: {counts}")
+        if self._picks is None:
+            rows = {str(readers[0].path): len(readers[0]) for readers in self.tables.values()}
+            if len(set(rows.values())) > 1:
+                raise ValueError(f"{self.path}: its files have different numbers of rows: {rows}")
+            return
+        if len(self._picks) and self._picks[:, 0].max() >= counts["img"]:
+            raise ValueError(f"{self.linelist_path} names source {self._picks[:, 0].max()} of {counts['img']} files")
+        for readers in self.tables.values():
+            lengths = np.array([len(reader) for reader in readers])
+            beyond = np.flatnonzero(self._picks[:, 1] >= lengths[self._picks[:, 0]])
+            if len(beyond):
+                source, row = map(int, self._picks[beyond[0]])
+                found = f"picks row {row} of {readers[source].path}, which has {lengths[source]} rows"
+                raise ValueError(f"{self.linelist_path} line {beyond[0] + 1} {found}")
+
+
+def write_yaml(
+    path: str | Path, img: Names, label: Names, hw: Names | None = None, linelist: str | None = None
+) -> Path:
+    """Writes a set's yaml file, names relative to it; lists of files make it composite. Returns its path."""
+    composite = not isinstance(img, str)
+    settings: dict[str, object] = {"composite": True} if composite else {}
+    for table, names in (("img", img), ("hw", hw), ("label", label)):
+        if names is not None:
+            settings[table] = names if isinstance(names, str) else list(names)
+    if linelist is not None:
+        settings["linelist"] = linelist
+    write_atomic(path, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).encode())
+    return Path(path)
+
+
+def write_linelist(path: str | Path, rows: Sequence[int] | Sequence[tuple[int, int]]) -> Path:
+    """Writes a line list: row numbers, or (source, row) pairs for a composite set. Returns its path."""
+    pairs = [(row,) if isinstance(row, int) else row for row in rows]
+    write_atomic(path, "".join("\t".join(map(str, pair)) + "\n" for pair in pairs).encode())
+    return Path(path)
+
+
+def _load_settings(path: Path) -> dict[str, object]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: name the yaml file of a data set")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a yaml file: {str(error).splitlines()[0]}") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} holds no `name: value` lines; expected img, label, hw, linelist")
+    return settings
+
+
+def _file_names(path: Path, table: str, value: object, composite: bool) -> list[str]:
+    """The file names of one table: one for a plain set, many for a composite one."""
+    if isinstance(value, list) and composite and all(isinstance(name, str) for name in value):
+        return value
+    if not isinstance(value, str):
+        wanted = "a list of file names" if composite else "one file name (or add `composite: True`)"
+        raise ValueError(f"{path}: {table!r} is {value!r}, expected {wanted}")
+    if not composite:
+        return [value]
+    listing = path.parent / value
+    if not listing.is_file():
+        raise FileNotFoundError(f"{listing} is missing: {path} names it as the list of its {table!r} files")
+    return [line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]

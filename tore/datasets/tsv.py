@@ -1,0 +1,266 @@
+"""Tab-separated rows with an index of byte offsets: the METRO TSV format.
+
+`x.tsv` holds one row per line, its columns separated by tabs; `x.lineidx` holds the byte offset of each row,
+one number per line. Text is UTF-8. Rows may be of any size and are found in O(1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+INDEX_SUFFIX = ".lineidx"
+PARTIAL_SUFFIX = ".partial"
+SCAN_BYTES = 1 << 22
+
+
+def index_path(path: str | Path) -> Path:
+    """`x.lineidx` of `x.tsv`."""
+    return Path(path).with_suffix(INDEX_SUFFIX)
+
+
+def scan_offsets(path: str | Path) -> np.ndarray:
+    """(rows,) int64 byte offset of each row, by reading the whole file once."""
+    starts, position = [np.zeros(1, np.int64)], 0
+    with Path(path).open("rb") as file:
+        while chunk := file.read(SCAN_BYTES):
+            newlines = np.flatnonzero(np.frombuffer(chunk, np.uint8) == ord("\n"))
+            starts.append(newlines + position + 1)
+            position += len(chunk)
+    offsets = np.concatenate(starts)
+    return offsets[offsets < position]
+
+
+def write_atomic(path: str | Path, data: bytes) -> None:
+    """Writes `data` to a temporary name in the same folder, then renames: readers see all of it or nothing."""
+    path = Path(path)
+    number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _index_bytes(offsets: Sequence[int] | np.ndarray) -> bytes:
+    return "".join(f"{int(offset)}\n" for offset in offsets).encode()
+
+
+class TSVReader:
+    """Rows of one TSV file by number.
+
+    Reading goes through `pread`, which shares no file position: forked workers and threads may use one reader.
+    A pickled reader carries the index but no open handle and opens the file again at its first read.
+
+    An index that is missing is made (and kept in memory only where the folder cannot be written). One that does not
+    belong to the file is noticed: at opening where its first or last offset or its order is wrong, else at the row
+    that it misplaces. ValueError then names both files.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path} is missing: name a TSV file, or the yaml file that lists it")
+        self._descriptor: int | None = None
+        self._size = self.path.stat().st_size
+        self._offsets = self._load_index()
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def __getitem__(self, row: int) -> list[str]:
+        """The columns of a row as text. ValueError where they are not UTF-8 or the index is wrong."""
+        try:
+            return [column.decode() for column in self.columns(row)]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.path} row {row}: the text is not UTF-8 ({error.reason})") from None
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return (self[row] for row in range(len(self)))
+
+    def columns(self, row: int) -> list[bytes]:
+        """The columns of a row as bytes, which saves decoding a picture's long base64 column."""
+        count = len(self._offsets)
+        if not -count <= row < count:
+            raise IndexError(f"{self.path} has {count} rows, row {row} is not among them")
+        row %= count
+        start = int(self._offsets[row])
+        end = int(self._offsets[row + 1]) if row + 1 < count else self._size
+        line = self._read(start, end)
+        before = self._read(start - 1, start) if start else b"\n"
+        body = line[:-1] if line.endswith(b"\n") else line
+        if before != b"\n" or b"\n" in body or (body is line and row + 1 < count):
+            raise ValueError(self._stale(f"row {row} does not start at byte {start} and end at byte {end}"))
+        return body.removesuffix(b"\r").split(b"\t")
+
+    def close(self) -> None:
+        """Gives the file handle back; the next read opens the file again."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> TSVReader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", None) is not None:
+            self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_descriptor": None}
+
+    def _read(self, start: int, end: int) -> bytes:
+        if self._descriptor is None:
+            self._descriptor = os.open(self.path, os.O_RDONLY)
+        parts = []
+        while start < end:
+            part = os.pread(self._descriptor, end - start, start)
+            if not part:
+                raise ValueError(f"{self.path} became shorter than {end} bytes while it was read: open it again")
+            parts.append(part)
+            start += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _load_index(self) -> np.ndarray:
+        path = index_path(self.path)
+        if not path.is_file():
+            offsets = scan_offsets(self.path)
+            with contextlib.suppress(OSError):
+                write_atomic(path, _index_bytes(offsets))
+            return offsets
+        try:
+            offsets = np.array(path.read_bytes().split(), dtype="S20").astype(np.int64)
+        except (ValueError, OverflowError):
+            raise ValueError(self._stale("it holds something other than byte offsets")) from None
+        if len(offsets) == 0:
+            if self._size:
+                raise ValueError(self._stale("it is empty"))
+            return offsets
+        if offsets[0] != 0 or (np.diff(offsets) <= 0).any():
+            raise ValueError(self._stale("its offsets do not rise from 0"))
+        if offsets[-1] >= self._size:
+            raise ValueError(self._stale(f"its last offset {offsets[-1]} lies behind the file's {self._size} bytes"))
+        self._check_last_row(int(offsets[-1]))
+        return offsets
+
+    def _check_last_row(self, start: int) -> None:
+        """Rows appended after the index was made show as a line end before the last byte."""
+        position = start
+        try:
+            while position < self._size - 1:
+                end = min(position + SCAN_BYTES, self._size - 1)
+                if b"\n" in self._read(position, end):
+                    raise ValueError(self._stale("the file has more rows than the index"))
+                position = end
+        finally:
+            self.close()
+
+    def _stale(self, finding: str) -> str:
+        index = index_path(self.path)
+        return f"{index} does not belong to {self.path}: {finding}; delete it and it will be made again"
+
+
+class TSVWriter:
+    """Streams rows to a TSV file and its index; both appear under their names only when the writer is closed.
+
+    As a context manager it renames both on success and removes what it wrote on an error. With `resume=True` the
+    rows go to `<path>.partial`, which an error or a kill leaves behind: the next writer with `resume=True` cuts off
+    a torn last row and goes on behind it (a finished file is taken up again in the same way). `done_keys` then
+    lists the first column of every row that is already there; `truncate` makes files that belong together agree.
+    """
+
+    def __init__(self, path: str | Path, resume: bool = False) -> None:
+        self.path, self.resume = Path(path), resume
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        suffix = PARTIAL_SUFFIX if resume else f"{PARTIAL_SUFFIX}.{os.getpid()}"
+        self._partial = self.path.with_name(self.path.name + suffix)
+        self._offsets = array("q")
+        self.done_keys: list[str] = []
+        if resume and self.path.is_file() and not self._partial.is_file():
+            index_path(self.path).unlink(missing_ok=True)
+            self.path.replace(self._partial)
+        self._file = self._partial.open("r+b" if resume and self._partial.is_file() else "w+b")
+        self._position = self._take_up()
+
+    def __len__(self) -> int:
+        """Rows written so far, the resumed ones included."""
+        return len(self._offsets)
+
+    def write(self, columns: Sequence[str | bytes]) -> int:
+        """Appends one row and returns its number. ValueError where a column holds a tab or a line end."""
+        encoded = [column.encode() if isinstance(column, str) else bytes(column) for column in columns]
+        for column in encoded:
+            if b"\t" in column or b"\n" in column or b"\r" in column:
+                raise ValueError(f"{self.path} row {len(self)}: column {column[:80]!r} holds a tab or a line end")
+        line = b"\t".join(encoded) + b"\n"
+        self._offsets.append(self._position)
+        self._file.write(line)
+        self._position += len(line)
+        return len(self._offsets) - 1
+
+    def truncate(self, rows: int) -> None:
+        """Keeps the first `rows` rows only. ValueError where there are fewer."""
+        if rows > len(self):
+            raise ValueError(f"{self.path} has {len(self)} rows and cannot be cut to {rows}")
+        if rows < len(self):
+            self._position = self._offsets[rows]
+            del self._offsets[rows:]
+            del self.done_keys[rows:]
+            self._file.flush()
+            self._file.seek(self._position)
+            self._file.truncate()
+
+    def close(self) -> None:
+        """Writes the index and gives both files their names."""
+        if self._file.closed:
+            return
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        index_path(self.path).unlink(missing_ok=True)  # never an old index beside a new file
+        self._partial.replace(self.path)
+        write_atomic(index_path(self.path), _index_bytes(self._offsets))
+
+    def abandon(self) -> None:
+        """Stops without giving the files their names: keeps the partial file for a resume, else removes it."""
+        self._file.close()
+        if not self.resume:
+            self._partial.unlink(missing_ok=True)
+
+    def __enter__(self) -> TSVWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
+
+    def _take_up(self) -> int:
+        """Reads the rows of the partial file, cuts off a torn last one, and returns where the next row starts."""
+        position = 0
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                break
+            self._offsets.append(position)
+            self.done_keys.append(line.split(b"\t", 1)[0].rstrip(b"\n").decode(errors="replace"))
+            position += len(line)
+        self._file.seek(position)
+        self._file.truncate()
+        return position

@@ -1,0 +1,139 @@
+"""Checkpoint folders that are either complete or not there.
+
+`<output>/checkpoint-<epoch>-<iteration>/` holds
+
+- `training.pt`: everything that going on needs, readable without executing anything (weights-only);
+- `state_dict.bin`: the network in the published layout, for evaluation and inference;
+- `complete.json`: written last: names and sizes of the files.
+
+A checkpoint is written into a hidden folder and renamed, so a process killed at any moment leaves the older ones
+as they were. `<output>/best.json` names the best one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import shutil
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+NAME = re.compile(r"checkpoint-(\d+)-(\d+)")
+TRAINING, PUBLISHED, COMPLETE, BEST = "training.pt", "state_dict.bin", "complete.json", "best.json"
+WRITING = ".writing-"
+# What torch raises for a file that is none of its own, is cut off, or would execute something.
+UNREADABLE = (RuntimeError, ValueError, EOFError, IndexError, KeyError, pickle.UnpicklingError, struct.error)
+
+
+def _sync(path: Path) -> None:
+    """Makes the kernel put a file or a folder on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Writes a JSON file through a temporary name in the same folder."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _sync(temporary)
+    temporary.replace(path)
+
+
+def is_complete(path: Path) -> bool:
+    """Whether every file that `complete.json` lists is there with its size."""
+    try:
+        sizes = json.loads((path / COMPLETE).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return all((path / name).is_file() and (path / name).stat().st_size == size for name, size in sizes.items())
+
+
+def position_of(path: Path) -> tuple[int, int]:
+    """Iteration and epoch in a checkpoint folder's name: the order of checkpoints."""
+    match = NAME.fullmatch(path.name)
+    assert match is not None, path
+    return int(match.group(2)), int(match.group(1))
+
+
+class CheckpointFolder:
+    """The checkpoints of one run under its output folder."""
+
+    def __init__(self, output: Path, *, keep: int) -> None:
+        """`keep`: how many of the last ones stay beside the best."""
+        if keep < 1:
+            raise ValueError(f"--keep_checkpoints {keep} would delete the checkpoint just written; use at least 1")
+        self.output = output
+        self.keep = keep
+
+    def complete(self) -> list[Path]:
+        """The complete checkpoints, oldest first."""
+        if not self.output.is_dir():
+            return []
+        found = [path for path in self.output.iterdir() if NAME.fullmatch(path.name) and is_complete(path)]
+        return sorted(found, key=position_of)
+
+    def newest(self) -> Path | None:
+        """The newest complete checkpoint, or None."""
+        return next(reversed(self.complete()), None)
+
+    def save(self, state: Mapping[str, Any], publish: Callable[[Path], None], *, epoch: int, iteration: int) -> Path:
+        """Writes one checkpoint and returns its folder; one that is there already for this iteration stays.
+
+        `publish` writes `state_dict.bin` to the path it is given.
+        """
+        path = self.output / f"checkpoint-{epoch}-{iteration}"
+        if path.is_dir() and is_complete(path):
+            return path
+        self.output.mkdir(parents=True, exist_ok=True)
+        for leftover in [*self.output.glob(f"{WRITING}*"), path]:
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary = self.output / f"{WRITING}{path.name}"
+        temporary.mkdir()
+        torch.save(dict(state), temporary / TRAINING)
+        publish(temporary / PUBLISHED)
+        sizes = {name: (temporary / name).stat().st_size for name in (TRAINING, PUBLISHED)}
+        for name in sizes:
+            _sync(temporary / name)
+        write_json(temporary / COMPLETE, {"epoch": epoch, "iteration": iteration, "files": sizes})
+        _sync(temporary)
+        temporary.rename(path)
+        _sync(self.output)
+        return path
+
+    def mark_best(self, best: Mapping[str, Any]) -> None:
+        """Writes `best.json`: {"checkpoint", "pa_mpjpe", ...}."""
+        write_json(self.output / BEST, best)
+
+    def prune(self, best: str | None) -> None:
+        """Deletes all but the last `keep` checkpoints and the one named `best`."""
+        for path in self.complete()[: -self.keep]:
+            if path.name != best:
+                # Renamed first, so that a half-deleted folder is never taken for a checkpoint.
+                hidden = path.rename(path.with_name(f"{WRITING}old-{path.name}"))
+                shutil.rmtree(hidden)
+
+
+def load_training_state(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint folder's `training.pt`, on the CPU.
+
+    Raises FileNotFoundError or ValueError naming the file when it is missing or not a training state.
+    """
+    file = path / TRAINING
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: give a checkpoint folder that training wrote")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except UNREADABLE as error:
+        raise ValueError(f"{file} cannot be read ({error}); resume from an older checkpoint folder") from error
+    if not isinstance(state, dict) or "iteration" not in state:
+        raise ValueError(f"{file} holds no training state; resume from another checkpoint folder")
+    return state

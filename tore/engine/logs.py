@@ -1,0 +1,77 @@
+"""Where a run writes what happens: `log.txt`, `metrics.jsonl`, TensorBoard, and pictures."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+class RunLog:
+    """Writes from the main process only; the other processes hold a silent one (`folder` None)."""
+
+    def __init__(self, folder: Path | None, *, echo: Callable[[str], None], tensorboard: bool = True) -> None:
+        """`echo` shows a line to the person who watches."""
+        self.folder = folder
+        self._echo = echo
+        self._tensorboard = tensorboard
+        self._board: Any = None
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def start(self, iteration: int) -> None:
+        """Forgets what was logged after `iteration` by an earlier part of the run that was cut off."""
+        if self.folder is None:
+            return
+        path = self.folder / "metrics.jsonl"
+        if path.is_file():
+            kept = [line for line in path.read_text().splitlines() if _iteration_of(line) <= iteration]
+            temporary = path.with_name(f"{path.name}.tmp")
+            temporary.write_text("".join(line + "\n" for line in kept))
+            temporary.replace(path)
+        if self._tensorboard:
+            from torch.utils.tensorboard import SummaryWriter  # a second's import that silent processes skip
+
+            self._board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=iteration + 1)
+
+    def line(self, text: str) -> None:
+        """One line of text, with its time in the file."""
+        if self.folder is None:
+            return
+        self._echo(text)
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    def metrics(self, kind: str, iteration: int, values: Mapping[str, float], **facts: Any) -> None:
+        """One line of `metrics.jsonl`, and a TensorBoard scalar `kind/name` per value."""
+        if self.folder is None:
+            return
+        record = {"kind": kind, "iteration": iteration, **facts, **values}
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"{kind}/{name}", value, iteration)
+
+    def picture(self, name: str, iteration: int, image: np.ndarray) -> None:
+        """An (H, W, 3) uint8 picture for TensorBoard."""
+        if self._board is not None:
+            self._board.add_image(name, image, iteration, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flushes TensorBoard."""
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+
+def _iteration_of(line: str) -> int:
+    """The iteration of a line of `metrics.jsonl`; a torn line counts as later than any."""
+    try:
+        return int(json.loads(line)["iteration"])
+    except (ValueError, KeyError):
+        return 2**62

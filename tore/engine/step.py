@@ -1,0 +1,115 @@
+"""One training step up to its loss: targets, forward pass, terms, weighted sum.
+
+Which body, which targets and which joints is handed in; a hand and a body differ by these arguments alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tore.engine.distributed import Processes
+from tore.losses.total import LabelCounts, LossRecipe, Targets, loss_terms, weighted_sum
+
+Batch = Mapping[str, Any]
+AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+HALVES = (torch.bfloat16, torch.float16)
+
+
+def to_device(batch: Batch, device: torch.device, channels_last: bool = False) -> dict[str, Any]:
+    """The batch with its tensors on `device`; lists of keys and the like stay as they are."""
+    moved = {
+        name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+        for name, value in batch.items()
+    }
+    if channels_last:
+        moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
+    return moved
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """`total` carries the gradient; `terms` are the unweighted terms by name."""
+
+    total: Tensor
+    terms: dict[str, Tensor]
+    weights: dict[str, float]
+    prediction: Any
+    targets: Targets
+
+
+class LossStep:
+    """From a batch to its loss."""
+
+    def __init__(
+        self,
+        *,
+        recipe: LossRecipe,
+        make_targets: Callable[[Batch], Targets],
+        regress_joints: Callable[[Tensor], Tensor],
+        faces: Tensor,
+        masks_joints: bool,
+        stride: int,
+        processes: Processes,
+        amp: str = "none",
+    ) -> None:
+        """`regress_joints` turns the full mesh (B, V, 3) into joints (B, J, 3); `stride`: of the feature map.
+
+        `masks_joints`: the network takes the batch's joint mask (masked joint modelling, METRO).
+        """
+        self.recipe = recipe
+        self.make_targets = make_targets
+        self.regress_joints = regress_joints
+        self.faces = faces
+        self.masks_joints = masks_joints
+        self.stride = stride
+        self.processes = processes
+        self.amp = AMP_TYPES[amp]
+
+    @torch.no_grad()
+    def targets(self, batch: Batch) -> Targets:
+        """What the batch should have been predicted as."""
+        return self.make_targets(batch)
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        """The network's prediction, in full precision whatever ran inside."""
+        with torch.autocast(self.processes.device.type, self.amp, enabled=self.amp is not None):
+            prediction = model(batch["image"], batch["joint_mask"]) if self.masks_joints else model(batch["image"])
+        return type(prediction)(*(_full(value) for value in prediction))
+
+    def counts(self, targets: Targets) -> LabelCounts | None:
+        """Labelled samples per process, so that averaged gradients are those of the whole batch; None when alone."""
+        if self.processes.size == 1:
+            return None
+        both = torch.stack([(targets.has_mesh != 0).sum(), (targets.has_joints_3d != 0).sum()])
+        mesh, joints = self.processes.mean(both.double()).unbind()
+        return LabelCounts(mesh, joints)
+
+    def losses(self, prediction: Any, targets: Targets, batch: Batch) -> dict[str, Tensor]:
+        """The unweighted terms."""
+        height, width = batch["image"].shape[-2:]
+        return loss_terms(
+            prediction,
+            self.regress_joints(prediction.vertices),
+            targets,
+            self.recipe,
+            faces=self.faces,
+            grid=(height // self.stride, width // self.stride),
+            counts=self.counts(targets),
+        )
+
+    def __call__(self, model: nn.Module, batch: Batch, progress: float) -> StepResult:
+        """`progress`: epochs done, iteration / iterations per epoch."""
+        targets = self.targets(batch)
+        prediction = self.forward(model, batch)
+        terms = self.losses(prediction, targets, batch)
+        weights = self.recipe.weights(progress)
+        return StepResult(weighted_sum(terms, weights), terms, weights, prediction, targets)
+
+
+def _full(value: Tensor | None) -> Tensor | None:
+    return value.float() if value is not None and value.dtype in HALVES else value

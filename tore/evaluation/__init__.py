@@ -1,0 +1,1 @@
+"""Metrics in millimetres and the evaluator that sums them over processes."""

@@ -1,0 +1,150 @@
+"""Sums of errors and counts of samples in float64, added up over batches and over processes.
+
+Joint errors average over the samples with 3D joints, mesh errors over those with a mesh.
+Published: the aligned joint error averages over all samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tore.evaluation.metrics import aligned_errors, distances, joint_errors, within_thresholds
+
+MILLIMETRES = 1000.0
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Means over a whole set: millimetres, PCK and AUC in percent."""
+
+    metrics: dict[str, float]
+    per_joint: dict[str, dict[str, float]]  # joint name -> mpjpe, pa_mpjpe
+    pck_curve: list[float]  # share within 0, 5, ... 150 mm
+    counts: dict[str, int]  # samples, with_joints_3d, with_mesh
+
+    def as_dict(self) -> dict[str, object]:
+        """A JSON-ready copy."""
+        return dict(vars(self))
+
+
+@dataclass
+class SampleErrors:
+    """Errors of one batch's samples in metres; what decides whether a sample counts is `has_*` (B,)."""
+
+    joints: Tensor  # (B, J)
+    aligned_joints: Tensor  # (B, J)
+    vertices: Tensor  # (B,)
+    aligned_vertices: Tensor  # (B,)
+    has_joints_3d: Tensor  # (B,) bool
+    has_mesh: Tensor  # (B,) bool
+
+    def rows(self, indices: Sequence[int], keys: Sequence[str]) -> list[dict[str, object]]:
+        """One dict per sample: index, key and its four errors in millimetres, None where it has no ground truth."""
+        columns = {
+            "mpjpe": (self.joints.mean(1), self.has_joints_3d),
+            "pa_mpjpe": (self.aligned_joints.mean(1), torch.ones_like(self.has_joints_3d)),
+            "mpvpe": (self.vertices, self.has_mesh),
+            "pa_mpvpe": (self.aligned_vertices, self.has_mesh),
+        }
+        values = {
+            name: [e if ok else None for e, ok in zip((errors * MILLIMETRES).tolist(), has.tolist(), strict=True)]
+            for name, (errors, has) in columns.items()
+        }
+        return [
+            {"index": int(index), "key": key, **{name: values[name][place] for name in values}}
+            for place, (index, key) in enumerate(zip(indices, keys, strict=True))
+        ]
+
+
+def sample_errors(
+    *,
+    joints: Tensor,  # (B, J, 3) predicted
+    true_joints: Tensor,  # (B, J, 3)
+    vertices: Tensor,  # (B, V, 3) predicted full mesh minus its root
+    true_vertices: Tensor,  # (B, V, 3) minus its root
+    has_joints_3d: Tensor,  # (B,)
+    has_mesh: Tensor,  # (B,)
+    centre: Sequence[int],
+) -> SampleErrors:
+    """The errors of a batch, computed in float64."""
+    joints, true_joints, vertices, true_vertices = (x.double() for x in (joints, true_joints, vertices, true_vertices))
+    return SampleErrors(
+        joints=joint_errors(joints, true_joints, centre),
+        aligned_joints=aligned_errors(joints, true_joints),
+        vertices=distances(vertices, true_vertices).mean(1),
+        aligned_vertices=aligned_errors(vertices, true_vertices).mean(1),
+        has_joints_3d=has_joints_3d.bool(),
+        has_mesh=has_mesh.bool(),
+    )
+
+
+def _masked_sum(values: Tensor, mask: Tensor) -> Tensor:
+    """Sum of (B, ...) over the samples whose mask is set."""
+    return torch.where(mask.unflatten(0, (-1, *[1] * (values.ndim - 1))), values, torch.zeros_like(values)).sum(0)
+
+
+class Evaluator:
+    """Adds up `SampleErrors`; `reduce` adds what other processes saw; `result` is the means."""
+
+    def __init__(self, joint_names: Sequence[str], device: torch.device | str = "cpu") -> None:
+        self.joint_names = joint_names
+        self.sums: dict[str, Tensor] = {}
+        nothing = torch.zeros(0, len(joint_names), dtype=torch.float64, device=device)
+        flags = torch.zeros(0, dtype=torch.bool, device=device)
+        self.update(SampleErrors(nothing, nothing, nothing.sum(1), nothing.sum(1), flags, flags))
+
+    def update(self, errors: SampleErrors) -> None:
+        """Adds one batch."""
+        all_samples = torch.ones_like(errors.has_joints_3d)
+        parts = {
+            "samples": all_samples.double().sum(),
+            "with_joints_3d": errors.has_joints_3d.double().sum(),
+            "with_mesh": errors.has_mesh.double().sum(),
+            "joints": _masked_sum(errors.joints, errors.has_joints_3d),
+            "aligned_joints": _masked_sum(errors.aligned_joints, all_samples),
+            "pck": _masked_sum(within_thresholds(errors.joints), errors.has_joints_3d),
+            "vertices": _masked_sum(errors.vertices, errors.has_mesh),
+            "aligned_vertices": _masked_sum(errors.aligned_vertices, errors.has_mesh),
+        }
+        for name, value in parts.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def reduce(self, add_over_processes: Callable[[Tensor], Tensor]) -> None:
+        """Replaces the sums by those over all processes; the function adds one float64 vector over them."""
+        sizes = {name: value.shape for name, value in self.sums.items()}
+        flat = torch.cat([value.reshape(-1) for value in self.sums.values()])
+        pieces = add_over_processes(flat).split([size.numel() for size in sizes.values()])
+        self.sums = {name: piece.reshape(size) for (name, size), piece in zip(sizes.items(), pieces, strict=True)}
+
+    def result(self) -> EvaluationResult:
+        """Means in millimetres; a metric without a single counted sample is left out."""
+        counts = {name: round(self.sums[name].item()) for name in ("samples", "with_joints_3d", "with_mesh")}
+        mean_over = {
+            "joints": counts["with_joints_3d"],
+            "aligned_joints": counts["samples"],
+            "pck": counts["with_joints_3d"],
+            "vertices": counts["with_mesh"],
+            "aligned_vertices": counts["with_mesh"],
+        }
+        means = {name: self.sums[name].cpu() / count for name, count in mean_over.items() if count}
+        metrics, per_joint = {}, {}
+        for name, key in (("joints", "mpjpe"), ("aligned_joints", "pa_mpjpe")):
+            if name in means:
+                metrics[key] = means[name].mean().item() * MILLIMETRES
+        for name, key in (("vertices", "mpvpe"), ("aligned_vertices", "pa_mpvpe")):
+            if name in means:
+                metrics[key] = means[name].item() * MILLIMETRES
+        if "pck" in means:
+            metrics["pck_150mm"] = means["pck"][-1].item() * 100
+            metrics["auc_150mm"] = means["pck"].mean().item() * 100
+        for place, joint in enumerate(self.joint_names):
+            per_joint[joint] = {
+                key: means[name][place].item() * MILLIMETRES
+                for name, key in (("joints", "mpjpe"), ("aligned_joints", "pa_mpjpe"))
+                if name in means
+            }
+        return EvaluationResult(metrics, per_joint, means["pck"].tolist() if "pck" in means else [], counts)

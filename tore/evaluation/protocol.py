@@ -1,0 +1,87 @@
+"""What stands beside a number: how it was measured, and what the paper reports for the same row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tore.evaluation.evaluator import EvaluationResult
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How an evaluation was done; `lines` prints it."""
+
+    data: str  # the yaml
+    joint_set: str = "14 joints (LSP order, common to Human3.6M and 3DPW)"
+    joint_source: str = "regressed from the predicted full mesh (Human3.6M regressor, 17 to 14 joints)"
+    root: str = "mesh minus its Human3.6M pelvis; joints centred at the mid-hip for MPJPE"
+    alignment: str = "PA: similarity Procrustes per sample, no reflection, over all samples"
+    box_source: str = "the label's center and scale"
+    ground_truth: str = "neutral body model"
+
+    def lines(self, result: EvaluationResult) -> list[str]:
+        """The protocol and what was counted, one fact a line."""
+        counts = result.counts
+        samples = counts["samples"]
+        return [
+            f"data         {self.data}",
+            f"joints       {self.joint_set}, {self.joint_source}",
+            f"root         {self.root}",
+            f"alignment    {self.alignment}",
+            f"box          {self.box_source}",
+            f"ground truth {self.ground_truth}",
+            f"samples      {samples}; MPJPE counts {counts['with_joints_3d']} and leaves out "
+            f"{samples - counts['with_joints_3d']} without 3D joints; MPVPE counts {counts['with_mesh']} and leaves "
+            f"out {samples - counts['with_mesh']} without a mesh",
+        ]
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """One row of the paper's Human3.6M table; PA-MPJPE in mm, cost in 10^9 multiply-accumulates."""
+
+    network: str  # "fastmetro" | "metro"
+    arch: str
+    keep_ratio: float | None  # None: image tokens are not reduced
+    pa_mpjpe: float
+    cost: float
+    images_per_second: float
+    geometry_reduction: bool = True
+
+
+PAPER_HUMAN36M = (
+    PaperRow("fastmetro", "resnet50", None, 38.6, 5.4, 805),
+    PaperRow("fastmetro", "resnet50", 0.8, 40.5, 5.3, 795),
+    PaperRow("fastmetro", "hrnet-w64", None, 34.8, 30.2, 249),
+    PaperRow("fastmetro", "efficientnet-b0", None, 44.2, 1.7, 871),
+    PaperRow("fastmetro", "efficientnet-b0", 0.8, 43.9, 1.6, 876),
+    PaperRow("metro", "resnet50", None, 42.0, 5.4, 591),
+    PaperRow("metro", "hrnet-w64", None, 37.1, 30.2, 210),
+    PaperRow("fastmetro", "resnet50", None, 37.3, 10.9, 576, geometry_reduction=False),
+    PaperRow("fastmetro", "hrnet-w64", None, 33.7, 35.7, 222, geometry_reduction=False),
+    PaperRow("fastmetro", "efficientnet-b0", None, 45.8, 7.1, 518, geometry_reduction=False),
+    PaperRow("metro", "resnet50", None, 40.6, 31.6, 247, geometry_reduction=False),
+    PaperRow("metro", "hrnet-w64", None, 36.7, 56.5, 141, geometry_reduction=False),
+)
+
+
+def paper_row(network: str, arch: str, keep_ratio: float | None, geometry_reduction: bool = True) -> PaperRow | None:
+    """The paper's row of the same network, backbone, kept share (1.0: no pruning) and geometry token reduction."""
+    wanted = (network, arch, None if keep_ratio == 1.0 else keep_ratio, geometry_reduction)
+    same = (r for r in PAPER_HUMAN36M if (r.network, r.arch, r.keep_ratio, r.geometry_reduction) == wanted)
+    return next(same, None)
+
+
+def summary(result: EvaluationResult, protocol: Protocol, row: PaperRow | None) -> str:
+    """The table that a person reads: metrics, per joint, protocol, the paper's number."""
+    units = {"pck_150mm": "%", "auc_150mm": "%"}
+    lines = [f"{name:<12} {value:9.3f} {units.get(name, 'mm')}" for name, value in result.metrics.items()]
+    lines += ["", f"{'joint':<16}{'MPJPE':>9}{'PA-MPJPE':>10}  (mm)"]
+    for joint, errors in result.per_joint.items():
+        lines.append(f"{joint:<16}" + "".join(f"{errors.get(k, float('nan')):>9.2f} " for k in ("mpjpe", "pa_mpjpe")))
+    lines += ["", *protocol.lines(result)]
+    if row is None:
+        lines.append("paper        no row for this network, backbone and kept share")
+    else:
+        lines.append(f"paper        PA-MPJPE {row.pa_mpjpe} mm on Human3.6M protocol 2 (its own training run)")
+    return "\n".join(lines)

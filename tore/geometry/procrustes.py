@@ -1,0 +1,27 @@
+"""Similarity Procrustes: the scale, rotation and translation that bring one point set closest to another.
+
+Batched, in float64 inside, rotations without reflection, gradients finite for every input.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from manopth.rotations import nearest_orthogonal
+
+
+def align_similarity(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """`source` (B, N, 3) moved, turned without reflection and scaled to lie closest to `target` (B, N, 3).
+
+    Least squares over the N points of each sample, any unit. Works in float64 and returns the dtype of `source`.
+    A source whose points all coincide lands on the middle of its target.
+    """
+    points, goal = source.double(), target.double()
+    middle, goal_middle = points.mean(-2, keepdim=True), goal.mean(-2, keepdim=True)
+    points, goal = points - middle, goal - goal_middle
+    covariance = goal.mT @ points  # (B,3,3)
+    rotation = nearest_orthogonal(covariance, reflections=False)
+    spread = points.square().sum((-2, -1))
+    scale = (rotation * covariance).sum((-2, -1)) / spread.clamp_min(torch.finfo(spread.dtype).tiny)
+    aligned = scale[..., None, None] * (points @ rotation.mT) + goal_middle
+    return aligned.to(source.dtype)

@@ -1,0 +1,127 @@
+"""What the network sees of a picture: the middle of it as published, or a person's box.
+
+Frames are those of `tore.visualize.pinhole`: continuous pixels, the outer corner of the upper left pixel at (0, 0).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tore.datasets.augmentation import Draw, finish_picture
+from tore.datasets.crop import MAX_BOX_SIDE, PIXELS_PER_SCALE, crop_picture
+from tore.visualize.pinhole import CROP_SIZE
+
+BOX_MARGIN = 1.2  # side of a person's crop over the longer side of the box, as in the published data
+LONG_RATIO = 64  # pictures longer than this many times their shorter side are never made whole at the crop's size
+WHOLE_PIXELS = 1e-6  # pixels; keeps a truncation toward zero on the whole number that is meant
+
+Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the picture
+
+
+@dataclass(frozen=True)
+class Window:
+    """The square of the picture that a crop shows; it may reach beyond the picture."""
+
+    left: float
+    top: float
+    side: float
+
+    @property
+    def center(self) -> tuple[float, float]:
+        """Its middle (x, y)."""
+        return self.left + self.side / 2, self.top + self.side / 2
+
+    def to_picture(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 2) of the crop's [-1, 1] range -> (..., 2) pixels of the picture."""
+        return np.array([self.left, self.top]) + (points + 1) / 2 * self.side
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One person as the network sees it."""
+
+    image: torch.Tensor  # (3, n, n) float32, ImageNet-normalised
+    pixels: np.ndarray  # (n, n, 3) uint8
+    window: Window
+    box: Box | None  # the person's box, None for the middle of the picture
+    picture_size: tuple[int, int]  # height, width
+    source: str
+    person: int  # from 1
+
+
+def middle_crop(picture: np.ndarray, size: int = CROP_SIZE) -> tuple[np.ndarray, Window]:
+    """The published preprocessing: shorter side to `size` (bilinear, antialiased), then the square in the middle.
+
+    picture: (H, W, 3) uint8. Returns (size, size, 3) uint8 and its window.
+    """
+    height, width = picture.shape[:2]
+    short, long = min(height, width), max(height, width)
+    new_long = int(size * long / short)
+    new_width, new_height = (new_long, size) if width > height else (size, new_long)
+    left, top = round((new_width - size) / 2), round((new_height - size) / 2)
+    step_x, step_y = width / new_width, height / new_height
+    source = Image.fromarray(picture)
+    if long <= LONG_RATIO * short:
+        whole = source.resize((new_width, new_height), Image.Resampling.BILINEAR)
+        square = whole.crop((left, top, left + size, top + size))
+    else:  # the same to one step of 255, without the picture of 224 x 1120000 that 1 x 5000 would become
+        part = (left * step_x, top * step_y, (left + size) * step_x, (top + size) * step_y)
+        square = source.resize((size, size), Image.Resampling.BILINEAR, box=part)
+    # the longer side was rounded down to whole pixels: the window's side is that of the shorter one
+    middle_x, middle_y = (left + size / 2) * step_x, (top + size / 2) * step_y
+    return np.array(square), Window(middle_x - short / 2, middle_y - short / 2, short)
+
+
+def box_window(box: Box, picture_size: tuple[int, int], margin: float = BOX_MARGIN) -> Window:
+    """The square about a box, `margin` times its longer side, on whole pixels.
+
+    Raises ValueError for a box without area, outside of the picture (height, width), or too large.
+    """
+    described = f"box {', '.join(f'{value:g}' for value in box)} (x, y, width, height)"
+    x, y, width, height = box
+    if not (np.isfinite(box).all() and width > 0 and height > 0):
+        raise ValueError(f"{described} has no area")
+    if x >= picture_size[1] or y >= picture_size[0] or x + width <= 0 or y + height <= 0:
+        raise ValueError(f"{described} lies outside of the picture of {picture_size[1]} x {picture_size[0]} pixels")
+    side = max(1, round(margin * max(width, height)))
+    if side > MAX_BOX_SIDE:
+        raise ValueError(f"{described} asks for a crop of {side} pixels; {MAX_BOX_SIDE} are allowed")
+    return Window(round(x + width / 2 - side / 2), round(y + height / 2 - side / 2), side)
+
+
+def box_crop(picture: np.ndarray, window: Window, size: int = CROP_SIZE) -> np.ndarray:
+    """The crop of evaluation (`tore.datasets.crop`) at a window of whole pixels: (size, size, 3) float64."""
+    corner = np.array([window.left, window.top])
+    center = corner + window.side / 2 + WHOLE_PIXELS * (corner >= 0)
+    return crop_picture(picture, center, (window.side + WHOLE_PIXELS) / PIXELS_PER_SCALE, size=size)
+
+
+def crops_of(picture: np.ndarray, boxes: Sequence[Box] | None = None, source: str = "picture") -> list[Crop]:
+    """The crops of one picture (H, W, 3) uint8: its middle, or one per box.
+
+    Raises ValueError for a box that cannot be used.
+    """
+    size = (picture.shape[0], picture.shape[1])
+    if boxes is None:
+        pixels, window = middle_crop(picture)
+        return [Crop(_normalised(pixels), pixels, window, None, size, source, 1)]
+    found = []
+    for person, box in enumerate(boxes, start=1):
+        try:
+            window = box_window(box, size)
+            exact = box_crop(picture, window)
+        except ValueError as error:
+            raise ValueError(f"{source}, person {person}: {error}") from None
+        pixels = np.rint(exact).astype(np.uint8)
+        found.append(Crop(_normalised(exact), pixels, window, box, size, source, person))
+    return found
+
+
+def _normalised(pixels: np.ndarray) -> torch.Tensor:
+    """(n, n, 3) in [0, 255] -> (3, n, n) float32, less ImageNet's mean and over its deviation."""
+    return torch.from_numpy(finish_picture(pixels.astype(np.float64), Draw()))

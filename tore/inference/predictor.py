@@ -1,0 +1,172 @@
+"""The Python door: `MeshRecovery.from_checkpoint(path).predict(pictures)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tore.body.body_model import BodyModel
+from tore.body.load import load_body
+from tore.body.standin import standin_dir
+from tore.inference.crops import Box, Crop, crops_of
+from tore.inference.picture import PictureSource, read_picture
+from tore.inference.recovery import Recovery, picture_camera, place
+from tore.modeling.checkpoints import load_model
+from tore.modeling.fastmetro import FastMETRO
+
+AMP_TYPES = {"cuda": torch.float16, "mps": torch.float16}  # elsewhere bfloat16
+BATCH_SIZE = 8
+Boxes = Sequence[Box] | np.ndarray
+
+
+class MeshRecovery:
+    """A network and its body model, from pictures to meshes.
+
+    model: in evaluation mode, on its device. body: of the same kind. amp: run the network in half precision where
+    that is safe. checkpoint: the name that results carry.
+    """
+
+    def __init__(self, model: torch.nn.Module, body: BodyModel, *, amp: bool = False, checkpoint: str = "") -> None:
+        self.model = model
+        self.device, self.dtype = _place_of(model)
+        self.body = body.to(self.device)
+        self.amp, self.checkpoint = amp, checkpoint
+        self.faces: np.ndarray = body.faces.cpu().numpy()  # (F, 3)
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        data_dir: str | Path | None = None,
+        device: str | torch.device = "auto",
+        *,
+        amp: bool = False,
+    ) -> MeshRecovery:
+        """Reads a published or own checkpoint; network, backbone and body are worked out from it.
+
+        data_dir: folder of the body model files; None means the usual one, or the stand-in's own for a network that
+        was trained on it. Raises FileNotFoundError and ValueError with the file to mend.
+        """
+        model = load_model(path, data_dir, device)
+        if data_dir is None and model.config.stand_in:
+            data_dir = standin_dir()
+        return cls(model, load_body(model.config.body, data_dir), amp=amp, checkpoint=str(path))
+
+    @property
+    def prunes_tokens(self) -> bool:
+        """Whether the network keeps some image tokens and says where they looked."""
+        return isinstance(self.model, FastMETRO)
+
+    def predict(
+        self,
+        pictures: PictureSource | Iterable[PictureSource],
+        boxes: Boxes | Sequence[Boxes | None] | None = None,
+        *,
+        focal_length: float | None = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> list[Recovery]:
+        """The people of one picture or of many, in order: one per picture, or one per box.
+
+        pictures: what `tore.inference.picture.read_picture` takes, or any number of these; arrays (B, H, W, 3) and
+        tensors (B, 3, H, W) are many. boxes: for one picture a list of (x, y, width, height) in its pixels; for many
+        pictures a list of such lists, None where the middle of the picture is meant. focal_length: of the pictures'
+        camera, in pixels, where it is known.
+
+        Raises FileNotFoundError or ValueError naming the picture that cannot be read.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch size {batch_size}: give 1 or more")
+        found: list[Recovery] = []
+        waiting: list[Crop] = []
+        for index, (source, chosen) in enumerate(_paired(pictures, boxes)):
+            name = str(source) if isinstance(source, (str, Path)) else f"picture {index + 1}"
+            waiting += crops_of(read_picture(source, name), chosen, name)
+            while len(waiting) >= batch_size:
+                found += self.recover(waiting[:batch_size], focal_length=focal_length)
+                waiting = waiting[batch_size:]
+        return found + self.recover(waiting, focal_length=focal_length)
+
+    @torch.inference_mode()
+    def recover(self, crops: Sequence[Crop], *, focal_length: float | None = None) -> list[Recovery]:
+        """One forward pass over the crops of `tore.inference.crops`: a result for each."""
+        if not crops:
+            return []
+        images = torch.stack([crop.image for crop in crops]).to(self.device, self.dtype)  # (B,3,n,n)
+        with self._precision():
+            prediction = self.model(images)
+        vertices = prediction.vertices.float()
+        mesh_joints = _numpy(self.body.regress_joints(vertices))
+        cameras, joints = _numpy(prediction.camera), _numpy(prediction.joints)
+        heatmaps = None if prediction.heatmap is None else _numpy(prediction.heatmap)
+        views = [picture_camera(crop.picture_size, focal_length) for crop in crops]
+        translations, meshes = place(cameras, list(crops), views), _numpy(vertices)
+        return [
+            Recovery(
+                kind=self.body.kind,
+                crop=crop,
+                camera=cameras[i],
+                joints=joints[i],
+                mesh_joints=mesh_joints[i],
+                vertices=meshes[i],
+                heatmap=None if heatmaps is None else heatmaps[i],
+                picture_camera=views[i],
+                translation=translations[i],
+                checkpoint=self.checkpoint,
+            )
+            for i, crop in enumerate(crops)
+        ]
+
+    def _precision(self) -> AbstractContextManager:
+        if not self.amp:
+            return nullcontext()
+        return torch.autocast(self.device.type, AMP_TYPES.get(self.device.type, torch.bfloat16))
+
+
+def as_boxes(values: Any) -> list[Box]:
+    """(N, 4) or one (4,) as a list of (x, y, width, height). ValueError for another shape."""
+    try:
+        table = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"boxes are lists of four numbers x, y, width, height, not {values!r}") from None
+    table = table[None] if table.ndim == 1 and len(table) else table
+    if table.ndim != 2 or table.shape[1] != 4 or not len(table):
+        raise ValueError(f"boxes have shape {table.shape}; give (N, 4): x, y, width, height in pixels")
+    return [(float(x), float(y), float(width), float(height)) for x, y, width, height in table]
+
+
+def _paired(pictures: Any, boxes: Any) -> list[tuple[PictureSource, list[Box] | None]]:
+    """Every picture with its boxes, None for its middle."""
+    many = _as_many(pictures)
+    if many is None:
+        return [(pictures, None if boxes is None else as_boxes(boxes))]
+    sources = list(many)
+    if boxes is None:
+        return [(source, None) for source in sources]
+    if len(boxes) != len(sources):
+        raise ValueError(f"{len(boxes)} lists of boxes for {len(sources)} pictures; give one for each, or None")
+    chosen = [None if some is None else as_boxes(some) for some in boxes]
+    return list(zip(sources, chosen, strict=True))
+
+
+def _as_many(pictures: PictureSource | Iterable[PictureSource]) -> Iterable[PictureSource] | None:
+    """The pictures one by one, or None where it is a single one."""
+    if isinstance(pictures, (np.ndarray, torch.Tensor)):
+        return pictures if pictures.ndim == 4 else None
+    if isinstance(pictures, (str, Path, Image.Image)) or not isinstance(pictures, Iterable):
+        return None
+    return pictures
+
+
+def _numpy(values: torch.Tensor) -> np.ndarray:
+    return values.float().cpu().numpy()
+
+
+def _place_of(model: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
+    parameter = next(model.parameters())
+    return parameter.device, parameter.dtype

@@ -1,0 +1,96 @@
+"""One recovered person: everything that the network said, and where it lies in the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from tore.body.joints import HAND_NAMES, J14_NAMES
+from tore.geometry.camera import picture_translation
+from tore.inference.crops import Crop
+from tore.visualize.pinhole import CROP_FOCAL_LENGTH, CROP_SIZE, PinholeCamera
+
+NOT_FINITE = "the network's numbers are not finite; leave half precision out, or get the checkpoint again"
+NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}
+
+
+@dataclass(frozen=True, eq=False)
+class Recovery:
+    """Lengths in metres, in the camera frame (x right, y down, z away), around the mesh's own origin as the network
+    gives it; 2D points in continuous pixels of the whole picture."""
+
+    kind: str  # "body" | "hand"
+    crop: Crop  # what the network saw, of which picture, and where
+    camera: np.ndarray  # (3,) of the crop: scale, tx, ty; (x, y) lands at scale * (x + tx, y + ty) in [-1, 1]
+    joints: np.ndarray  # (J, 3) predicted directly
+    mesh_joints: np.ndarray  # (J, 3) regressed from the mesh, as metrics compare them
+    vertices: np.ndarray  # (V, 3)
+    heatmap: np.ndarray | None  # (M, h*w) where each kept image token looked; None without image token pruning
+    picture_camera: PinholeCamera  # of the whole picture, shared by all its people
+    translation: np.ndarray  # (3,) brings the mesh before `picture_camera`
+    checkpoint: str
+
+    @property
+    def finite(self) -> bool:
+        """Whether all that the network said are finite numbers."""
+        return all(np.isfinite(values).all() for values in (self.camera, self.joints, self.vertices))
+
+    @property
+    def in_front(self) -> bool:
+        """Whether the mesh lies before the camera; a scale of 0 or less puts it behind, and nothing can be drawn."""
+        return bool(self.camera[0] > 0)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """The J names."""
+        return NAMES[self.kind]
+
+    @property
+    def joints_2d(self) -> np.ndarray:
+        """(J, 2) pixels of `joints`, by the crop's camera."""
+        return self.to_pixels(self.joints)
+
+    @property
+    def mesh_joints_2d(self) -> np.ndarray:
+        """(J, 2) pixels of `mesh_joints`, by the crop's camera."""
+        return self.to_pixels(self.mesh_joints)
+
+    @property
+    def crop_view(self) -> PinholeCamera:
+        """`picture_camera` in the pixels of the crop: with it the mesh plus `translation` is drawn over the crop."""
+        window, view = self.crop.window, self.picture_camera
+        factor = self.crop.pixels.shape[0] / window.side
+        x, y = view.principal_point
+        return PinholeCamera(view.focal_length * factor, ((x - window.left) * factor, (y - window.top) * factor))
+
+    def to_pixels(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 3) of the mesh's frame -> (..., 2) pixels of the picture, by the crop's weak perspective."""
+        return self.crop.window.to_picture(self.camera[0] * (points[..., :2] + self.camera[1:]))
+
+
+def picture_camera(picture_size: tuple[int, int], focal_length: float | None = None) -> PinholeCamera:
+    """The camera of a picture (height, width): principal point in the middle.
+
+    Without a focal length in pixels it is 1000 for every 224 pixels of the shorter side: over the middle crop a mesh
+    is then drawn as published.
+    """
+    height, width = picture_size
+    if focal_length is None:
+        focal_length = CROP_FOCAL_LENGTH * min(height, width) / CROP_SIZE
+    if not (np.isfinite(focal_length) and focal_length > 0):
+        raise ValueError(f"focal length {focal_length:g}: give a positive number of pixels")
+    return PinholeCamera(float(focal_length), (width / 2, height / 2))
+
+
+def place(cameras: np.ndarray, crops: list[Crop], views: list[PinholeCamera]) -> np.ndarray:
+    """Translations (B, 3) that bring the meshes of weak-perspective `cameras` (B, 3) before their pictures' cameras."""
+    translation = picture_translation(
+        torch.as_tensor(cameras, dtype=torch.float64),
+        torch.tensor([crop.window.center for crop in crops], dtype=torch.float64),
+        torch.tensor([crop.window.side for crop in crops], dtype=torch.float64),
+        torch.tensor([view.principal_point for view in views], dtype=torch.float64),
+        torch.tensor([view.focal_length for view in views], dtype=torch.float64),
+    )
+    return translation.numpy()

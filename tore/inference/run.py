@@ -1,0 +1,136 @@
+"""Many pictures through the network in batches, one report for each; a picture that fails does not stop the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tore.inference.crops import Box, Crop, crops_of
+from tore.inference.outputs import Wanted, planned_files, write_outputs
+from tore.inference.picture import read_picture
+from tore.inference.predictor import BATCH_SIZE, MeshRecovery
+from tore.inference.recovery import NOT_FINITE, Recovery, picture_camera
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture: where it lies, what its outputs' names begin with, and its people's boxes."""
+
+    picture: Path
+    stem: Path
+    boxes: list[Box] | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one picture."""
+
+    job: Job
+    people: list[Recovery]
+    written: list[Path]
+    error: str | None = None  # one sentence that names the picture
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    job: Job
+    picture: np.ndarray | None  # kept only where the whole picture is drawn
+    crops: list[Crop]
+
+
+class Run:
+    """Reads, recovers, draws and writes; `seconds` counts how long each of the four took.
+
+    batch_size: most crops in one forward pass. focal_length: of the pictures' camera in pixels, where known.
+    overwrite: replace files that are there; else such a picture fails.
+    """
+
+    def __init__(
+        self,
+        recovery: MeshRecovery,
+        wanted: Wanted,
+        *,
+        batch_size: int = BATCH_SIZE,
+        focal_length: float | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch size {batch_size}: give 1 or more")
+        picture_camera((1, 1), focal_length)  # a focal length that cannot be is told before any picture is read
+        self.recovery, self.wanted, self.batch_size = recovery, wanted, batch_size
+        self.focal_length, self.overwrite = focal_length, overwrite
+        self.seconds = {"reading": 0.0, "network": 0.0, "drawing": 0.0, "writing": 0.0}
+        self._planned: set[Path] = set()
+
+    def __call__(self, jobs: Iterable[Job]) -> Iterator[Report]:
+        """One report per job; failures come as they are met, the rest in order, batch by batch."""
+        waiting: list[_Waiting] = []
+        for job in jobs:
+            try:
+                self._check_outputs(job)
+                waiting.append(self._read(job))
+            except (ValueError, OSError) as error:
+                yield Report(job, [], [], _sentence(job, error))
+            if sum(len(item.crops) for item in waiting) >= self.batch_size:
+                yield from self._finish(waiting)
+                waiting = []
+        yield from self._finish(waiting)
+
+    def _check_outputs(self, job: Job) -> None:
+        files = planned_files(job.stem, None if job.boxes is None else len(job.boxes), self.wanted)
+        for path in files:
+            if path in self._planned:
+                raise ValueError(f"{path} is another picture's result already; rename one of the two")
+            if path.exists() and not self.overwrite:
+                raise FileExistsError(f"{path} is there already; add --overwrite or name another --output_dir")
+        self._planned.update(files)
+
+    def _read(self, job: Job) -> _Waiting:
+        with self._timed("reading"):
+            picture = read_picture(job.picture)
+            crops = crops_of(picture, job.boxes, str(job.picture))
+        return _Waiting(job, picture if job.boxes is not None and self.wanted.overlay else None, crops)
+
+    def _finish(self, waiting: Sequence[_Waiting]) -> Iterator[Report]:
+        crops = [crop for item in waiting for crop in item.crops]
+        people: list[Recovery] = []
+        with self._timed("network"):
+            for start in range(0, len(crops), self.batch_size):
+                part = crops[start : start + self.batch_size]
+                people += self.recovery.recover(part, focal_length=self.focal_length)
+        for item in waiting:
+            own, people = people[: len(item.crops)], people[len(item.crops) :]
+            try:
+                written = self._write(item, own)
+            except (ValueError, OSError) as error:
+                yield Report(item.job, [], [], _sentence(item.job, error))
+            else:
+                yield Report(item.job, own, written)
+
+    def _write(self, item: _Waiting, people: list[Recovery]) -> list[Path]:
+        if not all(person.finite for person in people):
+            raise ValueError(NOT_FINITE)
+        start = time.perf_counter()
+        written, writing = write_outputs(people, item.picture, item.job.stem, self.wanted, self.recovery.faces)
+        self.seconds["writing"] += writing
+        self.seconds["drawing"] += time.perf_counter() - start - writing
+        return written
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+
+def _sentence(job: Job, error: Exception) -> str:
+    """The error on one line, with the picture's name."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if str(job.picture) in text else f"{job.picture}: {text}"

@@ -1,0 +1,1 @@
+"""Loss terms (keypoints, vertices, surface, tokens) and their weighted sum."""

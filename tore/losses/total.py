@@ -1,0 +1,196 @@
+"""The named terms of a training step, and their weighted sum.
+
+A recipe is data: which distance, which weights. Networks and bodies differ by their recipe alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from torch import Tensor
+
+from tore.body.joints import HAND_WRIST, J14_HIPS
+from tore.geometry.camera import project_weak_perspective
+from tore.losses.keypoints import DISTANCES, joints_2d_loss, joints_3d_loss
+from tore.losses.surface import edge_loss, face_edges, normal_loss
+from tore.losses.tokens import itp_loss, itp_weight
+from tore.losses.vertices import vertices_loss
+
+
+class Prediction(Protocol):
+    """What the losses read of a network's output (shapes: docs/ARCHITECTURE.md)."""
+
+    @property
+    def camera(self) -> Tensor:
+        """(B, 3) scale, tx, ty."""
+        ...
+
+    @property
+    def joints(self) -> Tensor:
+        """(B, J, 3)."""
+        ...
+
+    @property
+    def vertices(self) -> Tensor:
+        """(B, V, 3), the full mesh."""
+        ...
+
+    @property
+    def heatmap(self) -> Tensor | None:
+        """(B, M, cells), or None without token pruning."""
+        ...
+
+    @property
+    def levels(self) -> tuple[Tensor, ...]:
+        """The mesh levels, coarse to full."""
+        ...
+
+
+@dataclass(frozen=True)
+class Targets:
+    """One batch's targets, metres, minus the body's root."""
+
+    vertices: tuple[Tensor, ...]  # (B, V, 3) per level, coarse to full
+    joints_3d: Tensor  # (B, J, 4), last column confidence
+    joints_2d: Tensor  # (B, J, 3): x, y in [-1, 1] of the crop, confidence
+    has_mesh: Tensor  # (B,)
+    has_joints_3d: Tensor  # (B,)
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """Labelled samples to divide by, the mean over processes; see `labelled_mean`."""
+
+    mesh: Tensor
+    joints_3d: Tensor
+
+
+@dataclass(frozen=True)
+class LossRecipe:
+    """Distances and weights of one published training recipe. A term of weight 0 is not computed."""
+
+    distance: str  # of joints: "l1" | "squared"
+    joints_3d: float
+    vertices: float
+    joints_2d: float
+    level_weights: tuple[float, ...]  # coarse to full
+    centre: tuple[int, ...]  # joints whose mean centres the 3D joint terms
+    itp: float = 0.0  # the largest weight that `itp_weight` reaches
+    normal: float = 0.0
+    edge: float = 0.0
+
+    def without_surface(self) -> LossRecipe:
+        """The recipe without its normal and edge terms."""
+        return replace(self, normal=0.0, edge=0.0)
+
+    def weights(self, progress: float) -> dict[str, float]:
+        """Term name -> weight after `progress` epochs."""
+        maxima = {
+            "joints_3d": self.joints_3d,
+            "vertices": self.vertices,
+            "joints_2d": self.joints_2d,
+            "normal": self.normal,
+            "edge": self.edge,
+        }
+        weights = {name: weight for name, weight in maxima.items() if weight}
+        return weights | ({"itp": itp_weight(self.itp, progress)} if self.itp else {})
+
+
+BODY_LEVELS = (0.33, 0.33, 0.33)
+FASTMETRO_BODY = LossRecipe(
+    distance="l1",
+    joints_3d=1000.0,
+    vertices=100.0,
+    joints_2d=100.0,
+    itp=1e-3,
+    normal=100.0,  # used with --edge_and_normal_vector_loss true
+    edge=1000.0,
+    level_weights=BODY_LEVELS,
+    centre=J14_HIPS,
+)
+METRO_BODY = LossRecipe(
+    distance="squared",
+    joints_3d=1000.0,
+    vertices=100.0,
+    joints_2d=100.0,
+    normal=0.1,
+    edge=1.0,
+    level_weights=BODY_LEVELS,
+    centre=J14_HIPS,
+)
+HAND_LEVELS = (0.5, 0.5)
+FASTMETRO_HAND = replace(FASTMETRO_BODY, level_weights=HAND_LEVELS, centre=(HAND_WRIST,))
+METRO_HAND = LossRecipe(
+    distance="squared",
+    joints_3d=1.0,
+    vertices=1.0,
+    joints_2d=1.0,
+    level_weights=HAND_LEVELS,
+    centre=(HAND_WRIST,),
+)
+RECIPES = {
+    ("fastmetro", "body"): FASTMETRO_BODY,
+    ("metro", "body"): METRO_BODY,
+    ("fastmetro", "hand"): FASTMETRO_HAND,
+    ("metro", "hand"): METRO_HAND,
+}
+
+
+def joint_terms(
+    prediction: Prediction, regressed: Tensor, targets: Targets, recipe: LossRecipe, counts: LabelCounts | None
+) -> dict[str, Tensor]:
+    """`joints_3d` and `joints_2d`, each the sum over the direct joints and the joints of the mesh (B, J, 3)."""
+    distance = DISTANCES[recipe.distance]
+    in_3d, in_2d = [], []
+    for joints in (prediction.joints, regressed):
+        in_3d.append(
+            joints_3d_loss(
+                joints,
+                targets.joints_3d,
+                targets.has_joints_3d,
+                distance=distance,
+                centre=recipe.centre,
+                count=counts.joints_3d if counts else None,
+            )
+        )
+        projected = project_weak_perspective(joints, prediction.camera)
+        in_2d.append(joints_2d_loss(projected, targets.joints_2d, distance=distance))
+    return {"joints_3d": in_3d[0] + in_3d[1], "joints_2d": in_2d[0] + in_2d[1]}
+
+
+def loss_terms(
+    prediction: Prediction,
+    regressed: Tensor,  # (B, J, 3) joints regressed from the predicted full mesh
+    targets: Targets,
+    recipe: LossRecipe,
+    *,
+    faces: Tensor,  # (F, 3)
+    grid: tuple[int, int],  # of the heatmap
+    counts: LabelCounts | None = None,
+) -> dict[str, Tensor]:
+    """Every term that the recipe weighs, by name, before weighting."""
+    mesh_count = counts.mesh if counts else None
+    terms = joint_terms(prediction, regressed, targets, recipe, counts)
+    terms["vertices"] = vertices_loss(
+        prediction.levels, targets.vertices, targets.has_mesh, level_weights=recipe.level_weights, count=mesh_count
+    )
+    if recipe.normal or recipe.edge:
+        edges, true_edges = face_edges(prediction.vertices, faces), face_edges(targets.vertices[-1], faces)
+        if recipe.normal:
+            terms["normal"] = normal_loss(edges, true_edges, targets.has_mesh, mesh_count)
+        if recipe.edge:
+            terms["edge"] = edge_loss(edges, true_edges, targets.has_mesh, mesh_count)
+    if recipe.itp:
+        if prediction.heatmap is None:
+            raise ValueError("the recipe weighs the image token loss but the network prunes no tokens; set itp to 0")
+        seen = project_weak_perspective(targets.vertices[-1], prediction.camera.detach())
+        terms["itp"] = itp_loss(prediction.heatmap, seen, targets.has_mesh, grid)
+    return terms
+
+
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+    """Sum of weight x term over the names of `weights`; a weight without its term is a KeyError."""
+    products = [weight * terms[name] for name, weight in weights.items()]
+    return sum(products[1:], start=products[0])

@@ -1,0 +1,205 @@
+"""From a configuration to a network: the last place that knows one."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from tore.body.topology import Topology, load_topology
+from tore.device import resolve_device
+from tore.modeling.backbones import STRIDE, Backbone
+from tore.modeling.fastmetro import FastMETRO
+from tore.modeling.imagenet_weights import load_backbone_weights
+from tore.modeling.metro import METRO
+from tore.modeling.token_reduction_base import kept_tokens
+from tore.modeling.token_reduction_by_name import REDUCERS
+from tore.paths import STAND_IN, STANDIN_BODY_FILES, STANDIN_HAND_FILES, find_body_files
+
+SIZES = {"S": 1, "M": 2, "L": 3}
+IMAGE_SIZE = 224
+TOKEN_REDUCTIONS = ("tore", *(name for name in REDUCERS if name != "itp"))
+
+
+@dataclass(frozen=True)
+class FastMETROConfig:
+    """FastMETRO; the defaults are the published L body network with TORE at keep_ratio 0.8."""
+
+    network: ClassVar[str] = "fastmetro"
+    arch: str = "resnet50"
+    body: str = "body"  # "body" | "hand"
+    stand_in: bool = False  # the body files are the synthetic stand-in's
+    image_reduction: str = "itp"
+    kept_tokens: int | None = 39  # None where image tokens are not reduced
+    geometry_reduction: bool = True
+    learned_upsampling: int = 0
+    smpl_regressor: bool = False
+    layers: int = 3
+    widths: tuple[int, int] = (512, 128)
+    hidden: tuple[int, int] = (2048, 512)
+    heads: int = 8
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class METROConfig:
+    """METRO; the defaults are the published body network with TORE."""
+
+    network: ClassVar[str] = "metro"
+    arch: str = "resnet50"
+    body: str = "body"
+    stand_in: bool = False
+    geometry_reduction: bool = True
+    image_mixing: str = "learned"  # "learned" | "mean"
+    image_tokens: int = 49
+    camera_points: str = "vertices"  # "vertices" | "all"; read without geometry reduction only
+    camera_hidden: int = 250
+    smpl_regressor: bool = False
+    widths: tuple[int, int, int] = (1024, 256, 128)
+    layers: int = 4
+    heads: int = 4
+    hidden: int = 3072
+    dropout: float = 0.1
+    regressor_layers: int = 3
+    regressor_heads: int = 8
+    regressor_hidden: int = 512
+
+
+ModelConfig = FastMETROConfig | METROConfig
+CONFIGS: dict[str, type[FastMETROConfig] | type[METROConfig]] = {"fastmetro": FastMETROConfig, "metro": METROConfig}
+
+# What the published networks without geometry token reduction have besides.
+WITHOUT_GEOMETRY_REDUCTION: dict[tuple[str, str], dict[str, Any]] = {
+    ("fastmetro", "body"): {"learned_upsampling": 1},
+    ("metro", "hand"): {
+        "widths": (1024, 256, 64),
+        "image_mixing": "mean",
+        "camera_points": "all",
+        "camera_hidden": 150,
+    },
+}
+
+
+def configure(network: str, **values: Any) -> ModelConfig:
+    """A configuration of `network` with `values` for some of its fields.
+
+    Raises ValueError naming a network or a field that does not exist.
+    """
+    if network not in CONFIGS:
+        raise ValueError(f"network {network!r} is not known; use one of {', '.join(CONFIGS)}")
+    known = {field.name for field in fields(CONFIGS[network])}
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{network} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return CONFIGS[network](**values)
+
+
+def describe(config: ModelConfig) -> dict[str, Any]:
+    """The configuration as plain values, `network` included, for JSON and checkpoints."""
+    return {"network": config.network, **asdict(config)}
+
+
+def reduction_of(config: ModelConfig) -> str:
+    """The configured token reduction in a word: "tore", "none", or the two halves such as "tome+gtr" and "itp"."""
+    if isinstance(config, METROConfig):
+        return "tore" if config.geometry_reduction else "none"
+    image, geometry = config.image_reduction, config.geometry_reduction
+    if (image, geometry) in (("itp", True), ("none", False)):
+        return "tore" if geometry else "none"
+    return f"{image}+gtr" if geometry else image
+
+
+def build_model(config: ModelConfig, topology: Topology) -> FastMETRO | METRO:
+    """The network of `config` on the joints and mesh levels of `topology`, with fresh weights."""
+    if config.smpl_regressor and topology.kind != "body":
+        raise ValueError(f"the SMPL parameter regressor reads a body's mesh, not a {topology.kind}'s; leave it out")
+    backbone = Backbone(config.arch)
+    options = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in ("arch", "body", "stand_in")}
+    kind = FastMETRO if isinstance(config, FastMETROConfig) else METRO
+    model = kind(backbone=backbone, topology=topology, **options)
+    model.config = config
+    return model
+
+
+def topology_for(config: ModelConfig, data_dir: str | Path | None = None) -> Topology:
+    """The joints and mesh levels that the configured network works on.
+
+    `data_dir` None means the stand-in's own folder when the configuration says so, else the usual folder.
+    """
+    if config.stand_in and data_dir is None:
+        data_dir = STAND_IN
+    return load_topology(config.body, data_dir, template=isinstance(config, METROConfig))
+
+
+def create_model(
+    network: str = "fastmetro",
+    *,
+    arch: str = "resnet50",
+    size: str = "L",
+    token_reduction: str = "tore",
+    geometry_reduction: bool | None = None,
+    keep_ratio: float = 0.8,
+    body: str = "body",
+    data_dir: str | Path | None = None,
+    topology: Topology | None = None,
+    backbone_weights: str | Path | None = None,
+    image_size: int = IMAGE_SIZE,
+    device: str | torch.device = "cpu",
+    **options: Any,
+) -> FastMETRO | METRO:
+    """A fresh network in training mode.
+
+    Args:
+        network: "fastmetro" or "metro".
+        arch: backbone, see `tore.modeling.backbones`.
+        size: FastMETRO's S, M or L: 1, 2 or 3 layers on each side of each Transformer. METRO has one size.
+        token_reduction: "tore" (the paper's), "none" (the published baseline), or for FastMETRO another way to fewer
+            image tokens, see `tore.modeling.token_reduction_by_name`.
+        geometry_reduction: whether the main Transformer sees joints alone; None means in all cases but "none".
+        keep_ratio: FastMETRO's share of image tokens that are kept, in (0, 1].
+        body: "body" or "hand".
+        data_dir: folder of the body model files; None means `tore.paths.body_dir()`.
+        topology: joints and mesh levels, instead of reading them from `data_dir`.
+        backbone_weights: ImageNet file of the backbone; None leaves it at its random start.
+        image_size: side of the square pictures in pixels; it sets how many image tokens there are.
+        device: where the network goes.
+        options: further fields of `FastMETROConfig` or `METROConfig`, such as `dropout=0.0`.
+
+    Raises:
+        ValueError: an unknown name or a value that the network cannot have.
+        FileNotFoundError: a body model file is missing.
+    """
+    values: dict[str, Any] = {
+        "arch": arch,
+        "body": body,
+        **_reductions(network, body, token_reduction, geometry_reduction),
+    }
+    if topology is None:
+        values["stand_in"] = find_body_files(body, data_dir)[1] in (STANDIN_BODY_FILES, STANDIN_HAND_FILES)
+    image_tokens = (image_size // STRIDE) ** 2
+    if network == "fastmetro":
+        if size not in SIZES:
+            raise ValueError(f"size {size!r} is not known; use one of {', '.join(SIZES)}")
+        values["layers"] = SIZES[size]
+        values["kept_tokens"] = None if token_reduction == "none" else kept_tokens(keep_ratio, image_tokens)
+    elif network == "metro":
+        values["image_tokens"] = image_tokens
+    config = configure(network, **{**values, **options})
+    model = build_model(config, topology or topology_for(config, data_dir))
+    if backbone_weights is not None:
+        load_backbone_weights(model.backbone, backbone_weights)
+    return model.to(resolve_device(device))
+
+
+def _reductions(network: str, body: str, token_reduction: str, geometry_reduction: bool | None) -> dict[str, Any]:
+    """The configuration fields that the two reductions set."""
+    names = TOKEN_REDUCTIONS if network == "fastmetro" else ("tore", "none")
+    if token_reduction not in names:
+        raise ValueError(f"token_reduction {token_reduction!r} is not known for {network}; use {', '.join(names)}")
+    geometry = token_reduction != "none" if geometry_reduction is None else geometry_reduction
+    values: dict[str, Any] = {"geometry_reduction": geometry}
+    if network == "fastmetro":
+        values["image_reduction"] = "itp" if token_reduction == "tore" else token_reduction
+    return values if geometry else values | WITHOUT_GEOMETRY_REDUCTION.get((network, body), {})

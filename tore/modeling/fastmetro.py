@@ -1,0 +1,128 @@
+"""FastMETRO with or without token reduction (paper section 3; the body has J=14 joint tokens, the hand 21).
+
+A picture becomes a feature map, the feature map image tokens, the tokens points of the body by two encoder-decoders
+of falling width. TORE's two ideas are choices: fewer image tokens (`image_reduction`), and joints alone as the points,
+from which the shape regressor grows the coarse mesh (`geometry_reduction`). The coarse mesh is up-sampled.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tore.body.topology import Topology
+from tore.modeling.backbones import Backbone
+from tore.modeling.encoder_decoder import EncoderDecoder
+from tore.modeling.geometry_tokens import GeometryTokens
+from tore.modeling.position_code import TokenPositions
+from tore.modeling.prediction import MeshPrediction, assemble
+from tore.modeling.shape_regressor import ShapeRegressor
+from tore.modeling.smpl_regressor import SMPLRegressor
+from tore.modeling.token_reduction_by_name import create_reducer
+from tore.modeling.upsampling import Upsampling
+
+
+class FastMETRO(nn.Module):
+    """picture (B, 3, H, W) -> `MeshPrediction`; H and W are multiples of the backbone's stride 32."""
+
+    backbone: Backbone
+    config: Any  # what build_model made this from; nothing in here reads it
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        topology: Topology,
+        image_reduction: str = "itp",
+        kept_tokens: int | None = 39,
+        geometry_reduction: bool = True,
+        learned_upsampling: int = 0,
+        smpl_regressor: bool = False,
+        layers: int = 3,
+        widths: tuple[int, int] = (512, 128),
+        hidden: tuple[int, int] = (2048, 512),
+        heads: int = 8,
+        dropout: float = 0.1,
+    ) -> None:
+        """The network with fresh weights.
+
+        Args:
+            backbone: of any stride-32 feature map.
+            topology: joints, coarse adjacency and mesh levels.
+            image_reduction: a name of `token_reduction_by_name`.
+            kept_tokens: M, None where image tokens are not reduced.
+            geometry_reduction: the Transformer's queries are joints alone; else joints and coarse vertices.
+            learned_upsampling: how many up-sampling steps are learned, from the coarse mesh on.
+            smpl_regressor: rotations and betas of a SMPL body from the middle mesh.
+            layers: on each side of each Transformer (S, M, L = 1, 2, 3).
+            widths, hidden: of the two Transformers' tokens and feed-forward networks.
+            heads: of every attention.
+            dropout: its probability, wherever the Transformers drop.
+        """
+        super().__init__()
+        wide, narrow = widths
+        adjacency, joints = topology.adjacency, topology.num_joints
+        self.backbone = backbone
+        self.image_projection = nn.Conv2d(backbone.channels, wide, kernel_size=1)
+        self.token_reduction = create_reducer(image_reduction, width=wide, tokens=kept_tokens)
+        listed = kept_tokens if self.token_reduction.listed else None
+        self.wide_positions = TokenPositions(channels=wide, listed=listed)
+        self.narrow_positions = TokenPositions(channels=narrow, listed=listed)
+        self.camera_token = nn.Parameter(torch.randn(1, wide))
+        asked = None if geometry_reduction else adjacency
+        self.query_tokens = GeometryTokens(joints=joints, width=wide, adjacency=asked)
+        self.transformer_1 = EncoderDecoder(width=wide, heads=heads, hidden=hidden[0], layers=layers, dropout=dropout)
+        self.reduce_memory = nn.Linear(wide, narrow)
+        self.reduce_camera = None if geometry_reduction else nn.Linear(wide, narrow)
+        self.reduce_queries = nn.Linear(wide, narrow)
+        self.transformer_2 = EncoderDecoder(width=narrow, heads=heads, hidden=hidden[1], layers=layers, dropout=dropout)
+        self.camera_head = nn.Linear(narrow, 3)
+        self.point_head = nn.Linear(narrow, 3)
+        self.shape_regressor = None
+        if geometry_reduction:
+            self.shape_regressor = ShapeRegressor(
+                adjacency=adjacency,
+                num_joints=joints,
+                width=narrow,
+                heads=heads,
+                hidden=hidden[1],
+                layers=layers,
+                dropout=dropout,
+            )
+        self.upsampling = Upsampling(topology.levels, learned=learned_upsampling)
+        self.smpl_regressor = SMPLRegressor(vertices=topology.levels.sizes[1]) if smpl_regressor else None
+
+    def forward(self, images: Tensor, joint_mask: Tensor | None = None) -> MeshPrediction:
+        """images (B, 3, H, W), ImageNet-normalised. `joint_mask` is METRO's; here it must be None."""
+        assert joint_mask is None, "masked joint modelling belongs to METRO"
+        features = self.image_projection(self.backbone(images))  # (B, wide, h, w)
+        tokens, heatmap = self.token_reduction(features)  # (B, M, wide), (B, M, h*w)
+        grid = (features.shape[2], features.shape[3])
+
+        camera = self.camera_token.expand(len(images), -1, -1)  # (B, 1, wide)
+        queries, allowed = self.query_tokens(len(images)), self.query_tokens.allowed  # (B, Q, wide), (Q, Q)
+        positions = self.wide_positions(grid, heatmap)
+        camera, tokens, queries = self.transformer_1(tokens, camera, queries, positions, allowed)
+
+        camera, tokens, queries = self.narrow(camera, tokens, queries)
+        positions = self.narrow_positions(grid, heatmap)
+        camera, _, queries = self.transformer_2(tokens, camera, queries, positions, allowed)
+
+        joints, coarse = self.points(queries, camera)  # (B, J, 3), (B, Vc, 3)
+        finer, camera = self.upsampling(coarse), self.camera_head(camera).squeeze(1)
+        return assemble(camera, joints, coarse, finer, heatmap, self.smpl_regressor)
+
+    def narrow(self, camera: Tensor, tokens: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """From the wide to the narrow width. TORE's camera shares the image's Linear, FastMETRO's has its own."""
+        reduce_camera = self.reduce_memory if self.reduce_camera is None else self.reduce_camera
+        return reduce_camera(camera), self.reduce_memory(tokens), self.reduce_queries(queries)
+
+    def points(self, queries: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
+        """Decoded queries (B, Q, narrow), camera feature (B, 1, narrow) -> joints (B, J, 3), vertices (B, Vc, 3)."""
+        points = self.point_head(queries)
+        if self.shape_regressor is None:
+            joints = len(self.query_tokens.joints)
+            return points[:, :joints], points[:, joints:]
+        return points, self.shape_regressor(queries, camera)[0]

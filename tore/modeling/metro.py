@@ -1,0 +1,150 @@
+"""METRO with or without token reduction (paper section 3; the body has J=14 joint tokens, the hand 21).
+
+Tokens are image features behind the points of a template body; three progressive BERT blocks narrow them to
+coordinates. With geometry token reduction they are joints alone, and the shape regressor grows the mesh and the
+camera from the last block's hidden state; without, they are joints and coarse vertices. The up-sampling is learned.
+There is no image token pruning.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tore.body.topology import Topology
+from tore.modeling.backbones import Backbone
+from tore.modeling.bert import MetroBlock
+from tore.modeling.image_mixing import MixedPositions, RepeatedMean
+from tore.modeling.point_camera import PointCamera
+from tore.modeling.prediction import MeshPrediction, assemble
+from tore.modeling.shape_regressor import ShapeRegressor
+from tore.modeling.smpl_regressor import SMPLRegressor
+from tore.modeling.upsampling import Upsampling
+
+MASKED_VALUE = 0.01  # what masked modelling puts in place of a token
+
+
+class METRO(nn.Module):
+    """picture (B, 3, H, W) -> `MeshPrediction`; a learned mixture of positions needs `image_tokens` of them."""
+
+    template: Tensor
+    template_remainder: Tensor
+    backbone: Backbone
+    config: Any  # what build_model made this from; nothing in here reads it
+
+    def __init__(
+        self,
+        *,
+        backbone: Backbone,
+        topology: Topology,
+        geometry_reduction: bool = True,
+        image_mixing: str = "learned",
+        image_tokens: int = 49,
+        camera_points: str = "vertices",
+        camera_hidden: int = 250,
+        smpl_regressor: bool = False,
+        widths: tuple[int, int, int] = (1024, 256, 128),
+        layers: int = 4,
+        heads: int = 4,
+        hidden: int = 3072,
+        dropout: float = 0.1,
+        regressor_layers: int = 3,
+        regressor_heads: int = 8,
+        regressor_hidden: int = 512,
+    ) -> None:
+        """The network with fresh weights.
+
+        Args:
+            backbone: of any stride-32 feature map.
+            topology: joints, coarse adjacency, mesh levels and template points.
+            geometry_reduction: the tokens are joints alone; else joints and coarse vertices.
+            image_mixing: "learned" mixture of positions per token, or their "mean" for every token.
+            image_tokens: how many positions a learned mixture mixes.
+            camera_points: without geometry reduction the camera is read off the coarse "vertices" or off "all" points
+            camera_hidden: by a hidden layer of this width.
+            smpl_regressor: rotations and betas of a SMPL body from the middle mesh.
+            widths: of the blocks; each block's output is as wide as half the one before it needs.
+            layers, heads, hidden: of each block's BERT encoder.
+            dropout: its probability, wherever the Transformers drop.
+            regressor_layers, regressor_heads, regressor_hidden: of the shape regressor.
+        """
+        super().__init__()
+        if topology.template_joints is None or topology.template_vertices is None:
+            raise ValueError("METRO needs the points of the template body: load the topology with template=True")
+        self.backbone = backbone
+        self.num_joints = topology.num_joints
+        joints, vertices = topology.template_joints, topology.template_vertices
+        template = joints if geometry_reduction else torch.cat((joints, vertices))  # (Q, 3)
+        self.select_tokens = _mixing(image_mixing, image_tokens, len(template))
+        inputs = (3 + backbone.channels, widths[0] // 2, widths[1] // 2)
+        outputs = (*inputs[1:], 3)
+        self.blocks = nn.ModuleList(
+            MetroBlock(inputs=i, width=w, outputs=o, layers=layers, heads=heads, hidden=hidden, dropout=dropout)
+            for i, w, o in zip(inputs, widths, outputs, strict=True)
+        )
+        if camera_points not in ("vertices", "all"):
+            raise ValueError(f"camera_points {camera_points!r} is not known; use 'vertices' or 'all'")
+        self.camera_of_all = camera_points == "all"
+        self.shape_regressor = None
+        if geometry_reduction:
+            self.camera_token = nn.Parameter(torch.randn(1, widths[-1]))
+            self.shape_regressor = ShapeRegressor(
+                adjacency=topology.adjacency,
+                num_joints=topology.num_joints,
+                width=widths[-1],
+                heads=regressor_heads,
+                hidden=regressor_hidden,
+                layers=regressor_layers,
+                dropout=dropout,
+            )
+            self.camera_head: nn.Module = nn.Linear(widths[-1], 3)
+        else:
+            points = len(template) if self.camera_of_all else len(vertices)
+            self.camera_head = PointCamera(points=points, hidden=camera_hidden)
+        self.upsampling = Upsampling(topology.levels, learned=len(topology.levels.up))
+        self.smpl_regressor = SMPLRegressor(vertices=topology.levels.sizes[1]) if smpl_regressor else None
+        # Two float32 buffers whose sum is the float64 value, for devices that have no float64.
+        self.register_buffer("template", template.float(), persistent=False)
+        self.register_buffer("template_remainder", (template - template.float()).float(), persistent=False)
+
+    def forward(self, images: Tensor, joint_mask: Tensor | None = None) -> MeshPrediction:
+        """images (B, 3, H, W), ImageNet-normalised; joint_mask (B, Q, 1), 1 keeps a token, 0 masks it.
+
+        The Q tokens are the J joints and, without geometry token reduction, the Vc coarse vertices behind them.
+        """
+        features = self.select_tokens(self.backbone(images))  # (B, Q, C)
+        template = (self.template + self.template_remainder).expand(len(images), -1, -1)  # (B, Q, 3)
+        x = torch.cat((template, features), dim=2)  # (B, Q, 3 + C)
+        if joint_mask is not None:
+            x = mask_tokens(x, joint_mask)
+        for block in self.blocks:
+            x, hidden = block(x)
+
+        joints, coarse, camera = self.geometry(x, hidden)
+        return assemble(camera, joints, coarse, self.upsampling(coarse), None, self.smpl_regressor)
+
+    def geometry(self, points: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Last block's points (B, Q, 3) and hidden state (B, Q, width) -> joints, coarse vertices, camera (B, 3)."""
+        if self.shape_regressor is None:
+            joints, coarse = points[:, : self.num_joints], points[:, self.num_joints :]
+            return joints, coarse, self.camera_head(points if self.camera_of_all else coarse)
+        coarse, camera = self.shape_regressor(hidden, self.camera_token.expand(len(hidden), -1, -1))
+        return points, coarse, self.camera_head(camera).squeeze(1)
+
+
+def mask_tokens(tokens: Tensor, kept: Tensor) -> Tensor:
+    """tokens (B, Q, C) with those replaced whose row of `kept` (B, Q, 1) is 0. Raises ValueError for another Q."""
+    if kept.shape[1] != tokens.shape[1]:
+        raise ValueError(
+            f"a mask of {kept.shape[1]} rows does not fit METRO's {tokens.shape[1]} tokens: give a row for each joint, "
+            "and without geometry token reduction one for each coarse vertex behind them"
+        )
+    return tokens * kept + MASKED_VALUE * (1 - kept)
+
+
+def _mixing(name: str, positions: int, tokens: int) -> nn.Module:
+    if name not in ("learned", "mean"):
+        raise ValueError(f"image_mixing {name!r} is not known; use 'learned' or 'mean'")
+    return MixedPositions(positions, tokens) if name == "learned" else RepeatedMean(tokens)

@@ -1,0 +1,44 @@
+"""What every way to fewer image tokens has in common."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+
+def kept_tokens(keep_ratio: float, image_tokens: int) -> int:
+    """M = int(image_tokens * keep_ratio).
+
+    Raises ValueError when the ratio is outside (0, 1] or leaves no token.
+    """
+    if not 0 < keep_ratio <= 1 or int(image_tokens * keep_ratio) < 1:
+        raise ValueError(
+            f"keep_ratio {keep_ratio} keeps no token of {image_tokens}; use a ratio in (0, 1], such as 0.8"
+        )
+    return int(image_tokens * keep_ratio)
+
+
+class TokenReducer(nn.Module):
+    """A feature map's h * w tokens -> M tokens.
+
+    A subclass's forward takes features (B, width, h, w) and returns tokens (B, M, width) and a heatmap (B, M, h * w).
+    Row m of the heatmap sums to 1 and says where token m looked; no heatmap means at every position, row by row. No
+    picture's tokens depend on the rest of the batch.
+    """
+
+    listed: ClassVar[bool] = False  # the tokens have the position code of a list; else it follows the heatmap
+
+
+def positions_of(features: Tensor, tokens: int) -> Tensor:
+    """The positions (B, h * w, width) of features (B, width, h, w), row by row.
+
+    Raises ValueError where there are fewer than the `tokens` to keep.
+    """
+    positions = features.flatten(2).transpose(1, 2)
+    if positions.shape[1] < tokens:
+        raise ValueError(
+            f"{tokens} tokens cannot be chosen from a feature map of {features.shape[2]} x {features.shape[3]}; "
+            "use larger pictures, or create the network with a smaller keep_ratio"
+        )
+    return positions

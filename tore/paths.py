@@ -1,0 +1,160 @@
+"""The one place that knows where weights, body models and generated files lie, and under which names.
+
+Every folder can be moved by an argument or by an environment variable:
+
+=================  ==================  =====================================================
+folder             variable            default
+=================  ==================  =====================================================
+body model files   `TORE_BODY_DIR`     `tore/modeling/data` in this package
+backbone weights   `TORE_MODELS_DIR`   `models` beside this package (a source checkout)
+generated files    `TORE_CACHE_DIR`    `$XDG_CACHE_HOME/tore`, else `~/.cache/tore`
+=================  ==================  =====================================================
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+STAND_IN = "stand-in"  # in place of a body model folder: the synthetic stand-in's, made on first use
+STANDIN_VERSION = 2  # counts up when the stand-in figures change, so that an old cache is not taken for a new one
+PACKAGE_ROOT = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class BodyFiles:
+    """The file names of one body model inside its folder; `site` says where a user gets the model file."""
+
+    kind: str  # "body" | "hand"
+    model: str
+    mesh_levels: str
+    adjacency: str  # prefix of <prefix>_{indices,values,size}.pt
+    regressor_extra: str | None
+    regressor_h36m: str | None
+    site: str
+
+
+SMPL_FILES = BodyFiles(
+    kind="body",
+    model="basicModel_neutral_lbs_10_207_0_v1.0.0.pkl",
+    mesh_levels="mesh_downsampling.npz",
+    adjacency="smpl_431_adjmat",
+    regressor_extra="J_regressor_extra.npy",
+    regressor_h36m="J_regressor_h36m_correct.npy",
+    site="SMPLify's site, https://smplify.is.tue.mpg.de",
+)
+SMPL_GENDERED = {
+    "female": "basicModel_f_lbs_10_207_0_v1.0.0.pkl",
+    "male": "basicmodel_m_lbs_10_207_0_v1.0.0.pkl",
+}
+SMPL_GENDERED_SITE = "SMPL's site, https://smpl.is.tue.mpg.de"
+SUPPORT_SITE = "FastMETRO's repository, https://github.com/postech-ami/FastMETRO (src/modeling/data)"
+MANO_FILES = BodyFiles(
+    kind="hand",
+    model="MANO_RIGHT.pkl",
+    mesh_levels="mano_downsampling.npz",
+    adjacency="mano_195_adjmat",
+    regressor_extra=None,
+    regressor_h36m=None,
+    site="MANO's site, https://mano.is.tue.mpg.de",
+)
+STANDIN_BODY_FILES = BodyFiles(
+    kind="body",
+    model="standin_body.pkl",
+    mesh_levels="standin_body_levels.npz",
+    adjacency="standin_body_431_adjmat",
+    regressor_extra="standin_body_regressor_extra.npy",
+    regressor_h36m="standin_body_regressor_h36m.npy",
+    site="this project: `tore synth body --out DIR` makes it",
+)
+STANDIN_HAND_FILES = BodyFiles(
+    kind="hand",
+    model="standin_hand.pkl",
+    mesh_levels="standin_hand_levels.npz",
+    adjacency="standin_hand_195_adjmat",
+    regressor_extra=None,
+    regressor_h36m=None,
+    site="this project: `tore synth hand --out DIR` makes it",
+)
+BODY_FILES = {"body": (SMPL_FILES, STANDIN_BODY_FILES), "hand": (MANO_FILES, STANDIN_HAND_FILES)}
+
+BACKBONE_WEIGHTS = {
+    "resnet50": "resnet/resnet50-0676ba61.pth",
+    "hrnet": "hrnet/hrnetv2_w40_imagenet_pretrained.pth",
+    "hrnet-w64": "hrnet/hrnetv2_w64_imagenet_pretrained.pth",
+    "efficientnet-b0": "efficientnet/efficientnet-b0-355c32eb.pth",
+    "efficientnet-b1": "efficientnet/efficientnet-b1-f1951068.pth",
+    "efficientnet-b2": "efficientnet/efficientnet-b2-8bb594d6.pth",
+    "efficientnet-b3": "efficientnet/efficientnet-b3-5fb5a3c3.pth",
+    "efficientnet-b4": "efficientnet/efficientnet-b4-6ed6700e.pth",
+}
+
+
+def body_dir(override: str | Path | None = None) -> Path:
+    """Folder of the body model files: the argument, else `TORE_BODY_DIR`, else `tore/modeling/data`.
+
+    "stand-in" means the folder of the synthetic stand-in, whether it has been made yet or not.
+    """
+    chosen = override or os.environ.get("TORE_BODY_DIR") or PACKAGE_ROOT / "modeling" / "data"
+    return standin_folder() if str(chosen) == STAND_IN else Path(chosen)
+
+
+def models_dir(override: str | Path | None = None) -> Path:
+    """Folder of the published ImageNet weights: the argument, else `TORE_MODELS_DIR`, else `models`."""
+    return Path(override or os.environ.get("TORE_MODELS_DIR") or PACKAGE_ROOT.parent / "models")
+
+
+def cache_dir() -> Path:
+    """Folder for files that the project makes itself and can make again."""
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tore"
+    return Path(os.environ.get("TORE_CACHE_DIR") or default)
+
+
+def standin_folder() -> Path:
+    """Where the synthetic stand-in is kept; `tore.body.standin.standin_dir` makes it."""
+    return cache_dir() / f"standin-v{STANDIN_VERSION}"
+
+
+def body_dir_at_hand(kind: str, override: str | Path | None = None) -> Path:
+    """The folder named, else the usual one where it holds a model of this kind, else the stand-in's."""
+    folder, files = find_body_files(kind, override)
+    return folder if override or (folder / files.model).is_file() else standin_folder()
+
+
+def find_body_files(kind: str, data_dir: str | Path | None = None) -> tuple[Path, BodyFiles]:
+    """The folder and the file names of the body model it holds: the licensed one first, else the stand-in.
+
+    A folder that holds neither model file gives the licensed names, so that the error which follows
+    on opening one tells what to fetch.
+
+    Raises ValueError for a kind that is neither "body" nor "hand".
+    """
+    if kind not in BODY_FILES:
+        raise ValueError(f"body kind {kind!r} is not known; use 'body' or 'hand'")
+    folder = body_dir(data_dir)
+    licensed, standin = BODY_FILES[kind]
+    only_standin = (folder / standin.model).is_file() and not (folder / licensed.model).is_file()
+    return folder, standin if only_standin or folder == standin_folder() else licensed
+
+
+def require_file(folder: Path, name: str, site: str) -> Path:
+    """`folder / name`, or FileNotFoundError with one sentence: the file, where to get it, where to put it."""
+    path = folder / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: get {name} from {site} (docs/DOWNLOAD.md) and put it into {folder}, "
+            f"or name another folder with data_dir or TORE_BODY_DIR ({STAND_IN!r} takes the synthetic stand-in)"
+        )
+    return path
+
+
+def backbone_weights(arch: str, override: str | Path | None = None) -> Path | None:
+    """Path of the published ImageNet file of `arch`, or None where it has none or the file is not there."""
+    if override:
+        return Path(override)
+    if arch not in BACKBONE_WEIGHTS:
+        return None
+    inside = Path(BACKBONE_WEIGHTS[arch])
+    places = (models_dir() / inside, models_dir() / inside.name)
+    return next((place for place in places if place.is_file()), None)

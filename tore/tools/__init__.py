@@ -1,0 +1,1 @@
+"""Entry scripts under their published names; nothing imports them but the `tore` command."""

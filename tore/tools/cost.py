@@ -1,0 +1,131 @@
+"""`tore cost`: multiply-accumulates and parameters per part, by torch's counter, for one or many configurations.
+
+Without --arch it counts the paper's configurations. The counts depend on sizes only, so that the stand-in's
+mesh levels give the published figures where no licensed file is at hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from tore.body.topology import Topology, load_topology
+from tore.modeling import create_model
+from tore.modeling.build import TOKEN_REDUCTIONS
+from tore.modeling.cost import PARTS, Cost, measure_cost
+from tore.paths import body_dir_at_hand
+from tore.tools.help import HelpFormatter
+
+PAPER: list[dict[str, Any]] = [
+    *({"network": "fastmetro", "arch": "resnet50", "keep_ratio": ratio} for ratio in (1.0, 0.8, 0.2)),
+    {"network": "fastmetro", "arch": "hrnet-w64", "keep_ratio": 0.8},
+    {"network": "fastmetro", "arch": "efficientnet-b0", "keep_ratio": 0.8},
+    {"network": "metro", "arch": "resnet50"},
+    {"network": "metro", "arch": "hrnet-w64"},
+    *(
+        {"network": "fastmetro", "arch": a, "token_reduction": "none"}
+        for a in ("resnet50", "hrnet-w64", "efficientnet-b0")
+    ),
+    *({"network": "metro", "arch": arch, "token_reduction": "none"} for arch in ("resnet50", "hrnet-w64")),
+]
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line's options."""
+    parser = argparse.ArgumentParser(prog="tore cost", description=__doc__, formatter_class=HelpFormatter)
+    parser.add_argument("--network", nargs="+", default=["fastmetro"], choices=["fastmetro", "metro"], help="networks")
+    parser.add_argument("--arch", nargs="+", help="backbones; without it the paper's configurations are counted")
+    parser.add_argument("--size", nargs="+", default=["L"], choices=["S", "M", "L"], help="FastMETRO sizes")
+    parser.add_argument(
+        "--token_reduction", nargs="+", default=["tore"], choices=TOKEN_REDUCTIONS, help="of image and body"
+    )
+    parser.add_argument("--keep_ratio", nargs="+", type=float, default=[0.8], help="shares of image tokens kept")
+    parser.add_argument("--body", default="body", choices=["body", "hand"], help="what is recovered")
+    parser.add_argument("--image_size", type=int, default=224, help="side of the picture in pixels")
+    parser.add_argument("--data_dir", help="folder of the body model files (default: the usual one, else the stand-in)")
+    parser.add_argument("--format", default="table", choices=["table", "csv", "json"], help="how to print")
+    return parser.parse_args(argv)
+
+
+def configurations(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The paper's rows, or every combination of the options."""
+    if not options.arch:
+        return PAPER
+    rows: list[dict[str, Any]] = []
+    for network, arch, reduction in itertools.product(options.network, options.arch, options.token_reduction):
+        common = {"network": network, "arch": arch, "token_reduction": reduction}
+        sizes = [{}] if network == "metro" else [{"size": size} for size in options.size]
+        ratios = [{}] if network == "metro" or reduction == "none" else [{"keep_ratio": k} for k in options.keep_ratio]
+        rows += [common | size | ratio for size, ratio in itertools.product(sizes, ratios)]
+    return rows
+
+
+def topology_at_hand(body: str, data_dir: str | None) -> Topology:
+    """The licensed body's joints and mesh levels where they are, else the stand-in's, which has the same sizes."""
+    return load_topology(body, body_dir_at_hand(body, data_dir), template=True)
+
+
+def row_of(values: dict[str, Any], cost: Cost) -> dict[str, Any]:
+    """One line of the table: names, then giga multiply-accumulates and millions of parameters."""
+    row: dict[str, Any] = {"network": values["network"], "arch": values["arch"]}
+    row["token_reduction"] = values.get("token_reduction", "tore")
+    row |= {"size": values.get("size", "L"), "keep_ratio": values.get("keep_ratio")}
+    if values["network"] == "metro":
+        row["size"] = None
+    row |= {"GMACs": round(cost.total_macs / 1e9, 4), "GMACs_here": round(cost.total_macs_here / 1e9, 4)}
+    row |= {f"GMACs {part}": round(cost.macs[part] / 1e9, 4) for part in PARTS}
+    row |= {"Mparams": round(cost.total_parameters / 1e6, 3)}
+    return row | {f"Mparams {part}": round(cost.parameters[part] / 1e6, 3) for part in PARTS}
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """The rows for a person: totals to two decimals, then the parts."""
+    part_names = " ".join(f"{part:>17}" for part in PARTS)
+    print(f"{'network':<10}{'backbone':<17}{'tokens':<10}{'size':>4}{'keep':>6}{'GMACs':>8}{'here':>8} {part_names}")
+    for row in rows:
+        keep = "-" if row["keep_ratio"] is None else f"{row['keep_ratio']:g}"
+        parts = " ".join(f"{row[f'GMACs {part}']:>17.3f}" for part in PARTS)
+        print(
+            f"{row['network']:<10}{row['arch']:<17}{row['token_reduction']:<10}{row['size'] or '-':>4}{keep:>6}"
+            f"{row['GMACs']:>8.2f}{row['GMACs_here']:>8.2f} {parts}"
+        )
+        parts = " ".join(f"{row[f'Mparams {part}']:>17.2f}" for part in PARTS)
+        print(f"{'':<37}{'M parameters':>14}{row['Mparams']:>12.2f} {parts}")
+    print("GMACs: multiply-accumulates / 1e9 (the paper's GFLOPs) as the published code runs them: dense up-sampling,")
+    print("METRO's template body posed for every picture; here: as this code runs them")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Counts and prints; 0 when every configuration could be counted."""
+    options = parse(argv)
+    try:
+        topology = topology_at_hand(options.body, options.data_dir)
+        rows = []
+        for values in configurations(options):
+            with torch.device("meta"):  # tensors without storage: only sizes count
+                common = {"topology": topology, "body": options.body, "image_size": options.image_size}
+                model = create_model(**common, **values, device="meta")
+            rows.append(row_of(values, measure_cost(model, options.image_size)))
+    except (ValueError, FileNotFoundError) as error:
+        print(f"tore cost: {error}", file=sys.stderr)
+        return 2
+    if options.format == "json":
+        print(json.dumps(rows, indent=2))
+    elif options.format == "csv":
+        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        print_table(rows)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

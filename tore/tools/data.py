@@ -1,0 +1,119 @@
+"""`tore data check|show|stats SET.yaml`: is a data set sound, what does it look like, what does it hold?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from tore.body import MANO, SMPL, load_body
+from tore.datasets.checking import check_set
+from tore.datasets.findings import ERROR
+from tore.datasets.gallery import PosedMesh, gallery
+from tore.datasets.mesh_dataset import MeshDataset
+from tore.datasets.statistics import set_statistics, statistics_text
+from tore.tools.help import HelpFormatter
+
+BODY_HELP = "folder of the body model files, or stand-in (default: TORE_BODY_DIR, else tore/modeling/data)"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The options of the three commands."""
+    parser = argparse.ArgumentParser(prog="tore data", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="look at every row; exit code 1 on errors", formatter_class=HelpFormatter)
+    show = commands.add_parser("show", help="a contact sheet of crops", formatter_class=HelpFormatter)
+    stats = commands.add_parser("stats", help="counts, shares, sizes, spreads", formatter_class=HelpFormatter)
+    for command in (check, show, stats):
+        command.add_argument("yaml", help="the data set's yaml file")
+        command.add_argument("--body", choices=("body", "hand"), default="body", help="what the labels describe")
+    for command in (check, show):
+        command.add_argument("--data_dir", help=BODY_HELP)
+    for command in (check, stats):
+        command.add_argument("--json", action="store_true", help="print JSON")
+        command.add_argument("--quiet", action="store_true", help="no progress bar")
+    check.add_argument("--shown", type=int, default=5, help="findings listed for each kind of finding")
+    show.add_argument("--out", required=True, help="the picture to write, for example sheet.png")
+    show.add_argument("--count", type=int, default=36, help="samples shown, spread evenly over the set")
+    show.add_argument("--augment", action="store_true", help="as training sees them, with random draws")
+    show.add_argument("--cell", type=int, default=224, help="pixels per picture")
+    return parser
+
+
+def find_body(options: argparse.Namespace) -> SMPL | MANO | None:
+    """The body model, or None and a sentence on stderr where its files are not at hand."""
+    try:
+        return load_body(options.body, options.data_dir)
+    except FileNotFoundError as error:
+        if options.data_dir:
+            raise
+        print(f"tore data: going on without a body model: {error}", file=sys.stderr)
+        return None
+
+
+def posed_mesh(body: SMPL | MANO) -> PosedMesh:
+    """Full mesh and labelled joints of pose and shape."""
+
+    @torch.no_grad()
+    def run(pose: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if isinstance(body, MANO):
+            return body.layer_joints(pose, betas)
+        vertices = body(pose, betas)
+        return vertices, body.joints24(vertices)
+
+    return run
+
+
+def check(options: argparse.Namespace) -> int:
+    """Checks every row and prints the findings; 1 where there are errors."""
+    dataset, body = MeshDataset(options.yaml, train=False, body=options.body), find_body(options)
+    mesh = None if body is None else posed_mesh(body)
+    with tqdm(total=len(dataset), unit="row", disable=options.quiet) as bar:
+        report = check_set(dataset, None if mesh is None else lambda pose, betas: mesh(pose, betas)[1], bar.update)
+    print(json.dumps(report.as_dict(), indent=2) if options.json else report.table(options.shown))
+    return int(report.count(ERROR) > 0)
+
+
+def show(options: argparse.Namespace) -> int:
+    """Writes the contact sheet."""
+    dataset, body = MeshDataset(options.yaml, train=options.augment, body=options.body), find_body(options)
+    if len(dataset) == 0 or options.count < 1:
+        raise ValueError(f"{options.yaml} has {len(dataset)} samples, {options.count} asked for: nothing to show")
+    indices = np.unique(np.linspace(0, len(dataset) - 1, options.count).round().astype(int)).tolist()
+    mesh, faces = (None, None) if body is None else (posed_mesh(body), body.faces.numpy())
+    sheet = gallery(dataset, indices, mesh, faces, options.cell)
+    encoded = cv2.imencode(Path(options.out).suffix or ".png", sheet[:, :, ::-1])[1]
+    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+    Path(options.out).write_bytes(encoded.tobytes())
+    print(f"{options.out}: {len(indices)} of {len(dataset)} samples")
+    return 0
+
+
+def stats(options: argparse.Namespace) -> int:
+    """Prints the statistics."""
+    dataset = MeshDataset(options.yaml, train=False, body=options.body)
+    with tqdm(total=len(dataset), unit="row", disable=options.quiet) as bar:
+        found = set_statistics(dataset, bar.update)
+    print(json.dumps(found, indent=2) if options.json else statistics_text(found))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; 2 and a sentence on stderr where the set cannot be opened."""
+    options = build_parser().parse_args(argv)
+    try:
+        return {"check": check, "show": show, "stats": stats}[options.command](options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"tore data: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

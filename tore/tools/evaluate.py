@@ -1,0 +1,81 @@
+"""Evaluates a checkpoint on a TSV set: `tore evaluate --checkpoint state_dict.bin --val_yaml valid.yaml`.
+
+Network, backbone and size come from the file. Under torchrun the processes share the samples and give the same numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tore.engine.distributed import start_processes
+from tore.modeling import load_model
+from tore.tools.evaluation_report import report
+from tore.tools.help import HelpFormatter
+from tore.tools.train_arguments import true_or_false
+from tore.tools.train_setup import published_file
+
+EXIT_BAD_INPUT = 2
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(
+        prog="tore evaluate", description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter
+    )
+    parser.add_argument("--checkpoint", "--resume_checkpoint", required=True, help="state_dict.bin, or its folder")
+    parser.add_argument("--val_yaml", required=True, help="relative to --data_dir")
+    parser.add_argument("--data_dir", default="", help="root of the data sets")
+    parser.add_argument("--body_dir", help="folder of the body model files, or stand-in [TORE_BODY_DIR]")
+    parser.add_argument("--arch", help="the backbone's name, for one that the file does not tell")
+    parser.add_argument("--oracle", type=true_or_false, default=False, help="judge the directly predicted joints")
+    parser.add_argument("--per_gpu_eval_batch_size", type=int, default=16)
+    parser.add_argument("--num_workers", type=int, default=4)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")
+    parser.add_argument("--json", type=Path, help="write metrics, protocol and the paper's row")
+    parser.add_argument("--samples", type=Path, help="write every sample's errors, one JSON object a line")
+    parser.add_argument("--worst", type=int, default=12, help="how many samples --worst_sheet shows")
+    parser.add_argument("--worst_sheet", type=Path, help="write a contact sheet of the worst samples")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluates with the parsed flags."""
+    processes = start_processes(args.device, args.local_rank)
+    try:
+        overrides = {"arch": args.arch} if args.arch else {}
+        model = load_model(published_file(args.checkpoint), args.body_dir, processes.device, **overrides)
+        report(
+            model,
+            Path(args.data_dir) / args.val_yaml,
+            body_dir=args.body_dir,
+            oracle=args.oracle,
+            batch_size=args.per_gpu_eval_batch_size,
+            workers=args.num_workers,
+            processes=processes,
+            say=print,
+            json_path=args.json,
+            samples_path=args.samples,
+            worst=args.worst,
+            worst_path=args.worst_sheet,
+        )
+    finally:
+        processes.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs with the flags of `argv`; 2 when something that the user can mend is wrong."""
+    args = build_parser().parse_args(argv)
+    try:
+        run(args)
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        print(f"tore evaluate: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

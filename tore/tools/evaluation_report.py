@@ -1,0 +1,138 @@
+"""An evaluation with everything around its numbers: protocol, the paper's row, JSON, samples, the worst pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tore.body import load_body
+from tore.datasets.mesh_dataset import MeshDataset
+from tore.engine.checkpoints import write_json
+from tore.engine.distributed import Processes
+from tore.engine.validation import evaluate
+from tore.evaluation.evaluator import EvaluationResult
+from tore.evaluation.protocol import PaperRow, Protocol, paper_row, summary
+from tore.losses.total import RECIPES
+from tore.modeling.build import FastMETROConfig, ModelConfig, reduction_of
+from tore.tools.train_setup import JOINT_NAMES, GroundTruth, Network, measure_maker, validation_loader
+
+ORACLE = "predicted directly (--oracle true)"
+FEATURE_CELLS = 49  # of the published 224 x 224 pictures
+HAND_WORDS = {
+    "joint_set": "21 joints of the hand",
+    "joint_source": "regressed from the predicted full mesh (MANO's rows and fingertips)",
+    "root": "minus the wrist",
+}
+
+
+def protocol_of(kind: str, yaml: Path, truth: GroundTruth, oracle: bool) -> Protocol:
+    """How the numbers of `report` are measured."""
+    words = dict(HAND_WORDS) if kind == "hand" else {}
+    if oracle:
+        words["joint_source"] = ORACLE
+    return Protocol(data=str(yaml), ground_truth=truth.describe(), **words)
+
+
+def report(
+    model: Network,
+    yaml: Path,
+    *,
+    body_dir: str | None,
+    oracle: bool,
+    batch_size: int,
+    workers: int,
+    processes: Processes,
+    say: Callable[[str], None],
+    json_path: Path | None = None,
+    samples_path: Path | None = None,
+    worst: int = 0,
+    worst_path: Path | None = None,
+) -> EvaluationResult:
+    """Evaluates on all processes; the main one says the table and writes the files that are asked for.
+
+    json_path: metrics, per joint, counts, protocol, the paper's row. samples_path: a JSON line per sample.
+    worst_path: a contact sheet of the `worst` samples by PA-MPJPE.
+    """
+    config = model.config
+    kind = config.body
+    model.to(processes.device)
+    body = load_body(kind, body_dir).to(processes.device)
+    truth = GroundTruth(body, body_dir, processes.device)
+    data = MeshDataset(yaml, False, kind)
+    loader = validation_loader(data, batch_size=batch_size, workers=workers, processes=processes)
+    measure = measure_maker(body, truth, centre=RECIPES[config.network, kind].centre, oracle=oracle)
+    found = evaluate(
+        model,
+        loader,
+        measure,
+        joint_names=JOINT_NAMES[kind],
+        processes=processes,
+        collect=samples_path is not None or worst_path is not None,
+    )
+    assert found is not None
+    result, rows = found
+    if processes.is_main:
+        protocol = protocol_of(kind, yaml, truth, oracle)
+        row = row_of(config)
+        say("\n" + summary(result, protocol, row))
+        if json_path is not None:
+            paper = asdict(row) if row is not None else None
+            json_path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(json_path, {**result.as_dict(), "protocol": asdict(protocol), "paper": paper})
+        if samples_path is not None:
+            write_lines(samples_path, rows)
+        if worst_path is not None:
+            write_worst(worst_path, model, data, rows, worst, body.faces.cpu().numpy())
+    return result
+
+
+def row_of(config: ModelConfig) -> PaperRow | None:
+    """The paper's row of this network, if it has one: bodies with TORE, its geometry half alone, or no reduction."""
+    if config.body != "body" or reduction_of(config) not in ("tore", "none+gtr", "none"):
+        return None
+    kept = config.kept_tokens if isinstance(config, FastMETROConfig) else None
+    return paper_row(config.network, config.arch, kept_share(kept), config.geometry_reduction)
+
+
+def kept_share(kept_tokens: int | None) -> float | None:
+    """The keep ratio of the paper's rows that gives this many tokens, or None."""
+    ratios = {int(FEATURE_CELLS * ratio): ratio for ratio in (1.0, 0.8)}
+    return ratios.get(kept_tokens, -1.0) if kept_tokens is not None else None
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """One JSON object a line, through a temporary name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    temporary.replace(path)
+
+
+@torch.inference_mode()
+def write_worst(
+    path: Path, model: Network, data: MeshDataset, rows: list[dict[str, Any]], count: int, faces: np.ndarray
+) -> None:
+    """A contact sheet of the samples with the largest PA-MPJPE: the crop, and the prediction over it."""
+    from tore.tools.training_sheet import crop_pixels  # the drawing rooms need the `render` extra
+    from tore.visualize.overlay import overlay_crop
+    from tore.visualize.sheet import contact_sheet
+
+    chosen = sorted(rows, key=lambda row: -row["pa_mpjpe"])[:count]
+    pictures, captions = [], []
+    device = next(model.parameters()).device
+    for row in chosen:
+        image = data[row["index"]]["image"]
+        prediction = model.eval()(image[None].to(device))
+        crop = crop_pixels(image)
+        vertices, camera = prediction.vertices[0].cpu().numpy(), prediction.camera[0].cpu().numpy()
+        pictures += [crop, overlay_crop(crop, vertices, faces, camera, samples=1)]
+        captions += [f"{row['index']} {row['key']}", f"PA-MPJPE {row['pa_mpjpe']:.1f} mm"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(contact_sheet(pictures, captions, columns=6 if count > 2 else 2)).save(path)

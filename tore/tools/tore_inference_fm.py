@@ -1,0 +1,163 @@
+"""Recovers the people of pictures and draws their meshes: a picture, several, a folder, or a quoted pattern.
+
+python tore/tools/tore_inference_fm.py --resume_checkpoint state_dict.bin --image_file_or_path pictures/
+
+For each picture <name>_tore_pred.jpg is written, the crop and the overlay side by side. The network (FastMETRO or
+METRO), its backbone and its body are worked out from the checkpoint. Exit code: 0 when every picture came through, 1
+when some could not be read, drawn or written (each is named, the others go on), 2 when nothing could start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from tore.inference.drawing import TURNS
+from tore.inference.inputs import boxes_for, find_pictures, output_stems, parse_box, read_boxes
+from tore.inference.outputs import Wanted
+from tore.inference.predictor import BATCH_SIZE, MeshRecovery
+from tore.inference.results import FORMATS as RESULT_FORMATS
+from tore.inference.results import as_plain
+from tore.inference.run import Job, Report, Run
+from tore.tools.help import HelpFormatter
+from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
+from tore.visualize.mesh_files import need_mesh_packages
+from tore.visualize.renderer import need_render_packages
+
+TABLE_ROWS = 40
+EXIT_SOME_FAILED, EXIT_NOT_STARTED = 1, 2
+
+
+class Row(NamedTuple):
+    """One picture in the summary."""
+
+    name: str
+    size: str
+    people: int
+    written: str
+    failed: bool
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The published flags and our own."""
+    parser = argparse.ArgumentParser(prog="tore infer", description=__doc__, formatter_class=HelpFormatter)
+    add = parser.add_argument
+    add("--resume_checkpoint", type=Path, required=True, metavar="FILE", help="published or own checkpoint")
+    add("--image_file_or_path", nargs="+", required=True, metavar="PATH", help="pictures, folders, quoted patterns")
+    add("--output_dir", type=Path, metavar="DIR", help="where to write (default: beside each picture)")
+    add(
+        "--data_dir", metavar="DIR", help="body model files, or stand-in (default: TORE_BODY_DIR or tore/modeling/data)"
+    )
+    people = parser.add_argument_group("people").add_mutually_exclusive_group()
+    people.add_argument("--boxes", type=Path, metavar="JSON", help='{"name.jpg": [[x, y, width, height], ...], ...}')
+    people.add_argument("--box", action="append", metavar="X,Y,W,H", help="a person's box in pixels; may be repeated")
+    add("--focal_length", type=float, help="pixels, of the whole pictures (default: 1000 per 224 of the shorter side)")
+    add("--save_mesh", choices=MESH_FORMATS, help="write each mesh")
+    add("--save_results", choices=RESULT_FORMATS, help="write joints, vertices, cameras, names and units")
+    add("--views", nargs="*", choices=tuple(TURNS), help="draw the mesh from other sides (alone: side and back)")
+    add("--show_tokens", action="store_true", help="draw where each kept image token looked")
+    add("--no_overlay", action="store_true", help="leave <name>_tore_pred.jpg out; needs no renderer")
+    add("--batch_size", type=int, default=BATCH_SIZE, help="most people in one pass")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add("--amp", action="store_true", help="half precision where that is safe")
+    add("--overwrite", action="store_true", help="replace files that are there")
+    add("--json_lines", action="store_true", help="print one JSON object per picture instead of the table")
+    return parser
+
+
+def wanted_files(args: argparse.Namespace) -> Wanted:
+    """Which files to write; asks at once for packages that they need."""
+    views = tuple(args.views or ("side", "back")) if args.views is not None else ()
+    wanted = Wanted(not args.no_overlay, views, args.show_tokens, args.save_mesh, args.save_results)
+    if wanted.draws_meshes:
+        need_render_packages("drawing a mesh (leave --views out and add --no_overlay to go on without)")
+    if wanted.mesh:
+        need_mesh_packages()
+    if not wanted.endings() and not args.json_lines:
+        raise ValueError("--no_overlay leaves nothing to write; add --save_results, --save_mesh or --json_lines")
+    return wanted
+
+
+def jobs_of(args: argparse.Namespace) -> list[Job]:
+    """The pictures of the command line with their boxes and output names."""
+    pictures = find_pictures(args.image_file_or_path)
+    boxes: list[Any] = [[parse_box(text) for text in args.box] if args.box else None] * len(pictures)
+    if args.boxes:
+        boxes = boxes_for(pictures, read_boxes(args.boxes), str(args.boxes))
+    stems = output_stems(pictures, args.output_dir)
+    return [Job(*parts) for parts in zip(pictures, stems, boxes, strict=True)]
+
+
+def follow(run: Run, jobs: list[Job], json_lines: bool) -> list[Row]:
+    """Runs all jobs behind a progress bar, names failures at once; returns the table's rows."""
+    rows = []
+    with tqdm(total=len(jobs), unit="picture", disable=None, file=sys.stderr) as bar:
+        for report in run(jobs):
+            if report.error:
+                bar.clear()
+                print(f"tore infer: {report.error}", file=sys.stderr)
+            if json_lines:
+                print(json.dumps(line_of(report), ensure_ascii=False), flush=True)
+            rows.append(row_of(report))
+            bar.update()
+    return rows
+
+
+def line_of(report: Report) -> dict[str, Any]:
+    """A report as plain values, vertices left out."""
+    line: dict[str, Any] = {"picture": str(report.job.picture), "error": report.error}
+    return line | {"people": [as_plain(p) for p in report.people], "written": [str(p) for p in report.written]}
+
+
+def row_of(report: Report) -> Row:
+    """A report's line in the table."""
+    size = report.people[0].crop.picture_size[::-1] if report.people else ()
+    first = str(report.written[0]) if report.written else "failed" if report.error else "nothing written"
+    more = f" and {len(report.written) - 1} more" if len(report.written) > 1 else ""
+    behind = sum(not person.in_front for person in report.people)
+    more += f" ({behind} behind the camera, not drawn)" if behind else ""
+    name = report.job.picture.name
+    return Row(name, " x ".join(map(str, size)), len(report.people), first + more, report.error is not None)
+
+
+def print_table(rows: list[Row], seconds: dict[str, float]) -> None:
+    """One line per picture (the first ones of many), then the sums."""
+    shown = rows[:TABLE_ROWS]
+    width = max(len(row.name) for row in shown)
+    print(f"{'picture':<{width}}  {'size':>13}  people  written")
+    for row in shown:
+        print(f"{row.name:<{width}}  {row.size:>13}  {row.people:>6}  {row.written}")
+    if len(rows) > len(shown):
+        print(f"... and {len(rows) - len(shown)} more")
+    failed, people = sum(row.failed for row in rows), sum(row.people for row in rows)
+    times = ", ".join(f"{stage} {taken:.2f} s" for stage, taken in seconds.items())
+    print(f"{len(rows)} pictures, {failed} failed, {people} people; {times}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; see the exit codes above."""
+    args = build_parser().parse_args(argv)
+    try:
+        wanted, jobs = wanted_files(args), jobs_of(args)
+        recovery = MeshRecovery.from_checkpoint(args.resume_checkpoint, args.data_dir, args.device, amp=args.amp)
+        if args.show_tokens and not recovery.prunes_tokens:
+            raise ValueError(f"{args.resume_checkpoint} prunes no image tokens; leave --show_tokens out")
+        options = {"focal_length": args.focal_length, "overwrite": args.overwrite}
+        run = Run(recovery, wanted, batch_size=args.batch_size, **options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"tore infer: {error}", file=sys.stderr)
+        return EXIT_NOT_STARTED
+    rows = follow(run, jobs, args.json_lines)
+    if not args.json_lines:
+        print_table(rows, run.seconds)
+    return EXIT_SOME_FAILED if any(row.failed for row in rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

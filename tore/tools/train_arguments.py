@@ -1,0 +1,131 @@
+"""The flags that training of every network shares, under their published names, meanings and defaults.
+
+A published flag that can do nothing any more is taken and answered with one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from tore.engine.step import AMP_TYPES
+from tore.tools.help import HelpFormatter
+
+
+def true_or_false(text: str) -> bool:
+    """The published boolean flags take a word."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'true' nor 'false'")
+    return text.lower() == "true"
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """Numbers with commas between them."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 1024,256,128") from error
+
+
+class IdleFlag(argparse.Action):
+    """A published flag without effect: it notes one line in `namespace.notices`."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, reason: str, **options: Any) -> None:
+        self.reason = reason
+        super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS, **options)
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Notes why nothing happens."""
+        notices = [*getattr(namespace, "notices", []), f"{option} has no effect: {self.reason}"]
+        namespace.notices = notices
+
+
+def add_idle_flags(parser: argparse.ArgumentParser, reasons: dict[str, str]) -> None:
+    """Takes the published flags of `reasons`: flag -> why it does nothing."""
+    for flag, reason in reasons.items():
+        parser.add_argument(flag, action=IdleFlag, dest=f"idle_{flag.strip('-')}", reason=reason)
+
+
+def shared_parser(description: str, *, epochs: int, batch: int) -> argparse.ArgumentParser:
+    """A parser with every flag that is not one network's own."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
+    parser.set_defaults(notices=[])
+    _add_data(parser)
+    _add_training(parser, epochs=epochs, batch=batch)
+    _add_losses(parser)
+    _add_run(parser)
+    add_idle_flags(parser, {"--img_scale_factor": "pictures are 224 x 224"})
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("data and files")
+    group.add_argument("--data_dir", default="datasets", help="root of the data sets; yaml paths are relative to it")
+    group.add_argument("--train_yaml", default="Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml", help="training set")
+    group.add_argument("--val_yaml", default="human3.6m/valid.protocol2.yaml", help="'none': no validation")
+    group.add_argument("--num_workers", type=int, default=4, help="loading processes of each training process")
+    group.add_argument("--body_dir", help="folder of the body model files, or stand-in [TORE_BODY_DIR]")
+    group.add_argument("--backbone_weights", help="ImageNet file of the backbone, or 'none' to start from scratch")
+    group.add_argument("--output_dir", default="output/", help="folder of checkpoints, logs and pictures")
+    group.add_argument("--resume_checkpoint", help="a state_dict.bin (or its folder) to start or evaluate from")
+    group.add_argument("--resume", default="none", help="none | auto: go on from the newest checkpoint | its folder")
+    group.add_argument("--on_bad_sample", choices=("raise", "skip"), default="raise", help="of the training set")
+
+
+def _add_training(parser: argparse.ArgumentParser, *, epochs: int, batch: int) -> None:
+    group = parser.add_argument_group("training")
+    group.add_argument("-a", "--arch", default="hrnet-w64", help="backbone: a published name or any of timm's")
+    group.add_argument(
+        "--per_gpu_train_batch_size", type=int, default=batch, help="pictures of one training process in a step"
+    )
+    group.add_argument(
+        "--per_gpu_eval_batch_size", type=int, default=batch, help="pictures of one process in an evaluation batch"
+    )
+    group.add_argument(
+        "--lr",
+        "--learning_rate",
+        type=float,
+        default=1e-4,
+        help="learning rate; it falls to a tenth at half of the epochs",
+    )
+    group.add_argument("--num_train_epochs", type=int, default=epochs, help="passes over the training set")
+    group.add_argument("--accumulate", type=int, default=1, help="batches per step")
+    group.add_argument("--amp", choices=tuple(AMP_TYPES), default="none", help="number type of the forward pass")
+    group.add_argument("--compile", action="store_true", help="torch.compile the network")
+    group.add_argument(
+        "--channels_last", action="store_true", help="keep feature maps channels-last, faster on most devices"
+    )
+    group.add_argument("--ema", type=float, default=0.0, help="decay of a moving average of the weights, 0: none")
+    group.add_argument("--freeze_batch_norm", action="store_true", help="keep running statistics as they are")
+
+
+def _add_losses(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("losses")
+    group.add_argument(
+        "--joints_loss_weight", "--joints_3d_loss_weight", type=float, default=1000.0, help="weight of the 3D joints"
+    )
+    group.add_argument(
+        "--vertices_loss_weight", "--vertices_3d_loss_weight", type=float, default=100.0, help="weight of the vertices"
+    )
+    group.add_argument("--joints_2d_loss_weight", type=float, help="[as --vertices_loss_weight]")
+    group.add_argument("--vloss_w_full", type=float, default=0.33, help="share of the 6890 vertices")
+    group.add_argument("--vloss_w_sub", type=float, default=0.33, help="share of the 1723 vertices")
+    group.add_argument("--vloss_w_sub2", type=float, default=0.33, help="share of the 431 vertices")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the run")
+    group.add_argument("--run_eval_only", action="store_true", help="evaluate --resume_checkpoint on --val_yaml")
+    group.add_argument("--oracle", type=true_or_false, default=False, help="judge the directly predicted joints")
+    group.add_argument("--logging_steps", type=int, default=1000, help="steps between log lines")
+    group.add_argument("--visual_steps", type=int, default=1000, help="steps between pictures, 0: none")
+    group.add_argument("--save_steps", type=int, default=0, help="steps between checkpoints, 0: after epochs only")
+    group.add_argument("--keep_checkpoints", type=int, default=3, help="last ones kept, beside the best")
+    group.add_argument("--on_nan", choices=("stop", "skip"), default="stop", help="when a loss is not finite")
+    group.add_argument("--no_tensorboard", action="store_true", help="write no TensorBoard files")
+    group.add_argument("--device", default="cuda", help="cuda (the CPU where there is none), cpu, auto")
+    group.add_argument("--seed", type=int, default=88, help="of weights, order and augmentation")
+    group.add_argument("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")

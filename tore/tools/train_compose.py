@@ -1,0 +1,203 @@
+"""From the flags of a run to its trainer."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tore.body import load_body
+from tore.body.body_model import BodyModel
+from tore.datasets.mesh_dataset import MeshDataset
+from tore.engine.checkpoints import CheckpointFolder, load_training_state
+from tore.engine.distributed import Processes
+from tore.engine.ema import MovingAverage
+from tore.engine.logs import RunLog
+from tore.engine.optimiser import OPTIMISERS, build_optimiser
+from tore.engine.random_state import seed_process
+from tore.engine.step import LossStep
+from tore.engine.trainer import Trainer
+from tore.engine.validation import evaluate
+from tore.evaluation.evaluator import EvaluationResult
+from tore.losses.total import RECIPES
+from tore.modeling import save_published
+from tore.modeling.backbones import STRIDE
+from tore.modeling.build import describe
+from tore.tools.train_setup import (
+    JOINT_NAMES,
+    GroundTruth,
+    LoaderBatches,
+    Network,
+    build_network,
+    measure_maker,
+    recipe_from,
+    target_maker,
+    validation_loader,
+)
+
+
+@dataclass(frozen=True)
+class RunSetting:
+    """What a run is about: its flags, the network and body that its script stands for, and where it runs."""
+
+    args: argparse.Namespace
+    network: str  # "fastmetro" | "metro"
+    kind: str  # "body" | "hand"
+    options: dict[str, Any]  # of `create_model`
+    processes: Processes
+    log: RunLog
+
+    @property
+    def validation_yaml(self) -> Path | None:
+        """The set to validate on, or None."""
+        return None if self.args.val_yaml.lower() == "none" else Path(self.args.data_dir) / self.args.val_yaml
+
+
+def wanted_checkpoint(setting: RunSetting, checkpoints: CheckpointFolder) -> Path | None:
+    """The checkpoint folder to go on from. An elastic restart goes on by itself."""
+    wanted = setting.args.resume
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    newest = checkpoints.newest()
+    if wanted == "auto" or (restarted and wanted == "none"):
+        return newest
+    if wanted != "none":
+        return Path(wanted)
+    if newest is not None:
+        raise ValueError(
+            f"{newest} is there from an earlier run: go on with --resume auto, or choose another --output_dir"
+        )
+    return None
+
+
+def network_of(setting: RunSetting, state: dict[str, Any] | None) -> Network:
+    """The network on its device; `state` is the training state that will be loaded into it, if any."""
+    args, device = setting.args, setting.processes.device
+    model, notes = build_network(args, setting.network, setting.kind, setting.options, fresh=state is None)
+    for note in notes:
+        setting.log.line(note)
+    if state is not None and state["config"]["model"] != describe(model.config):
+        saved, flags = state["config"]["model"], describe(model.config)
+        other = [f"{name} {saved.get(name)} (flags: {flags[name]})" for name in flags if saved.get(name) != flags[name]]
+        raise ValueError(f"the checkpoint was trained with {', '.join(other)}; give the same flags")
+    model.to(device)
+    if args.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if args.compile:
+        model.compile()
+    seed_process(args.seed + setting.processes.rank)
+    return model
+
+
+def training_batches(setting: RunSetting) -> LoaderBatches:
+    """The training set's batches for this process."""
+    args = setting.args
+    yaml = Path(args.data_dir) / args.train_yaml
+    data = MeshDataset(yaml, True, setting.kind, seed=args.seed, on_bad_sample=args.on_bad_sample)
+    return LoaderBatches(
+        data,
+        batch_size=args.per_gpu_train_batch_size,
+        accumulate=args.accumulate,
+        workers=args.num_workers,
+        processes=setting.processes,
+    )
+
+
+def loss_step(setting: RunSetting, body: BodyModel) -> LossStep:
+    """Targets, forward pass and losses of the run's network and body."""
+    return LossStep(
+        recipe=recipe_from(setting.args, setting.network, setting.kind),
+        make_targets=target_maker(body),
+        regress_joints=body.regress_joints,
+        faces=body.faces,
+        masks_joints=setting.network == "metro",
+        stride=STRIDE,
+        processes=setting.processes,
+        amp=setting.args.amp,
+    )
+
+
+def validation(
+    setting: RunSetting, model: Network, body: BodyModel
+) -> Callable[[Callable[[], bool]], EvaluationResult | None] | None:
+    """The trainer's validation function, or None without a validation set."""
+    if setting.validation_yaml is None:
+        return None
+    args, kind, processes = setting.args, setting.kind, setting.processes
+    data = MeshDataset(setting.validation_yaml, False, kind)
+    loader = validation_loader(
+        data, batch_size=args.per_gpu_eval_batch_size, workers=args.num_workers, processes=processes
+    )
+    measure = measure_maker(
+        body,
+        GroundTruth(body, args.body_dir, processes.device),
+        centre=RECIPES[setting.network, kind].centre,
+        oracle=args.oracle,
+        channels_last=args.channels_last,
+    )
+
+    def validate(give_up: Callable[[], bool]) -> EvaluationResult | None:
+        found = evaluate(model, loader, measure, joint_names=JOINT_NAMES[kind], processes=processes, give_up=give_up)
+        return found[0] if found is not None else None
+
+    return validate
+
+
+def drawing(setting: RunSetting, faces: Tensor) -> Callable[..., Any] | None:
+    """The trainer's drawing function, or None where nothing is to be drawn or the renderer's packages are missing."""
+    if not setting.args.visual_steps or not setting.processes.is_main:
+        return None
+    try:
+        from tore.tools.training_sheet import TrainingSheet  # needs the `render` extra
+        from tore.visualize.renderer import need_render_packages
+
+        need_render_packages("pictures of training steps")
+    except ImportError as error:
+        setting.log.line(f"no pictures of training steps: {error}")
+        return None
+    return TrainingSheet(Path(setting.args.output_dir) / "pictures", faces=faces, stride=STRIDE)
+
+
+def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
+    """Everything of the run, put together and, where wanted, taken up where an earlier one ended."""
+    args, processes, log = setting.args, setting.processes, setting.log
+    checkpoints = CheckpointFolder(Path(args.output_dir), keep=args.keep_checkpoints)
+    resume_from = wanted_checkpoint(setting, checkpoints)
+    state = load_training_state(resume_from) if resume_from is not None else None
+    model = network_of(setting, state)
+    body = load_body(setting.kind, args.body_dir).to(processes.device)
+    recipe = OPTIMISERS[setting.network]
+    trainer = Trainer(
+        network=model,
+        step=loss_step(setting, body),
+        optimiser=build_optimiser(model.parameters(), recipe, args.lr),
+        optimiser_recipe=recipe,
+        base_lr=args.lr,
+        batches=batches,
+        epochs=args.num_train_epochs,
+        processes=processes,
+        log=log,
+        checkpoints=checkpoints,
+        save_published=lambda path: save_published(model, path),
+        config={"flags": {n: v for n, v in vars(args).items() if n != "notices"}, "model": describe(model.config)},
+        validate=validation(setting, model, body),
+        draw=drawing(setting, body.faces),
+        average=MovingAverage(model, args.ema) if args.ema else None,
+        accumulate=args.accumulate,
+        channels_last=args.channels_last,
+        freeze_batch_norm=args.freeze_batch_norm,
+        logging_steps=args.logging_steps,
+        visual_steps=args.visual_steps,
+        save_steps=args.save_steps,
+        on_nan=args.on_nan,
+        seed=args.seed,
+    )
+    if state is not None:
+        log.line(f"going on from {resume_from}")
+        trainer.resume(state)
+    return trainer

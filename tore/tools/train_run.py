@@ -1,0 +1,109 @@
+"""One training or evaluation run from its flags: what the entry scripts of every network and body share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from tore.engine.distributed import Processes, start_processes
+from tore.engine.logs import RunLog
+from tore.engine.non_finite import NonFiniteLossError
+from tore.engine.random_state import seed_process
+from tore.engine.signals import EXIT_NOT_FINITE, EXIT_STOPPED
+from tore.tools.evaluation_report import report
+from tore.tools.train_compose import RunSetting, build_trainer, training_batches
+from tore.tools.train_setup import build_network
+
+EXIT_BAD_INPUT = 2
+
+
+def run_tool(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    *,
+    network: str,
+    kind: str,
+    network_options: Callable[[argparse.Namespace], dict[str, Any]],
+) -> int:
+    """Parses, runs, and turns what a user can mend into one line and an exit code.
+
+    0: done. 2: bad input. 75: stopped by a signal after saving, `--resume auto` goes on. 76: a loss was not finite.
+    """
+    args = parser.parse_args(argv)
+    rank = int(os.environ.get("RANK", "0"))
+    try:
+        return run(args, network=network, kind=kind, network_options=network_options)
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        print(f"{parser.prog}: {error}" + (f" [process {rank}]" if rank else ""), file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except NonFiniteLossError as error:
+        print(f"{parser.prog}: {error}; the last checkpoint is intact, --on_nan skip goes on", file=sys.stderr)
+        return EXIT_NOT_FINITE
+
+
+def run(
+    args: argparse.Namespace,
+    *,
+    network: str,
+    kind: str,
+    network_options: Callable[[argparse.Namespace], dict[str, Any]],
+) -> int:
+    """Trains, or with --run_eval_only evaluates; returns the exit code."""
+    processes = start_processes(args.device, args.local_rank)
+    try:
+        log = open_log(args, processes)
+        options = network_options(args)
+        for notice in args.notices:
+            log.line(notice)
+        if args.device == "cuda" and processes.device.type != "cuda":
+            log.line("no CUDA device here: running on the CPU")
+        seed_process(args.seed)
+        setting = RunSetting(args, network, kind, options, processes, log)
+        if args.run_eval_only:
+            return evaluate_only(setting)
+        batches = training_batches(setting)
+        stopped_by = build_trainer(setting, batches).run()
+        if args.on_bad_sample == "skip":
+            log.line(batches.dataset.bad_sample_summary())
+        log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; go on with --resume auto")
+        return 0 if stopped_by is None else EXIT_STOPPED
+    finally:
+        processes.close()
+
+
+def open_log(args: argparse.Namespace, processes: Processes) -> RunLog:
+    """The main process's log; the others keep silent."""
+
+    def echo(text: str) -> None:
+        tqdm.write(text, file=sys.stderr)
+
+    folder = Path(args.output_dir) if processes.is_main else None
+    return RunLog(folder, echo=echo, tensorboard=not args.no_tensorboard)
+
+
+def evaluate_only(setting: RunSetting) -> int:
+    """--run_eval_only: the numbers of --resume_checkpoint on --val_yaml."""
+    args = setting.args
+    if args.resume_checkpoint is None or setting.validation_yaml is None:
+        raise ValueError("--run_eval_only needs --resume_checkpoint (a state_dict.bin) and --val_yaml")
+    model, notes = build_network(args, setting.network, setting.kind, setting.options, fresh=False)
+    for note in notes:
+        setting.log.line(note)
+    report(
+        model,
+        setting.validation_yaml,
+        body_dir=args.body_dir,
+        oracle=args.oracle,
+        batch_size=args.per_gpu_eval_batch_size,
+        workers=args.num_workers,
+        processes=setting.processes,
+        say=setting.log.line,
+        json_path=Path(args.output_dir) / "evaluation.json",
+    )
+    return 0

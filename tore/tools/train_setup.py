@@ -1,0 +1,194 @@
+"""Puts training together from the rooms: targets, measuring, batches, the network, the recipe."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tore import paths
+from tore.body import load_body
+from tore.body.body_model import BodyModel
+from tore.body.joints import HAND_NAMES, J14_NAMES, J24_TO_J14
+from tore.datasets.loader import begin_epoch, eval_loader, train_loader
+from tore.datasets.mesh_dataset import MeshDataset
+from tore.engine.distributed import Processes
+from tore.engine.schedule import iterations_per_epoch
+from tore.engine.step import Batch
+from tore.engine.validation import Measure
+from tore.evaluation.evaluator import SampleErrors, sample_errors
+from tore.losses.total import RECIPES, LossRecipe, Targets
+from tore.modeling import create_model, load_model
+from tore.modeling.build import describe
+from tore.modeling.fastmetro import FastMETRO
+from tore.modeling.metro import METRO
+
+JOINT_NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}
+GENDERS = ("female", "male")
+Network = FastMETRO | METRO
+
+
+def labelled_joints(body: BodyModel, joints: Tensor) -> Tensor:
+    """The network's joints (B, J, .) among the label's (B, 24, .)."""
+    return joints[:, list(J24_TO_J14)] if body.kind == "body" else joints
+
+
+def target_maker(body: BodyModel) -> Callable[[Batch], Targets]:
+    """The function that turns a batch into `Targets`; a hand's joints come from its model, with confidence 1."""
+
+    def make(batch: Batch) -> Targets:
+        aim = body.targets(batch["pose"], batch["betas"])
+        has_mesh = batch["has_smpl"]
+        joints_3d, has_joints = labelled_joints(body, batch["joints_3d"]), batch["has_3d_joints"]
+        if aim.joints is not None:
+            joints_3d, has_joints = torch.cat((aim.joints, torch.ones_like(aim.joints[..., :1])), -1), has_mesh
+        joints_2d = labelled_joints(body, batch["joints_2d"])
+        return Targets(aim.vertices, joints_3d, joints_2d, has_mesh, has_joints)
+
+    return make
+
+
+class GroundTruth:
+    """True meshes minus their root; by the model of the label's gender where its file exists, as published."""
+
+    def __init__(self, body: BodyModel, data_dir: str | Path | None, device: torch.device) -> None:
+        self.neutral = body
+        self.gendered: dict[str, BodyModel] = {}
+        self.missing: list[str] = []
+        for gender in GENDERS if body.kind == "body" else ():
+            try:
+                self.gendered[gender] = load_body(body.kind, data_dir, gender).to(device)
+            except FileNotFoundError:
+                self.missing.append(gender)
+
+    def describe(self) -> str:
+        """One line for the protocol."""
+        if not self.gendered:
+            return "neutral body model for every sample (no gendered model file found)"
+        absent = f"; no file for {', '.join(self.missing)}" if self.missing else ""
+        return f"the label's gender where it has one ({', '.join(self.gendered)}), else neutral{absent}"
+
+    def __call__(self, batch: Batch) -> tuple[Targets, Tensor]:
+        """The batch's targets, and its full meshes (B, V, 3) by gender."""
+        targets = target_maker(self.neutral)(batch)
+        vertices = targets.vertices[-1]
+        for gender, body in self.gendered.items():
+            chosen = torch.tensor([g == gender for g in batch["gender"]], device=vertices.device)
+            if any(g == gender for g in batch["gender"]):
+                own = body.targets(batch["pose"][chosen], batch["betas"][chosen]).vertices[-1]
+                vertices = vertices.masked_scatter(chosen[:, None, None], own)
+        return targets, vertices
+
+
+def measure_maker(
+    body: BodyModel, truth: GroundTruth, *, centre: tuple[int, ...], oracle: bool, channels_last: bool = False
+) -> Measure:
+    """The function that measures a model on a batch: mesh joints, or with `oracle` the directly predicted ones."""
+
+    def measure(model: nn.Module, batch: Batch) -> SampleErrors:
+        images = batch["image"].contiguous(memory_format=torch.channels_last) if channels_last else batch["image"]
+        prediction = model(images)
+        root = body.root(prediction.vertices)
+        joints = prediction.joints if oracle else body.regress_joints(prediction.vertices)
+        targets, true_vertices = truth(batch)
+        return sample_errors(
+            joints=joints - root,
+            true_joints=targets.joints_3d[..., :3],
+            vertices=prediction.vertices - root,
+            true_vertices=true_vertices,
+            has_joints_3d=targets.has_joints_3d,
+            has_mesh=targets.has_mesh,
+            centre=centre,
+        )
+
+    return measure
+
+
+class LoaderBatches:
+    """A training set's loader as the trainer wants it: the micro-batches of an epoch from an iteration on."""
+
+    def __init__(
+        self, dataset: MeshDataset, *, batch_size: int, accumulate: int, workers: int, processes: Processes
+    ) -> None:
+        if min(batch_size, accumulate) < 1:
+            raise ValueError("--per_gpu_train_batch_size and --accumulate must be at least 1")
+        self.dataset, self.accumulate = dataset, accumulate
+        self.global_batch = batch_size * accumulate * processes.size
+        self.per_epoch = iterations_per_epoch(len(dataset), self.global_batch)
+        pin = processes.device.type == "cuda"
+        self.loader, self.sampler = train_loader(
+            dataset, batch_size, workers, processes.rank, processes.size, pin_memory=pin
+        )
+
+    def epoch(self, epoch: int, start: int) -> Iterator[dict[str, Any]]:
+        """See `tore.engine.trainer.TrainingBatches`."""
+        begin_epoch(self.dataset, self.sampler, epoch, start * self.accumulate)
+        yield from self.loader
+
+
+def validation_loader(dataset: MeshDataset, *, batch_size: int, workers: int, processes: Processes) -> Any:
+    """This process's share of an evaluation set."""
+    pin = processes.device.type == "cuda"
+    return eval_loader(dataset, batch_size, workers, processes.rank, processes.size, pin_memory=pin)
+
+
+def recipe_from(args: argparse.Namespace, network: str, kind: str) -> LossRecipe:
+    """The network's published recipe with the flags' weights."""
+    recipe = RECIPES[network, kind]
+    full, middle, coarse = args.vloss_w_full, args.vloss_w_sub, args.vloss_w_sub2
+    twod = args.vertices_loss_weight if args.joints_2d_loss_weight is None else args.joints_2d_loss_weight
+    recipe = replace(
+        recipe,
+        joints_3d=args.joints_loss_weight,
+        vertices=args.vertices_loss_weight,
+        joints_2d=twod,
+        level_weights=(coarse, middle, full) if kind == "body" else (coarse, full),
+        itp=getattr(args, "itp_loss_weight", recipe.itp),
+    )
+    return recipe if getattr(args, "edge_and_normal_vector_loss", True) else recipe.without_surface()
+
+
+def imagenet_file(arch: str, wanted: str | None) -> Path | None:
+    """The backbone's ImageNet file, None for `--backbone_weights none`; FileNotFoundError when it is missing."""
+    if wanted == "none":
+        return None
+    path = paths.backbone_weights(arch, wanted)
+    if path is None or not path.is_file():
+        name = path or paths.models_dir() / paths.BACKBONE_WEIGHTS.get(arch, "?")
+        raise FileNotFoundError(
+            f"ImageNet weights of {arch} are missing ({name}): get the file (docs/DOWNLOAD.md), name another with "
+            "--backbone_weights PATH, or start from scratch with --backbone_weights none"
+        )
+    return path
+
+
+def published_file(path: str) -> Path:
+    """The state_dict.bin that a checkpoint file or folder means."""
+    return Path(path) / "state_dict.bin" if Path(path).is_dir() else Path(path)
+
+
+def build_network(
+    args: argparse.Namespace, network: str, kind: str, options: dict[str, Any], *, fresh: bool
+) -> tuple[Network, list[str]]:
+    """The network of the flags and what there is to say about it; `fresh`: its backbone starts from ImageNet.
+
+    With --resume_checkpoint it comes from that file, which must hold the same network and backbone.
+    """
+    if args.resume_checkpoint is None:
+        weights = imagenet_file(args.arch, args.backbone_weights) if fresh else None
+        model = create_model(
+            network, arch=args.arch, body=kind, data_dir=args.body_dir, backbone_weights=weights, **options
+        )
+        return model, []
+    shapeless = {name: options[name] for name in ("dropout", "heads") if name in options}
+    path = published_file(args.resume_checkpoint)
+    model = load_model(path, args.body_dir, "cpu", arch=args.arch, **shapeless)
+    model.train()
+    if model.config.network != network or model.config.body != kind:
+        raise ValueError(f"{path} holds a {model.config.network} of a {model.config.body}, not {network} of a {kind}")
+    return model, [f"weights from {path}: {describe(model.config)}"]

@@ -1,0 +1,1 @@
+"""Pictures of meshes: renderer, overlays, heatmaps, contact sheets, mesh files."""
