@@ -69,6 +69,21 @@ def read_levels(kind: str, data_dir: str | Path | None = None) -> MeshLevels:
         raise ValueError(f"{path}: {error}; get the published file again") from None
 
 
+def read_level_faces(kind: str, data_dir: str | Path | None = None) -> tuple[torch.Tensor, ...]:
+    """The faces (F, 3) of every mesh level in use, coarse to full."""
+    folder, files = locate(kind, data_dir)
+    path = _support(folder, files, files.mesh_levels)
+    held = load_object_arrays(path, ["F"])["F"][: STEPS[kind] + 1]
+    sizes = read_levels(kind, data_dir).sizes
+    if len(held) != len(sizes) or any(np.ndim(faces) != 2 or np.shape(faces)[1] != 3 for faces in held):
+        raise ValueError(f"{path} does not hold the faces of {len(sizes)} levels; get the published file again")
+    levels = tuple(torch.from_numpy(np.asarray(faces).astype(np.int64)) for faces in reversed(held))
+    for faces, size in zip(levels, sizes, strict=True):
+        if faces.numel() and not 0 <= int(faces.min()) <= int(faces.max()) < size:
+            raise ValueError(f"{path} has faces with a vertex outside 0..{size - 1}; get the published file again")
+    return levels
+
+
 def read_adjacency(kind: str, data_dir: str | Path | None = None) -> torch.Tensor:
     """Dense (Vc, Vc) float32 adjacency of the coarse mesh, self loops included; 0 where two vertices do not touch.
 

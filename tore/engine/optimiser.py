@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,8 @@ class OptimiserRecipe:
 FASTMETRO_OPTIMISER = OptimiserRecipe("adamw", weight_decay=1e-4, clip="value", clip_limit=0.3)
 METRO_OPTIMISER = OptimiserRecipe("adam", weight_decay=0.0, clip="none")
 OPTIMISERS = {"fastmetro": FASTMETRO_OPTIMISER, "metro": METRO_OPTIMISER}
+# What the baselines' own published recipes do.
+BASELINE_OPTIMISERS = {"fastmetro": replace(FASTMETRO_OPTIMISER, clip="norm"), "metro": METRO_OPTIMISER}
 
 
 def build_optimiser(parameters: Iterable[nn.Parameter], recipe: OptimiserRecipe, lr: float) -> Optimizer:

@@ -53,19 +53,21 @@ class LossStep:
         regress_joints: Callable[[Tensor], Tensor],
         faces: Tensor,
         masks_joints: bool,
+        masks_vertices: bool = False,
         stride: int,
         processes: Processes,
         amp: str = "none",
     ) -> None:
         """`regress_joints` turns the full mesh (B, V, 3) into joints (B, J, 3); `stride`: of the feature map.
 
-        `masks_joints`: the network takes the batch's joint mask (masked joint modelling, METRO).
+        faces: (F, 3) of the mesh level that the recipe's surface terms look at. `masks_joints`: the network takes the
+        batch's joint mask (masked joint modelling, METRO); `masks_vertices`: and behind it the vertex mask.
         """
         self.recipe = recipe
         self.make_targets = make_targets
         self.regress_joints = regress_joints
         self.faces = faces
-        self.masks_joints = masks_joints
+        self.masks = ("joint_mask",) * masks_joints + ("vertex_mask",) * masks_vertices
         self.stride = stride
         self.processes = processes
         self.amp = AMP_TYPES[amp]
@@ -78,7 +80,8 @@ class LossStep:
     def forward(self, model: nn.Module, batch: Batch) -> Any:
         """The network's prediction, in full precision whatever ran inside."""
         with torch.autocast(self.processes.device.type, self.amp, enabled=self.amp is not None):
-            prediction = model(batch["image"], batch["joint_mask"]) if self.masks_joints else model(batch["image"])
+            masks = [torch.cat([batch[name] for name in self.masks], dim=1)] if self.masks else []
+            prediction = model(batch["image"], *masks)
         return type(prediction)(*(_full(value) for value in prediction))
 
     def counts(self, targets: Targets) -> LabelCounts | None:

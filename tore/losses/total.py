@@ -14,6 +14,7 @@ from torch import Tensor
 from tore.body.joints import HAND_WRIST, J14_HIPS
 from tore.geometry.camera import project_weak_perspective
 from tore.losses.keypoints import DISTANCES, joints_2d_loss, joints_3d_loss
+from tore.losses.smpl_parameters import smpl_parameters_loss
 from tore.losses.surface import edge_loss, face_edges, normal_loss
 from tore.losses.tokens import itp_loss, itp_weight
 from tore.losses.vertices import vertices_loss
@@ -47,6 +48,16 @@ class Prediction(Protocol):
         """The mesh levels, coarse to full."""
         ...
 
+    @property
+    def rotations(self) -> Tensor | None:
+        """(B, 24, 3, 3), or None without the SMPL parameter regressor."""
+        ...
+
+    @property
+    def betas(self) -> Tensor | None:
+        """(B, 10), likewise."""
+        ...
+
 
 @dataclass(frozen=True)
 class Targets:
@@ -57,6 +68,8 @@ class Targets:
     joints_2d: Tensor  # (B, J, 3): x, y in [-1, 1] of the crop, confidence
     has_mesh: Tensor  # (B,)
     has_joints_3d: Tensor  # (B,)
+    pose: Tensor | None = None  # (B, 72) axis-angle of a body, radians; read by the SMPL parameter term only
+    betas: Tensor | None = None  # (B, 10), likewise
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,8 @@ class LossRecipe:
     itp: float = 0.0  # the largest weight that `itp_weight` reaches
     normal: float = 0.0
     edge: float = 0.0
+    surface_level: int = -1  # the mesh level of the normal and edge terms, counted from the full one: -1, -2, ...
+    smpl_parameters: float = 0.0  # of the SMPL parameter regressor's rotations and betas
 
     def without_surface(self) -> LossRecipe:
         """The recipe without its normal and edge terms."""
@@ -93,6 +108,7 @@ class LossRecipe:
             "joints_2d": self.joints_2d,
             "normal": self.normal,
             "edge": self.edge,
+            "smpl_parameters": self.smpl_parameters,
         }
         weights = {name: weight for name, weight in maxima.items() if weight}
         return weights | ({"itp": itp_weight(self.itp, progress)} if self.itp else {})
@@ -136,6 +152,13 @@ RECIPES = {
     ("fastmetro", "hand"): FASTMETRO_HAND,
     ("metro", "hand"): METRO_HAND,
 }
+# The baselines' own published recipes, which TORE's authors changed; the same keys.
+BASELINE_RECIPES = {
+    ("fastmetro", "body"): replace(FASTMETRO_BODY, level_weights=(0.25, 0.5, 0.25), surface_level=-2),
+    ("metro", "body"): METRO_BODY.without_surface(),
+    ("fastmetro", "hand"): replace(FASTMETRO_HAND, normal=10.0, edge=100.0),
+    ("metro", "hand"): METRO_HAND,
+}
 
 
 def joint_terms(
@@ -166,7 +189,7 @@ def loss_terms(
     targets: Targets,
     recipe: LossRecipe,
     *,
-    faces: Tensor,  # (F, 3)
+    faces: Tensor,  # (F, 3) of the mesh level that the surface terms look at
     grid: tuple[int, int],  # of the heatmap
     counts: LabelCounts | None = None,
 ) -> dict[str, Tensor]:
@@ -177,7 +200,8 @@ def loss_terms(
         prediction.levels, targets.vertices, targets.has_mesh, level_weights=recipe.level_weights, count=mesh_count
     )
     if recipe.normal or recipe.edge:
-        edges, true_edges = face_edges(prediction.vertices, faces), face_edges(targets.vertices[-1], faces)
+        level = recipe.surface_level
+        edges, true_edges = face_edges(prediction.levels[level], faces), face_edges(targets.vertices[level], faces)
         if recipe.normal:
             terms["normal"] = normal_loss(edges, true_edges, targets.has_mesh, mesh_count)
         if recipe.edge:
@@ -187,7 +211,25 @@ def loss_terms(
             raise ValueError("the recipe weighs the image token loss but the network prunes no tokens; set itp to 0")
         seen = project_weak_perspective(targets.vertices[-1], prediction.camera.detach())
         terms["itp"] = itp_loss(prediction.heatmap, seen, targets.has_mesh, grid)
+    if recipe.smpl_parameters:
+        terms["smpl_parameters"] = smpl_parameters_term(prediction, targets, recipe, mesh_count)
     return terms
+
+
+def smpl_parameters_term(prediction: Prediction, targets: Targets, recipe: LossRecipe, count: Tensor | None) -> Tensor:
+    """The SMPL parameter regressor's term. Raises ValueError for a network without one."""
+    if prediction.rotations is None or prediction.betas is None:
+        raise ValueError("the recipe weighs SMPL parameters but the network regresses none; set smpl_parameters to 0")
+    assert targets.pose is not None and targets.betas is not None, "a body's targets carry pose and betas"
+    return smpl_parameters_loss(
+        prediction.rotations,
+        prediction.betas,
+        targets.pose,
+        targets.betas,
+        targets.has_mesh,
+        distance=DISTANCES[recipe.distance],
+        count=count,
+    )
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:

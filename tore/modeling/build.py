@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from tore.modeling.backbones import STRIDE, Backbone
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.imagenet_weights import load_backbone_weights
 from tore.modeling.metro import METRO
+from tore.modeling.smpl_regressor import SMPLRegressor
 from tore.modeling.token_reduction_base import kept_tokens
 from tore.modeling.token_reduction_by_name import REDUCERS
 from tore.paths import STAND_IN, STANDIN_BODY_FILES, STANDIN_HAND_FILES, find_body_files
@@ -111,10 +112,27 @@ def reduction_of(config: ModelConfig) -> str:
     return f"{image}+gtr" if geometry else image
 
 
+def prunes_image_tokens(config: ModelConfig) -> bool:
+    """Whether the network has the paper's image token pruning, which the image token loss trains."""
+    return isinstance(config, FastMETROConfig) and config.image_reduction == "itp"
+
+
+def add_smpl_regressor(model: FastMETRO | METRO) -> None:
+    """Gives a body network without it the SMPL parameter regressor, with fresh weights."""
+    config = replace(model.config, smpl_regressor=True)
+    _check_smpl_regressor(config, config.body)
+    model.smpl_regressor = SMPLRegressor(vertices=model.upsampling.sizes[1])
+    model.config = config
+
+
+def _check_smpl_regressor(config: ModelConfig, kind: str) -> None:
+    if config.smpl_regressor and kind != "body":
+        raise ValueError(f"the SMPL parameter regressor reads a body's mesh, not a {kind}'s; leave it out")
+
+
 def build_model(config: ModelConfig, topology: Topology) -> FastMETRO | METRO:
     """The network of `config` on the joints and mesh levels of `topology`, with fresh weights."""
-    if config.smpl_regressor and topology.kind != "body":
-        raise ValueError(f"the SMPL parameter regressor reads a body's mesh, not a {topology.kind}'s; leave it out")
+    _check_smpl_regressor(config, topology.kind)
     backbone = Backbone(config.arch)
     options = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in ("arch", "body", "stand_in")}
     kind = FastMETRO if isinstance(config, FastMETROConfig) else METRO
@@ -174,7 +192,7 @@ def create_model(
     values: dict[str, Any] = {
         "arch": arch,
         "body": body,
-        **_reductions(network, body, token_reduction, geometry_reduction),
+        **reduction_fields(network, body, token_reduction, geometry_reduction),
     }
     if topology is None:
         values["stand_in"] = find_body_files(body, data_dir)[1] in (STANDIN_BODY_FILES, STANDIN_HAND_FILES)
@@ -193,8 +211,10 @@ def create_model(
     return model.to(resolve_device(device))
 
 
-def _reductions(network: str, body: str, token_reduction: str, geometry_reduction: bool | None) -> dict[str, Any]:
-    """The configuration fields that the two reductions set."""
+def reduction_fields(
+    network: str, body: str, token_reduction: str, geometry_reduction: bool | None = None
+) -> dict[str, Any]:
+    """The configuration fields that the two reductions set, see `create_model`. ValueError for an unknown name."""
     names = TOKEN_REDUCTIONS if network == "fastmetro" else ("tore", "none")
     if token_reduction not in names:
         raise ValueError(f"token_reduction {token_reduction!r} is not known for {network}; use {', '.join(names)}")

@@ -131,13 +131,22 @@ def save_published(model: FastMETRO | METRO, path: str | Path) -> None:
     write_tensors(published_state(model), path)
 
 
+def save_weights(model: FastMETRO | METRO, path: str | Path) -> None:
+    """Writes the published layout where it can hold the network, else our own; `load_model` reads both."""
+    (save_published if _has_published_layout(model.config) else save_model)(model, path)
+
+
+def _has_published_layout(config: ModelConfig) -> bool:
+    return getattr(config, "image_reduction", "itp") in PUBLISHED_REDUCTIONS
+
+
 def published_state(model: FastMETRO | METRO) -> dict[str, Tensor]:
     """The network's tensors under their published names, and zeros for the published entries nothing reads.
 
     Raises ValueError for a network that the published layout cannot tell from another.
     """
     config, state = model.config, model.state_dict()
-    if getattr(config, "image_reduction", "itp") not in PUBLISHED_REDUCTIONS:
+    if not _has_published_layout(config):
         raise ValueError(
             f"the published layout knows no token reduction {config.image_reduction!r}; write it with save_model"
         )

@@ -1,4 +1,4 @@
-"""Trains or evaluates FastMETRO+TORE on bodies, under the published script's name and flags.
+"""Trains or evaluates FastMETRO+TORE, and FastMETRO without it, on bodies, under the published script's name and flags.
 
 torchrun --nproc_per_node=4 tore/tools/run_tore_fm_bodymesh.py --train_yaml ... --val_yaml ... --arch resnet50
 """
@@ -10,8 +10,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tore.modeling.build import SIZES
-from tore.tools.train_arguments import add_idle_flags, shared_parser, true_or_false
+from tore.modeling.build import SIZES, TOKEN_REDUCTIONS
+from tore.tools.train_arguments import (
+    add_idle_flags,
+    add_network_flags,
+    network_choices,
+    shared_parser,
+    true_or_false,
+)
 from tore.tools.train_run import run_tool
 
 IDLE = {
@@ -29,9 +35,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = shared_parser(__doc__ or "", epochs=60, batch=16)
     group = parser.add_argument_group("FastMETRO+TORE")
     group.add_argument("--model_name", choices=NAMES, default="FastMETRO_L", help="1, 2 or 3 layers a side: S, M, L")
+    add_network_flags(group, reductions=TOKEN_REDUCTIONS, baseline="FastMETRO")
     group.add_argument("--keep_ratio", type=float, default=0.8, help="share of the image tokens that is kept")
-    group.add_argument("--itp_loss_weight", type=float, default=1e-3, help="largest weight of the image token loss")
-    group.add_argument("--edge_and_normal_vector_loss", type=true_or_false, default=False, help="'true' | 'false'")
+    group.add_argument(
+        "--itp_loss_weight", type=float, help="largest weight of the image token loss [0.001 with tore, else 0]"
+    )
+    group.add_argument(
+        "--edge_and_normal_vector_loss", type=true_or_false, help="'true' | 'false' [with FastMETRO's recipe alone]"
+    )
     group.add_argument("--model_dim_1", type=int, default=512, help="width of the first Transformer")
     group.add_argument(
         "--model_dim_2", type=int, default=128, help="width of the second Transformer and the shape regressor"
@@ -54,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
 def network_options(args: argparse.Namespace) -> dict[str, Any]:
     """The flags as options of `create_model`."""
     return {
+        **network_choices(args),
         "size": args.model_name[-1],
         "keep_ratio": args.keep_ratio,
         "widths": (args.model_dim_1, args.model_dim_2),

@@ -1,4 +1,4 @@
-"""Trains or evaluates METRO+TORE on bodies, under the published script's name and flags.
+"""Trains or evaluates METRO+TORE, and METRO without it, on bodies, under the published script's name and flags.
 
 torchrun --nproc_per_node=8 tore/tools/run_tore_m_bodymesh.py --train_yaml ... --val_yaml ... --arch resnet50
 """
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tore.tools.train_arguments import add_idle_flags, shared_parser, widths
+from tore.tools.train_arguments import add_idle_flags, add_network_flags, network_choices, shared_parser, widths
 from tore.tools.train_run import run_tool
 
 COORDINATES = 3
@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The shared flags and METRO's own."""
     parser = shared_parser(__doc__ or "", epochs=200, batch=30)
     group = parser.add_argument_group("METRO+TORE")
+    add_network_flags(group, reductions=("tore", "none"), baseline="METRO")
     group.add_argument("--num_hidden_layers", type=int, default=4, help="layers of each block")
     group.add_argument("--num_attention_heads", type=int, default=4, help="of each block")
     group.add_argument("--intermediate_size", type=int, default=-1, help=f"-1: BERT's {BERT_INTERMEDIATE}")
@@ -49,6 +50,7 @@ def network_options(args: argparse.Namespace) -> dict[str, Any]:
             f"second and third block take half the width before them, {follow[0]} and {follow[1]}"
         )
     return {
+        **network_choices(args),
         "widths": hidden,
         "layers": args.num_hidden_layers,
         "heads": args.num_attention_heads,

@@ -61,6 +61,36 @@ def shared_parser(description: str, *, epochs: int, batch: int) -> argparse.Argu
     return parser
 
 
+def add_network_flags(group: argparse._ArgumentGroup, *, reductions: Sequence[str], baseline: str) -> None:
+    """What any network can be made of and whose recipe trains it; `baseline` is the network without reduction."""
+    group.add_argument(
+        "--token_reduction",
+        choices=tuple(reductions),
+        help=f"tore: the paper's; none: {baseline}'s [tore, or what --resume_checkpoint holds]",
+    )
+    group.add_argument(
+        "--geometry_reduction",
+        type=true_or_false,
+        help="'true': the main Transformer sees joints alone [true, with --token_reduction none false]",
+    )
+    group.add_argument("--smpl_regressor", action="store_true", help="regress a body's SMPL parameters from its mesh")
+    group.add_argument(
+        "--recipe",
+        choices=("tore", baseline.lower()),
+        default="tore",
+        help="whose published losses and gradient clipping; flags of the losses change it",
+    )
+
+
+def network_choices(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags of `add_network_flags` as options of `create_model`."""
+    return {
+        "token_reduction": args.token_reduction or "tore",
+        "geometry_reduction": args.geometry_reduction,
+        "smpl_regressor": args.smpl_regressor,
+    }
+
+
 def _add_data(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data and files")
     group.add_argument("--data_dir", default="datasets", help="root of the data sets; yaml paths are relative to it")
@@ -105,15 +135,20 @@ def _add_training(parser: argparse.ArgumentParser, *, epochs: int, batch: int) -
 def _add_losses(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("losses")
     group.add_argument(
-        "--joints_loss_weight", "--joints_3d_loss_weight", type=float, default=1000.0, help="weight of the 3D joints"
+        "--joints_loss_weight", "--joints_3d_loss_weight", type=float, help="weight of the 3D joints [the recipe's]"
     )
     group.add_argument(
-        "--vertices_loss_weight", "--vertices_3d_loss_weight", type=float, default=100.0, help="weight of the vertices"
+        "--vertices_loss_weight", "--vertices_3d_loss_weight", type=float, help="weight of the vertices [the recipe's]"
     )
-    group.add_argument("--joints_2d_loss_weight", type=float, help="[as --vertices_loss_weight]")
-    group.add_argument("--vloss_w_full", type=float, default=0.33, help="share of the 6890 vertices")
-    group.add_argument("--vloss_w_sub", type=float, default=0.33, help="share of the 1723 vertices")
-    group.add_argument("--vloss_w_sub2", type=float, default=0.33, help="share of the 431 vertices")
+    group.add_argument(
+        "--joints_2d_loss_weight", type=float, help="weight of the 2D joints [as --vertices_loss_weight, the recipe's]"
+    )
+    group.add_argument("--vloss_w_full", type=float, help="share of the full mesh's vertices [the recipe's]")
+    group.add_argument("--vloss_w_sub", type=float, help="share of a body's 1723 vertices [the recipe's]")
+    group.add_argument("--vloss_w_sub2", type=float, help="share of the coarse mesh's vertices [the recipe's]")
+    group.add_argument(
+        "--smpl_param_loss_weight", type=float, default=1000.0, help="weight of the SMPL parameter regressor's term"
+    )
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -19,16 +19,17 @@ from tore.engine.checkpoints import CheckpointFolder, load_training_state
 from tore.engine.distributed import Processes
 from tore.engine.ema import MovingAverage
 from tore.engine.logs import RunLog
-from tore.engine.optimiser import OPTIMISERS, build_optimiser
+from tore.engine.optimiser import build_optimiser
 from tore.engine.random_state import seed_process
 from tore.engine.step import LossStep
 from tore.engine.trainer import Trainer
 from tore.engine.validation import evaluate
 from tore.evaluation.evaluator import EvaluationResult
 from tore.losses.total import RECIPES
-from tore.modeling import save_published
 from tore.modeling.backbones import STRIDE
 from tore.modeling.build import describe
+from tore.modeling.checkpoints import save_weights
+from tore.tools.train_recipe import optimiser_from, recipe_from, surface_faces
 from tore.tools.train_setup import (
     JOINT_NAMES,
     GroundTruth,
@@ -36,7 +37,6 @@ from tore.tools.train_setup import (
     Network,
     build_network,
     measure_maker,
-    recipe_from,
     target_maker,
     validation_loader,
 )
@@ -108,14 +108,18 @@ def training_batches(setting: RunSetting) -> LoaderBatches:
     )
 
 
-def loss_step(setting: RunSetting, body: BodyModel) -> LossStep:
+def loss_step(setting: RunSetting, model: Network, body: BodyModel) -> LossStep:
     """Targets, forward pass and losses of the run's network and body."""
+    config = model.config
+    recipe = recipe_from(setting.args, config)
+    masked = config.network == "metro"
     return LossStep(
-        recipe=recipe_from(setting.args, setting.network, setting.kind),
+        recipe=recipe,
         make_targets=target_maker(body),
         regress_joints=body.regress_joints,
-        faces=body.faces,
-        masks_joints=setting.network == "metro",
+        faces=surface_faces(recipe, body, setting.args.body_dir),
+        masks_joints=masked,
+        masks_vertices=masked and not config.geometry_reduction,
         stride=STRIDE,
         processes=setting.processes,
         amp=setting.args.amp,
@@ -171,10 +175,10 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
     state = load_training_state(resume_from) if resume_from is not None else None
     model = network_of(setting, state)
     body = load_body(setting.kind, args.body_dir).to(processes.device)
-    recipe = OPTIMISERS[setting.network]
+    recipe = optimiser_from(args, setting.network)
     trainer = Trainer(
         network=model,
-        step=loss_step(setting, body),
+        step=loss_step(setting, model, body),
         optimiser=build_optimiser(model.parameters(), recipe, args.lr),
         optimiser_recipe=recipe,
         base_lr=args.lr,
@@ -183,7 +187,7 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
         processes=processes,
         log=log,
         checkpoints=checkpoints,
-        save_published=lambda path: save_published(model, path),
+        save_published=lambda path: save_weights(model, path),
         config={"flags": {n: v for n, v in vars(args).items() if n != "notices"}, "model": describe(model.config)},
         validate=validation(setting, model, body),
         draw=drawing(setting, body.faces),

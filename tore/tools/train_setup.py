@@ -1,10 +1,9 @@
-"""Puts training together from the rooms: targets, measuring, batches, the network, the recipe."""
+"""Puts training together from the rooms: targets, measuring, batches, the network."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,9 @@ from tore.engine.schedule import iterations_per_epoch
 from tore.engine.step import Batch
 from tore.engine.validation import Measure
 from tore.evaluation.evaluator import SampleErrors, sample_errors
-from tore.losses.total import RECIPES, LossRecipe, Targets
+from tore.losses.total import Targets
 from tore.modeling import create_model, load_model
-from tore.modeling.build import describe
+from tore.modeling.build import ModelConfig, add_smpl_regressor, describe, reduction_fields
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
 
@@ -48,7 +47,7 @@ def target_maker(body: BodyModel) -> Callable[[Batch], Targets]:
         if aim.joints is not None:
             joints_3d, has_joints = torch.cat((aim.joints, torch.ones_like(aim.joints[..., :1])), -1), has_mesh
         joints_2d = labelled_joints(body, batch["joints_2d"])
-        return Targets(aim.vertices, joints_3d, joints_2d, has_mesh, has_joints)
+        return Targets(aim.vertices, joints_3d, joints_2d, has_mesh, has_joints, batch["pose"], batch["betas"])
 
     return make
 
@@ -137,22 +136,6 @@ def validation_loader(dataset: MeshDataset, *, batch_size: int, workers: int, pr
     return eval_loader(dataset, batch_size, workers, processes.rank, processes.size, pin_memory=pin)
 
 
-def recipe_from(args: argparse.Namespace, network: str, kind: str) -> LossRecipe:
-    """The network's published recipe with the flags' weights."""
-    recipe = RECIPES[network, kind]
-    full, middle, coarse = args.vloss_w_full, args.vloss_w_sub, args.vloss_w_sub2
-    twod = args.vertices_loss_weight if args.joints_2d_loss_weight is None else args.joints_2d_loss_weight
-    recipe = replace(
-        recipe,
-        joints_3d=args.joints_loss_weight,
-        vertices=args.vertices_loss_weight,
-        joints_2d=twod,
-        level_weights=(coarse, middle, full) if kind == "body" else (coarse, full),
-        itp=getattr(args, "itp_loss_weight", recipe.itp),
-    )
-    return recipe if getattr(args, "edge_and_normal_vector_loss", True) else recipe.without_surface()
-
-
 def imagenet_file(arch: str, wanted: str | None) -> Path | None:
     """The backbone's ImageNet file, None for `--backbone_weights none`; FileNotFoundError when it is missing."""
     if wanted == "none":
@@ -177,7 +160,8 @@ def build_network(
 ) -> tuple[Network, list[str]]:
     """The network of the flags and what there is to say about it; `fresh`: its backbone starts from ImageNet.
 
-    With --resume_checkpoint it comes from that file, which must hold the same network and backbone.
+    With --resume_checkpoint it comes from that file, which must hold the same network, backbone and reductions;
+    --smpl_regressor adds that room to it where it has none.
     """
     if args.resume_checkpoint is None:
         weights = imagenet_file(args.arch, args.backbone_weights) if fresh else None
@@ -191,4 +175,26 @@ def build_network(
     model.train()
     if model.config.network != network or model.config.body != kind:
         raise ValueError(f"{path} holds a {model.config.network} of a {model.config.body}, not {network} of a {kind}")
-    return model, [f"weights from {path}: {describe(model.config)}"]
+    check_reductions(args, model.config, path)
+    notes = [f"weights from {path}: {describe(model.config)}"]
+    if args.smpl_regressor and not model.config.smpl_regressor:
+        if args.run_eval_only:
+            raise ValueError(f"{path} holds no SMPL parameter regressor; leave --smpl_regressor out")
+        add_smpl_regressor(model)
+        notes.append("the SMPL parameter regressor is new and starts at random")
+    return model, notes
+
+
+def check_reductions(args: argparse.Namespace, config: ModelConfig, path: Path) -> None:
+    """ValueError where a file's network reduces its tokens in another way than the flags say."""
+    asked: dict[str, Any] = {}
+    if args.token_reduction is not None:
+        asked = reduction_fields(config.network, config.body, args.token_reduction, args.geometry_reduction)
+    elif args.geometry_reduction is not None:
+        asked = {"geometry_reduction": args.geometry_reduction}
+    for name in ("image_reduction", "geometry_reduction"):
+        if name in asked and asked[name] != getattr(config, name):
+            raise ValueError(
+                f"{path} holds a network with {name} {getattr(config, name)}, not {asked[name]}: leave "
+                "--token_reduction and --geometry_reduction out, or name another file"
+            )
