@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,17 +57,41 @@ def test_result_is_the_mean_in_millimetres(errors: SampleErrors) -> None:
 
 
 def part(errors: SampleErrors, which: slice) -> SampleErrors:
-    return SampleErrors(**{name: value[which] for name, value in vars(errors).items()})
+    own = {name: value[which] for name, value in vars(errors).items() if name != "parametric"}
+    return SampleErrors(**own, parametric=part(errors.parametric, which) if errors.parametric else None)
+
+
+@pytest.fixture(scope="module")
+def both_errors(case, errors: SampleErrors) -> SampleErrors:
+    """With the errors of a parametric mesh that is half as far off."""
+    halfway = {name: (case[name] + case[f"true_{name}"]) / 2 for name in ("joints", "vertices")}
+    return replace(errors, parametric=sample_errors(**case | halfway, centre=HIPS))
+
+
+def test_the_parametric_mesh_is_measured_beside_the_networks(both_errors: SampleErrors) -> None:
+    evaluator, alone, mesh = Evaluator(NAMES, parametric=True), Evaluator(NAMES), Evaluator(NAMES)
+    evaluator.update(both_errors)
+    alone.update(both_errors.parametric)
+    mesh.update(replace(both_errors, parametric=None))
+    result = evaluator.result()
+    expected = {f"smpl_{n}": v for n, v in alone.result().metrics.items() if "150mm" not in n} | mesh.result().metrics
+    assert result.metrics == pytest.approx(expected, rel=1e-12)
+    assert result.metrics["smpl_mpvpe"] == pytest.approx(result.metrics["mpvpe"] / 2, rel=1e-5)
+    row = both_errors.rows(range(6), list("abcdef"))[0]
+    assert row["smpl_mpvpe"] == pytest.approx(both_errors.parametric.vertices[0].item() * 1000)
+    text = summary(result, Protocol(data="val.yaml"), None)
+    assert "smpl_pa_mpvpe" in text and "smpl_*       of the neutral SMPL body" in text
+    assert "smpl_" not in summary(mesh.result(), Protocol(data="val.yaml"), None)
 
 
 @pytest.mark.parametrize("cuts", [(0, 3, 6), (0, 1, 1, 6), (0, 5, 6, 6)])
-def test_sums_merge_over_batches_and_processes(errors: SampleErrors, cuts: tuple[int, ...]) -> None:
-    whole = Evaluator(NAMES)
-    whole.update(errors)
+def test_sums_merge_over_batches_and_processes(both_errors: SampleErrors, cuts: tuple[int, ...]) -> None:
+    whole = Evaluator(NAMES, parametric=True)
+    whole.update(both_errors)
     pieces = []
     for start, stop in itertools.pairwise(cuts):
-        evaluator = Evaluator(NAMES)
-        evaluator.update(part(errors, slice(start, stop)))
+        evaluator = Evaluator(NAMES, parametric=True)
+        evaluator.update(part(both_errors, slice(start, stop)))
         pieces.append(evaluator)
     flat = [torch.cat([v.reshape(-1) for v in piece.sums.values()]) for piece in pieces]
     pieces[0].reduce(lambda vector: torch.stack([vector, *flat[1:]]).sum(0))
@@ -102,7 +127,7 @@ def test_a_set_without_meshes_has_no_mesh_metric(case) -> None:
     evaluator.update(sample_errors(**case | {"has_mesh": none, "has_joints_3d": none}, centre=HIPS))
     result = evaluator.result()
     assert set(result.metrics) == {"pa_mpjpe"}
-    assert Evaluator(NAMES).result().metrics == {}
+    assert Evaluator(NAMES).result().metrics == Evaluator(NAMES, parametric=True).result().metrics == {}
     assert "leaves out 6 without 3D joints" in summary(result, Protocol(data="x.yaml"), None)
 
 

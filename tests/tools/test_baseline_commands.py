@@ -8,18 +8,22 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import rules
 from tests.tools.conftest import QUICK, SMALL_FM, SMALL_M, data_flags
 from tore import create_model, load_model, save_published
 from tore.body import load_body
 from tore.body.files import read_level_faces
+from tore.body.joints import J14_HIPS
 from tore.engine.checkpoints import CheckpointFolder, load_training_state
 from tore.engine.distributed import Processes
 from tore.engine.logs import RunLog
 from tore.losses.total import LossRecipe
+from tore.modeling import MeshPrediction
 from tore.modeling.build import configure, reduction_of
 from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
 from tore.tools.train_compose import RunSetting, loss_step
 from tore.tools.train_recipe import optimiser_from, recipe_from, surface_faces
+from tore.tools.train_setup import GroundTruth, measure_maker
 
 ONCE = ["--num_train_epochs", "1", "--num_workers", "0", "--per_gpu_train_batch_size", "6", "--logging_steps", "1"]
 TOOLS = {"fm": (run_tore_fm_bodymesh, SMALL_FM), "m": (run_tore_m_bodymesh, SMALL_M)}
@@ -148,6 +152,37 @@ def test_metro_without_reduction_trains_behind_both_masks(tiny_sets: Path, rule_
     assert "edge" not in lines(tmp_path)[0] and len(lines(tmp_path, "validation")) == 1
     model = load_model(newest(tmp_path) / "state_dict.bin", rule_body_dir, "cpu", arch="test_resnet")
     assert reduction_of(model.config) == "none"
+
+
+def test_the_smpl_regressor_over_a_trained_tore_network(tiny_sets: Path, rule_body_dir: Path, tmp_path: Path) -> None:
+    options = {"widths": (32, 32), "hidden": (32, 32), "heads": 4, "size": "S", "keep_ratio": 0.2}
+    plain = create_model(arch="test_resnet", data_dir=rule_body_dir, **options)
+    save_published(plain, tmp_path / "plain.bin")
+    start = ["--resume_checkpoint", str(tmp_path / "plain.bin"), "--smpl_regressor", "--lr", "1e-3"]
+    assert train("fm", tiny_sets, rule_body_dir, tmp_path / "out", *start) == 0
+    step, measured = lines(tmp_path / "out")[0], lines(tmp_path / "out", "validation")[0]
+    weights = BODY | {"smpl_parameters": 1000.0, "itp": step["weight_itp"]}
+    assert step["loss"] == pytest.approx(sum(weight * step[name] for name, weight in weights.items()), rel=1e-5)
+    assert measured["smpl_mpvpe"] > 0 and measured["smpl_mpvpe"] != measured["mpvpe"]
+    file = newest(tmp_path / "out") / "state_dict.bin"
+    model = load_model(file, rule_body_dir, "cpu", arch="test_resnet", heads=4)
+    assert model.config.smpl_regressor and reduction_of(model.config) == "tore"
+    again = ["--resume_checkpoint", str(file), "--run_eval_only"]
+    assert train("fm", tiny_sets, rule_body_dir, tmp_path / "again", *again) == 0
+    found = json.loads((tmp_path / "again" / "evaluation.json").read_text())["metrics"]
+    assert found["smpl_mpvpe"] == pytest.approx(measured["smpl_mpvpe"], rel=1e-5)
+
+
+def test_the_parametric_mesh_of_true_parameters_is_the_true_mesh(rule_body_dir: Path) -> None:
+    body = load_body("body", rule_body_dir)
+    batch = {name: torch.from_numpy(array) for name, array in rules.annotations(3, 2).items()}
+    batch |= {"image": torch.zeros(2, 3, 8, 8), "gender": ["", ""]}
+    rotations, mesh = body.rotations(batch["pose"]), 2 * body(batch["pose"], batch["betas"])
+    coarse = mesh[:, :431]
+    said = MeshPrediction(torch.ones(2, 3), mesh[:, :14], coarse, coarse, mesh, None, rotations, batch["betas"])
+    truth = GroundTruth(body, rule_body_dir, torch.device("cpu"))
+    found = measure_maker(body, truth, centre=J14_HIPS, oracle=False)(lambda images: said, batch)
+    assert found.parametric.vertices.max() < 1e-6 < 0.1 < found.vertices.min()
 
 
 @pytest.mark.parametrize("reduction", ["tore", "none"])

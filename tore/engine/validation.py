@@ -25,9 +25,12 @@ def evaluate(
     joint_names: Sequence[str],
     processes: Processes,
     collect: bool = False,
+    parametric: bool = False,
     give_up: Callable[[], bool] = lambda: False,
 ) -> tuple[EvaluationResult, list[dict[str, Any]]] | None:
     """Means over all processes' samples, and with `collect` every sample's own errors in the order of the set.
+
+    `parametric`: the network regresses SMPL parameters too, and `measure` measures their mesh.
 
     `loader` gives this process's share; together the shares hold each sample once. The model is left in the mode
     it came in, and torch's generator untouched. None when `give_up` said so on any process before the end.
@@ -35,7 +38,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     processes.share_buffers(model)
-    evaluator = Evaluator(joint_names, processes.device)
+    evaluator = Evaluator(joint_names, processes.device, parametric=parametric)
     rows: list[dict[str, Any]] = []
     hidden = None if processes.is_main else True
     with untouched_random_state(), torch.inference_mode():

@@ -1,5 +1,7 @@
 """Sums of errors and counts of samples in float64, added up over batches and over processes.
 
+A network with the SMPL parameter regressor has a second mesh, that of its parameters: its metrics begin with `smpl_`.
+
 Joint errors average over the samples with 3D joints, mesh errors over those with a mesh.
 Published: the aligned joint error averages over all samples.
 """
@@ -7,7 +9,7 @@ Published: the aligned joint error averages over all samples.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,6 +17,9 @@ from torch import Tensor
 from tore.evaluation.metrics import aligned_errors, distances, joint_errors, within_thresholds
 
 MILLIMETRES = 1000.0
+PARAMETRIC = "smpl_"  # begins the names of the parametric mesh's metrics
+# metric -> the samples that it averages over
+COUNTED = {"mpjpe": "with_joints_3d", "pa_mpjpe": "samples", "mpvpe": "with_mesh", "pa_mpvpe": "with_mesh"}
 
 
 @dataclass(frozen=True)
@@ -41,18 +46,24 @@ class SampleErrors:
     aligned_vertices: Tensor  # (B,)
     has_joints_3d: Tensor  # (B,) bool
     has_mesh: Tensor  # (B,) bool
+    parametric: SampleErrors | None = None  # the same of the mesh of the regressed SMPL parameters
 
-    def rows(self, indices: Sequence[int], keys: Sequence[str]) -> list[dict[str, object]]:
-        """One dict per sample: index, key and its four errors in millimetres, None where it has no ground truth."""
-        columns = {
+    def columns(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Metric -> (each sample's error (B,), which samples have a ground truth for it (B,))."""
+        own = {
             "mpjpe": (self.joints.mean(1), self.has_joints_3d),
             "pa_mpjpe": (self.aligned_joints.mean(1), torch.ones_like(self.has_joints_3d)),
             "mpvpe": (self.vertices, self.has_mesh),
             "pa_mpvpe": (self.aligned_vertices, self.has_mesh),
         }
+        more = self.parametric.columns() if self.parametric is not None else {}
+        return own | {PARAMETRIC + name: column for name, column in more.items()}
+
+    def rows(self, indices: Sequence[int], keys: Sequence[str]) -> list[dict[str, object]]:
+        """One dict per sample: index, key and its errors in millimetres, None where it has no ground truth."""
         values = {
             name: [e if ok else None for e, ok in zip((errors * MILLIMETRES).tolist(), has.tolist(), strict=True)]
-            for name, (errors, has) in columns.items()
+            for name, (errors, has) in self.columns().items()
         }
         return [
             {"index": int(index), "key": key, **{name: values[name][place] for name in values}}
@@ -90,12 +101,16 @@ def _masked_sum(values: Tensor, mask: Tensor) -> Tensor:
 class Evaluator:
     """Adds up `SampleErrors`; `reduce` adds what other processes saw; `result` is the means."""
 
-    def __init__(self, joint_names: Sequence[str], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, joint_names: Sequence[str], device: torch.device | str = "cpu", *, parametric: bool = False
+    ) -> None:
+        """`parametric`: the errors come with those of the parametric mesh."""
         self.joint_names = joint_names
         self.sums: dict[str, Tensor] = {}
         nothing = torch.zeros(0, len(joint_names), dtype=torch.float64, device=device)
         flags = torch.zeros(0, dtype=torch.bool, device=device)
-        self.update(SampleErrors(nothing, nothing, nothing.sum(1), nothing.sum(1), flags, flags))
+        empty = SampleErrors(nothing, nothing, nothing.sum(1), nothing.sum(1), flags, flags)
+        self.update(replace(empty, parametric=empty) if parametric else empty)
 
     def update(self, errors: SampleErrors) -> None:
         """Adds one batch."""
@@ -110,6 +125,9 @@ class Evaluator:
             "vertices": _masked_sum(errors.vertices, errors.has_mesh),
             "aligned_vertices": _masked_sum(errors.aligned_vertices, errors.has_mesh),
         }
+        if errors.parametric is not None:
+            columns = errors.parametric.columns()
+            parts |= {PARAMETRIC + name: _masked_sum(*column) for name, column in columns.items()}
         for name, value in parts.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
@@ -138,6 +156,10 @@ class Evaluator:
         for name, key in (("vertices", "mpvpe"), ("aligned_vertices", "pa_mpvpe")):
             if name in means:
                 metrics[key] = means[name].item() * MILLIMETRES
+        for name, total in self.sums.items():
+            key = name.removeprefix(PARAMETRIC)
+            if name != key and (count := counts[COUNTED[key]]):
+                metrics[name] = total.item() / count * MILLIMETRES
         if "pck" in means:
             metrics["pck_150mm"] = means["pck"][-1].item() * 100
             metrics["auc_150mm"] = means["pck"].mean().item() * 100

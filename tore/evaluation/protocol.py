@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tore.evaluation.evaluator import EvaluationResult
+from tore.evaluation.evaluator import PARAMETRIC, EvaluationResult
+
+PARAMETRIC_MESH = "of the neutral SMPL body of the regressed rotations and betas, its joints regressed from its mesh"
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Protocol:
         """The protocol and what was counted, one fact a line."""
         counts = result.counts
         samples = counts["samples"]
+        parametric = any(name.startswith(PARAMETRIC) for name in result.metrics)
+        more = [f"{PARAMETRIC + '*':<13}{PARAMETRIC_MESH}"] if parametric else []
         return [
             f"data         {self.data}",
             f"joints       {self.joint_set}, {self.joint_source}",
@@ -33,6 +37,7 @@ class Protocol:
             f"samples      {samples}; MPJPE counts {counts['with_joints_3d']} and leaves out "
             f"{samples - counts['with_joints_3d']} without 3D joints; MPVPE counts {counts['with_mesh']} and leaves "
             f"out {samples - counts['with_mesh']} without a mesh",
+            *more,
         ]
 
 
@@ -75,7 +80,7 @@ def paper_row(network: str, arch: str, keep_ratio: float | None, geometry_reduct
 def summary(result: EvaluationResult, protocol: Protocol, row: PaperRow | None) -> str:
     """The table that a person reads: metrics, per joint, protocol, the paper's number."""
     units = {"pck_150mm": "%", "auc_150mm": "%"}
-    lines = [f"{name:<12} {value:9.3f} {units.get(name, 'mm')}" for name, value in result.metrics.items()]
+    lines = [f"{name:<13} {value:9.3f} {units.get(name, 'mm')}" for name, value in result.metrics.items()]
     lines += ["", f"{'joint':<16}{'MPJPE':>9}{'PA-MPJPE':>10}  (mm)"]
     for joint, errors in result.per_joint.items():
         lines.append(f"{joint:<16}" + "".join(f"{errors.get(k, float('nan')):>9.2f} " for k in ("mpjpe", "pa_mpjpe")))

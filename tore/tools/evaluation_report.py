@@ -75,6 +75,7 @@ def report(
         joint_names=JOINT_NAMES[kind],
         processes=processes,
         collect=samples_path is not None or worst_path is not None,
+        parametric=config.smpl_regressor,
     )
     assert found is not None
     result, rows = found

@@ -146,7 +146,15 @@ def validation(
     )
 
     def validate(give_up: Callable[[], bool]) -> EvaluationResult | None:
-        found = evaluate(model, loader, measure, joint_names=JOINT_NAMES[kind], processes=processes, give_up=give_up)
+        found = evaluate(
+            model,
+            loader,
+            measure,
+            joint_names=JOINT_NAMES[kind],
+            processes=processes,
+            parametric=model.config.smpl_regressor,
+            give_up=give_up,
+        )
         return found[0] if found is not None else None
 
     return validate

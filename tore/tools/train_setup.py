@@ -87,23 +87,34 @@ class GroundTruth:
 def measure_maker(
     body: BodyModel, truth: GroundTruth, *, centre: tuple[int, ...], oracle: bool, channels_last: bool = False
 ) -> Measure:
-    """The function that measures a model on a batch: mesh joints, or with `oracle` the directly predicted ones."""
+    """The function that measures a model on a batch: mesh joints, or with `oracle` the directly predicted ones.
+
+    A network that regresses SMPL parameters has their mesh measured beside its own.
+    """
 
     def measure(model: nn.Module, batch: Batch) -> SampleErrors:
         images = batch["image"].contiguous(memory_format=torch.channels_last) if channels_last else batch["image"]
         prediction = model(images)
-        root = body.root(prediction.vertices)
-        joints = prediction.joints if oracle else body.regress_joints(prediction.vertices)
         targets, true_vertices = truth(batch)
-        return sample_errors(
-            joints=joints - root,
-            true_joints=targets.joints_3d[..., :3],
-            vertices=prediction.vertices - root,
-            true_vertices=true_vertices,
-            has_joints_3d=targets.has_joints_3d,
-            has_mesh=targets.has_mesh,
-            centre=centre,
-        )
+
+        def errors(vertices: Tensor, joints: Tensor) -> SampleErrors:
+            root = body.root(vertices)
+            return sample_errors(
+                joints=joints - root,
+                true_joints=targets.joints_3d[..., :3],
+                vertices=vertices - root,
+                true_vertices=true_vertices,
+                has_joints_3d=targets.has_joints_3d,
+                has_mesh=targets.has_mesh,
+                centre=centre,
+            )
+
+        joints = prediction.joints if oracle else body.regress_joints(prediction.vertices)
+        found = errors(prediction.vertices, joints)
+        if prediction.rotations is not None:
+            vertices = body(prediction.rotations, prediction.betas)
+            found.parametric = errors(vertices, body.regress_joints(vertices))
+        return found
 
     return measure
 
