@@ -14,7 +14,9 @@ from tore.body import MeshLevels
 from tore.modeling.attention import MultiHeadAttention, attend
 from tore.modeling.bert import BertLayer, MetroBlock
 from tore.modeling.encoder_decoder import EncoderDecoder
+from tore.modeling.neighbour_blocks import NeighbourBlocks
 from tore.modeling.position_code import TokenPositions, sine_position_code
+from tore.modeling.shape_regressor import ShapeRegressor
 from tore.modeling.smpl_regressor import SMPLRegressor, signed_rotation
 from tore.modeling.token_reduction import TokenReduction
 from tore.modeling.upsampling import Upsampling
@@ -45,6 +47,66 @@ def test_attention_with_dropout_is_unbiased() -> None:
     drawn = attend(*(x.expand(4000, -1, -1) for x in (q, k, v)), heads=2, allowed=allowed, dropout=0.3)
     assert (drawn - plain).abs().max() > 0.1
     np.testing.assert_allclose(drawn.mean(0), plain[0], atol=0.06)
+
+
+def mesh_mask(rows: int = 6, columns: int = 7) -> torch.Tensor:
+    """Who touches whom on a grid of triangles, (42, 42), with one row that sees a far vertex besides."""
+    at = np.stack(np.divmod(np.arange(rows * columns), columns), 1)
+    step = at[:, None] - at[None]
+    touching = (np.abs(step).max(-1) <= 1) & (step.sum(-1) != 2) & (step.sum(-1) != -2)
+    touching[0, -1] = True
+    return torch.from_numpy(touching)
+
+
+@pytest.mark.parametrize("size", [1, 5, 16, 64])
+def test_attention_in_blocks_is_the_dense_one(size: int) -> None:
+    """Values and gradients; 42 queries do not fill whole blocks."""
+    torch.manual_seed(0)
+    mask = mesh_mask()
+    blocks = NeighbourBlocks(mask, size)
+    assert sorted(blocks.place.tolist()) == sorted(set(blocks.place.tolist())) and len(blocks.place) == 42
+    inputs = [torch.randn(3, 42, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    weight = torch.randn(3, 42, 8).double()
+    found = []
+    for allowed in (mask, blocks):
+        mixed = attend(*inputs, heads=2, allowed=allowed)
+        found.append([mixed, *torch.autograd.grad(mixed, inputs, weight)])
+    for dense, block in zip(*found, strict=True):
+        torch.testing.assert_close(block, dense, rtol=1e-12, atol=1e-12)
+
+
+def test_dropout_in_blocks_drops_single_weights() -> None:
+    """With the unit vectors as values the result is the weights: each allowed one is 0 or grown by 1 / (1 - p)."""
+    torch.manual_seed(0)
+    mask, repeats = mesh_mask(), 300
+    query, key = torch.randn(2, 1, 42, 42)
+    plain = attend(query, key, torch.eye(42)[None], heads=1, allowed=mask)[0]
+    many = (x.expand(repeats, -1, -1) for x in (query, key, torch.eye(42)))
+    drawn = attend(*many, heads=1, allowed=NeighbourBlocks(mask), dropout=0.2)
+    kept = drawn != 0
+    assert not kept[:, ~mask].any()
+    torch.testing.assert_close(drawn[kept], (plain / 0.8).expand_as(drawn)[kept])
+    shares = kept.float().mean(0)[mask]
+    np.testing.assert_allclose(shares, 0.8, atol=5 * (0.16 / repeats) ** 0.5)
+    assert abs(shares.mean() - 0.8) < 5 * (0.16 / repeats / mask.sum()) ** 0.5
+
+
+def test_shape_regressor_trains_as_it_evaluates() -> None:
+    """Training goes through blocks, evaluation through the dense mask: same meshes, same gradients, one graph."""
+    torch.manual_seed(0)
+    options = {"adjacency": mesh_mask().float(), "num_joints": 4, "width": 16, "heads": 2, "hidden": 24, "layers": 2}
+    model = ShapeRegressor(**options, dropout=0.0).double()
+    assert not any("blocks" in name for name in model.state_dict())
+    joints, camera = torch.randn(2, 4, 16).double(), torch.randn(2, 1, 16).double()
+    found = []
+    for mode in (True, False):
+        vertices, _ = model.train(mode)(joints, camera)
+        found.append([vertices, *torch.autograd.grad(vertices.square().sum(), list(model.parameters()))])
+    for blocks, dense in zip(*found, strict=True):
+        torch.testing.assert_close(blocks, dense, rtol=1e-10, atol=1e-12)
+    compiled = torch.compile(model.train(), fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(joints, camera)[0], found[0][0])
+    torch._dynamo.reset()
 
 
 def test_position_code_is_the_loop() -> None:

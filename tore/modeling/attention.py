@@ -6,32 +6,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tore.modeling.neighbour_blocks import NeighbourBlocks
+
+Allowed = Tensor | NeighbourBlocks | None
+
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, *, heads: int, allowed: Tensor | None = None, dropout: float = 0.0
+    query: Tensor, key: Tensor, value: Tensor, *, heads: int, allowed: Allowed = None, dropout: float = 0.0
 ) -> Tensor:
     """softmax(Q K^T / sqrt(C / heads)) V for every head, heads concatenated.
 
     Args:
-        query: (B, Q, C) projected queries.
+        query: (B, Q, C) projected queries; B may be several axes.
         key: (B, N, C) projected keys.
         value: (B, N, C) projected values.
         heads: number of heads; divides C.
-        allowed: (Q, N) bool, True where a query may look at a key; None allows all.
+        allowed: (Q, N) bool, True where a query may look at a key, or the same mask as blocks; None allows all.
         dropout: probability of dropping an attention weight; pass 0 outside training.
 
     Returns:
         (B, Q, C).
     """
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))  # (B, heads, *, C/heads)
+    if isinstance(allowed, NeighbourBlocks):
+        parts = allowed.cut(query, key, value)
+        return allowed.join(attend(*parts, heads=heads, allowed=allowed.mask, dropout=dropout))
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(-3, -2) for x in (query, key, value))  # (B, heads, *, C/heads)
     if dropout == 0:
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
     else:
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (B, heads, Q, N)
+        scores = (q * q.shape[-1] ** -0.5) @ k.mT  # (B, heads, Q, N)
         if allowed is not None:
             scores = scores.masked_fill(~allowed, float("-inf"))
         mixed = F.dropout(scores.softmax(-1), dropout) @ v
-    return mixed.transpose(1, 2).flatten(2)  # (B, Q, C)
+    return mixed.transpose(-3, -2).flatten(-2)  # (B, Q, C)
 
 
 class MultiHeadAttention(nn.Module):
@@ -49,8 +56,8 @@ class MultiHeadAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Tensor | None = None) -> Tensor:
-        """query (B, Q, C), key and value (B, N, C), allowed (Q, N) bool or None -> (B, Q, C)."""
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Allowed = None) -> Tensor:
+        """query (B, Q, C), key and value (B, N, C), allowed (Q, N) as in `attend` -> (B, Q, C)."""
         weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
         projected = [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
         dropout = self.dropout if self.training else 0.0

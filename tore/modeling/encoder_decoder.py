@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tore.modeling.attention import MultiHeadAttention
+from tore.modeling.attention import Allowed, MultiHeadAttention
 
 
 class FeedForward(nn.Module):
@@ -59,7 +59,7 @@ class DecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, queries: Tensor, memory: Tensor, placed_memory: Tensor, allowed: Tensor | None) -> Tensor:
+    def forward(self, queries: Tensor, memory: Tensor, placed_memory: Tensor, allowed: Allowed) -> Tensor:
         """queries (B, Q, width); memory with and without position code (B, N, width); allowed (Q, Q)."""
         normed = self.norm1(queries)
         queries = queries + self.dropout(self.self_attn(normed, normed, normed, allowed))
@@ -81,7 +81,7 @@ class EncoderDecoder(nn.Module):
             nn.init.xavier_uniform_(matrix)
 
     def forward(
-        self, image: Tensor, camera: Tensor, queries: Tensor, code: Tensor, allowed: Tensor | None = None
+        self, image: Tensor, camera: Tensor, queries: Tensor, code: Tensor, allowed: Allowed = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Encodes the image tokens with the camera token and decodes the queries.
 
@@ -90,7 +90,7 @@ class EncoderDecoder(nn.Module):
             camera: (B, 1, width) camera token.
             queries: (B, Q, width) learned query tokens.
             code: (N, width) position code of the image tokens, or (B, N, width) where pictures differ in it.
-            allowed: (Q, Q) bool, which query may look at which; None allows all.
+            allowed: (Q, Q) bool, which query may look at which, or the same as blocks; None allows all.
 
         Returns:
             camera feature (B, 1, width), encoded image tokens (B, N, width), decoded queries (B, Q, width).
