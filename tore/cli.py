@@ -12,6 +12,7 @@ from collections.abc import Sequence
 VERBS: dict[str, tuple[str, str]] = {
     "train-fm": ("tore.tools.run_tore_fm_bodymesh", "train or evaluate FastMETRO+TORE on a TSV set"),
     "train-m": ("tore.tools.run_tore_m_bodymesh", "train or evaluate METRO+TORE on a TSV set"),
+    "warm-up": ("tore.tools.warm_up_backbone", "teach a backbone without ImageNet weights where joints are"),
     "evaluate": ("tore.tools.evaluate", "evaluate a checkpoint on a TSV set, with its protocol and the paper's number"),
     "infer": ("tore.tools.tore_inference_fm", "from pictures to meshes, drawn over them and saved"),
     "info": ("tore.tools.info", "what a checkpoint holds: network, backbone, size, parameters per part"),

@@ -33,6 +33,18 @@ def test_rate_falls_to_a_tenth_after_half_of_the_epochs() -> None:
     assert odd == pytest.approx([1, 1, 1, 0.1]), "2.5 epochs round up to whole ones"
 
 
+def test_cosine_rises_falls_and_ends_at_zero() -> None:
+    plain, rising = schedule.Schedule("cosine"), schedule.Schedule("cosine", 0.2)
+    assert [plain.rate(2.0, step, 10, 2) for step in (0, 10, 20)] == pytest.approx([2.0, 1.0, 0.0])
+    assert [rising.rate(2.0, step, 10, 2) for step in (1, 4, 12, 20)] == pytest.approx([0.5, 2.0, 1.0, 0.0])
+    published = schedule.Schedule("published", 0.1)
+    assert [published.rate(1.0, step, 10, 2) for step in (1, 2, 9, 10)] == pytest.approx([0.5, 1.0, 1.0, 0.1])
+    with pytest.raises(ValueError, match="'linear' is not known"):
+        schedule.Schedule("linear")
+    with pytest.raises(ValueError, match=r"warm_up_share 1\.0"):
+        schedule.Schedule("cosine", 1.0)
+
+
 def test_iterations_are_floored_and_too_few_samples_said() -> None:
     assert schedule.iterations_per_epoch(129, 64) == 2
     with pytest.raises(ValueError, match="3 samples but one step takes 4"):

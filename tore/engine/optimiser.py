@@ -11,6 +11,7 @@ from torch.optim import Adam, AdamW, Optimizer
 
 BETAS = (0.9, 0.999)
 FUSED_DEVICES = ("cpu", "cuda")
+CLIPS = ("value", "norm", "none")
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class OptimiserRecipe:
 
     kind: str  # "adamw" | "adam"
     weight_decay: float
-    clip: str  # "value" | "norm" | "none"
+    clip: str  # one of CLIPS
     clip_limit: float = 0.0
 
 

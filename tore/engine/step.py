@@ -39,7 +39,7 @@ class StepResult:
     terms: dict[str, Tensor]
     weights: dict[str, float]
     prediction: Any
-    targets: Targets
+    targets: Any  # `Targets`, or what a warm-up aims at
 
 
 class LossStep:

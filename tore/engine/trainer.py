@@ -26,9 +26,9 @@ from tore.engine.non_finite import BufferKeeper, NonFiniteLossError, describe_no
 from tore.engine.optimiser import OptimiserRecipe, clip_gradients, gradient_norm
 from tore.engine.progress import Progress, restore_progress
 from tore.engine.random_state import capture_random_state, untouched_random_state
-from tore.engine.schedule import learning_rate, set_learning_rate
+from tore.engine.schedule import Schedule, set_learning_rate
 from tore.engine.signals import StopRequest
-from tore.engine.step import Batch, LossStep, StepResult, to_device
+from tore.engine.step import Batch, StepResult, to_device
 from tore.engine.window import Window
 from tore.evaluation.evaluator import EvaluationResult
 
@@ -47,6 +47,19 @@ class TrainingBatches(Protocol):
         ...
 
 
+class TrainingStep(Protocol):
+    """From a batch to its loss; `tore.engine.step.LossStep` is the published one."""
+
+    @property
+    def amp(self) -> torch.dtype | None:
+        """The number type of autocast, None for none."""
+        ...
+
+    def __call__(self, model: nn.Module, batch: Batch, progress: float) -> StepResult:
+        """`progress`: epochs done, iteration / iterations per epoch."""
+        ...
+
+
 class Trainer:
     """Trains `network` for `epochs`; `run` returns None when done or the signal that stopped it."""
 
@@ -54,7 +67,7 @@ class Trainer:
         self,
         *,
         network: nn.Module,
-        step: LossStep,
+        step: TrainingStep,
         optimiser: Optimizer,
         optimiser_recipe: OptimiserRecipe,
         base_lr: float,
@@ -76,6 +89,7 @@ class Trainer:
         save_steps: int = 0,
         on_nan: str = "stop",
         seed: int = 0,
+        schedule: Schedule = Schedule(),  # noqa: B008 - frozen
     ) -> None:
         """`save_published` writes `network` for evaluation and inference, in the published layout.
 
@@ -105,6 +119,7 @@ class Trainer:
         self.visual_steps = visual_steps
         self.save_steps = save_steps
         self.seed = seed
+        self.schedule = schedule
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=step.amp is torch.float16)
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self.buffers = BufferKeeper(network) if on_nan == "skip" else None
@@ -184,7 +199,7 @@ class Trainer:
         progress = self.progress
         progress.iteration += 1
         progress.done += 1
-        rate = learning_rate(self.base_lr, progress.iteration, self.batches.per_epoch, self.epochs)
+        rate = self.schedule.rate(self.base_lr, progress.iteration, self.batches.per_epoch, self.epochs)
         set_learning_rate(self.optimiser, rate)
         self.optimiser.zero_grad(set_to_none=True)
         if self.buffers is not None:

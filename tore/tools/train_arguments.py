@@ -9,6 +9,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from tore.engine.optimiser import CLIPS
+from tore.engine.schedule import SCHEDULES
 from tore.engine.step import AMP_TYPES
 from tore.tools.help import HelpFormatter
 
@@ -26,6 +28,15 @@ def widths(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 1024,256,128") from error
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Three numbers with commas between them."""
+    try:
+        scale, x, y = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers such as 0.9,0,0") from error
+    return scale, x, y
 
 
 class IdleFlag(argparse.Action):
@@ -55,6 +66,7 @@ def shared_parser(description: str, *, epochs: int, batch: int) -> argparse.Argu
     parser.set_defaults(notices=[])
     _add_data(parser)
     _add_training(parser, epochs=epochs, batch=batch)
+    _add_departures(parser)
     _add_losses(parser)
     _add_run(parser)
     add_idle_flags(parser, {"--img_scale_factor": "pictures are 224 x 224"})
@@ -119,7 +131,7 @@ def _add_training(parser: argparse.ArgumentParser, *, epochs: int, batch: int) -
         "--learning_rate",
         type=float,
         default=1e-4,
-        help="learning rate; it falls to a tenth at half of the epochs",
+        help="learning rate; as published it falls to a tenth at half of the epochs",
     )
     group.add_argument("--num_train_epochs", type=int, default=epochs, help="passes over the training set")
     group.add_argument("--accumulate", type=int, default=1, help="batches per step")
@@ -130,6 +142,21 @@ def _add_training(parser: argparse.ArgumentParser, *, epochs: int, batch: int) -
     )
     group.add_argument("--ema", type=float, default=0.0, help="decay of a moving average of the weights, 0: none")
     group.add_argument("--freeze_batch_norm", action="store_true", help="keep running statistics as they are")
+
+
+def _add_departures(parser: argparse.ArgumentParser) -> None:
+    text = "what short runs from scratch need; none of it is published, and all of it is off unless asked for"
+    group = parser.add_argument_group("departures", text)
+    group.add_argument("--schedule", choices=SCHEDULES, default=SCHEDULES[0], help="how the learning rate falls")
+    group.add_argument("--warm_up_share", type=float, default=0.0, help="share of the steps in which the rate rises")
+    group.add_argument("--gradient_clip", choices=CLIPS, help="how gradients are clipped [as the network's recipe]")
+    group.add_argument("--gradient_clip_limit", type=float, help="of an entry or of the norm [as the recipe]")
+    group.add_argument(
+        "--template_start", action="store_true", help="start the shape regressor at the resting body's mesh"
+    )
+    group.add_argument(
+        "--camera_start", type=numbers, metavar="S,X,Y", help="start the camera at this scale and shift (0.9,0,0)"
+    )
 
 
 def _add_losses(parser: argparse.ArgumentParser) -> None:

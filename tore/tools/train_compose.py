@@ -21,6 +21,7 @@ from tore.engine.ema import MovingAverage
 from tore.engine.logs import RunLog
 from tore.engine.optimiser import build_optimiser
 from tore.engine.random_state import seed_process
+from tore.engine.schedule import Schedule
 from tore.engine.step import LossStep
 from tore.engine.trainer import Trainer
 from tore.engine.validation import evaluate
@@ -208,6 +209,7 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
         save_steps=args.save_steps,
         on_nan=args.on_nan,
         seed=args.seed,
+        schedule=Schedule(args.schedule, args.warm_up_share),
     )
     if state is not None:
         log.line(f"going on from {resume_from}")

@@ -68,5 +68,12 @@ def surface_faces(recipe: LossRecipe, body: BodyModel, data_dir: str | Path | No
 
 
 def optimiser_from(args: argparse.Namespace, network: str) -> OptimiserRecipe:
-    """The optimiser and gradient clipping of --recipe."""
-    return (OPTIMISERS if args.recipe == TORE_RECIPE else BASELINE_OPTIMISERS)[network]
+    """The optimiser of --recipe, its gradients clipped as the flags say.
+
+    Raises ValueError for a limit that clips everything away.
+    """
+    recipe = (OPTIMISERS if args.recipe == TORE_RECIPE else BASELINE_OPTIMISERS)[network]
+    clip, limit = _chosen(args.gradient_clip, recipe.clip), _chosen(args.gradient_clip_limit, recipe.clip_limit)
+    if clip != "none" and limit <= 0:
+        raise ValueError(f"--gradient_clip {clip} needs --gradient_clip_limit above 0, such as 0.3; it is {limit:g}")
+    return replace(recipe, clip=clip, clip_limit=limit)

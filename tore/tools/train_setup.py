@@ -14,6 +14,7 @@ from tore import paths
 from tore.body import load_body
 from tore.body.body_model import BodyModel
 from tore.body.joints import HAND_NAMES, J14_NAMES, J24_TO_J14
+from tore.body.topology import template_points
 from tore.datasets.loader import begin_epoch, eval_loader, train_loader
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
@@ -26,6 +27,7 @@ from tore.modeling import create_model, load_model
 from tore.modeling.build import ModelConfig, add_smpl_regressor, describe, reduction_fields
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
+from tore.modeling.starts import start_camera, start_from_template
 
 JOINT_NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}
 GENDERS = ("female", "male")
@@ -166,6 +168,14 @@ def published_file(path: str) -> Path:
     return Path(path) / "state_dict.bin" if Path(path).is_dir() else Path(path)
 
 
+def start_network(model: Network, args: argparse.Namespace) -> None:
+    """The departures from the published start that the flags ask for."""
+    if args.template_start:
+        start_from_template(model, template_points(model.config.body, args.body_dir)[1])
+    if args.camera_start:
+        start_camera(model, args.camera_start)
+
+
 def build_network(
     args: argparse.Namespace, network: str, kind: str, options: dict[str, Any], *, fresh: bool
 ) -> tuple[Network, list[str]]:
@@ -179,6 +189,8 @@ def build_network(
         model = create_model(
             network, arch=args.arch, body=kind, data_dir=args.body_dir, backbone_weights=weights, **options
         )
+        if fresh:
+            start_network(model, args)
         return model, []
     shapeless = {name: options[name] for name in ("dropout", "heads") if name in options}
     path = published_file(args.resume_checkpoint)

@@ -1,0 +1,117 @@
+"""The departures for short runs: a network that starts at a resting body, and a backbone that is warmed up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.tools.conftest import QUICK, SMALL_FM, data_flags
+from tore import create_model, load_model
+from tore.body.topology import template_points
+from tore.engine.checkpoints import CheckpointFolder
+from tore.losses.warm_up import heatmap_targets, warm_up_terms
+from tore.modeling.backbones import Backbone
+from tore.modeling.starts import start_camera, start_from_template
+from tore.modeling.tensor_file import read_tensors
+from tore.modeling.warm_up import WarmUpNetwork, WarmUpPrediction, cell_centres
+from tore.tools import run_tore_fm_bodymesh, warm_up_backbone
+
+SMALL = {"size": "S", "widths": (32, 32), "hidden": (32, 32), "heads": 4, "arch": "test_resnet"}
+
+
+@pytest.mark.parametrize("network", ["fastmetro", "metro"])
+def test_network_starts_at_the_template(network: str, standin_dir: Path) -> None:
+    torch.manual_seed(0)
+    options = SMALL if network == "fastmetro" else {"arch": "test_resnet", "layers": 1, "hidden": 32}
+    model = create_model(network, data_dir=standin_dir, **options).eval()
+    template = template_points("body", standin_dir)[1]
+    images = torch.randn(3, 3, 224, 224)
+    with torch.no_grad():
+        before = (model(images).vertices_coarse - template).norm(dim=-1).mean()
+        start_from_template(model, template)
+        start_camera(model, (0.9, 0.1, -0.2))
+        prediction = model(images)
+        after = (prediction.vertices_coarse - template).norm(dim=-1).mean()
+    assert not model.training and after < 0.15 < before, (before, after)
+    assert torch.equal(model.camera_head.bias.detach(), torch.tensor([0.9, 0.1, -0.2]))
+
+
+def test_starts_refuse_networks_that_have_no_place_for_them(standin_dir: Path) -> None:
+    plain = create_model("metro", token_reduction="none", data_dir=standin_dir, arch="test_resnet", layers=1, hidden=32)
+    with pytest.raises(ValueError, match="no shape regressor"):
+        start_from_template(plain, torch.zeros(431, 3))
+    with pytest.raises(ValueError, match="reads it off its points"):
+        start_camera(plain, (1, 0, 0))
+
+
+def test_heatmap_targets_have_their_mean_at_the_joint() -> None:
+    joints = torch.from_numpy(np.random.RandomState(0).uniform(-0.85, 0.85, (2, 5, 2)))
+    grid = (7, 9)
+    aims = heatmap_targets(joints, grid)
+    torch.testing.assert_close(aims.sum(-1), torch.ones(2, 5, dtype=torch.float64))
+    torch.testing.assert_close(aims @ cell_centres(grid).double(), joints, rtol=0, atol=1e-6)
+    corner = heatmap_targets(torch.tensor([[[-3.0, 3.0]]]), grid)
+    assert corner[0, 0].argmax() == 6 * 9 and corner.sum() == 1
+
+
+def test_warm_up_terms_equal_a_plain_loop() -> None:
+    r = np.random.RandomState(1)
+    grid, batch, joints = (3, 3), 4, 5
+    seen = torch.from_numpy(np.concatenate([r.uniform(-1.3, 1.3, (batch, joints, 2)), r.randint(0, 2, (4, 5, 1))], 2))
+    space = torch.from_numpy(np.concatenate([r.standard_normal((batch, joints, 3)), r.randint(0, 2, (4, 5, 1))], 2))
+    has = torch.tensor([1, 0, 1, 1])
+    prediction = WarmUpPrediction(
+        *(torch.from_numpy(r.standard_normal(shape)) for shape in ((4, 5, 9), (4, 5, 2), (4, 5, 3)))
+    )
+    terms = warm_up_terms(prediction, {"joints_2d": seen, "joints_3d": space, "has_3d_joints": has}, grid)
+    heat = flat = deep = 0.0
+    for b in range(batch):
+        for j in range(joints):
+            x, y, sure = seen[b, j].tolist()
+            if sure and abs(x) < 1 and abs(y) < 1:
+                aim = heatmap_targets(seen[b : b + 1, j : j + 1, :2], grid)[0, 0]
+                heat -= float((aim * prediction.heatmap[b, j].softmax(-1).log()).sum()) / (batch * joints)
+            flat += sure * float((prediction.joints_2d[b, j] - seen[b, j, :2]).abs().mean()) / (batch * joints)
+            if has[b]:
+                error = (prediction.joints_3d[b, j] - space[b, j, :3]).abs().mean()
+                deep += float(space[b, j, 3] * error) / (3 * joints)
+    assert {name: float(value) for name, value in terms.items()} == pytest.approx(
+        {"heatmap": heat, "joints_2d": flat, "joints_3d": deep}
+    )
+
+
+def test_warm_up_network_takes_pictures_down_and_refuses_odd_sizes() -> None:
+    network = WarmUpNetwork(backbone=Backbone("test_resnet"), joints=24, size=96)
+    prediction = network(torch.randn(2, 3, 224, 224))
+    assert prediction.heatmap.shape == (2, 24, 9)
+    assert prediction.joints_2d.shape == (2, 24, 2) and prediction.joints_3d.shape == (2, 24, 3)
+    with pytest.raises(ValueError, match="--size 100"):
+        WarmUpNetwork(backbone=Backbone("test_resnet"), joints=24, size=100)
+
+
+def test_warmed_up_backbone_goes_into_training(tiny_sets: Path, rule_body_dir: Path, tmp_path: Path) -> None:
+    warm = ["--data_dir", str(tiny_sets), "--train_yaml", "train/set.yaml", "--arch", "test_resnet", "--size", "64"]
+    warm += ["--per_gpu_train_batch_size", "4", "--num_workers", "0", "--device", "cpu", "--no_tensorboard"]
+    warm += ["--output_dir", str(tmp_path / "warm")]
+    assert warm_up_backbone.main([*warm, "--num_train_epochs", "1"]) == 0
+    assert warm_up_backbone.main([*warm, "--num_train_epochs", "2"]) == 2, "an earlier run is there"
+    assert warm_up_backbone.main([*warm, "--num_train_epochs", "2", "--resume", "auto"]) == 0
+    newest = CheckpointFolder(tmp_path / "warm", keep=1).newest()
+    assert newest is not None and newest.name == "checkpoint-2-6"
+    weights = newest / "state_dict.bin"
+    flags = [*data_flags(tiny_sets, rule_body_dir, tmp_path / "run"), *SMALL_FM, *QUICK, "--num_workers", "0"]
+    flags += ["--per_gpu_train_batch_size", "8", "--num_train_epochs", "1", "--backbone_weights", str(weights)]
+    flags += ["--schedule", "cosine", "--warm_up_share", "0.5", "--gradient_clip", "norm", "--gradient_clip_limit", "1"]
+    flags += ["--template_start", "--camera_start", "0.9,0,0", "--lr", "0"]
+    assert run_tore_fm_bodymesh.main(flags) == 0
+    saved = CheckpointFolder(tmp_path / "run", keep=1).newest()
+    assert saved is not None
+    model = load_model(saved / "state_dict.bin", rule_body_dir, "cpu", arch="test_resnet", heads=4)
+    assert torch.equal(model.camera_head.bias.detach(), torch.tensor([0.9, 0, 0])), "rate 0 leaves the start"
+    learned = read_tensors(weights)
+    for name, value in model.backbone.trunk.state_dict().items():
+        if "running" not in name and "num_batches" not in name:
+            assert torch.equal(value, learned[name]), name

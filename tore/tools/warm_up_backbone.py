@@ -1,0 +1,147 @@
+"""Teaches a backbone from scratch where joints are, before the network trains: a cheaper start than none at all.
+
+tore warm-up --train_yaml train.yaml --arch mobilenetv4_conv_small --output_dir output/warm-up
+
+The newest checkpoint's state_dict.bin is the backbone alone; training takes it with --backbone_weights. Use it where
+no ImageNet weights are to be had.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tore.datasets.mesh_dataset import LAYOUTS, MeshDataset
+from tore.engine.checkpoints import CheckpointFolder, load_training_state
+from tore.engine.distributed import Processes, start_processes
+from tore.engine.logs import RunLog
+from tore.engine.optimiser import OptimiserRecipe, build_optimiser
+from tore.engine.random_state import seed_process
+from tore.engine.schedule import Schedule
+from tore.engine.signals import EXIT_STOPPED
+from tore.engine.step import AMP_TYPES, Batch, StepResult
+from tore.engine.trainer import Trainer
+from tore.losses.total import weighted_sum
+from tore.losses.warm_up import WEIGHTS, warm_up_terms
+from tore.modeling.backbones import STRIDE, Backbone
+from tore.modeling.imagenet_weights import load_backbone_weights
+from tore.modeling.tensor_file import write_tensors
+from tore.modeling.warm_up import WarmUpNetwork
+from tore.tools.help import HelpFormatter
+from tore.tools.train_run import EXIT_BAD_INPUT, open_log
+from tore.tools.train_setup import LoaderBatches
+
+RECIPE = OptimiserRecipe("adamw", weight_decay=1e-2, clip="norm", clip_limit=1.0)
+
+
+@dataclass(frozen=True)
+class WarmUpStep:
+    """From a batch to its loss; see `tore.engine.step.LossStep`."""
+
+    grid: tuple[int, int]
+    processes: Processes
+    amp: torch.dtype | None
+
+    def __call__(self, model: nn.Module, batch: Batch, progress: float) -> StepResult:
+        """`progress` changes nothing: the weights stay."""
+        with torch.autocast(self.processes.device.type, self.amp, enabled=self.amp is not None):
+            prediction = model(batch["image"])
+        prediction = type(prediction)(*(value.float() for value in prediction))
+        terms = warm_up_terms(prediction, batch, self.grid)
+        return StepResult(weighted_sum(terms, WEIGHTS), terms, WEIGHTS, prediction, None)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(prog="tore warm-up", description=__doc__, formatter_class=HelpFormatter)
+    add = parser.add_argument
+    add("--train_yaml", required=True, help="training set, relative to --data_dir")
+    add("--data_dir", default="", help="root of the data sets")
+    add("--body", choices=tuple(LAYOUTS), default="body", help="what the set shows")
+    add("-a", "--arch", required=True, help="backbone: a published name or any of timm's")
+    add("--size", type=int, default=224, help="side that pictures are brought to; 128 costs a third")
+    add("--num_train_epochs", type=int, default=10, help="passes over the training set")
+    add("--per_gpu_train_batch_size", type=int, default=32, help="pictures of one training process in a step")
+    add("--lr", type=float, default=2e-3, help="learning rate; it falls along a cosine")
+    add("--warm_up_share", type=float, default=0.05, help="share of the steps in which the rate rises")
+    add("--backbone_weights", type=Path, help="a backbone file to go on from")
+    add("--amp", choices=tuple(AMP_TYPES), default="none", help="number type of the forward pass")
+    add("--num_workers", type=int, default=4, help="loading processes of each training process")
+    add("--on_bad_sample", choices=("raise", "skip"), default="raise")
+    add("--output_dir", default="output/warm-up", help="folder of checkpoints and logs")
+    add("--resume", choices=("none", "auto"), default="none", help="auto: go on from the newest checkpoint")
+    add("--logging_steps", type=int, default=100, help="steps between log lines")
+    add("--no_tensorboard", action="store_true", help="write no TensorBoard files")
+    add("--device", default="auto", help="auto, cpu, cuda, mps")
+    add("--seed", type=int, default=88, help="of weights, order and augmentation")
+    add("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")
+    return parser
+
+
+def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -> Trainer:
+    """The warm-up's trainer, taken up where an earlier run ended if that is asked for."""
+    checkpoints = CheckpointFolder(Path(args.output_dir), keep=1)
+    newest = checkpoints.newest()
+    if newest is not None and args.resume == "none":
+        raise ValueError(f"{newest} is there from an earlier run: add --resume auto, or choose another --output_dir")
+    data = MeshDataset(
+        Path(args.data_dir) / args.train_yaml, True, args.body, seed=args.seed, on_bad_sample=args.on_bad_sample
+    )
+    workers, batch = args.num_workers, args.per_gpu_train_batch_size
+    batches = LoaderBatches(data, batch_size=batch, accumulate=1, workers=workers, processes=processes)
+    backbone = Backbone(args.arch)
+    if args.backbone_weights is not None:
+        load_backbone_weights(backbone, args.backbone_weights)
+    network = WarmUpNetwork(backbone=backbone, joints=data.layout.joint_rows[0], size=args.size)
+    network.to(processes.device).to(memory_format=torch.channels_last)
+    cells = args.size // STRIDE
+    trainer = Trainer(
+        network=network,
+        step=WarmUpStep((cells, cells), processes, AMP_TYPES[args.amp]),
+        optimiser=build_optimiser(network.parameters(), RECIPE, args.lr),
+        optimiser_recipe=RECIPE,
+        base_lr=args.lr,
+        batches=batches,
+        epochs=args.num_train_epochs,
+        processes=processes,
+        log=log,
+        checkpoints=checkpoints,
+        save_published=lambda path: write_tensors(backbone.trunk.state_dict(), path),
+        config={"flags": {name: str(value) for name, value in vars(args).items()}},
+        channels_last=True,
+        logging_steps=args.logging_steps,
+        seed=args.seed,
+        schedule=Schedule("cosine", args.warm_up_share),
+    )
+    if newest is not None:
+        log.line(f"going on from {newest}")
+        trainer.resume(load_training_state(newest))
+    return trainer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs with the flags of `argv`. 0: done, 2: something that the user can mend, 75: stopped after saving."""
+    args = build_parser().parse_args(argv)
+    try:
+        processes = start_processes(args.device, args.local_rank)
+        try:
+            seed_process(args.seed)
+            log = open_log(args, processes)
+            stopped_by = build_trainer(args, processes, log).run()
+            log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; go on with --resume auto")
+            return 0 if stopped_by is None else EXIT_STOPPED
+        finally:
+            processes.close()
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        print(f"tore warm-up: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())
