@@ -185,11 +185,14 @@ def test_what_cannot_start_is_one_line(
     assert error.count("\n") == 1 and sentence in error and error.startswith("tore infer: ")
 
 
+NARROW_METRO = {"arch": "resnet10t", "widths": (64, 32, 16), "hidden": 64, "regressor_heads": 4, "regressor_hidden": 64}
+
+
+@pytest.mark.parametrize("options", [{"network": "metro", **NARROW_METRO}, {"token_reduction": "none", **SMALL}])
 def test_tokens_of_a_network_that_prunes_none(
-    tmp_path: Path, standin_dir: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    options: dict, tmp_path: Path, standin_dir: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    narrow = {"widths": (64, 32, 16), "hidden": 64, "regressor_heads": 4, "regressor_hidden": 64}
-    tore.save_model(tore.create_model("metro", arch="resnet10t", data_dir=standin_dir, **narrow), tmp_path / "m.pt")
+    tore.save_model(tore.create_model(data_dir=standin_dir, **options), tmp_path / "m.pt")
     assert infer(tmp_path / "m.pt", pictures, "--show_tokens") == 2
     assert "leave --show_tokens out" in capsys.readouterr().err
     assert infer(tmp_path / "m.pt", pictures) == 0

@@ -14,11 +14,13 @@ from PIL import Image
 from tore.body.body_model import BodyModel
 from tore.body.load import load_body
 from tore.body.standin import standin_dir
+from tore.geometry.rotations import matrix_to_axis_angle
 from tore.inference.crops import Box, Crop, crops_of
 from tore.inference.picture import PictureSource, read_picture
-from tore.inference.recovery import Recovery, picture_camera, place
+from tore.inference.recovery import BodyParameters, Recovery, picture_camera, place
 from tore.modeling.checkpoints import load_model
 from tore.modeling.fastmetro import FastMETRO
+from tore.modeling.prediction import MeshPrediction
 
 AMP_TYPES = {"cuda": torch.float16, "mps": torch.float16}  # elsewhere bfloat16
 BATCH_SIZE = 8
@@ -61,7 +63,12 @@ class MeshRecovery:
     @property
     def prunes_tokens(self) -> bool:
         """Whether the network keeps some image tokens and says where they looked."""
-        return isinstance(self.model, FastMETRO)
+        return isinstance(self.model, FastMETRO) and self.model.config.kept_tokens is not None
+
+    @property
+    def regresses_parameters(self) -> bool:
+        """Whether the network has the SMPL parameter regressor."""
+        return getattr(self.model, "smpl_regressor", None) is not None
 
     def predict(
         self,
@@ -106,6 +113,7 @@ class MeshRecovery:
         heatmaps = None if prediction.heatmap is None else _numpy(prediction.heatmap)
         views = [picture_camera(crop.picture_size, focal_length) for crop in crops]
         translations, meshes = place(cameras, list(crops), views), _numpy(vertices)
+        parameters = self._parameters(prediction, vertices, translations)
         return [
             Recovery(
                 kind=self.body.kind,
@@ -118,9 +126,22 @@ class MeshRecovery:
                 picture_camera=views[i],
                 translation=translations[i],
                 checkpoint=self.checkpoint,
+                parameters=parameters[i],
             )
             for i, crop in enumerate(crops)
         ]
+
+    def _parameters(
+        self, prediction: MeshPrediction, vertices: torch.Tensor, translations: np.ndarray
+    ) -> list[BodyParameters | None]:
+        """The regressed body of each mesh (B, V, 3) and of its translation (B, 3), None without the regressor."""
+        if prediction.rotations is None or prediction.betas is None:
+            return [None] * len(vertices)
+        rotations, betas = prediction.rotations.float(), prediction.betas.float()
+        offset = self.body.root(vertices) - self.body.root(self.body(rotations, betas))  # (B, 1, 3)
+        moved = translations + _numpy(offset.squeeze(1))
+        poses = _numpy(matrix_to_axis_angle(rotations).flatten(1))  # (B, 72)
+        return [BodyParameters(*parts) for parts in zip(poses, _numpy(betas), moved, strict=True)]
 
     def _precision(self) -> AbstractContextManager:
         if not self.amp:

@@ -17,6 +17,15 @@ NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}
 
 
 @dataclass(frozen=True, eq=False)
+class BodyParameters:
+    """A neutral SMPL body that stands where the network's mesh stands: its pelvis is the mesh's."""
+
+    pose: np.ndarray  # (72,) axis-angle of the 24 joints, radians, each relative to its parent
+    betas: np.ndarray  # (10,)
+    translation: np.ndarray  # (3,) brings the body's vertices before the whole picture's camera
+
+
+@dataclass(frozen=True, eq=False)
 class Recovery:
     """Lengths in metres, in the camera frame (x right, y down, z away), around the mesh's own origin as the network
     gives it; 2D points in continuous pixels of the whole picture."""
@@ -31,11 +40,13 @@ class Recovery:
     picture_camera: PinholeCamera  # of the whole picture, shared by all its people
     translation: np.ndarray  # (3,) brings the mesh before `picture_camera`
     checkpoint: str
+    parameters: BodyParameters | None = None  # None without the SMPL parameter regressor
 
     @property
     def finite(self) -> bool:
         """Whether all that the network said are finite numbers."""
-        return all(np.isfinite(values).all() for values in (self.camera, self.joints, self.vertices))
+        more = vars(self.parameters).values() if self.parameters is not None else ()
+        return all(np.isfinite(values).all() for values in (self.camera, self.joints, self.vertices, *more))
 
     @property
     def in_front(self) -> bool:

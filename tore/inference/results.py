@@ -27,11 +27,19 @@ UNITS = {
     "translation": "metres; added to vertices or joints it brings them before the whole picture's camera",
     "picture_size": "height, width, pixels",
 }
+# Of a network with the SMPL parameter regressor besides.
+PARAMETER_UNITS = {
+    "smpl_pose": "axis-angle of the 24 joints of a neutral SMPL body, radians, each relative to its parent",
+    "smpl_betas": "its shape",
+    "smpl_translation": "metres; added to that body's vertices it brings them before the whole picture's camera",
+}
 
 
 def as_values(recovery: Recovery) -> dict[str, Any]:
     """Everything that is saved, by name: arrays, tuples, numbers and strings."""
     crop, camera = recovery.crop, recovery.picture_camera
+    known = vars(recovery.parameters) if recovery.parameters is not None else {}
+    parameters = {f"smpl_{name}": value for name, value in known.items()}
     return {
         "picture": crop.source,
         "person": crop.person,
@@ -50,7 +58,8 @@ def as_values(recovery: Recovery) -> dict[str, Any]:
         "mesh_joints": recovery.mesh_joints,
         "mesh_joints_2d": recovery.mesh_joints_2d,
         "vertices": recovery.vertices,
-        "units": UNITS,
+        **parameters,
+        "units": UNITS | (PARAMETER_UNITS if parameters else {}),
     }
 
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from tore.inference.drawing import TURNS
 from tore.inference.inputs import boxes_for, find_pictures, output_stems, parse_box, read_boxes
 from tore.inference.outputs import Wanted
+from tore.inference.poses import PoseFile
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
 from tore.inference.results import FORMATS as RESULT_FORMATS
 from tore.inference.results import as_plain
@@ -60,6 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--focal_length", type=float, help="pixels, of the whole pictures (default: 1000 per 224 of the shorter side)")
     add("--save_mesh", choices=MESH_FORMATS, help="write each mesh")
     add("--save_results", choices=RESULT_FORMATS, help="write joints, vertices, cameras, names and units")
+    add("--save_poses", type=Path, metavar="NPZ", help="write everyone's SMPL pose, shape and place into one file")
+    add("--frame_rate", type=float, help="pictures per second where they are a film's frames, for --save_poses")
     add("--views", nargs="*", choices=tuple(TURNS), help="draw the mesh from other sides (alone: side and back)")
     add("--show_tokens", action="store_true", help="draw where each kept image token looked")
     add("--no_overlay", action="store_true", help="leave <name>_tore_pred.jpg out; needs no renderer")
@@ -79,8 +82,9 @@ def wanted_files(args: argparse.Namespace) -> Wanted:
         need_render_packages("drawing a mesh (leave --views out and add --no_overlay to go on without)")
     if wanted.mesh:
         need_mesh_packages()
-    if not wanted.endings() and not args.json_lines:
-        raise ValueError("--no_overlay leaves nothing to write; add --save_results, --save_mesh or --json_lines")
+    if not (wanted.endings() or args.save_poses or args.json_lines):
+        choices = "--save_results, --save_mesh, --save_poses or --json_lines"
+        raise ValueError(f"--no_overlay leaves nothing to write; add {choices}")
     return wanted
 
 
@@ -94,7 +98,18 @@ def jobs_of(args: argparse.Namespace) -> list[Job]:
     return [Job(*parts) for parts in zip(pictures, stems, boxes, strict=True)]
 
 
-def follow(run: Run, jobs: list[Job], json_lines: bool) -> list[Row]:
+def pose_file(args: argparse.Namespace, recovery: MeshRecovery) -> PoseFile | None:
+    """Where --save_poses gathers the poses; ValueError for a network that regresses none."""
+    if args.save_poses is None:
+        if args.frame_rate is not None:
+            raise ValueError("--frame_rate is written with the poses; add --save_poses")
+        return None
+    if not recovery.regresses_parameters:
+        raise ValueError(f"{args.resume_checkpoint} has no SMPL parameter regressor; leave --save_poses out")
+    return PoseFile(args.save_poses, frame_rate=args.frame_rate, overwrite=args.overwrite)
+
+
+def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) -> list[Row]:
     """Runs all jobs behind a progress bar, names failures at once; returns the table's rows."""
     rows = []
     with tqdm(total=len(jobs), unit="picture", disable=None, file=sys.stderr) as bar:
@@ -104,6 +119,8 @@ def follow(run: Run, jobs: list[Job], json_lines: bool) -> list[Row]:
                 print(f"tore infer: {report.error}", file=sys.stderr)
             if json_lines:
                 print(json.dumps(line_of(report), ensure_ascii=False), flush=True)
+            if poses is not None:
+                poses.add(report.people)
             rows.append(row_of(report))
             bar.update()
     return rows
@@ -140,6 +157,17 @@ def print_table(rows: list[Row], seconds: dict[str, float]) -> None:
     print(f"{len(rows)} pictures, {failed} failed, {people} people; {times}")
 
 
+def save(poses: PoseFile) -> bool:
+    """Writes the gathered poses and says where; False, with the reason said, when that failed."""
+    try:
+        written = poses.write()
+    except OSError as error:
+        print(f"tore infer: the poses were not written: {error}", file=sys.stderr)
+        return False
+    print(f"poses: {written or 'nobody was recovered, nothing written'}", file=sys.stderr)
+    return True
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; see the exit codes above."""
     args = build_parser().parse_args(argv)
@@ -150,13 +178,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"{args.resume_checkpoint} prunes no image tokens; leave --show_tokens out")
         options = {"focal_length": args.focal_length, "overwrite": args.overwrite}
         run = Run(recovery, wanted, batch_size=args.batch_size, **options)
+        poses = pose_file(args, recovery)
     except (ValueError, OSError, ImportError) as error:
         print(f"tore infer: {error}", file=sys.stderr)
         return EXIT_NOT_STARTED
-    rows = follow(run, jobs, args.json_lines)
+    rows = follow(run, jobs, args.json_lines, poses)
     if not args.json_lines:
         print_table(rows, run.seconds)
-    return EXIT_SOME_FAILED if any(row.failed for row in rows) else 0
+    saved = poses is None or save(poses)
+    return EXIT_SOME_FAILED if any(row.failed for row in rows) or not saved else 0
 
 
 if __name__ == "__main__":

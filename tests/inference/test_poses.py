@@ -1,0 +1,118 @@
+"""SMPL parameters of people: where the body stands, and the file of poses that `tore infer` writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tore
+from tests import rules
+from tests.inference.conftest import SMALL
+from tore import cli
+from tore.body.load import load_body
+from tore.inference.poses import PoseFile
+from tore.inference.predictor import MeshRecovery
+from tore.inference.results import as_plain, as_values, save_result
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, standin_dir: Path) -> Path:
+    """A small network with the SMPL parameter regressor over TORE."""
+    path = tmp_path_factory.mktemp("checkpoints") / "posed.pt"
+    torch.manual_seed(0)
+    model = tore.create_model(data_dir=standin_dir, smpl_regressor=True, **SMALL)
+    with torch.no_grad():
+        model.camera_head.bias.copy_(torch.tensor([0.9, 0.1, 0.0]))
+    tore.save_model(model, path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, seed in (("b.png", 1), ("a.png", 2)):
+        Image.fromarray(rules.photo(seed, 240, 320)).save(folder / name)
+    (folder / "broken.png").write_text("no picture")
+    return folder
+
+
+def infer(checkpoint: Path, pictures: Path, *options: str | Path) -> int:
+    command = ["infer", "--resume_checkpoint", checkpoint, "--image_file_or_path", pictures, "--device", "cpu"]
+    return cli.main([str(part) for part in (*command, "--no_overlay", *options)])
+
+
+def test_poses_put_the_body_where_the_mesh_stands(
+    checkpoint: Path, pictures: Path, tmp_path: Path, standin_dir: Path
+) -> None:
+    """The file's body, posed by the model, has the network's rotations and the mesh's pelvis before the camera."""
+    path = tmp_path / "new" / "poses.npz"
+    assert infer(checkpoint, pictures, "--save_poses", path, "--frame_rate", "25") == 1  # one picture is broken
+    recovery = MeshRecovery.from_checkpoint(checkpoint, device="cpu")
+    body = load_body("body", standin_dir)
+    with np.load(path, allow_pickle=False) as held:
+        assert set(held.files) == {
+            "poses", "trans", "betas", "frame_betas", "gender", "mocap_framerate", "picture", "person", "frame",
+        }  # fmt: skip
+        poses, trans, shapes = held["poses"], held["trans"], held["frame_betas"]
+        assert poses.shape == (2, 72) and trans.shape == (2, 3) and shapes.shape == (2, 10)
+        assert np.allclose(held["betas"], shapes.mean(0)) and held["betas"].shape == (10,)
+        assert str(held["gender"]) == "neutral" and held["mocap_framerate"] == 25 and held["person"].tolist() == [1, 1]
+        assert [Path(name).name for name in held["picture"]] == ["a.png", "b.png"]
+    for row, name in enumerate(("a.png", "b.png")):
+        (person,) = recovery.predict(pictures / name)
+        with torch.no_grad():
+            said = recovery.model(person.crop.image[None])
+            pose, betas = (
+                torch.from_numpy(poses[row : row + 1]).float(),
+                torch.from_numpy(shapes[row : row + 1]).float(),
+            )
+            vertices = body(pose, betas)
+        torch.testing.assert_close(body.rotations(pose), said.rotations, rtol=0, atol=1e-4)
+        torch.testing.assert_close(betas, said.betas, rtol=0, atol=1e-5)
+        there = body.root(torch.from_numpy(person.vertices)[None])[0, 0].numpy() + person.translation
+        assert np.allclose(body.root(vertices)[0, 0].numpy() + trans[row], there, atol=1e-4)
+
+
+def test_results_hold_the_parameters(checkpoint: Path, tmp_path: Path) -> None:
+    (person,) = MeshRecovery.from_checkpoint(checkpoint, device="cpu").predict(rules.photo(3, 200, 200))
+    with np.load(save_result(tmp_path / "person.npz", person)) as held:
+        for name, value in vars(person.parameters).items():
+            assert np.array_equal(held[f"smpl_{name}"], value)
+        assert "smpl_pose" in str(held["units"])
+    assert len(as_plain(person)["smpl_betas"]) == 10
+
+
+def test_a_network_without_the_regressor(small_checkpoint: Path, pictures: Path, tmp_path: Path, capsys) -> None:
+    assert infer(small_checkpoint, pictures, "--save_poses", tmp_path / "poses.npz") == 2
+    assert "has no SMPL parameter regressor; leave --save_poses out" in capsys.readouterr().err
+    (person,) = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu").predict(rules.photo(3, 200, 200))
+    assert person.parameters is None and not any(name.startswith("smpl_") for name in as_values(person))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--save_poses", "poses.json"), "poses are written as .npz"),
+        (("--save_poses", "there.npz"), "is there already; add --overwrite"),
+        (("--save_poses", "poses.npz", "--frame_rate", "0"), "frame rate 0"),
+        (("--save_results", "json", "--frame_rate", "25"), "add --save_poses"),
+    ],
+)
+def test_what_cannot_be_written(
+    options: tuple[str, ...], sentence: str, checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there.npz").write_text("precious")
+    assert infer(checkpoint, pictures, *options) == 2
+    assert sentence in capsys.readouterr().err
+    assert Path("there.npz").read_text() == "precious"
+
+
+def test_nobody_is_no_file(tmp_path: Path) -> None:
+    poses = PoseFile(tmp_path / "poses.npz")
+    assert poses.write() is None and not list(tmp_path.iterdir())
