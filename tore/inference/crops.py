@@ -43,15 +43,16 @@ class Window:
 
 @dataclass(frozen=True)
 class Crop:
-    """One person as the network sees it."""
+    """One person or hand as the network sees it."""
 
-    image: torch.Tensor  # (3, n, n) float32, ImageNet-normalised
-    pixels: np.ndarray  # (n, n, 3) uint8
+    image: torch.Tensor  # (3, n, n) float32, ImageNet-normalised; mirrored for a left hand
+    pixels: np.ndarray  # (n, n, 3) uint8, as in the picture
     window: Window
     box: Box | None  # the person's box, None for the middle of the picture
     picture_size: tuple[int, int]  # height, width
     source: str
     person: int  # from 1
+    left: bool = False  # a left hand, which networks for right hands see mirrored
 
 
 def middle_crop(picture: np.ndarray, size: int = CROP_SIZE) -> tuple[np.ndarray, Window]:
@@ -101,27 +102,33 @@ def box_crop(picture: np.ndarray, window: Window, size: int = CROP_SIZE) -> np.n
     return crop_picture(picture, center, (window.side + WHOLE_PIXELS) / PIXELS_PER_SCALE, size=size)
 
 
-def crops_of(picture: np.ndarray, boxes: Sequence[Box] | None = None, source: str = "picture") -> list[Crop]:
-    """The crops of one picture (H, W, 3) uint8: its middle, or one per box.
+def crops_of(
+    picture: np.ndarray,
+    boxes: Sequence[Box] | None = None,
+    source: str = "picture",
+    left: bool | Sequence[bool] = False,
+) -> list[Crop]:
+    """The crops of one picture (H, W, 3) uint8: its middle, or one per box; `left`: which of them are left hands.
 
     Raises ValueError for a box that cannot be used.
     """
     size = (picture.shape[0], picture.shape[1])
+    sides = [left] * (1 if boxes is None else len(boxes)) if isinstance(left, bool) else list(left)
     if boxes is None:
         pixels, window = middle_crop(picture)
-        return [Crop(_normalised(pixels), pixels, window, None, size, source, 1)]
+        return [Crop(_normalised(pixels, sides[0]), pixels, window, None, size, source, 1, sides[0])]
     found = []
-    for person, box in enumerate(boxes, start=1):
+    for person, (box, mirrored) in enumerate(zip(boxes, sides, strict=True), start=1):
         try:
             window = box_window(box, size)
             exact = box_crop(picture, window)
         except ValueError as error:
             raise ValueError(f"{source}, person {person}: {error}") from None
         pixels = np.rint(exact).astype(np.uint8)
-        found.append(Crop(_normalised(exact), pixels, window, box, size, source, person))
+        found.append(Crop(_normalised(exact, mirrored), pixels, window, box, size, source, person, mirrored))
     return found
 
 
-def _normalised(pixels: np.ndarray) -> torch.Tensor:
-    """(n, n, 3) in [0, 255] -> (3, n, n) float32, less ImageNet's mean and over its deviation."""
-    return torch.from_numpy(finish_picture(pixels.astype(np.float64), Draw()))
+def _normalised(pixels: np.ndarray, mirrored: bool) -> torch.Tensor:
+    """(n, n, 3) in [0, 255] -> (3, n, n) float32, less ImageNet's mean and over its deviation, mirrored if so."""
+    return torch.from_numpy(finish_picture(pixels.astype(np.float64), Draw(flip=mirrored)))

@@ -23,7 +23,7 @@ def crop_overlay(recovery: Recovery, faces: np.ndarray) -> np.ndarray:
     crop = recovery.crop.pixels
     if not recovery.in_front:
         return crop.copy()
-    return overlay(crop, recovery.vertices + recovery.translation, faces, recovery.crop_view)
+    return overlay(crop, recovery.vertices + recovery.translation, recovery.own_faces(faces), recovery.crop_view)
 
 
 def crop_and_overlay(recovery: Recovery, faces: np.ndarray) -> np.ndarray:
@@ -41,7 +41,7 @@ def draw_people(picture: np.ndarray, people: Sequence[Recovery], faces: np.ndarr
         return picture.copy()
     vertices = np.concatenate([person.vertices + person.translation for person in shown])  # (N V, 3)
     count = len(shown[0].vertices)
-    scene = np.concatenate([faces + index * count for index in range(len(shown))])  # (N F, 3)
+    scene = np.concatenate([person.own_faces(faces) + index * count for index, person in enumerate(shown)])  # (N F, 3)
     colors = [PEOPLE_COLORS[(person.crop.person - 1) % len(PEOPLE_COLORS)] for person in shown]
     return overlay(picture, vertices, scene, shown[0].picture_camera, color=np.repeat(colors, count, axis=0))
 
@@ -49,7 +49,8 @@ def draw_people(picture: np.ndarray, people: Sequence[Recovery], faces: np.ndarr
 def other_views(recovery: Recovery, faces: np.ndarray, names: Sequence[str] = ("side", "back")) -> np.ndarray:
     """A sheet: crop, overlay, and the mesh alone from the named sides ("front", "side", "back")."""
     crop = recovery.crop.pixels
-    drawn = [view(recovery.vertices, faces, degrees=TURNS[name], size=crop.shape[0]).color for name in names]
+    own = recovery.own_faces(faces)
+    drawn = [view(recovery.vertices, own, degrees=TURNS[name], size=crop.shape[0]).color for name in names]
     cells = [crop, crop_overlay(recovery, faces), *drawn]
     return contact_sheet(cells, ["crop", "overlay", *names], columns=len(cells), cell=crop.shape[0])
 

@@ -93,7 +93,7 @@ def write_outputs(
         if wanted.tokens:
             draw(_named(own, f"{SUFFIX}_tokens.jpg"), drawing.tokens(person))
         if wanted.mesh:
-            save = partial(save_mesh, vertices=person.vertices, faces=faces, name=own.name)
+            save = partial(save_mesh, vertices=person.vertices, faces=person.own_faces(faces), name=own.name)
             write(_named(own, f"{SUFFIX}.{wanted.mesh}"), save)
         if wanted.results:
             write(_named(own, f"{SUFFIX}.{wanted.results}"), partial(save_result, recovery=person))

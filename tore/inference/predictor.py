@@ -18,9 +18,11 @@ from tore.geometry.rotations import matrix_to_axis_angle
 from tore.inference.crops import Box, Crop, crops_of
 from tore.inference.picture import PictureSource, read_picture
 from tore.inference.recovery import BodyParameters, Recovery, picture_camera, place
+from tore.modeling.backbones import STRIDE
 from tore.modeling.checkpoints import load_model
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.prediction import MeshPrediction
+from tore.visualize.pinhole import CROP_SIZE
 
 AMP_TYPES = {"cuda": torch.float16, "mps": torch.float16}  # elsewhere bfloat16
 BATCH_SIZE = 8
@@ -77,13 +79,15 @@ class MeshRecovery:
         *,
         focal_length: float | None = None,
         batch_size: int = BATCH_SIZE,
+        left: bool = False,
     ) -> list[Recovery]:
         """The people of one picture or of many, in order: one per picture, or one per box.
 
         pictures: what `tore.inference.picture.read_picture` takes, or any number of these; arrays (B, H, W, 3) and
         tensors (B, 3, H, W) are many. boxes: for one picture a list of (x, y, width, height) in its pixels; for many
         pictures a list of such lists, None where the middle of the picture is meant. focal_length: of the pictures'
-        camera, in pixels, where it is known.
+        camera, in pixels, where it is known. left: all are left hands; the network, which knows right ones, is shown
+        their mirror images.
 
         Raises FileNotFoundError or ValueError naming the picture that cannot be read.
         """
@@ -93,7 +97,7 @@ class MeshRecovery:
         waiting: list[Crop] = []
         for index, (source, chosen) in enumerate(_paired(pictures, boxes)):
             name = str(source) if isinstance(source, (str, Path)) else f"picture {index + 1}"
-            waiting += crops_of(read_picture(source, name), chosen, name)
+            waiting += crops_of(read_picture(source, name), chosen, name, left)
             while len(waiting) >= batch_size:
                 found += self.recover(waiting[:batch_size], focal_length=focal_length)
                 waiting = waiting[batch_size:]
@@ -104,9 +108,12 @@ class MeshRecovery:
         """One forward pass over the crops of `tore.inference.crops`: a result for each."""
         if not crops:
             return []
+        if self.body.kind != "hand" and any(crop.left for crop in crops):
+            raise ValueError(f"{self.checkpoint or 'this network'} recovers people, who have no left or right")
         images = torch.stack([crop.image for crop in crops]).to(self.device, self.dtype)  # (B,3,n,n)
         with self._precision():
             prediction = self.model(images)
+        prediction = mirrored_back(prediction, [crop.left for crop in crops])
         vertices = prediction.vertices.float()
         mesh_joints = _numpy(self.body.regress_joints(vertices))
         cameras, joints = _numpy(prediction.camera), _numpy(prediction.joints)
@@ -147,6 +154,26 @@ class MeshRecovery:
         if not self.amp:
             return nullcontext()
         return torch.autocast(self.device.type, AMP_TYPES.get(self.device.type, torch.bfloat16))
+
+
+def mirrored_back(prediction: MeshPrediction, which: list[bool]) -> MeshPrediction:
+    """Predictions from mirrored pictures as those of the pictures, for the samples that `which` says."""
+    if not any(which):
+        return prediction
+    mirrored = torch.tensor(which, device=prediction.camera.device)
+    sign = 1 - 2 * mirrored.to(prediction.camera.dtype)
+    axes = torch.stack([sign, torch.ones_like(sign), torch.ones_like(sign)], 1)  # (B, 3)
+    changed = {
+        "camera": prediction.camera * axes.roll(1, 1),  # scale, tx, ty
+        "joints": prediction.joints * axes[:, None],
+        "vertices_coarse": prediction.vertices_coarse * axes[:, None],
+        "vertices": prediction.vertices * axes[:, None],
+    }
+    if prediction.heatmap is not None:
+        width = CROP_SIZE // STRIDE
+        turned = prediction.heatmap.unflatten(2, (-1, width)).flip(3).flatten(2)  # (B, M, h*w)
+        changed["heatmap"] = torch.where(mirrored[:, None, None], turned, prediction.heatmap)
+    return prediction._replace(**changed)
 
 
 def as_boxes(values: Any) -> list[Box]:

@@ -28,7 +28,8 @@ class BodyParameters:
 @dataclass(frozen=True, eq=False)
 class Recovery:
     """Lengths in metres, in the camera frame (x right, y down, z away), around the mesh's own origin as the network
-    gives it; 2D points in continuous pixels of the whole picture."""
+    gives it; 2D points in continuous pixels of the whole picture. All of a left hand is as in the picture: what the
+    network said of its mirror image is mirrored back."""
 
     kind: str  # "body" | "hand"
     crop: Crop  # what the network saw, of which picture, and where
@@ -57,6 +58,11 @@ class Recovery:
     def joint_names(self) -> tuple[str, ...]:
         """The J names."""
         return NAMES[self.kind]
+
+    def own_faces(self, faces: np.ndarray) -> np.ndarray:
+        """The model's faces (F, 3) with their corners in the order that makes normals point outward: a left hand's
+        are reversed."""
+        return faces[:, ::-1] if self.crop.left else faces
 
     @property
     def joints_2d(self) -> np.ndarray:

@@ -40,10 +40,12 @@ def as_values(recovery: Recovery) -> dict[str, Any]:
     crop, camera = recovery.crop, recovery.picture_camera
     known = vars(recovery.parameters) if recovery.parameters is not None else {}
     parameters = {f"smpl_{name}": value for name, value in known.items()}
+    side = {"side": "left" if crop.left else "right"} if recovery.kind == "hand" else {}
     return {
         "picture": crop.source,
         "person": crop.person,
         "kind": recovery.kind,
+        **side,
         "checkpoint": recovery.checkpoint,
         "picture_size": crop.picture_size,
         "box": crop.box,

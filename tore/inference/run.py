@@ -19,11 +19,12 @@ from tore.inference.recovery import NOT_FINITE, Recovery, picture_camera
 
 @dataclass(frozen=True)
 class Job:
-    """One picture: where it lies, what its outputs' names begin with, and its people's boxes."""
+    """One picture: where it lies, what its outputs' names begin with, its people's boxes, and which are left hands."""
 
     picture: Path
     stem: Path
     boxes: list[Box] | None = None
+    left: bool | list[bool] = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Run:
     def _read(self, job: Job) -> _Waiting:
         with self._timed("reading"):
             picture = read_picture(job.picture)
-            crops = crops_of(picture, job.boxes, str(job.picture))
+            crops = crops_of(picture, job.boxes, str(job.picture), job.left)
         return _Waiting(job, picture if job.boxes is not None and self.wanted.overlay else None, crops)
 
     def _finish(self, waiting: Sequence[_Waiting]) -> Iterator[Report]:

@@ -1,4 +1,4 @@
-"""Recovers the people of pictures and draws their meshes: a picture, several, a folder, or a quoted pattern.
+"""Recovers the people or hands of pictures and draws their meshes: a picture, several, a folder, or a quoted pattern.
 
 python tore/tools/tore_inference_fm.py --resume_checkpoint state_dict.bin --image_file_or_path pictures/
 
@@ -58,6 +58,10 @@ def build_parser() -> argparse.ArgumentParser:
     people = parser.add_argument_group("people").add_mutually_exclusive_group()
     people.add_argument("--boxes", type=Path, metavar="JSON", help='{"name.jpg": [[x, y, width, height], ...], ...}')
     people.add_argument("--box", action="append", metavar="X,Y,W,H", help="a person's box in pixels; may be repeated")
+    add("--left", action="store_true", help="hands: all are left ones (the network sees them mirrored)")
+    add(
+        "--left_box", action="append", metavar="X,Y,W,H", help="hands: a left one's box, beside the right ones of --box"
+    )
     add("--focal_length", type=float, help="pixels, of the whole pictures (default: 1000 per 224 of the shorter side)")
     add("--save_mesh", choices=MESH_FORMATS, help="write each mesh")
     add("--save_results", choices=RESULT_FORMATS, help="write joints, vertices, cameras, names and units")
@@ -91,11 +95,15 @@ def wanted_files(args: argparse.Namespace) -> Wanted:
 def jobs_of(args: argparse.Namespace) -> list[Job]:
     """The pictures of the command line with their boxes and output names."""
     pictures = find_pictures(args.image_file_or_path)
-    boxes: list[Any] = [[parse_box(text) for text in args.box] if args.box else None] * len(pictures)
+    right, left = args.box or [], args.left_box or []
+    if left and (args.boxes or args.left):
+        raise ValueError("--left_box goes with --box alone; --boxes takes --left where all are left hands")
+    boxes: list[Any] = [[parse_box(text) for text in right + left] or None] * len(pictures)
     if args.boxes:
         boxes = boxes_for(pictures, read_boxes(args.boxes), str(args.boxes))
+    sides = [False] * len(right) + [True] * len(left) if left else args.left
     stems = output_stems(pictures, args.output_dir)
-    return [Job(*parts) for parts in zip(pictures, stems, boxes, strict=True)]
+    return [Job(*parts, sides) for parts in zip(pictures, stems, boxes, strict=True)]
 
 
 def pose_file(args: argparse.Namespace, recovery: MeshRecovery) -> PoseFile | None:
@@ -176,6 +184,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         recovery = MeshRecovery.from_checkpoint(args.resume_checkpoint, args.data_dir, args.device, amp=args.amp)
         if args.show_tokens and not recovery.prunes_tokens:
             raise ValueError(f"{args.resume_checkpoint} prunes no image tokens; leave --show_tokens out")
+        if (args.left or args.left_box) and recovery.body.kind != "hand":
+            raise ValueError(f"{args.resume_checkpoint} recovers people; leave --left and --left_box out")
         options = {"focal_length": args.focal_length, "overwrite": args.overwrite}
         run = Run(recovery, wanted, batch_size=args.batch_size, **options)
         poses = pose_file(args, recovery)
