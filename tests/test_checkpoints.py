@@ -174,6 +174,19 @@ def test_every_wrong_entry_is_listed_by_room(rule_body_dir: Path, tmp_path: Path
     assert "camera_head.weight (4, 128) instead of (3, 128)" in text
 
 
+def test_half_precision_file_is_loaded_in_full(rule_body_dir: Path, tmp_path: Path) -> None:
+    model = tore.create_model("fastmetro", arch="test_resnet", size="S", data_dir=rule_body_dir).eval()
+    model.backbone.trunk.bn1.running_var.fill_(1e6)  # beyond 16 bits
+    tore.save_model(model, tmp_path / "full.pt")
+    tore.save_model(model, tmp_path / "half.pt", half=True)
+    assert (tmp_path / "half.pt").stat().st_size < 0.6 * (tmp_path / "full.pt").stat().st_size
+    loaded = tore.load_model(tmp_path / "half.pt", rule_body_dir, device="cpu").state_dict()
+    learned = dict(model.named_parameters())
+    for name, value in model.state_dict().items():
+        assert loaded[name].dtype == value.dtype
+        assert torch.equal(loaded[name], value.half().float() if name in learned else value), name
+
+
 def test_unknown_networks_are_refused(tmp_path: Path) -> None:
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "a.bin")
     with pytest.raises(ValueError, match="no checkpoint of FastMETRO or METRO"):

@@ -149,6 +149,11 @@ def require_file(folder: Path, name: str, site: str) -> Path:
     return path
 
 
+def shipped_checkpoint(kind: str) -> Path:
+    """The trained network for pictures of the stand-in that comes with the package; a "hand" has none."""
+    return PACKAGE_ROOT / "modeling" / "shipped" / f"standin_{kind}.bin"
+
+
 def backbone_weights(arch: str, override: str | Path | None = None) -> Path | None:
     """Path of the published ImageNet file of `arch`, or None where it has none or the file is not there."""
     if override:

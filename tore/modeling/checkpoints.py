@@ -120,9 +120,16 @@ def from_published(entries: Mapping[str, Tensor], path: Path, **overrides: Any) 
     return Checkpoint(path, "published", configure(network, **values), state, dropped, tuple(unexpected))
 
 
-def save_model(model: FastMETRO | METRO, path: str | Path) -> None:
-    """Writes our own layout: it remembers what shapes cannot tell (heads, dropout, any backbone, stand-in)."""
-    content = {"format": OWN_FORMAT, "config": describe(model.config), "state_dict": model.state_dict()}
+def save_model(model: FastMETRO | METRO, path: str | Path, half: bool = False) -> None:
+    """Writes our own layout: it remembers what shapes cannot tell (heads, dropout, any backbone, stand-in).
+
+    `half` stores learned numbers in 16 bits, for half the file; they are loaded as float32. Running statistics, which
+    may lie beyond 16 bits, stay as they are.
+    """
+    state = model.state_dict()
+    if half:
+        state |= {name: value.detach().half() for name, value in model.named_parameters()}
+    content = {"format": OWN_FORMAT, "config": describe(model.config), "state_dict": state}
     write_tensors(content, path)
 
 

@@ -1,0 +1,34 @@
+"""Stores a trained checkpoint as the package ships it: our own layout, learned numbers in 16 bits.
+
+python scripts/ship_checkpoint.py --checkpoint output/run/checkpoint-3-9000 --arch resnet18 --body_dir stand-in
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import tore
+from tore.paths import shipped_checkpoint
+from tore.tools.train_setup import published_file
+
+
+def main() -> None:
+    """Reads, stores, and says what became of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, help="state_dict.bin, or its folder")
+    parser.add_argument("--arch", help="the backbone's name, for one that the file does not tell")
+    parser.add_argument("--body_dir", help="folder of the body model files, or stand-in [TORE_BODY_DIR]")
+    parser.add_argument("--out", type=Path, help="[the shipped file of the network's body]")
+    args = parser.parse_args()
+    overrides = {"arch": args.arch} if args.arch else {}
+    overrides |= {"stand_in": True} if args.body_dir == "stand-in" else {}
+    model = tore.load_model(published_file(args.checkpoint), args.body_dir, "cpu", **overrides)
+    out = args.out or shipped_checkpoint(model.config.body)
+    tore.save_model(model, out, half=True)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {count / 1e6:.2f} M parameters")
+
+
+if __name__ == "__main__":
+    main()
