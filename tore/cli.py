@@ -13,6 +13,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "train-fm": ("tore.tools.run_tore_fm_bodymesh", "train or evaluate FastMETRO+TORE on a TSV set"),
     "train-m": ("tore.tools.run_tore_m_bodymesh", "train or evaluate METRO+TORE on a TSV set"),
     "warm-up": ("tore.tools.warm_up_backbone", "teach a backbone without ImageNet weights where joints are"),
+    "train-fm-hand": ("tore.tools.run_tore_fm_handmesh", "train or evaluate FastMETRO+TORE on a TSV set of hands"),
+    "train-m-hand": ("tore.tools.run_tore_m_handmesh", "train or evaluate METRO+TORE on a TSV set of hands"),
     "evaluate": ("tore.tools.evaluate", "evaluate a checkpoint on a TSV set, with its protocol and the paper's number"),
     "infer": ("tore.tools.tore_inference_fm", "from pictures to meshes, drawn over them and saved"),
     "info": ("tore.tools.info", "what a checkpoint holds: network, backbone, size, parameters per part"),
@@ -25,7 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
 
 def usage() -> str:
     """The text of `tore --help`."""
-    lines = [f"  {verb:<12}{text}" for verb, (_, text) in VERBS.items()]
+    lines = [f"  {verb:<15}{text}" for verb, (_, text) in VERBS.items()]
     return "\n".join(["usage: tore VERB [options]", "", *lines, "", "`tore VERB --help` lists a verb's options."])
 
 

@@ -60,15 +60,23 @@ def add_idle_flags(parser: argparse.ArgumentParser, reasons: dict[str, str]) -> 
         parser.add_argument(flag, action=IdleFlag, dest=f"idle_{flag.strip('-')}", reason=reason)
 
 
-def shared_parser(description: str, *, epochs: int, batch: int) -> argparse.ArgumentParser:
-    """A parser with every flag that is not one network's own."""
+SETS = {  # training and validation set of the published runs, below --data_dir
+    "body": ("Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml", "human3.6m/valid.protocol2.yaml"),
+    "hand": ("freihand/train.yaml", "freihand/test.yaml"),
+}
+
+
+def shared_parser(description: str, *, epochs: int, batch: int, kind: str = "body") -> argparse.ArgumentParser:
+    """A parser with every flag that is not one network's own; `kind`: "body" | "hand"."""
     parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
     parser.set_defaults(notices=[])
-    _add_data(parser)
+    _add_data(parser, kind)
     _add_training(parser, epochs=epochs, batch=batch)
     _add_departures(parser)
-    _add_losses(parser)
+    _add_losses(parser, kind)
     _add_run(parser)
+    if kind == "hand":
+        parser.set_defaults(smpl_regressor=False, smpl_param_loss_weight=0.0)
     add_idle_flags(parser, {"--img_scale_factor": "pictures are 224 x 224"})
     return parser
 
@@ -85,7 +93,6 @@ def add_network_flags(group: argparse._ArgumentGroup, *, reductions: Sequence[st
         type=true_or_false,
         help="'true': the main Transformer sees joints alone [true, with --token_reduction none false]",
     )
-    group.add_argument("--smpl_regressor", action="store_true", help="regress a body's SMPL parameters from its mesh")
     group.add_argument(
         "--recipe",
         choices=("tore", baseline.lower()),
@@ -103,11 +110,12 @@ def network_choices(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
+def _add_data(parser: argparse.ArgumentParser, kind: str) -> None:
+    train, validation = SETS[kind]
     group = parser.add_argument_group("data and files")
     group.add_argument("--data_dir", default="datasets", help="root of the data sets; yaml paths are relative to it")
-    group.add_argument("--train_yaml", default="Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml", help="training set")
-    group.add_argument("--val_yaml", default="human3.6m/valid.protocol2.yaml", help="'none': no validation")
+    group.add_argument("--train_yaml", default=train, help="training set")
+    group.add_argument("--val_yaml", default=validation, help="'none': no validation")
     group.add_argument("--num_workers", type=int, default=4, help="loading processes of each training process")
     group.add_argument("--body_dir", help="folder of the body model files, or stand-in [TORE_BODY_DIR]")
     group.add_argument("--backbone_weights", help="ImageNet file of the backbone, or 'none' to start from scratch")
@@ -159,7 +167,7 @@ def _add_departures(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_losses(parser: argparse.ArgumentParser) -> None:
+def _add_losses(parser: argparse.ArgumentParser, kind: str) -> None:
     group = parser.add_argument_group("losses")
     group.add_argument(
         "--joints_loss_weight", "--joints_3d_loss_weight", type=float, help="weight of the 3D joints [the recipe's]"
@@ -171,8 +179,12 @@ def _add_losses(parser: argparse.ArgumentParser) -> None:
         "--joints_2d_loss_weight", type=float, help="weight of the 2D joints [as --vertices_loss_weight, the recipe's]"
     )
     group.add_argument("--vloss_w_full", type=float, help="share of the full mesh's vertices [the recipe's]")
-    group.add_argument("--vloss_w_sub", type=float, help="share of a body's 1723 vertices [the recipe's]")
+    middle = "a body's 1723" if kind == "body" else "the coarse mesh's"
+    group.add_argument("--vloss_w_sub", type=float, help=f"share of {middle} vertices [the recipe's]")
+    if kind == "hand":
+        return
     group.add_argument("--vloss_w_sub2", type=float, help="share of the coarse mesh's vertices [the recipe's]")
+    group.add_argument("--smpl_regressor", action="store_true", help="regress a body's SMPL parameters from its mesh")
     group.add_argument(
         "--smpl_param_loss_weight", type=float, default=1000.0, help="weight of the SMPL parameter regressor's term"
     )

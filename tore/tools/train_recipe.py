@@ -26,8 +26,8 @@ def recipe_from(args: argparse.Namespace, config: ModelConfig) -> LossRecipe:
     """
     network, kind = config.network, config.body
     recipe = (RECIPES if args.recipe == TORE_RECIPE else BASELINE_RECIPES)[network, kind]
-    shares = (args.vloss_w_sub2, args.vloss_w_sub, args.vloss_w_full)  # coarse to full
-    asked = shares if kind == "body" else (shares[0], shares[-1])
+    lowest = [args.vloss_w_sub2] if kind == "body" else []
+    asked = [*lowest, args.vloss_w_sub, args.vloss_w_full]  # coarse to full
     # Published: --vertices_loss_weight weighs the 2D joints as well.
     twod = args.vertices_loss_weight if args.joints_2d_loss_weight is None else args.joints_2d_loss_weight
     recipe = replace(

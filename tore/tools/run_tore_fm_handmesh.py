@@ -1,0 +1,28 @@
+"""Trains or evaluates FastMETRO+TORE, and FastMETRO without it, on hands, under the published script's name and flags.
+
+torchrun --nproc_per_node=4 tore/tools/run_tore_fm_handmesh.py --train_yaml ... --val_yaml ... --arch hrnet-w64
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tore.tools.fastmetro_arguments import add_fastmetro_flags, network_options
+from tore.tools.train_arguments import shared_parser
+from tore.tools.train_run import run_tool
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The shared flags and FastMETRO's own, with the defaults of hands."""
+    return add_fastmetro_flags(shared_parser(__doc__ or "", epochs=200, batch=16, kind="hand"))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs with the flags of `argv` and returns the exit code."""
+    return run_tool(build_parser(), argv, network="fastmetro", kind="hand", network_options=network_options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""Trains or evaluates METRO+TORE, and METRO without it, on hands, under the published script's name and flags.
+
+torchrun --nproc_per_node=8 tore/tools/run_tore_m_handmesh.py --train_yaml ... --val_yaml ... --arch hrnet-w64
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tore.tools.metro_arguments import add_metro_flags, network_options
+from tore.tools.train_arguments import shared_parser
+from tore.tools.train_run import run_tool
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The shared flags and METRO's own, with the defaults of hands."""
+    return add_metro_flags(shared_parser(__doc__ or "", epochs=200, batch=32, kind="hand"), hidden="1024,256,64")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs with the flags of `argv` and returns the exit code."""
+    return run_tool(build_parser(), argv, network="metro", kind="hand", network_options=network_options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
