@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains FastMETRO+TORE on bodies with the published settings: 4 processes x 16 pictures, 60 epochs.
-# Environment: DATA_DIR, OUTPUT_DIR, NPROC. Further flags are added to the command: `bash train_tore_fm.sh --amp bf16`.
+# Environment: DATA_DIR, OUTPUT_DIR, NPROC. Further flags are added to the command: `bash train_tore_fm.sh --amp bf16`, or
+# for FastMETRO by its own recipe `bash train_tore_fm.sh --token_reduction none --recipe fastmetro`.
 set -euo pipefail
 cd "$(dirname "$0")"
 torchrun --standalone --nproc_per_node="${NPROC:-4}" tore/tools/run_tore_fm_bodymesh.py \
@@ -11,8 +12,6 @@ torchrun --standalone --nproc_per_node="${NPROC:-4}" tore/tools/run_tore_fm_body
     --arch "${ARCH:-efficientnet-b0}" \
     --model_name FastMETRO_L \
     --keep_ratio 0.8 \
-    --itp_loss_weight 1e-3 \
-    --edge_and_normal_vector_loss false \
     --num_workers 4 \
     --per_gpu_train_batch_size 16 \
     --per_gpu_eval_batch_size 16 \

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains METRO+TORE on bodies with the published settings: 8 processes x 32 pictures, 200 epochs.
-# Environment: DATA_DIR, OUTPUT_DIR, NPROC. Further flags are added to the command.
+# Environment: DATA_DIR, OUTPUT_DIR, NPROC. Further flags are added to the command; for METRO by its own recipe
+# `bash train_tore_m.sh --token_reduction none --recipe metro`.
 set -euo pipefail
 cd "$(dirname "$0")"
 torchrun --standalone --nproc_per_node="${NPROC:-8}" tore/tools/run_tore_m_bodymesh.py \

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import tore
+from tore.modeling.build import reduction_of
 from tore.modeling.token_reduction_average import pooling_bins
 from tore.modeling.token_reduction_base import kept_tokens
 from tore.modeling.token_reduction_by_name import REDUCERS, create_reducer
@@ -47,6 +48,15 @@ def test_every_ratio_gives_its_number_of_tokens(name: str, ratio: float, trainin
         torch.testing.assert_close(out, heatmap @ x.flatten(2).mT)
     if name in HARD:
         assert (heatmap.max(2).values == 1).all() and (heatmap.sum(1) <= 1).all()
+
+
+@each
+def test_every_number_of_tokens(name: str) -> None:
+    x = features(1)
+    for tokens in range(1, 50):
+        out, heatmap = reducer(name, tokens)(x)
+        assert out.shape == (1, tokens, WIDTH) and out.isfinite().all()
+        assert (heatmap.sum(2) - 1).abs().max() < 1e-6 and (heatmap.amax(2) > 0).all()
 
 
 @pytest.mark.parametrize("name", ["average", "topk", "tome", "dpc_knn", "random"])
@@ -124,6 +134,20 @@ def test_a_network_overfits_with_it(name: str, rule_body_dir: Path) -> None:
         losses.append(loss.item())
     assert out.heatmap.shape == (2, 39, 49)
     assert losses[-1] < 0.1 * losses[0], losses[::20]
+
+
+@each
+@pytest.mark.parametrize("geometry", [True, False])
+def test_with_and_without_geometry_reduction(name: str, geometry: bool, rule_body_dir: Path) -> None:
+    """The two reductions are independent choices, and the published pair has its name."""
+    options = {"size": "S", "widths": (64, 32), "hidden": (64, 32), "heads": 2, "keep_ratio": 0.4, "body": "hand"}
+    choice = {"token_reduction": "tore" if name == "itp" else name, "geometry_reduction": geometry}
+    model = tore.create_model(arch="resnet10t", data_dir=rule_body_dir, **options, **choice)
+    model.backbone = torch.nn.Identity()
+    out = model(torch.randn(2, 512, 7, 7))
+    assert out.joints.shape == (2, 21, 3) and out.vertices_coarse.shape == (2, 195, 3) and out.heatmap.shape[1] == 19
+    assert (model.shape_regressor is not None) == geometry
+    assert reduction_of(model.config) == {"itpTrue": "tore"}.get(f"{name}{geometry}", name + "+gtr" * geometry)
 
 
 def test_names_and_numbers() -> None:
