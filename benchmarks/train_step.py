@@ -33,6 +33,7 @@ from tore.engine.distributed import Processes
 from tore.engine.optimiser import FASTMETRO_OPTIMISER, build_optimiser, clip_gradients
 from tore.engine.step import AMP_TYPES, LossStep, to_device
 from tore.losses.total import FASTMETRO_BODY, weighted_sum
+from tore.memory import keep_freed_memory
 from tore.tools.train_setup import target_maker
 
 PARTS = ("data", "targets", "forward", "losses", "backward", "optimiser")
@@ -128,7 +129,10 @@ def main() -> int:
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--channels_last", action="store_true")
     parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--plain_memory", action="store_true", help="freed memory goes back to the system")
     args = parser.parse_args()
+    if not args.plain_memory:
+        keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         watch = measure(args, Path(folder))
     median = {part: statistics.median(seconds[1:]) for part, seconds in watch.seconds.items()}

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT: dict[str, set[str]] = {
     "paths": set(),
     "device": set(),
+    "memory": set(),
     "geometry": {"manopth.rotations"},
     "body": {"geometry", "paths", "manopth"},
     "modeling": {"geometry", "body", "paths", "device"},

@@ -13,6 +13,7 @@ from tests import rules
 from tore.body import MeshLevels
 from tore.modeling.attention import MultiHeadAttention, attend
 from tore.modeling.bert import BertLayer, MetroBlock
+from tore.modeling.dropout import Dropout
 from tore.modeling.encoder_decoder import EncoderDecoder
 from tore.modeling.neighbour_blocks import NeighbourBlocks
 from tore.modeling.position_code import TokenPositions, sine_position_code
@@ -47,6 +48,34 @@ def test_attention_with_dropout_is_unbiased() -> None:
     drawn = attend(*(x.expand(4000, -1, -1) for x in (q, k, v)), heads=2, allowed=allowed, dropout=0.3)
     assert (drawn - plain).abs().max() > 0.1
     np.testing.assert_allclose(drawn.mean(0), plain[0], atol=0.06)
+
+
+@pytest.mark.parametrize("probability", [0.1, 0.5, 0.003])
+def test_dropout_is_bernoulli(probability: float) -> None:
+    """Shares, neighbours' independence (two entries share a random word), values, gradient, seed."""
+    torch.manual_seed(0)
+    layer, x = Dropout(probability), torch.randn(1001, 999, requires_grad=True)
+    dropped = layer(x)
+    lost = dropped == 0
+    spread = (probability * (1 - probability) / x.numel()) ** 0.5
+    assert abs(lost.float().mean().item() - probability) < 5 * spread
+    pairs = lost.flatten()[:-1].view(-1, 2).float()
+    covariance = (pairs[:, 0] * pairs[:, 1]).mean() - pairs[:, 0].mean() * pairs[:, 1].mean()
+    assert abs(covariance.item()) < 5 * probability * (1 - probability) / len(pairs) ** 0.5
+    torch.testing.assert_close(dropped[~lost], (x / (1 - probability))[~lost])
+    dropped.sum().backward()
+    assert torch.equal(x.grad == 0, lost)
+    torch.testing.assert_close(x.grad[~lost], torch.full_like(x, 1 / (1 - probability))[~lost])
+    torch.manual_seed(0)
+    torch.randn(1001, 999)
+    assert torch.equal(layer(x), dropped) and torch.equal(layer.eval()(x), x)
+    assert layer.train()(x.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize("probability", [0.0, 1.0])
+def test_dropout_of_all_or_nothing(probability: float) -> None:
+    x = torch.randn(3, 5)
+    torch.testing.assert_close(Dropout(probability)(x), x * (1 - probability))
 
 
 def mesh_mask(rows: int = 6, columns: int = 7) -> torch.Tensor:

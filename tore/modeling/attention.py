@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tore.modeling.dropout import drop
 from tore.modeling.neighbour_blocks import NeighbourBlocks
 
 Allowed = Tensor | NeighbourBlocks | None
@@ -37,7 +38,7 @@ def attend(
         scores = (q * q.shape[-1] ** -0.5) @ k.mT  # (B, heads, Q, N)
         if allowed is not None:
             scores = scores.masked_fill(~allowed, float("-inf"))
-        mixed = F.dropout(scores.softmax(-1), dropout) @ v
+        mixed = drop(scores.softmax(-1), dropout) @ v
     return mixed.transpose(-3, -2).flatten(-2)  # (B, Q, C)
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tore.modeling.attention import attend
+from tore.modeling.dropout import Dropout
 
 LAYER_NORM_EPS = 1e-12
 INITIAL_STD = 0.02
@@ -30,7 +31,7 @@ class BertLayer(nn.Module):
         self.intermediate = nn.Linear(width, hidden)
         self.output = nn.Linear(hidden, width)
         self.output_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, J, width) -> (B, J, width)."""
@@ -51,7 +52,7 @@ class MetroBlock(nn.Module):
             raise ValueError(f"METRO block width {width} is not divisible by {heads} heads")
         self.embedding = nn.Linear(inputs, width)
         self.positions = nn.Embedding(MAX_POSITIONS, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.layers = nn.Sequential(*(BertLayer(width, heads, hidden, dropout) for _ in range(layers)))
         self.head = nn.Linear(width, outputs)
         self.residual = nn.Linear(inputs, outputs)

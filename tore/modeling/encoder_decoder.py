@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tore.modeling.attention import Allowed, MultiHeadAttention
+from tore.modeling.dropout import Dropout
 
 
 class FeedForward(nn.Module):
@@ -20,7 +21,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.linear1 = nn.Linear(width, hidden)
         self.linear2 = nn.Linear(hidden, width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, width) -> (B, N, width)."""
@@ -36,7 +37,7 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(width, hidden, dropout)
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor, code: Tensor) -> Tensor:
         """tokens (B, N, width), code (N, width) or (B, N, width) -> (B, N, width)."""
@@ -57,7 +58,7 @@ class DecoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.norm2 = nn.LayerNorm(width)
         self.norm3 = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, queries: Tensor, memory: Tensor, placed_memory: Tensor, allowed: Allowed) -> Tensor:
         """queries (B, Q, width); memory with and without position code (B, N, width); allowed (Q, Q)."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tore.engine.distributed import start_processes
+from tore.memory import keep_freed_memory
 from tore.modeling import load_model
 from tore.tools.evaluation_report import report
 from tore.tools.help import HelpFormatter
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates with the parsed flags."""
+    keep_freed_memory()
     processes = start_processes(args.device, args.local_rank)
     try:
         overrides = {"arch": args.arch} if args.arch else {}

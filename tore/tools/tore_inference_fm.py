@@ -26,6 +26,7 @@ from tore.inference.predictor import BATCH_SIZE, MeshRecovery
 from tore.inference.results import FORMATS as RESULT_FORMATS
 from tore.inference.results import as_plain
 from tore.inference.run import Job, Report, Run
+from tore.memory import keep_freed_memory
 from tore.tools.help import HelpFormatter
 from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
 from tore.visualize.mesh_files import need_mesh_packages
@@ -179,6 +180,7 @@ def save(poses: PoseFile) -> bool:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; see the exit codes above."""
     args = build_parser().parse_args(argv)
+    keep_freed_memory()
     try:
         wanted, jobs = wanted_files(args), jobs_of(args)
         recovery = MeshRecovery.from_checkpoint(args.resume_checkpoint, args.data_dir, args.device, amp=args.amp)

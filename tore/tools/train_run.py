@@ -16,6 +16,7 @@ from tore.engine.logs import RunLog
 from tore.engine.non_finite import NonFiniteLossError
 from tore.engine.random_state import seed_process
 from tore.engine.signals import EXIT_NOT_FINITE, EXIT_STOPPED
+from tore.memory import keep_freed_memory
 from tore.tools.evaluation_report import report
 from tore.tools.train_compose import RunSetting, build_trainer, training_batches
 from tore.tools.train_setup import build_network
@@ -55,6 +56,7 @@ def run(
     network_options: Callable[[argparse.Namespace], dict[str, Any]],
 ) -> int:
     """Trains, or with --run_eval_only evaluates; returns the exit code."""
+    keep_freed_memory()
     processes = start_processes(args.device, args.local_rank)
     try:
         log = open_log(args, processes)

@@ -29,6 +29,7 @@ from tore.engine.step import AMP_TYPES, Batch, StepResult
 from tore.engine.trainer import Trainer
 from tore.losses.total import weighted_sum
 from tore.losses.warm_up import WEIGHTS, warm_up_terms
+from tore.memory import keep_freed_memory
 from tore.modeling.backbones import STRIDE, Backbone
 from tore.modeling.imagenet_weights import load_backbone_weights
 from tore.modeling.tensor_file import write_tensors
@@ -129,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs with the flags of `argv`. 0: done, 2: something that the user can mend, 75: stopped after saving."""
     args = build_parser().parse_args(argv)
     try:
+        keep_freed_memory()
         processes = start_processes(args.device, args.local_rank)
         try:
             seed_process(args.seed)
