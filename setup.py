@@ -20,7 +20,9 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["tore", "tore.*", "manopth"]),
-    package_data={"tore": ["py.typed", "modeling/data/README.md"]},
+    package_data={
+        "tore": ["py.typed", "modeling/data/README.md", "modeling/shipped/*.bin", "visualize/page/*"],
+    },
     install_requires=REQUIREMENTS,
     extras_require={
         "render": RENDER,
