@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 # verb -> (module with main(argv) -> exit code, one line for --help)
 VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("tore.tools.demo", "the whole project on synthetic people, and a report page; needs nothing"),
     "train-fm": ("tore.tools.run_tore_fm_bodymesh", "train or evaluate FastMETRO+TORE on a TSV set"),
     "train-m": ("tore.tools.run_tore_m_bodymesh", "train or evaluate METRO+TORE on a TSV set"),
     "warm-up": ("tore.tools.warm_up_backbone", "teach a backbone without ImageNet weights where joints are"),

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import nn
 
 from tore.body import load_body
+from tore.body.body_model import BodyModel
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.checkpoints import write_json
 from tore.engine.distributed import Processes
@@ -38,6 +40,39 @@ def protocol_of(kind: str, yaml: Path, truth: GroundTruth, oracle: bool) -> Prot
     if oracle:
         words["joint_source"] = ORACLE
     return Protocol(data=str(yaml), ground_truth=truth.describe(), **words)
+
+
+def evaluate_set(
+    model: nn.Module,
+    data: MeshDataset,
+    body: BodyModel,
+    truth: GroundTruth,
+    *,
+    network: str,
+    oracle: bool,
+    batch_size: int,
+    workers: int,
+    processes: Processes,
+    collect: bool = False,
+    parametric: bool = False,
+) -> tuple[EvaluationResult, list[dict[str, Any]]]:
+    """Means over a set, and with `collect` each sample's errors, on every process.
+
+    network: whose protocol, "fastmetro" or "metro". parametric: the model regresses SMPL parameters as well.
+    """
+    loader = validation_loader(data, batch_size=batch_size, workers=workers, processes=processes)
+    measure = measure_maker(body, truth, centre=RECIPES[network, body.kind].centre, oracle=oracle)
+    found = evaluate(
+        model,
+        loader,
+        measure,
+        joint_names=JOINT_NAMES[body.kind],
+        processes=processes,
+        collect=collect,
+        parametric=parametric,
+    )
+    assert found is not None  # nobody gives up
+    return found
 
 
 def report(
@@ -66,19 +101,19 @@ def report(
     body = load_body(kind, body_dir).to(processes.device)
     truth = GroundTruth(body, body_dir, processes.device)
     data = MeshDataset(yaml, False, kind)
-    loader = validation_loader(data, batch_size=batch_size, workers=workers, processes=processes)
-    measure = measure_maker(body, truth, centre=RECIPES[config.network, kind].centre, oracle=oracle)
-    found = evaluate(
+    result, rows = evaluate_set(
         model,
-        loader,
-        measure,
-        joint_names=JOINT_NAMES[kind],
+        data,
+        body,
+        truth,
+        network=config.network,
+        oracle=oracle,
+        batch_size=batch_size,
+        workers=workers,
         processes=processes,
         collect=samples_path is not None or worst_path is not None,
         parametric=config.smpl_regressor,
     )
-    assert found is not None
-    result, rows = found
     if processes.is_main:
         protocol = protocol_of(kind, yaml, truth, oracle)
         row = row_of(config)

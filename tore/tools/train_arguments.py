@@ -165,6 +165,9 @@ def _add_departures(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--camera_start", type=numbers, metavar="S,X,Y", help="start the camera at this scale and shift (0.9,0,0)"
     )
+    group.add_argument(
+        "--no_augmentation", action="store_true", help="crop training pictures as in evaluation, and mask no joint"
+    )
 
 
 def _add_losses(parser: argparse.ArgumentParser, kind: str) -> None:
@@ -200,6 +203,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--keep_checkpoints", type=int, default=3, help="last ones kept, beside the best")
     group.add_argument("--on_nan", choices=("stop", "skip"), default="stop", help="when a loss is not finite")
     group.add_argument("--no_tensorboard", action="store_true", help="write no TensorBoard files")
+    group.add_argument("--quiet", action="store_true", help="log lines go into log.txt alone; the bar stays")
     group.add_argument("--device", default="cuda", help="cuda (the CPU where there is none), cpu, auto")
     group.add_argument("--seed", type=int, default=88, help="of weights, order and augmentation")
     group.add_argument("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")

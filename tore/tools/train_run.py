@@ -59,7 +59,7 @@ def run(
     keep_freed_memory()
     processes = start_processes(args.device, args.local_rank)
     try:
-        log = open_log(args, processes)
+        log = open_log(args, processes, quiet=args.quiet)
         options = network_options(args)
         for notice in args.notices:
             log.line(notice)
@@ -79,11 +79,12 @@ def run(
         processes.close()
 
 
-def open_log(args: argparse.Namespace, processes: Processes) -> RunLog:
-    """The main process's log; the others keep silent."""
+def open_log(args: argparse.Namespace, processes: Processes, *, quiet: bool = False) -> RunLog:
+    """The main process's log, whose lines nobody is shown where it is quiet; the others keep silent."""
 
     def echo(text: str) -> None:
-        tqdm.write(text, file=sys.stderr)
+        if not quiet:
+            tqdm.write(text, file=sys.stderr)
 
     folder = Path(args.output_dir) if processes.is_main else None
     return RunLog(folder, echo=echo, tensorboard=not args.no_tensorboard)

@@ -1,0 +1,179 @@
+"""What `tore demo` does, stage by stage, and what it finds; each stage that is done is kept (`tore.tools.stages`)."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tore import __version__, paths
+from tore.body import load_body
+from tore.device import resolve_device
+from tore.inference.predictor import MeshRecovery
+from tore.modeling import load_model
+from tore.modeling.build import describe
+from tore.modeling.checkpoints import read_checkpoint
+from tore.modeling.cost import measure_cost
+from tore.tools import demo_training as training
+from tore.tools.demo_data import held_out_people, picture_set, repeated_set
+from tore.tools.demo_judging import Judge, in_words, judge_baselines
+from tore.tools.demo_pictures import recover_people
+from tore.tools.stages import Stages
+from tore.tools.train_setup import Network
+
+SMALL_BACKBONE = "mobilenetv3_small_100"
+SHIPPED = ("body",)  # of what a trained network comes with the package
+MOST_LOADERS = 4
+OVERFIT_EPOCH = 25  # steps between two looks at the pictures that are learnt by heart
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the report tells, as plain values."""
+
+    args: argparse.Namespace
+    device: str
+    shown: str  # the table's row of the network whose pictures are shown
+    table: dict[str, dict[str, Any]]  # baseline or network -> metrics
+    inference: dict[str, Any]  # of `recover_people`
+    training: dict[str, Any]  # name, samples, curves
+    overfit: dict[str, Any] | None
+    network: dict[str, Any]  # the shown network's configuration
+    cost: dict[str, dict[str, int]]  # macs and parameters by part
+    seconds: dict[str, float]
+
+
+class Demo:
+    """The stages of one command line; `say` shows a line."""
+
+    def __init__(self, args: argparse.Namespace, say: Callable[[str], None]) -> None:
+        self.args, self.say = args, say
+        self.stages = Stages(args.output_dir, say)
+        self.device = resolve_device(args.device)
+        self.where = training.Where(args.body, args.device, min(args.workers - 1, MOST_LOADERS), args.seed)
+        self.known = {"arch": args.arch} if args.arch else {}
+        self.checkpoint = self._checkpoint()
+        self.config = None if self.checkpoint is None else read_checkpoint(self.checkpoint, **self.known).config
+
+    def _checkpoint(self) -> Path | None:
+        """The network to show, None where a new one is trained. FileNotFoundError where the file is missing."""
+        args = self.args
+        if args.from_scratch:
+            return None
+        path = args.checkpoint or paths.shipped_checkpoint(args.body)
+        if args.checkpoint is None and args.body not in SHIPPED and not path.is_file():
+            self.say(f"no trained network of a {args.body} ships: a new one is trained for {args.minutes:g} minutes")
+            return None
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: name another --checkpoint, or add --from_scratch")
+        return path
+
+    def run(self) -> Findings:
+        """All stages, in the order that the report tells them."""
+        args = self.args
+        self.say(f"TORE demo: {args.body}, {self.device}, into {args.output_dir}")
+        held_out = picture_set(args.body, "val", args.pictures, args.seed, args.workers)
+        training_set = picture_set(args.body, "train", args.train_pictures, args.seed, args.workers)
+        self.say(f"pictures: {args.train_pictures} to train on, {args.pictures} held out, in {held_out.parent.parent}")
+        judge = Judge(load_body(args.body, paths.STAND_IN), held_out, self.device, self.where.workers)
+        table = self._stage("baselines", lambda _: judge_baselines(judge, training_set, self.say))
+        weights, name = self.checkpoint, "the network that ships" if args.checkpoint is None else args.checkpoint.name
+        if weights is None:
+            facts = self._train(training.Sets(training_set, args.train_pictures, held_out))
+            weights, name = Path(facts["weights"]), f"a new network after {facts['samples']:,} samples"
+        table[name] = self._stage("evaluation", lambda _: self._judged(judge, weights, name))
+        inference = self._stage(
+            "inference", lambda folder: self._recovered(weights, held_out, folder), shown=args.shown
+        )
+        if self.checkpoint is not None:
+            facts = self._train(training.Sets(training_set, args.train_pictures, held_out))
+            more = f"the same after {facts['samples']:,} more samples"
+            after = Path(facts["weights"])
+            table[more] = self._stage(
+                "evaluation after training", lambda _: self._judged(judge, after, more), minutes=args.minutes
+            )
+        overfit = self._overfit(training_set) if args.overfit_steps else None
+        model = self.load(weights)
+        cost = measure_cost(model.cpu())
+        return Findings(
+            args=args,
+            device=str(self.device),
+            shown=name,
+            table=table,
+            inference=inference,
+            training=facts,
+            overfit=overfit,
+            network=describe(model.config),
+            cost={"macs": cost.macs, "parameters": cost.parameters},
+            seconds=self.stages.seconds,
+        )
+
+    def _stage(self, name: str, work: Callable[[Path], Any], **more: Any) -> dict[str, Any]:
+        """One kept stage; what decides its result is `more` and what decides all of them."""
+        args = self.args
+        weights = None if self.checkpoint is None else hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
+        common = {"version": __version__, "device": str(self.device), "weights": weights}
+        common |= {key: getattr(args, key) for key in ("body", "seed", "pictures", "train_pictures", "arch")}
+        if self.checkpoint is None:
+            common["minutes"] = args.minutes
+        return self.stages.run(name, common | more, work)
+
+    def load(self, path: Path) -> Network:
+        """A network of this run on its device. ValueError where it is none of the demo's."""
+        arch = self.args.arch or (self.config.arch if self.config else SMALL_BACKBONE)
+        known = self.known if path == self.checkpoint else {"arch": arch}
+        model = load_model(path, paths.STAND_IN, self.device, **known)
+        if (model.config.network, model.config.body) != (training.NETWORK, self.args.body):
+            raise ValueError(
+                f"{path} holds a {model.config.network} of a {model.config.body}, and the demo of a {self.args.body} "
+                f"shows a {training.NETWORK} of a {self.args.body}; name another --checkpoint or --body"
+            )
+        return model
+
+    def _judged(self, judge: Judge, weights: Path, name: str) -> dict[str, Any]:
+        metrics = judge(self.load(weights))
+        self.say(f"  {name}: {in_words(metrics)}")
+        return metrics
+
+    def _recovered(self, weights: Path, held_out: Path, folder: Path) -> dict[str, Any]:
+        model = self.load(weights)
+        recovery = MeshRecovery(model, load_body(self.args.body, paths.STAND_IN), checkpoint=weights.name)
+        return recover_people(recovery, held_out_people(held_out, self.args.shown, folder / "pictures"), folder)
+
+    def _train(self, sets: training.Sets) -> dict[str, Any]:
+        """Trains on from the checkpoint, or a new network, for the minutes given."""
+        if self.config is None or self.checkpoint is None:
+            flags = training.from_scratch(self.args.arch or SMALL_BACKBONE)
+        else:
+            flags = training.going_on(self.checkpoint, self.config)
+
+        def work(folder: Path) -> dict[str, Any]:
+            plan = training.plan_for(self.args.minutes, sets, flags, self.where, folder)
+            self.say(f"  {plan.epochs} times {plan.steps} steps of {plan.batch} pictures")
+            training.train_by(plan, sets, flags, self.where, folder / "run")
+            return facts_of(plan, folder / "run")
+
+        return self._stage("training", work, minutes=self.args.minutes, flags=flags)
+
+    def _overfit(self, training_set: Path) -> dict[str, Any]:
+        """Learns a few pictures by heart, from scratch and without augmentation."""
+        count, steps = self.args.overfit_pictures, self.args.overfit_steps
+        plan = training.Plan(max(1, steps // OVERFIT_EPOCH), min(steps, OVERFIT_EPOCH), batch=count)
+        flags = [*training.from_scratch(self.args.arch or SMALL_BACKBONE), "--no_augmentation"]
+
+        def work(folder: Path) -> dict[str, Any]:
+            few = repeated_set(training_set, range(count), folder / "few.yaml")
+            training.train_by(plan, training.Sets(training_set, count, few), flags, self.where, folder / "run")
+            return facts_of(plan, folder / "run")
+
+        return self._stage("overfitting", work, steps=steps, few=count, flags=flags)
+
+
+def facts_of(plan: training.Plan, folder: Path) -> dict[str, Any]:
+    """What a training run leaves: its length, curves and weights."""
+    curves = training.curves_of(folder)
+    samples = plan.epochs * plan.steps * plan.batch
+    return {**asdict(plan), "samples": samples, "curves": curves, "weights": str(training.newest_weights(folder))}
