@@ -200,6 +200,22 @@ def test_a_jpeg_without_its_end_is_found_whatever_the_decoder_says(tmp_path: Pat
     assert [finding.text for finding in report.findings] == ["the JPEG file has no end: it was cut short"]
 
 
+@pytest.mark.parametrize("place", [0.4, 0.8])
+def test_a_jpeg_damaged_inside_is_found_though_it_decodes(place: float, tmp_path: Path) -> None:
+    """A JPEG file carries no checksum; what its decoder says on the error stream is all there is to go by."""
+    yaml = sound_set(tmp_path, ".jpg")
+    assert not check_set(MeshDataset(yaml, train=False)).findings
+    rows = read_rows(tmp_path)
+    data = bytearray(base64.b64decode(rows["img"][2][-1]))
+    start = int(len(data) * place)
+    data[start : start + 50] = bytes(50)
+    rows["img"][2][-1] = base64.b64encode(data)
+    write_rows(tmp_path, rows)
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) is not None
+    (finding,) = check_set(MeshDataset(yaml, train=False)).findings
+    assert finding.severity == "error" and "row 2" in finding.place and "damaged inside" in finding.text
+
+
 def test_model_joints_are_compared(tmp_path: Path, rule_body_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     body, people = SMPL(rule_body_dir), []
     for source in SOURCES:

@@ -1,4 +1,8 @@
-"""Every row of a data set looked at: index, files, decoding, label schema, plausibility, agreement."""
+"""Every row of a data set looked at: index, files, decoding, label schema, plausibility, agreement.
+
+A PNG file carries checksums; a JPEG file has none, so that of damage inside it only what its decoder stumbles over is
+found, and not a changed bit that merely changes colours.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import numpy as np
 import torch
 
 from tore.datasets.bad_samples import BadSample
+from tore.datasets.decoder_complaints import decoder_complaints
 from tore.datasets.findings import ERROR, WARNING, Finding, SetReport
 from tore.datasets.label import Label
 from tore.datasets.label_checks import Remark, check_agreement, check_in_picture, check_model_joints, check_ranges
@@ -109,10 +114,13 @@ class _SetChecker:
     def _check_picture(self, index: int, columns: list[bytes]) -> tuple[int, int] | None:
         try:
             check_picture_file(columns, self.rows.place("img", index))
-            height, width = self.dataset.picture(index)[1].shape[:2]
+            with decoder_complaints() as complaints:
+                height, width = self.dataset.picture(index)[1].shape[:2]
         except BadSample as error:
             self._find_bad("img", index, columns, error)
             return None
+        if complaints:
+            self._find(ERROR, "img row", "img", index, row_key(columns), f"damaged inside: {complaints[0]}")
         return height, width
 
     def _check_size(self, index: int, columns: list[bytes], size: tuple[int, int] | None) -> None:
