@@ -105,6 +105,14 @@ def test_batches_do_not_depend_on_workers(spoiled_yaml: Path) -> None:
                 assert same, (workers, name)
 
 
+def test_rows_that_another_process_passed_over_are_counted_too(spoiled_yaml: Path) -> None:
+    met, unmet = (MeshDataset(spoiled_yaml, train=True, on_bad_sample="skip") for _ in range(2))
+    _ = met[4]
+    unmet.bad_samples.merge(lambda marks: torch.maximum(marks, torch.eye(9, dtype=marks.dtype)[4]))
+    assert unmet.bad_samples.indices() == met.bad_samples.indices() == [4]
+    assert unmet.bad_sample_summary() == met.bad_sample_summary()
+
+
 def test_workers_start_after_opencv_has_used_threads(spoiled_yaml: Path) -> None:
     """A forked copy of OpenCV's thread pool would wait for ever."""
     cv2.setNumThreads(2)

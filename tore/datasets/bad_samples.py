@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from tore.datasets.sets import Place
 
@@ -37,6 +38,10 @@ class BadSampleLog:
     def indices(self) -> list[int]:
         """The samples passed over so far, each once, ascending."""
         return torch.nonzero(self._marks)[:, 0].tolist()
+
+    def merge(self, largest_of_all: Callable[[Tensor], Tensor]) -> None:
+        """Adds what other processes passed over; the function gives the entry-wise largest tensor of all processes."""
+        self._marks.copy_(largest_of_all(self._marks))
 
     def summary(self, read: Callable[[int], object]) -> str:
         """A few lines for the end of a run: how many, and the first ones' findings, got by reading them again."""

@@ -72,6 +72,7 @@ def run(
         batches = training_batches(setting)
         stopped_by = build_trainer(setting, batches).run()
         if args.on_bad_sample == "skip":
+            batches.dataset.bad_samples.merge(processes.maximum)
             log.line(batches.dataset.bad_sample_summary())
         log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; go on with --resume auto")
         return 0 if stopped_by is None else EXIT_STOPPED
