@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -12,6 +14,7 @@ import torch
 
 from tests import rules
 from tests.datasets.data_sets import write_set
+from tests.processes import environment
 from tore.datasets.bad_samples import BadSample
 from tore.datasets.loader import begin_epoch, eval_loader, train_loader
 from tore.datasets.mesh_dataset import MeshDataset
@@ -121,6 +124,21 @@ def test_workers_start_after_opencv_has_used_threads(spoiled_yaml: Path) -> None
     loader, _ = train_loader(dataset, batch_size=3, workers=1)
     loader.timeout = 60
     assert len(list(loader)) == 3
+
+
+def test_a_process_that_leaves_with_a_loader_open_ends(spoiled_yaml: Path) -> None:
+    """The workers ignore SIGTERM, by which Python ends its children before it waits for them."""
+    script = (
+        "import sys\n"
+        "from tore.datasets.loader import train_loader\n"
+        "from tore.datasets.mesh_dataset import MeshDataset\n"
+        "loader, _ = train_loader(MeshDataset(sys.argv[1], train=True, on_bad_sample='skip'), 3, workers=1)\n"
+        "batches = iter(loader)\n"
+        "print(len(next(batches)['index']), flush=True)\n"
+    )
+    command = [sys.executable, "-c", script, str(spoiled_yaml)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
 
 
 def test_epochs_differ_in_order_and_draws(spoiled_yaml: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
+from multiprocessing import active_children
 
 import cv2
 from torch.utils.data import DataLoader
@@ -31,6 +33,17 @@ def start_worker(worker: int) -> None:
     use_one_opencv_thread()
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def end_workers() -> None:
+    """Ends the workers of loaders that are still open when this process exits.
+
+    Python asks its daemonic children with SIGTERM and then waits for them; these workers would never hear it.
+    """
+    for child in active_children():
+        if child.daemon:
+            child.kill()
 
 
 def train_loader(
