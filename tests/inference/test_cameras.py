@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks import silhouette
 from tests.inference.conftest import KnownNetwork
 from tore.body.body_model import BodyModel
 from tore.datasets.synthesis.picture import Studio
@@ -100,6 +101,13 @@ def test_true_meshes_lie_on_synthetic_people(standin_dir: Path) -> None:
         found = render(placed, recovery.faces, person.crop_view, (224, 224), samples=1).mask
         inside = box_crop(np.full((size, size, 3), 255, np.uint8), window)[:, :, 0] > 127
         assert overlap(found & inside, expected) > 0.96  # the expected one was enlarged from 256 pixels
+
+
+def test_the_silhouette_check_passes_and_draws_its_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert silhouette.main(["--pictures", "2", "--sheet", str(tmp_path / "sheet.jpg")]) == 0
+    whole, crop = capsys.readouterr().out.splitlines()
+    assert float(whole.split()[-1]) > 0.999 and float(crop.split()[-1]) > 0.97
+    assert (tmp_path / "sheet.jpg").stat().st_size > 10000
 
 
 def widened(mask: np.ndarray, pixels: int) -> np.ndarray:

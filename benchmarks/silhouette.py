@@ -1,0 +1,103 @@
+"""Lies a true mesh, drawn by its true camera, on the person? Silhouettes in the whole picture and in the crop.
+
+    python -m benchmarks.silhouette [--pictures 50] [--sheet overlays.jpg]
+
+A network that answers with the label's mesh and camera stands in for a trained one, so that all that comes after the
+network is measured: box, crop camera, the whole picture's camera, drawing. Both silhouettes are counted in covered
+pixel centres; the crop's true one is the picture's, shrunk. Exit code 1 where one picture overlaps less than 97%.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from tests.inference.conftest import KnownNetwork
+from tore.body.standin import standin_dir
+from tore.datasets.synthesis.picture import BATCH, Sample, Studio
+from tore.geometry.camera import crop_camera
+from tore.inference.crops import BOX_MARGIN, box_crop, box_window
+from tore.inference.drawing import crop_overlay, draw_people
+from tore.inference.predictor import MeshRecovery
+from tore.inference.recovery import Recovery
+from tore.visualize.renderer import render
+from tore.visualize.sheet import contact_sheet
+
+LIMIT = 0.97
+SHOWN = 6
+
+
+class Overlap(NamedTuple):
+    """Intersection over union of true and drawn silhouette."""
+
+    whole: float
+    crop: float
+
+
+def recovered(studio: Studio, sample: Sample, picture: np.ndarray) -> Recovery:
+    """The label's mesh and camera, through the predictor."""
+    label, true, size = sample.label, sample.label["camera"], (studio.size, studio.size)
+    with torch.no_grad():
+        vertices = studio.figure.model(torch.tensor([label["pose"]]), torch.tensor([label["betas"]]))[0].numpy()
+    side = 200 * label["scale"] / BOX_MARGIN
+    box = (label["center"][0] - side / 2, label["center"][1] - side / 2, side, side)
+    window = box_window(box, size)
+    values = (true["translation"], window.center, window.side, true["principal_point"], true["focal_length"])
+    camera = crop_camera(*(torch.tensor([value], dtype=torch.float64) for value in values)).numpy()
+    network = MeshRecovery(KnownNetwork(camera, vertices), studio.figure.model)
+    return network.predict(picture, box, focal_length=true["focal_length"])[0]
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Of two masks."""
+    return float((one & other).sum() / (one | other).sum())
+
+
+def measure(sample: Sample, person: Recovery, faces: np.ndarray) -> Overlap:
+    """Silhouettes of the drawn mesh against the one that the picture was made with."""
+    placed = person.vertices + person.translation
+    whole = render(placed, faces, person.picture_camera, sample.mask.shape, samples=1).mask
+    drawn = render(placed, faces, person.crop_view, person.crop.pixels.shape[:2], samples=1).mask
+    planes = np.stack([sample.mask, np.ones_like(sample.mask), sample.mask], 2).astype(np.uint8) * 255
+    shrunk = box_crop(planes, person.crop.window) > 127  # the person, and where the crop lies inside the picture
+    return Overlap(overlap(whole, sample.mask), overlap(drawn & shrunk[:, :, 1], shrunk[:, :, 0]))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the overlaps and writes the sheet where one is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=50)
+    parser.add_argument("--size", type=int, default=512, help="side of the pictures in pixels")
+    parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--sheet", type=Path, help="write overlays to look at: whole pictures and crops")
+    args = parser.parse_args(argv)
+    studio = Studio("body", args.size, standin_dir())
+    found, cells = [], []
+    for index in range(args.pictures):
+        if index % BATCH == 0:
+            batch = studio.batch(args.seed, "val", index // BATCH, min(BATCH, args.pictures - index))
+        sample = batch[index % BATCH]
+        picture = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+        person = recovered(studio, sample, picture)
+        found.append(measure(sample, person, studio.figure.faces))
+        if args.sheet and index < SHOWN:
+            faces = studio.figure.faces
+            cells += [picture, draw_people(picture, [person], faces), crop_overlay(person, faces)]
+    if args.sheet:
+        Image.fromarray(contact_sheet(cells, columns=6, cell=256)).save(args.sheet, quality=85)
+    values = np.array(found)
+    for name, column in zip(Overlap._fields, values.T, strict=True):
+        print(f"{name:<6} silhouette IoU of {len(found)} pictures: mean {column.mean():.4f}, least {column.min():.4f}")
+    return int(values.min() < LIMIT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
