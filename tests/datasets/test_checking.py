@@ -247,6 +247,12 @@ def test_sets_that_cannot_be_opened(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["show", str(empty), "--out", str(tmp_path / "sheet.png")]) == 2
 
 
+def test_a_sheet_of_no_known_kind_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["show", str(sound_set(tmp_path)), "--out", str(tmp_path / "sheet.xyz")])
+    assert stop.value.code == 2 and "sheet.xyz' does not end in .png, .jpg" in capsys.readouterr().err
+
+
 def test_weak_perspective_fit_undoes_the_projection() -> None:
     rng = RandomState(0)
     joints = np.hstack([rng.standard_normal((24, 3)), np.ones((24, 1))])

@@ -48,5 +48,7 @@ def write_tensors(value: Any, path: str | Path) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
+    text = str(error).strip()
+    if not text or text.isdigit():  # a byte of another kind of file, where torch looked for its own
+        return "torch did not write it"
     return text.splitlines()[0].split(". ")[0]

@@ -12,9 +12,13 @@ def kept_tokens(keep_ratio: float, image_tokens: int) -> int:
 
     Raises ValueError when the ratio is outside (0, 1] or leaves no token.
     """
-    if not 0 < keep_ratio <= 1 or int(image_tokens * keep_ratio) < 1:
+    if not 0 < keep_ratio <= 1:
         raise ValueError(
-            f"keep_ratio {keep_ratio} keeps no token of {image_tokens}; use a ratio in (0, 1], such as 0.8"
+            f"keep_ratio {keep_ratio} is not in (0, 1]; use the share of image tokens to keep, such as 0.8"
+        )
+    if int(image_tokens * keep_ratio) < 1:
+        raise ValueError(
+            f"keep_ratio {keep_ratio} keeps no token of {image_tokens}; use {1 / image_tokens:.4f} or more"
         )
     return int(image_tokens * keep_ratio)
 

@@ -6,11 +6,10 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from tore.body import MANO, SMPL, load_body
@@ -20,6 +19,7 @@ from tore.datasets.gallery import PosedMesh, gallery
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.statistics import set_statistics, statistics_text
 from tore.tools.help import HelpFormatter
+from tore.tools.picture_path import picture_path
 
 BODY_HELP = "folder of the body model files, or stand-in (default: TORE_BODY_DIR, else tore/modeling/data)"
 
@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--quiet", action="store_true", help="no progress bar")
     check.add_argument("--shown", type=int, default=5, help="findings listed for each kind of finding")
-    show.add_argument("--out", required=True, help="the picture to write, for example sheet.png")
+    show.add_argument("--out", type=picture_path, required=True, help="the picture to write, for example sheet.png")
     show.add_argument("--count", type=int, default=36, help="samples shown, spread evenly over the set")
     show.add_argument("--augment", action="store_true", help="as training sees them, with random draws")
     show.add_argument("--cell", type=int, default=224, help="pixels per picture")
@@ -89,9 +89,8 @@ def show(options: argparse.Namespace) -> int:
     indices = np.unique(np.linspace(0, len(dataset) - 1, options.count).round().astype(int)).tolist()
     mesh, faces = (None, None) if body is None else (posed_mesh(body), body.faces.numpy())
     sheet = gallery(dataset, indices, mesh, faces, options.cell)
-    encoded = cv2.imencode(Path(options.out).suffix or ".png", sheet[:, :, ::-1])[1]
-    Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-    Path(options.out).write_bytes(encoded.tobytes())
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet).save(options.out)
     print(f"{options.out}: {len(indices)} of {len(dataset)} samples")
     return 0
 

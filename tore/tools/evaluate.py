@@ -15,6 +15,7 @@ from tore.memory import keep_freed_memory
 from tore.modeling import load_model
 from tore.tools.evaluation_report import report
 from tore.tools.help import HelpFormatter
+from tore.tools.picture_path import picture_path
 from tore.tools.train_arguments import true_or_false
 from tore.tools.train_setup import published_file
 
@@ -39,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="write metrics, protocol and the paper's row")
     parser.add_argument("--samples", type=Path, help="write every sample's errors, one JSON object a line")
     parser.add_argument("--worst", type=int, default=12, help="how many samples --worst_sheet shows")
-    parser.add_argument("--worst_sheet", type=Path, help="write a contact sheet of the worst samples")
+    parser.add_argument("--worst_sheet", type=picture_path, help="write a contact sheet of the worst samples")
     return parser
 
 

@@ -40,8 +40,8 @@ def print_facts(facts: dict[str, Any]) -> None:
     lists = ("parameters_by_room", "dropped", "unexpected", "parameters")
     for name, value in facts.items():
         if name not in lists:
-            print(f"{name.replace('_', ' '):<18}{value}")
-    print(f"{'parameters':<18}{facts['parameters']:,}")
+            print(f"{name.replace('_', ' '):<20}{value}")
+    print(f"{'parameters':<20}{facts['parameters']:,}")
     for room, count in facts["parameters_by_room"].items():
         print(f"  {room:<22}{count:>14,}")
     if facts["dropped"]:

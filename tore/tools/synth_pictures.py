@@ -14,6 +14,7 @@ from tore.datasets.picture import decode_picture
 from tore.datasets.sets import TSVSet
 from tore.datasets.synthesis.writing import Recipe, write_pictures
 from tore.paths import body_dir_at_hand
+from tore.tools.picture_path import picture_path
 from tore.visualize.sheet import contact_sheet
 
 HELP = "pictures of people or hands, with every label, as a data set for training and evaluation"
@@ -36,7 +37,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--data_dir",
         help="folder of the body model, or stand-in (default: TORE_BODY_DIR or tore/modeling/data, else the stand-in)",
     )
-    parser.add_argument("--sheet", type=Path, help="also write a contact sheet of the first 36 pictures to this file")
+    parser.add_argument(
+        "--sheet", type=picture_path, help="also write a contact sheet of the first 36 pictures to this file"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a set that is there")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
