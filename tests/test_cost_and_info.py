@@ -105,3 +105,12 @@ def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     assert cli.main(["fly"]) == 2
     assert "'fly' is not a verb" in capsys.readouterr().err
+
+
+def test_a_tool_named_after_its_script_calls_itself_by_its_verb(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/somewhere/bin/tore", "train-m", "--help"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0 and "usage: tore train-m " in capsys.readouterr().out

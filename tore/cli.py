@@ -42,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"tore: {verb!r} is not a verb; choose from {', '.join(VERBS)}", file=sys.stderr)
         return 2
+    if argv is None:  # what a tool that is named after its script calls itself in --help and in errors
+        sys.argv[0] = f"tore {verb}"
     try:
         return importlib.import_module(VERBS[verb][0]).main(arguments[1:])
     except BrokenPipeError:  # the reader, such as `head`, has gone: nothing is left to say
