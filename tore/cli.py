@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "train-fm-hand": ("tore.tools.run_tore_fm_handmesh", "train or evaluate FastMETRO+TORE on a TSV set of hands"),
     "train-m-hand": ("tore.tools.run_tore_m_handmesh", "train or evaluate METRO+TORE on a TSV set of hands"),
     "evaluate": ("tore.tools.evaluate", "evaluate a checkpoint on a TSV set, with its protocol and the paper's number"),
+    "freihand": ("tore.tools.freihand", "check a FreiHAND submission, score it against the released annotations"),
     "infer": ("tore.tools.tore_inference_fm", "from pictures to meshes, drawn over them and saved"),
     "info": ("tore.tools.info", "what a checkpoint holds: network, backbone, size, parameters per part"),
     "cost": ("tore.tools.cost", "multiply-accumulates and parameters per part, for one or many configurations"),

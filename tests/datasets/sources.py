@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import torch
 from numpy.random import RandomState
 from PIL import Image
 from scipy.spatial.transform import Rotation
@@ -118,7 +119,18 @@ def write_threedpw(root: Path, split: str, records: list[dict]) -> None:
 # ---- FreiHAND
 
 
-def write_freihand(root: Path, hands: int = 3, evaluation_labels: bool = False) -> dict[str, np.ndarray]:
+def posed_hands(body, hands: int) -> dict[str, np.ndarray]:
+    """Labels of a body model's hands before the camera: joints, vertices and numbers of the model agree."""
+    r = RandomState(5)
+    mano = np.concatenate([r.standard_normal((hands, 58)) * 0.3, np.zeros((hands, 3))], 1)
+    pose, betas = (torch.from_numpy(mano[:, part]).float() for part in (slice(0, 48), slice(48, 58)))
+    vertices, joints = (points.numpy().astype(float) for points in body.layer_joints(pose, betas))
+    away = np.array([0, 0, 0.7]) - joints[:, :1]
+    return {"xyz": joints + away, "verts": vertices + away, "mano": mano}
+
+
+def write_freihand(root: Path, hands: int = 3, evaluation_labels: bool = False, body=None) -> dict[str, np.ndarray]:
+    """A folder as FreiHAND's site gives it; with a `body` model, whose hands are shown, also evaluation_verts.json."""
     r = RandomState(4)
     labels = {
         "K": np.tile([[480.0, 0, 112], [0, 470.0, 110], [0, 0, 1]], (hands, 1, 1)),
@@ -126,12 +138,14 @@ def write_freihand(root: Path, hands: int = 3, evaluation_labels: bool = False) 
         "mano": r.standard_normal((hands, 61)),
         "scale": r.uniform(0.02, 0.04, hands),
     }
+    labels |= posed_hands(body, hands) if body is not None else {}
     root.mkdir(parents=True, exist_ok=True)
     for split, pictures in (("training", 4 * hands), ("evaluation", hands)):
         for i in range(pictures):
             write_jpeg(root / split / "rgb" / f"{i:08d}.jpg", i, 224, 224)
         names = ("K", "scale", "xyz", "mano") if split == "training" else ("K", "scale")
         names += ("xyz",) if evaluation_labels and split == "evaluation" else ()
+        names += ("verts",) if body is not None and split == "evaluation" else ()
         for name in names:
             values = labels[name][:, None] if name == "mano" else labels[name]  # mano rows are [[61 numbers]]
             (root / f"{split}_{name}.json").write_text(json.dumps(values.tolist()))

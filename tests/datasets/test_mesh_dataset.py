@@ -17,8 +17,9 @@ from numpy.random import RandomState
 from tests import rules
 from tests.conftest import reference
 from tests.datasets.data_sets import BODY_SOURCES, HAND_SOURCES, encode, picture_row, write_set
-from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD, draw_augmentation
+from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD, Draw, draw_augmentation, finish_picture
 from tore.datasets.bad_samples import BadSample
+from tore.datasets.crop import crop_picture
 from tore.datasets.mesh_dataset import LAYOUTS, MeshDataset
 from tore.datasets.tsv import TSVWriter
 
@@ -99,6 +100,22 @@ def _cmyk_jpeg(picture: np.ndarray) -> bytes:
     out = io.BytesIO()
     image.fromarray(picture).convert("CMYK").save(out, "JPEG", quality=95)
     return out.getvalue()
+
+
+def test_views_are_further_crops_of_an_evaluation_picture(case: tuple[str, Path]) -> None:
+    kind, yaml = case
+    views = (Draw(rotation=30.0), Draw(scale=0.7, rotation=-90.0), Draw())
+    plain, viewed = MeshDataset(yaml, False, kind), MeshDataset(yaml, False, kind, views=views)
+    sample, label, (_, picture) = viewed[1], plain.label(1), plain.picture(1)
+    assert "views" not in plain[1] and sample["views"].shape == (3, 3, 224, 224)
+    for view, found in zip(views, sample["views"], strict=True):
+        crop = crop_picture(picture, label.center, view.scale * label.scale, view.rotation)
+        assert np.array_equal(found.numpy(), finish_picture(crop, Draw()))
+    for name in ("image", "joints_2d", "joints_3d", "pose"):
+        assert torch.equal(sample[name], plain[1][name]), name
+    assert torch.equal(sample["views"][2], sample["image"])
+    with pytest.raises(ValueError, match="leave views out"):
+        MeshDataset(yaml, True, kind, views=views)
 
 
 def test_grey_alpha_deep_and_cmyk_pictures_decode_as_colour(tmp_path: Path) -> None:

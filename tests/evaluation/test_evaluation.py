@@ -57,7 +57,7 @@ def test_result_is_the_mean_in_millimetres(errors: SampleErrors) -> None:
 
 
 def part(errors: SampleErrors, which: slice) -> SampleErrors:
-    own = {name: value[which] for name, value in vars(errors).items() if name != "parametric"}
+    own = {name: value[which] for name, value in vars(errors).items() if name not in ("parametric", "shares")}
     return SampleErrors(**own, parametric=part(errors.parametric, which) if errors.parametric else None)
 
 

@@ -37,6 +37,7 @@ HAND_NAMES = ("Wrist", *(f"{finger}_{joint}" for finger in FINGERS for joint in 
 MANO_TO_HAND = JOINT_ORDER  # from MANO's 16 skeleton joints followed by 5 fingertips, thumb to pinky
 # Published: joints regressed from a right hand's mesh take vertex 445 for the middle finger's tip, the MANO layer 444.
 HAND_FINGERTIP_VERTICES = (745, 317, 445, 556, 673)
+FINGERTIP_JOINTS = tuple(HAND_NAMES.index(f"{finger}_4") for finger in FINGERS)
 
 # Joint i of a mirrored picture is joint FLIP[i] of the original one.
 J24_FLIP = (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, *range(12, 20), 21, 20, 23, 22)

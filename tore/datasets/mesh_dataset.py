@@ -5,6 +5,7 @@ A sample depends on (seed, epoch, index) alone, never on the number of workers o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,16 +58,28 @@ def sample_rng(seed: int, epoch: int, index: int) -> RandomState:
     return RandomState(MT19937(SeedSequence([seed, epoch, index])))
 
 
+def cropped(picture: np.ndarray, label: Label, draw: Draw) -> np.ndarray:
+    """What the network sees of a picture (H, W, 3) uint8 under a draw: (3, 224, 224) float32 normalised."""
+    return finish_picture(crop_picture(picture, label.center, draw.scale * label.scale, draw.rotation, CROP_SIZE), draw)
+
+
 class MeshDataset(Dataset):
     """The samples of a yaml set.
 
     `seed` and `set_epoch` choose the augmentation of `dataset[index]`; `sample` takes a generator instead. With
     `on_bad_sample="skip"`, which is for training only, a row that cannot be used is replaced by the next one that
     can, so that batches keep their size and repeat; `bad_samples` then lists such rows. Else BadSample is raised.
+    `views` are further crops of each evaluation picture, for test-time augmentation.
     """
 
     def __init__(
-        self, yaml: str | Path, train: bool, body: str = "body", seed: int = 0, on_bad_sample: str = "raise"
+        self,
+        yaml: str | Path,
+        train: bool,
+        body: str = "body",
+        seed: int = 0,
+        on_bad_sample: str = "raise",
+        views: Sequence[Draw] = (),
     ) -> None:
         if body not in LAYOUTS:
             raise ValueError(f"body kind {body!r} is not known; use 'body' or 'hand'")
@@ -74,7 +87,9 @@ class MeshDataset(Dataset):
             raise ValueError(f"on_bad_sample {on_bad_sample!r} is not known; use 'raise' or 'skip'")
         if on_bad_sample == "skip" and not train:
             raise ValueError(f"{yaml} is read for evaluation, which never skips a row; use on_bad_sample 'raise'")
-        self.rows = TSVSet(yaml)
+        if views and train:
+            raise ValueError(f"{yaml} is read for training, which draws its own augmentation; leave views out")
+        self.rows, self.views = TSVSet(yaml), tuple(views)
         self.train, self.layout, self.seed, self.on_bad_sample = train, LAYOUTS[body], seed, on_bad_sample
         self.bad_samples = BadSampleLog(len(self.rows))
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # reaches workers that are already running
@@ -119,7 +134,8 @@ class MeshDataset(Dataset):
 
         `image` (3, 224, 224) float32 normalised; `joints_2d` (J, 3) in [-1, 1] of the crop and confidence;
         `joints_3d` (J, 4) metres relative to the pelvis (hand: wrist) and confidence; `pose`, `betas`; `has_*` 0 or 1;
-        `joint_mask`, `vertex_mask` 1 kept, 0 masked; `center` and `scale` of the crop in source pixels (times 200).
+        `joint_mask`, `vertex_mask` 1 kept, 0 masked; `center` and `scale` of the crop in source pixels (times 200);
+        with views `views` (W, 3, 224, 224), the picture cropped as each of them says.
         """
         label = self.label(index)
         draw, ranges = Draw(), self.layout.ranges
@@ -129,7 +145,7 @@ class MeshDataset(Dataset):
         scale = draw.scale * label.scale
         key, picture = self.picture(index)
         try:
-            crop = crop_picture(picture, label.center, scale, draw.rotation, CROP_SIZE)
+            image, *views = (cropped(picture, label, each) for each in (draw, *self.views))
             joints_2d = augment_joints_2d(label.joints_2d, label.center, scale, draw, CROP_SIZE)
         except ValueError as error:
             raise BadSample.at(self.rows.place("label", index), label.key, str(error)) from None
@@ -141,7 +157,7 @@ class MeshDataset(Dataset):
         vertex_mask = draw_mask(rng, vertices, share) if self.train else np.ones((vertices, 1), np.float32)
         return {
             "key": key,
-            "image": torch.from_numpy(finish_picture(crop, draw)),
+            "image": torch.from_numpy(image),
             "pose": torch.from_numpy(augment_pose(label.pose, draw)),
             "betas": torch.from_numpy(label.betas.astype(np.float32)),
             "joints_3d": torch.from_numpy(augment_joints_3d(joints_3d, draw)),
@@ -155,4 +171,4 @@ class MeshDataset(Dataset):
             "center": torch.from_numpy(label.center.astype(np.float32)),
             "scale": scale,
             "index": index,
-        }
+        } | ({"views": torch.from_numpy(np.stack(views))} if views else {})

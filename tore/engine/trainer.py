@@ -307,7 +307,9 @@ class Trainer:
         self.log.metrics("validation", progress.iteration, outcome.metrics, epoch=progress.epoch)
         shown = "  ".join(f"{name} {value:.2f}" for name, value in outcome.metrics.items())
         self.log.line(f"validation after epoch {progress.epoch}: {shown}")
-        score = outcome.metrics["pa_mpjpe"]
+        score = outcome.metrics.get("pa_mpjpe")
+        if score is None:  # no sample of the set has a label
+            return
         if progress.best is None or score < progress.best["pa_mpjpe"]:
             name = f"checkpoint-{progress.epoch}-{progress.iteration}"
             progress.best = {"checkpoint": name, "pa_mpjpe": score, "epoch": progress.epoch}

@@ -26,11 +26,12 @@ def evaluate(
     processes: Processes,
     collect: bool = False,
     parametric: bool = False,
+    kind: str = "body",
     give_up: Callable[[], bool] = lambda: False,
 ) -> tuple[EvaluationResult, list[dict[str, Any]]] | None:
     """Means over all processes' samples, and with `collect` every sample's own errors in the order of the set.
 
-    `parametric`: the network regresses SMPL parameters too, and `measure` measures their mesh.
+    `parametric`: the network regresses SMPL parameters too, and `measure` measures their mesh. `kind`: "body" | "hand".
 
     `loader` gives this process's share; together the shares hold each sample once. The model is left in the mode
     it came in, and torch's generator untouched. None when `give_up` said so on any process before the end.
@@ -38,7 +39,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     processes.share_buffers(model)
-    evaluator = Evaluator(joint_names, processes.device, parametric=parametric)
+    evaluator = Evaluator(joint_names, processes.device, parametric=parametric, kind=kind)
     rows: list[dict[str, Any]] = []
     hidden = None if processes.is_main else True
     with untouched_random_state(), torch.inference_mode():

@@ -36,7 +36,7 @@ def aligned_errors(predicted: Tensor, target: Tensor) -> Tensor:
     return distances(align_similarity(predicted, target), target)
 
 
-def within_thresholds(errors: Tensor) -> Tensor:
-    """(B, 31) share of each sample's errors (B, N), metres, that are at most 0, 5, ... 150 mm."""
-    thresholds = torch.linspace(0, PCK_THRESHOLD, PCK_STEPS, dtype=errors.dtype, device=errors.device)
+def within_thresholds(errors: Tensor, limit: float = PCK_THRESHOLD, steps: int = PCK_STEPS) -> Tensor:
+    """(B, steps) share of each sample's errors (B, N), metres, that are at most 0, 5, ... 150 mm, or up to `limit`."""
+    thresholds = torch.linspace(0, limit, steps, dtype=errors.dtype, device=errors.device)
     return (errors[:, :, None] <= thresholds).to(errors.dtype).mean(1)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tore.evaluation.evaluator import PARAMETRIC, EvaluationResult
+import numpy as np
+
+from tore.evaluation.evaluator import MILLIMETRES, PARAMETRIC, EvaluationResult
+from tore.evaluation.hand_shares import CURVE_LIMIT, CURVE_STEPS, F_SCORES
 
 PARAMETRIC_MESH = "of the neutral SMPL body of the regressed rotations and betas, its joints regressed from its mesh"
 
@@ -39,6 +42,15 @@ class Protocol:
             f"out {samples - counts['with_mesh']} without a mesh",
             *more,
         ]
+
+
+HAND_WORDS = {  # what differs in the protocol of hands
+    "joint_set": "21 joints of the hand",
+    "joint_source": "regressed from the predicted full mesh (MANO's rows and fingertips)",
+    "root": "minus the wrist",
+    "alignment": "PA, F-scores and curves to 50 mm: similarity Procrustes per sample, no reflection, labelled samples",
+}
+CURVE_SHOWN = (5, 10, 15, 20, 30, 40, 50)  # millimetres
 
 
 @dataclass(frozen=True)
@@ -77,10 +89,31 @@ def paper_row(network: str, arch: str, keep_ratio: float | None, geometry_reduct
     return next(same, None)
 
 
+def unit_of(metric: str) -> str:
+    """Of a metric by its name; F-scores have none."""
+    if metric.startswith(("pck_", "auc_")):
+        return "%"
+    return "" if metric in F_SCORES else "mm"
+
+
+def curve_lines(result: EvaluationResult) -> list[str]:
+    """The curves of a hand as a table: share of the aligned errors within so many millimetres."""
+    if not result.curves:
+        return []
+    lines = ["", f"{'% within mm':<16}" + "".join(f"{limit:>8}" for limit in CURVE_SHOWN)]
+    limits = np.linspace(0, CURVE_LIMIT * MILLIMETRES, CURVE_STEPS)
+    for name, curve in result.curves.items():
+        shown = np.interp(CURVE_SHOWN, limits, curve) * 100
+        lines.append(f"{name.split('_')[0]:<16}" + "".join(f"{share:8.1f}" for share in shown))
+    return lines
+
+
 def summary(result: EvaluationResult, protocol: Protocol, row: PaperRow | None) -> str:
     """The table that a person reads: metrics, per joint, protocol, the paper's number."""
-    units = {"pck_150mm": "%", "auc_150mm": "%"}
-    lines = [f"{name:<13} {value:9.3f} {units.get(name, 'mm')}" for name, value in result.metrics.items()]
+    lines = [f"{name:<16} {value:9.3f} {unit_of(name)}".rstrip() for name, value in result.metrics.items()]
+    if not result.metrics:
+        lines.append("no sample has a label to compare with")
+    lines += curve_lines(result)
     lines += ["", f"{'joint':<16}{'MPJPE':>9}{'PA-MPJPE':>10}  (mm)"]
     for joint, errors in result.per_joint.items():
         lines.append(f"{joint:<16}" + "".join(f"{errors.get(k, float('nan')):>9.2f} " for k in ("mpjpe", "pa_mpjpe")))

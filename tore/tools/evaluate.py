@@ -14,6 +14,8 @@ from tore.engine.distributed import start_processes
 from tore.memory import keep_freed_memory
 from tore.modeling import load_model
 from tore.tools.evaluation_report import report
+from tore.tools.hand_arguments import add_hand_flags, wishes_of
+from tore.tools.hand_predictions import HandWishes
 from tore.tools.help import HelpFormatter
 from tore.tools.picture_path import picture_path
 from tore.tools.train_arguments import true_or_false
@@ -41,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples", type=Path, help="write every sample's errors, one JSON object a line")
     parser.add_argument("--worst", type=int, default=12, help="how many samples --worst_sheet shows")
     parser.add_argument("--worst_sheet", type=picture_path, help="write a contact sheet of the worst samples")
+    add_hand_flags(parser)
     return parser
 
 
@@ -51,6 +54,9 @@ def run(args: argparse.Namespace) -> None:
     try:
         overrides = {"arch": args.arch} if args.arch else {}
         model = load_model(published_file(args.checkpoint), args.body_dir, processes.device, **overrides)
+        hand = wishes_of(args)
+        if model.config.body != "hand" and hand != HandWishes():
+            raise ValueError(f"{args.checkpoint} recovers people; leave the flags of hands out")
         report(
             model,
             Path(args.data_dir) / args.val_yaml,
@@ -64,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
             samples_path=args.samples,
             worst=args.worst,
             worst_path=args.worst_sheet,
+            hand=hand,
         )
     finally:
         processes.close()

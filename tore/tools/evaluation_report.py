@@ -11,32 +11,31 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from tore.body import load_body
 from tore.body.body_model import BodyModel
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.checkpoints import write_json
 from tore.engine.distributed import Processes
+from tore.engine.step import Batch
 from tore.engine.validation import evaluate
 from tore.evaluation.evaluator import EvaluationResult
-from tore.evaluation.protocol import PaperRow, Protocol, paper_row, summary
+from tore.evaluation.protocol import HAND_WORDS, PaperRow, Protocol, paper_row, summary
 from tore.losses.total import RECIPES
 from tore.modeling.build import FastMETROConfig, ModelConfig, reduction_of
+from tore.tools.hand_predictions import HandWishes, KeptHands
 from tore.tools.train_setup import JOINT_NAMES, GroundTruth, Network, measure_maker, validation_loader
 
 ORACLE = "predicted directly (--oracle true)"
 FEATURE_CELLS = 49  # of the published 224 x 224 pictures
-HAND_WORDS = {
-    "joint_set": "21 joints of the hand",
-    "joint_source": "regressed from the predicted full mesh (MANO's rows and fingertips)",
-    "root": "minus the wrist",
-}
 
 
-def protocol_of(kind: str, yaml: Path, truth: GroundTruth, oracle: bool) -> Protocol:
-    """How the numbers of `report` are measured."""
+def protocol_of(kind: str, yaml: Path, truth: GroundTruth, oracle: bool, views: int = 0) -> Protocol:
+    """How the numbers of `report` are measured; `views`: further crops of each picture."""
     words = dict(HAND_WORDS) if kind == "hand" else {}
+    if views:
+        words["box_source"] = f"the label's center and scale; the mean with {views} more crops, aligned to the first"
     if oracle:
         words["joint_source"] = ORACLE
     return Protocol(data=str(yaml), ground_truth=truth.describe(), **words)
@@ -55,13 +54,15 @@ def evaluate_set(
     processes: Processes,
     collect: bool = False,
     parametric: bool = False,
+    keep: Callable[[Batch, Tensor, Tensor], None] | None = None,
 ) -> tuple[EvaluationResult, list[dict[str, Any]]]:
     """Means over a set, and with `collect` each sample's errors, on every process.
 
     network: whose protocol, "fastmetro" or "metro". parametric: the model regresses SMPL parameters as well.
+    keep: given each batch's joints and meshes, as `measure_maker` says.
     """
     loader = validation_loader(data, batch_size=batch_size, workers=workers, processes=processes)
-    measure = measure_maker(body, truth, centre=RECIPES[network, body.kind].centre, oracle=oracle)
+    measure = measure_maker(body, truth, centre=RECIPES[network, body.kind].centre, oracle=oracle, keep=keep)
     found = evaluate(
         model,
         loader,
@@ -70,6 +71,7 @@ def evaluate_set(
         processes=processes,
         collect=collect,
         parametric=parametric,
+        kind=body.kind,
     )
     assert found is not None  # nobody gives up
     return found
@@ -89,18 +91,20 @@ def report(
     samples_path: Path | None = None,
     worst: int = 0,
     worst_path: Path | None = None,
+    hand: HandWishes | None = None,
 ) -> EvaluationResult:
     """Evaluates on all processes; the main one says the table and writes the files that are asked for.
 
     json_path: metrics, per joint, counts, protocol, the paper's row. samples_path: a JSON line per sample.
-    worst_path: a contact sheet of the `worst` samples by PA-MPJPE.
+    worst_path: a contact sheet of the `worst` samples by PA-MPJPE. hand: what a hand's evaluation does besides.
     """
     config = model.config
     kind = config.body
     model.to(processes.device)
     body = load_body(kind, body_dir).to(processes.device)
     truth = GroundTruth(body, body_dir, processes.device)
-    data = MeshDataset(yaml, False, kind)
+    hand, kept = hand or HandWishes(), KeptHands()
+    data = MeshDataset(yaml, False, kind, views=hand.views)
     result, rows = evaluate_set(
         model,
         data,
@@ -113,9 +117,10 @@ def report(
         processes=processes,
         collect=samples_path is not None or worst_path is not None,
         parametric=config.smpl_regressor,
+        keep=kept.add if hand.pred_zip is not None else None,
     )
     if processes.is_main:
-        protocol = protocol_of(kind, yaml, truth, oracle)
+        protocol = protocol_of(kind, yaml, truth, oracle, len(hand.views))
         row = row_of(config)
         say("\n" + summary(result, protocol, row))
         if json_path is not None:
@@ -126,6 +131,7 @@ def report(
             write_lines(samples_path, rows)
         if worst_path is not None:
             write_worst(worst_path, model, data, rows, worst, body.faces.cpu().numpy())
+    hand.fulfil(kept, processes, say)
     return result
 
 
@@ -160,7 +166,10 @@ def write_worst(
     from tore.visualize.overlay import overlay_crop
     from tore.visualize.sheet import contact_sheet
 
-    chosen = sorted(rows, key=lambda row: -row["pa_mpjpe"])[:count]
+    judged = [row for row in rows if row["pa_mpjpe"] is not None]
+    if not judged:
+        raise ValueError(f"{path} would show nothing: no sample of {data.rows.path} has a label to compare with")
+    chosen = sorted(judged, key=lambda row: -row["pa_mpjpe"])[:count]
     pictures, captions = [], []
     device = next(model.parameters()).device
     for row in chosen:

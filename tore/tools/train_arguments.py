@@ -12,6 +12,7 @@ from typing import Any
 from tore.engine.optimiser import CLIPS
 from tore.engine.schedule import SCHEDULES
 from tore.engine.step import AMP_TYPES
+from tore.tools.hand_arguments import add_hand_flags
 from tore.tools.help import HelpFormatter
 
 
@@ -77,6 +78,7 @@ def shared_parser(description: str, *, epochs: int, batch: int, kind: str = "bod
     _add_run(parser)
     if kind == "hand":
         parser.set_defaults(smpl_regressor=False, smpl_param_loss_weight=0.0)
+        add_hand_flags(parser)
     add_idle_flags(parser, {"--img_scale_factor": "pictures are 224 x 224"})
     return parser
 

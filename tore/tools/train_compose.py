@@ -154,6 +154,7 @@ def validation(
             joint_names=JOINT_NAMES[kind],
             processes=processes,
             parametric=model.config.smpl_regressor,
+            kind=kind,
             give_up=give_up,
         )
         return found[0] if found is not None else None

@@ -18,6 +18,7 @@ from tore.engine.random_state import seed_process
 from tore.engine.signals import EXIT_NOT_FINITE, EXIT_STOPPED
 from tore.memory import keep_freed_memory
 from tore.tools.evaluation_report import report
+from tore.tools.hand_arguments import wishes_of
 from tore.tools.train_compose import RunSetting, build_trainer, training_batches
 from tore.tools.train_setup import build_network
 
@@ -109,5 +110,6 @@ def evaluate_only(setting: RunSetting) -> int:
         processes=setting.processes,
         say=setting.log.line,
         json_path=Path(args.output_dir) / "evaluation.json",
+        hand=wishes_of(args, usual_zip=Path(args.output_dir) / "pred.zip") if setting.kind == "hand" else None,
     )
     return 0

@@ -22,6 +22,7 @@ from tore.engine.schedule import iterations_per_epoch
 from tore.engine.step import Batch
 from tore.engine.validation import Measure
 from tore.evaluation.evaluator import SampleErrors, sample_errors
+from tore.geometry.merging import merge_predictions
 from tore.losses.total import Targets
 from tore.modeling import create_model, load_model
 from tore.modeling.build import ModelConfig, add_smpl_regressor, describe, reduction_fields
@@ -87,16 +88,34 @@ class GroundTruth:
 
 
 def measure_maker(
-    body: BodyModel, truth: GroundTruth, *, centre: tuple[int, ...], oracle: bool, channels_last: bool = False
+    body: BodyModel,
+    truth: GroundTruth,
+    *,
+    centre: tuple[int, ...],
+    oracle: bool,
+    channels_last: bool = False,
+    keep: Callable[[Batch, Tensor, Tensor], None] | None = None,
 ) -> Measure:
     """The function that measures a model on a batch: mesh joints, or with `oracle` the directly predicted ones.
 
-    A network that regresses SMPL parameters has their mesh measured beside its own.
+    Where the batch holds further `views` of its pictures their predictions are averaged. `keep` is given each batch's
+    joints (B, J, 3) and full meshes (B, V, 3), minus the root. A network that regresses SMPL parameters has their mesh
+    measured beside its own.
     """
 
-    def measure(model: nn.Module, batch: Batch) -> SampleErrors:
-        images = batch["image"].contiguous(memory_format=torch.channels_last) if channels_last else batch["image"]
+    def points(model: nn.Module, images: Tensor) -> tuple[Any, Tensor]:
+        """The model's prediction, and the joints to judge with the full mesh behind them (B, J + V, 3)."""
+        images = images.contiguous(memory_format=torch.channels_last) if channels_last else images
         prediction = model(images)
+        joints = prediction.joints if oracle else body.regress_joints(prediction.vertices)
+        return prediction, torch.cat([joints, prediction.vertices], 1)
+
+    def measure(model: nn.Module, batch: Batch) -> SampleErrors:
+        prediction, seen = points(model, batch["image"])
+        if "views" in batch:
+            others = [points(model, images)[1] for images in batch["views"].unbind(1)]
+            seen = merge_predictions(seen, torch.stack(others, 1))
+        joints, vertices = seen.split([body.num_joints, seen.shape[1] - body.num_joints], 1)
         targets, true_vertices = truth(batch)
 
         def errors(vertices: Tensor, joints: Tensor) -> SampleErrors:
@@ -109,10 +128,12 @@ def measure_maker(
                 has_joints_3d=targets.has_joints_3d,
                 has_mesh=targets.has_mesh,
                 centre=centre,
+                kind=body.kind,
             )
 
-        joints = prediction.joints if oracle else body.regress_joints(prediction.vertices)
-        found = errors(prediction.vertices, joints)
+        if keep is not None:
+            keep(batch, joints - body.root(vertices), vertices - body.root(vertices))
+        found = errors(vertices, joints)
         if prediction.rotations is not None:
             vertices = body(prediction.rotations, prediction.betas)
             found.parametric = errors(vertices, body.regress_joints(vertices))

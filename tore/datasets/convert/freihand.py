@@ -19,8 +19,19 @@ from tore.datasets.convert.reading import array, file_stamp, items, load_json, r
 
 BACKGROUNDS = {"training": 4, "evaluation": 1}
 CENTER = np.array([112.0, 112.0])
+TRUTH_FILES = ("evaluation_xyz.json", "evaluation_verts.json")
 SCALE = 0.9  # Published: a box of 180 of the picture's 224 pixels
 POSE, SHAPE = slice(0, 48), slice(48, 58)
+
+
+def evaluation_truth(root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (N, 21, 3) and vertices (N, 778, 3) of the released evaluation annotations, metres, camera frame.
+
+    Raises FileNotFoundError or ValueError naming the file.
+    """
+    joints_file, vertices_file = (root / name for name in TRUTH_FILES)
+    joints = array(load_json(joints_file), (-1, 21, 3), str(joints_file))
+    return joints, array(load_json(vertices_file), (len(joints), 778, 3), str(vertices_file))
 
 
 class FreiHand:
