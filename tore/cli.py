@@ -13,7 +13,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("tore.tools.demo", "the whole project on synthetic people, and a report page; needs nothing"),
     "train-fm": ("tore.tools.run_tore_fm_bodymesh", "train or evaluate FastMETRO+TORE on a TSV set"),
     "train-m": ("tore.tools.run_tore_m_bodymesh", "train or evaluate METRO+TORE on a TSV set"),
-    "warm-up": ("tore.tools.warm_up_backbone", "teach a backbone without ImageNet weights where joints are"),
+    "warm-up": ("tore.tools.warm_up", "teach the image side where joints are, before a run from scratch"),
     "train-fm-hand": ("tore.tools.run_tore_fm_handmesh", "train or evaluate FastMETRO+TORE on a TSV set of hands"),
     "train-m-hand": ("tore.tools.run_tore_m_handmesh", "train or evaluate METRO+TORE on a TSV set of hands"),
     "evaluate": ("tore.tools.evaluate", "evaluate a checkpoint on a TSV set, with its protocol and the paper's number"),

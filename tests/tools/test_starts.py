@@ -1,4 +1,4 @@
-"""The departures for short runs: a network that starts at a resting body, and a backbone that is warmed up."""
+"""The departures for short runs: a network that starts at a resting body, and an image side that is warmed up."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tore.losses.warm_up import heatmap_targets, warm_up_terms
 from tore.modeling.backbones import Backbone
 from tore.modeling.starts import start_camera, start_from_template
 from tore.modeling.tensor_file import read_tensors
-from tore.modeling.warm_up import WarmUpNetwork, WarmUpPrediction, cell_centres
-from tore.tools import run_tore_fm_bodymesh, warm_up_backbone
+from tore.modeling.warm_up import WarmUpNetwork, WarmUpPrediction, cell_centres, load_image_side, save_image_side
+from tore.tools import run_tore_fm_bodymesh, warm_up
 
 SMALL = {"size": "S", "widths": (32, 32), "hidden": (32, 32), "heads": 4, "arch": "test_resnet"}
 
@@ -59,51 +59,75 @@ def test_heatmap_targets_have_their_mean_at_the_joint() -> None:
 
 def test_warm_up_terms_equal_a_plain_loop() -> None:
     r = np.random.RandomState(1)
-    grid, batch, joints = (3, 3), 4, 5
-    seen = torch.from_numpy(np.concatenate([r.uniform(-1.3, 1.3, (batch, joints, 2)), r.randint(0, 2, (4, 5, 1))], 2))
-    space = torch.from_numpy(np.concatenate([r.standard_normal((batch, joints, 3)), r.randint(0, 2, (4, 5, 1))], 2))
+    grid, batch, tokens, joint_of = (3, 3), 4, 7, torch.tensor([0, 1, 2, 3, 4, 0, 1])
+    seen = torch.from_numpy(np.concatenate([r.uniform(-1.3, 1.3, (batch, 5, 2)), r.randint(0, 2, (batch, 5, 1))], 2))
+    space = torch.from_numpy(np.concatenate([r.standard_normal((batch, 5, 3)), r.randint(0, 2, (batch, 5, 1))], 2))
     has = torch.tensor([1, 0, 1, 1])
-    prediction = WarmUpPrediction(
-        *(torch.from_numpy(r.standard_normal(shape)) for shape in ((4, 5, 9), (4, 5, 2), (4, 5, 3)))
-    )
-    terms = warm_up_terms(prediction, {"joints_2d": seen, "joints_3d": space, "has_3d_joints": has}, grid)
+    logits, flat_said, deep_said = (torch.from_numpy(r.standard_normal((batch, tokens, size))) for size in (9, 2, 3))
+    prediction = WarmUpPrediction(logits.softmax(-1), flat_said, deep_said)
+    labels = {"joints_2d": seen, "joints_3d": space, "has_3d_joints": has}
+    terms = warm_up_terms(prediction, labels, joint_of, grid)
     heat = flat = deep = 0.0
     for b in range(batch):
-        for j in range(joints):
+        for m, j in enumerate(joint_of.tolist()):
             x, y, sure = seen[b, j].tolist()
             if sure and abs(x) < 1 and abs(y) < 1:
                 aim = heatmap_targets(seen[b : b + 1, j : j + 1, :2], grid)[0, 0]
-                heat -= float((aim * prediction.heatmap[b, j].softmax(-1).log()).sum()) / (batch * joints)
-            flat += sure * float((prediction.joints_2d[b, j] - seen[b, j, :2]).abs().mean()) / (batch * joints)
+                heat -= float((aim * prediction.heatmap[b, m].log()).sum()) / (batch * tokens)
+            flat += sure * float((flat_said[b, m] - seen[b, j, :2]).abs().mean()) / (batch * tokens)
             if has[b]:
-                error = (prediction.joints_3d[b, j] - space[b, j, :3]).abs().mean()
-                deep += float(space[b, j, 3] * error) / (3 * joints)
+                deep += float(space[b, j, 3] * (deep_said[b, m] - space[b, j, :3]).abs().mean()) / (3 * tokens)
     assert {name: float(value) for name, value in terms.items()} == pytest.approx(
         {"heatmap": heat, "joints_2d": flat, "joints_3d": deep}
     )
 
 
+def small_warm_up(size: int = 96, tokens: int = 9) -> WarmUpNetwork:
+    return WarmUpNetwork(backbone=Backbone("test_resnet"), width=32, tokens=tokens, joints=4, size=size)
+
+
 def test_warm_up_network_takes_pictures_down_and_refuses_odd_sizes() -> None:
-    network = WarmUpNetwork(backbone=Backbone("test_resnet"), joints=24, size=96)
+    network = small_warm_up()
     prediction = network(torch.randn(2, 3, 224, 224))
-    assert prediction.heatmap.shape == (2, 24, 9)
-    assert prediction.joints_2d.shape == (2, 24, 2) and prediction.joints_3d.shape == (2, 24, 3)
+    assert network.joint_of.tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0]
+    assert [tuple(value.shape) for value in prediction] == [(2, 9, 9), (2, 9, 2), (2, 9, 3)]
+    torch.testing.assert_close(prediction.heatmap.sum(-1), torch.ones(2, 9))
     with pytest.raises(ValueError, match="--size 100"):
-        WarmUpNetwork(backbone=Backbone("test_resnet"), joints=24, size=100)
+        small_warm_up(100)
 
 
-def test_warmed_up_backbone_goes_into_training(tiny_sets: Path, rule_body_dir: Path, tmp_path: Path) -> None:
+def test_image_side_fits_networks_of_its_own_kind(standin_dir: Path, tmp_path: Path) -> None:
+    network, path = small_warm_up(), tmp_path / "side.bin"
+    save_image_side(network, path)
+    model = create_model(data_dir=standin_dir, keep_ratio=0.2, **SMALL)
+    load_image_side(model, path)
+    state = model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in read_tensors(path).items())
+    metro = create_model("metro", data_dir=standin_dir, arch="test_resnet", layers=1, hidden=32)
+    load_image_side(metro, path)
+    name = next(iter(network.backbone.state_dict()))
+    assert torch.equal(metro.backbone.state_dict()[name], network.backbone.state_dict()[name])
+    with pytest.raises(ValueError, match=r"does not fit in \d+ entries .*--keep_ratio"):
+        load_image_side(create_model(data_dir=standin_dir, keep_ratio=0.8, **SMALL), path)
+    torch.save({"else": torch.zeros(1)}, tmp_path / "other.bin")
+    with pytest.raises(ValueError, match="no warm-up's"):
+        load_image_side(model, tmp_path / "other.bin")
+
+
+def test_warmed_up_image_side_goes_into_training(tiny_sets: Path, rule_body_dir: Path, tmp_path: Path) -> None:
     warm = ["--data_dir", str(tiny_sets), "--train_yaml", "train/set.yaml", "--arch", "test_resnet", "--size", "64"]
     warm += ["--per_gpu_train_batch_size", "4", "--num_workers", "0", "--device", "cpu", "--no_tensorboard"]
-    warm += ["--output_dir", str(tmp_path / "warm")]
-    assert warm_up_backbone.main([*warm, "--num_train_epochs", "1"]) == 0
-    assert warm_up_backbone.main([*warm, "--num_train_epochs", "2"]) == 2, "an earlier run is there"
-    assert warm_up_backbone.main([*warm, "--num_train_epochs", "2", "--resume", "auto"]) == 0
-    newest = CheckpointFolder(tmp_path / "warm", keep=1).newest()
+    warm += ["--model_dim_1", "32", "--keep_ratio", "0.2"]
+    first, second = ["--output_dir", str(tmp_path / "first")], ["--output_dir", str(tmp_path / "second")]
+    assert warm_up.main([*warm, *first, "--num_train_epochs", "1"]) == 0
+    assert warm_up.main([*warm, *first, "--num_train_epochs", "2"]) == 2, "an earlier run is there"
+    assert warm_up.main([*warm, *first, "--num_train_epochs", "2", "--resume", "auto"]) == 0
+    newest = CheckpointFolder(tmp_path / "first", keep=1).newest()
     assert newest is not None and newest.name == "checkpoint-2-6"
     weights = newest / "state_dict.bin"
+    assert warm_up.main([*warm, *second, "--num_train_epochs", "1", "--warm_start", str(weights), "--lr", "0"]) == 0
     flags = [*data_flags(tiny_sets, rule_body_dir, tmp_path / "run"), *SMALL_FM, *QUICK, "--num_workers", "0"]
-    flags += ["--per_gpu_train_batch_size", "8", "--num_train_epochs", "1", "--backbone_weights", str(weights)]
+    flags += ["--per_gpu_train_batch_size", "8", "--num_train_epochs", "1", "--warm_start", str(weights)]
     flags += ["--schedule", "cosine", "--warm_up_share", "0.5", "--gradient_clip", "norm", "--gradient_clip_limit", "1"]
     flags += ["--template_start", "--camera_start", "0.9,0,0", "--lr", "0"]
     assert run_tore_fm_bodymesh.main(flags) == 0
@@ -111,7 +135,7 @@ def test_warmed_up_backbone_goes_into_training(tiny_sets: Path, rule_body_dir: P
     assert saved is not None
     model = load_model(saved / "state_dict.bin", rule_body_dir, "cpu", arch="test_resnet", heads=4)
     assert torch.equal(model.camera_head.bias.detach(), torch.tensor([0.9, 0, 0])), "rate 0 leaves the start"
-    learned = read_tensors(weights)
-    for name, value in model.backbone.trunk.state_dict().items():
+    state, learned = model.state_dict(), read_tensors(weights)
+    for name, value in learned.items():
         if "running" not in name and "num_batches" not in name:
-            assert torch.equal(value, learned[name]), name
+            assert torch.equal(value, state[name]), name

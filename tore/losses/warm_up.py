@@ -1,4 +1,4 @@
-"""The terms of a backbone's warm-up: joints as heatmaps, in the crop, and in space. Not published."""
+"""The terms of the image side's warm-up: joints as heatmaps, in the crop, and in space. Not published."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tore.losses.keypoints import absolute_distance, joints_2d_loss
 from tore.losses.reduction import labelled_mean
 
 WEIGHTS = {"heatmap": 0.1, "joints_2d": 1.0, "joints_3d": 4.0}
+LEAST = 1e-8  # of a heatmap's weights, below which no logarithm goes
 
 
 def heatmap_targets(joints_2d: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -29,16 +30,19 @@ def heatmap_targets(joints_2d: Tensor, grid: tuple[int, int]) -> Tensor:
     return (rows[..., :, None] * columns[..., None, :]).flatten(2)  # (B, J, h*w)
 
 
-def warm_up_terms(prediction: Any, batch: Mapping[str, Tensor], grid: tuple[int, int]) -> dict[str, Tensor]:
-    """The unweighted terms by name, means over joints; confidence-weighted, 3D over the samples with 3D joints.
+def warm_up_terms(
+    prediction: Any, batch: Mapping[str, Tensor], joint_of: Tensor, grid: tuple[int, int]
+) -> dict[str, Tensor]:
+    """The unweighted terms by name, means over tokens; confidence-weighted, 3D over the samples with 3D joints.
 
-    prediction: `heatmap (B, J, h*w)` logits, `joints_2d (B, J, 2)`, `joints_3d (B, J, 3)`; batch: the data set's
-    `joints_2d (B, J, 3)`, `joints_3d (B, J, 4)`, `has_3d_joints (B,)`. A joint outside of the crop has no heatmap.
+    prediction: `heatmap (B, M, h*w)`, `joints_2d (B, M, 2)`, `joints_3d (B, M, 3)`; batch: the data set's
+    `joints_2d (B, J, 3)`, `joints_3d (B, J, 4)`, `has_3d_joints (B,)`; joint_of (M,): which joint a token is.
+    A joint outside of the crop has no heatmap.
     """
-    seen, space = batch["joints_2d"], batch["joints_3d"]
+    seen, space = batch["joints_2d"][:, joint_of], batch["joints_3d"][:, joint_of]
     inside = seen[..., 2] * (seen[..., :2].abs() < 1).all(-1)
     aims = heatmap_targets(seen[..., :2], grid)
-    cross_entropy = -(aims * prediction.heatmap.log_softmax(-1)).sum(-1)  # (B, J)
+    cross_entropy = -(aims * prediction.heatmap.clamp(min=LEAST).log()).sum(-1)  # (B, M)
     error = space[..., 3:] * absolute_distance(prediction.joints_3d, space[..., :3])
     return {
         "heatmap": (inside * cross_entropy).mean(),

@@ -1,11 +1,13 @@
-"""A backbone with a small joint-heatmap head, to teach the backbone where joints are before the network trains.
+"""The image side of FastMETRO+TORE, taught where joints are before the whole network trains. Not published.
 
-Not published: the published backbones start from ImageNet. From scratch the Transformers learn nothing until the
-feature map says something, and this head says it what to learn at a fraction of their cost.
+From scratch every token of ITP sees the whole picture alike, and the Transformers learn little until it does not.
+Here a token is one joint's: its heatmap is to lie on the joint, and what it gathers there is to tell the joint's place
+in space. That costs a fraction of the network, and on small pictures a fraction of that.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -13,46 +15,56 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tore.modeling.backbones import STRIDE, Backbone
+from tore.modeling.fastmetro import FastMETRO
+from tore.modeling.metro import METRO
+from tore.modeling.tensor_file import read_tensors, write_tensors
+from tore.modeling.token_reduction import TokenReduction
 
-SPREAD = 3  # what each cell says of a joint beside its weight: x, y, z
+ROOMS = ("backbone.", "image_projection.", "token_reduction.")
 
 
 class WarmUpPrediction(NamedTuple):
-    """Joints as the head sees them."""
+    """Each token's joint."""
 
-    heatmap: Tensor  # (B, J, h*w) logits over the feature map's cells
-    joints_2d: Tensor  # (B, J, 2) in [-1, 1] of the crop
-    joints_3d: Tensor  # (B, J, 3) metres, relative to the root
+    heatmap: Tensor  # (B, M, h*w), rows sum to 1
+    joints_2d: Tensor  # (B, M, 2) in [-1, 1] of the crop
+    joints_3d: Tensor  # (B, M, 3) metres, relative to the root
 
 
 class WarmUpNetwork(nn.Module):
-    """picture (B, 3, H, W) -> `WarmUpPrediction` of all labelled joints.
+    """picture (B, 3, H, W) -> `WarmUpPrediction`; its rooms are FastMETRO's, by the same names."""
 
-    Each cell of the feature map weighs every joint and says where in space it would be; the joint is the mean of what
-    the cells say, and its place in the picture the mean of their places.
-    """
+    joint_of: Tensor
 
-    def __init__(self, *, backbone: Backbone, joints: int, size: int) -> None:
-        """`size`: side in pixels that square pictures are brought to first, a multiple of the stride."""
+    def __init__(self, *, backbone: Backbone, width: int, tokens: int, joints: int, size: int) -> None:
+        """Fresh projection, token reduction and head.
+
+        Args:
+            backbone: of any stride-32 feature map.
+            width: of the tokens.
+            tokens: how many there are, M; token m is joint m modulo the joints.
+            joints: labelled joints.
+            size: side in pixels that square pictures are brought to first, a multiple of the stride.
+        """
         if size < STRIDE or size % STRIDE:
             raise ValueError(f"--size {size} is not a multiple of the backbone's stride {STRIDE}; use 128 or 224")
         super().__init__()
         self.backbone = backbone
-        self.joints = joints
+        self.image_projection = nn.Conv2d(backbone.channels, width, kernel_size=1)
+        self.token_reduction = TokenReduction(width=width, tokens=tokens)
         self.size = size
-        self.head = nn.Conv2d(backbone.channels, joints * (1 + SPREAD), kernel_size=1)
+        self.weight = nn.Parameter(torch.randn(tokens, width, 3) / width)
+        self.bias = nn.Parameter(torch.zeros(tokens, 3))
+        self.register_buffer("joint_of", torch.arange(tokens) % joints, persistent=False)
 
     def forward(self, images: Tensor) -> WarmUpPrediction:
         """images (B, 3, H, W), ImageNet-normalised."""
         if images.shape[-1] != self.size:
             images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
-        said = self.head(self.backbone(images))  # (B, J * 4, h, w)
-        grid = (said.shape[2], said.shape[3])
-        said = said.flatten(2).unflatten(1, (self.joints, 1 + SPREAD))  # (B, J, 4, h*w)
-        heatmap = said[:, :, 0]
-        weight = heatmap.softmax(-1)  # (B, J, h*w)
-        joints_2d = weight @ cell_centres(grid).to(weight)  # (B, J, 2)
-        joints_3d = torch.einsum("bjn,bjcn->bjc", weight, said[:, :, 1:])
+        features = self.image_projection(self.backbone(images))  # (B, width, h, w)
+        tokens, heatmap = self.token_reduction(features)  # (B, M, width), (B, M, h*w)
+        joints_2d = heatmap @ cell_centres((features.shape[2], features.shape[3])).to(heatmap)  # (B, M, 2)
+        joints_3d = torch.einsum("bmc,mcx->bmx", tokens, self.weight) + self.bias
         return WarmUpPrediction(heatmap, joints_2d, joints_3d)
 
 
@@ -61,3 +73,32 @@ def cell_centres(grid: tuple[int, int]) -> Tensor:
     rows, columns = ((torch.arange(count) + 0.5) / count * 2 - 1 for count in grid)
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     return torch.stack((x, y), dim=-1).flatten(0, 1)
+
+
+def save_image_side(network: WarmUpNetwork, path: str | Path) -> None:
+    """Writes the rooms that a FastMETRO has too, under their names."""
+    write_tensors({n: v for n, v in network.state_dict().items() if n.startswith(ROOMS)}, path)
+
+
+def load_image_side(model: FastMETRO | METRO | WarmUpNetwork, path: str | Path) -> None:
+    """Puts what `save_image_side` wrote into a network; METRO, which has a backbone only, takes that.
+
+    Raises FileNotFoundError, or ValueError naming what does not fit.
+    """
+    entries = read_tensors(path)
+    if not isinstance(entries, dict) or not all(str(name).startswith(ROOMS) for name in entries):
+        raise ValueError(f"{path} is no warm-up's state_dict.bin; `tore warm-up` writes one")
+    expected = {name: value for name, value in model.state_dict().items() if name.startswith(ROOMS)}
+    if isinstance(model, METRO):
+        entries = {name: value for name, value in entries.items() if name.startswith(ROOMS[0])}
+    wrong = sorted(
+        name
+        for name in expected.keys() | entries.keys()
+        if name not in expected or name not in entries or expected[name].shape != entries[name].shape
+    )
+    if wrong:
+        raise ValueError(
+            f"{path} does not fit in {len(wrong)} entries ({', '.join(wrong[:3])}): warm up with the backbone, "
+            "--model_dim_1 and --keep_ratio of the network"
+        )
+    model.load_state_dict(entries, strict=False)

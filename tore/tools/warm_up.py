@@ -1,9 +1,9 @@
-"""Teaches a backbone from scratch where joints are, before the network trains: a cheaper start than none at all.
+"""Teaches the image side of FastMETRO+TORE where joints are, before the network trains: for runs from scratch.
 
 tore warm-up --train_yaml train.yaml --arch mobilenetv4_conv_small --output_dir output/warm-up
 
-The newest checkpoint's state_dict.bin is the backbone alone; training takes it with --backbone_weights. Use it where
-no ImageNet weights are to be had.
+The newest checkpoint's state_dict.bin holds backbone, projection and token reduction; training takes it with
+--warm_start. Use it where no ImageNet weights are to be had.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from tore.datasets.mesh_dataset import LAYOUTS, MeshDataset
+from tore.datasets.mesh_dataset import CROP_SIZE, LAYOUTS, MeshDataset
 from tore.engine.checkpoints import CheckpointFolder, load_training_state
 from tore.engine.distributed import Processes, start_processes
 from tore.engine.logs import RunLog
@@ -32,8 +32,8 @@ from tore.losses.warm_up import WEIGHTS, warm_up_terms
 from tore.memory import keep_freed_memory
 from tore.modeling.backbones import STRIDE, Backbone
 from tore.modeling.imagenet_weights import load_backbone_weights
-from tore.modeling.tensor_file import write_tensors
-from tore.modeling.warm_up import WarmUpNetwork
+from tore.modeling.token_reduction_base import kept_tokens
+from tore.modeling.warm_up import WarmUpNetwork, load_image_side, save_image_side
 from tore.tools.help import HelpFormatter
 from tore.tools.train_run import EXIT_BAD_INPUT, open_log
 from tore.tools.train_setup import LoaderBatches
@@ -46,6 +46,7 @@ class WarmUpStep:
     """From a batch to its loss; see `tore.engine.step.LossStep`."""
 
     grid: tuple[int, int]
+    joint_of: Tensor
     processes: Processes
     amp: torch.dtype | None
 
@@ -54,7 +55,7 @@ class WarmUpStep:
         with torch.autocast(self.processes.device.type, self.amp, enabled=self.amp is not None):
             prediction = model(batch["image"])
         prediction = type(prediction)(*(value.float() for value in prediction))
-        terms = warm_up_terms(prediction, batch, self.grid)
+        terms = warm_up_terms(prediction, batch, self.joint_of, self.grid)
         return StepResult(weighted_sum(terms, WEIGHTS), terms, WEIGHTS, prediction, None)
 
 
@@ -66,12 +67,15 @@ def build_parser() -> argparse.ArgumentParser:
     add("--data_dir", default="", help="root of the data sets")
     add("--body", choices=tuple(LAYOUTS), default="body", help="what the set shows")
     add("-a", "--arch", required=True, help="backbone: a published name or any of timm's")
+    add("--model_dim_1", type=int, default=512, help="width of the tokens")
+    add("--keep_ratio", type=float, default=0.8, help="share of the image tokens that is kept")
     add("--size", type=int, default=224, help="side that pictures are brought to; 128 costs a third")
     add("--num_train_epochs", type=int, default=10, help="passes over the training set")
     add("--per_gpu_train_batch_size", type=int, default=32, help="pictures of one training process in a step")
     add("--lr", type=float, default=2e-3, help="learning rate; it falls along a cosine")
     add("--warm_up_share", type=float, default=0.05, help="share of the steps in which the rate rises")
-    add("--backbone_weights", type=Path, help="a backbone file to go on from")
+    add("--backbone_weights", type=Path, help="ImageNet file of the backbone to start from")
+    add("--warm_start", type=Path, help="an earlier warm-up's state_dict.bin to start from, of any --size")
     add("--amp", choices=tuple(AMP_TYPES), default="none", help="number type of the forward pass")
     add("--num_workers", type=int, default=4, help="loading processes of each training process")
     add("--on_bad_sample", choices=("raise", "skip"), default="raise")
@@ -99,12 +103,20 @@ def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -
     backbone = Backbone(args.arch)
     if args.backbone_weights is not None:
         load_backbone_weights(backbone, args.backbone_weights)
-    network = WarmUpNetwork(backbone=backbone, joints=data.layout.joint_rows[0], size=args.size)
+    network = WarmUpNetwork(
+        backbone=backbone,
+        width=args.model_dim_1,
+        tokens=kept_tokens(args.keep_ratio, (CROP_SIZE // STRIDE) ** 2),
+        joints=data.layout.joint_rows[0],
+        size=args.size,
+    )
+    if args.warm_start is not None:
+        load_image_side(network, args.warm_start)
     network.to(processes.device).to(memory_format=torch.channels_last)
     cells = args.size // STRIDE
     trainer = Trainer(
         network=network,
-        step=WarmUpStep((cells, cells), processes, AMP_TYPES[args.amp]),
+        step=WarmUpStep((cells, cells), network.joint_of, processes, AMP_TYPES[args.amp]),
         optimiser=build_optimiser(network.parameters(), RECIPE, args.lr),
         optimiser_recipe=RECIPE,
         base_lr=args.lr,
@@ -113,7 +125,7 @@ def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -
         processes=processes,
         log=log,
         checkpoints=checkpoints,
-        save_published=lambda path: write_tensors(backbone.trunk.state_dict(), path),
+        save_published=lambda path: save_image_side(network, path),
         config={"flags": {name: str(value) for name, value in vars(args).items()}},
         channels_last=True,
         logging_steps=args.logging_steps,
