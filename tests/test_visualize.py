@@ -235,5 +235,5 @@ for action in (draw, lambda: mesh_files.save_mesh("never.obj", triangle, faces))
     search = {"PYTHONPATH": f"{root}:{root / 'manopth'}"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, env=search)
     lines = done.stdout.splitlines()
-    assert len(lines) == 2 and all('pip install "tore[render]"' in line for line in lines), done.stderr
-    assert "trimesh" in lines[1] and "embreex" in lines[0]
+    assert len(lines) == 2, done.stderr
+    assert "pip install trimesh embreex" in lines[0] and "pip install trimesh" in lines[1]

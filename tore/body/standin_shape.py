@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Field = Callable[[Array], Array]  # points (N, 3) -> values (N,)
 
-MISSING_EXTRA = 'making a stand-in figure needs scikit-image; install it with: pip install "tore[synthetic]"'
+MISSING_EXTRA = "making a stand-in figure needs the package scikit-image: pip install scikit-image"
 
 
 @dataclass(frozen=True)

@@ -53,9 +53,7 @@ def need_mesh_packages() -> Any:
     try:
         import trimesh
     except ImportError as error:
-        raise ImportError(
-            f'writing a mesh file needs the package trimesh: pip install "tore[render]" ({error})'
-        ) from error
+        raise ImportError(f"writing a mesh file needs the package trimesh: pip install trimesh ({error})") from error
     return trimesh
 
 

@@ -52,7 +52,7 @@ def need_render_packages(reason: str) -> Any:
         import embreex.rtcore_scene
     except ImportError as error:
         raise ImportError(
-            f'{reason} needs the packages trimesh and embreex: pip install "tore[render]" ({error})'
+            f"{reason} needs the packages trimesh and embreex: pip install trimesh embreex ({error})"
         ) from error
     return embreex
 
