@@ -20,7 +20,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "losses": {"geometry", "body.joints"},
     "evaluation": {"geometry", "body.joints"},
     "engine": {"losses", "evaluation", "geometry", "device"},
-    "inference": {"modeling", "body", "geometry", "visualize", "datasets", "paths", "device"},
+    "deploy": {"modeling", "body"},
+    "inference": {"deploy", "modeling", "body", "geometry", "visualize", "datasets", "paths", "device"},
     "cli": set(),
 }
 

@@ -82,7 +82,7 @@ def small(network: str, data_dir: Path, **options) -> torch.nn.Module:
     narrow = {"widths": (64, 32), "hidden": (64, 64), "heads": 4}
     if network == "metro":
         narrow = {"widths": (64, 32, 16), "hidden": 64, "layers": 2, "regressor_heads": 4, "regressor_hidden": 64}
-    return tore.create_model(network, arch=SMALL, data_dir=data_dir, **{**narrow, **options})
+    return tore.create_model(network, data_dir=data_dir, **{"arch": SMALL, **narrow, **options})
 
 
 REDUCTIONS = pytest.mark.parametrize("reduction", ["tore", "none"])

@@ -14,12 +14,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tore.deploy import for_inference
     from tore.inference.predictor import MeshRecovery
     from tore.modeling import MeshPrediction, create_model, load_model, save_model, save_published
 
 __version__ = "0.1.0"
-__all__ = ["MeshPrediction", "MeshRecovery", "create_model", "load_model", "save_model", "save_published"]
-ROOMS = {"MeshRecovery": "tore.inference.predictor"}  # where a name lives, if not in tore.modeling
+__all__ = [
+    "MeshPrediction",
+    "MeshRecovery",
+    "create_model",
+    "for_inference",
+    "load_model",
+    "save_model",
+    "save_published",
+]
+ROOMS = {
+    "MeshRecovery": "tore.inference.predictor",
+    "for_inference": "tore.deploy",
+}  # where a name lives, if not in tore.modeling
 
 
 def __getattr__(name: str) -> Any:

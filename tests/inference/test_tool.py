@@ -15,9 +15,13 @@ from PIL import Image
 
 import tore
 from tests import rules
+from tests.conftest import assert_agrees
 from tests.inference.conftest import SMALL
 from tore import cli
+from tore.deploy.fastmetro import FastMETROForm
 from tore.inference.predictor import MeshRecovery
+from tore.modeling.fastmetro import FastMETRO
+from tore.tools import tore_inference_fm
 
 ROOT = Path(__file__).parents[2]
 
@@ -234,3 +238,24 @@ def test_the_shell_script(small_checkpoint: Path, pictures: Path, tmp_path: Path
     done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert names(tmp_path / "out") == ["one_tore_pred.jpg", "two_tore_pred.jpg"]
+
+
+def test_many_pictures_get_the_inference_form(
+    small_checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless told otherwise; the results are the plain network's to rounding."""
+    monkeypatch.setattr(tore_inference_fm, "FAST_FROM", 2)
+    made = []
+    make = MeshRecovery.from_checkpoint
+    monkeypatch.setattr(
+        MeshRecovery, "from_checkpoint", lambda *args, **options: made.append(make(*args, **options)) or made[-1]
+    )
+    for folder, options in (("fast", ()), ("plain", ("--plain",)), ("half", ("--amp",))):
+        options = (*options, "--no_overlay", "--save_results", "npz", "--output_dir", tmp_path / folder)
+        assert infer(small_checkpoint, pictures, *options) == 0
+    assert [type(recovery.model) for recovery in made] == [FastMETROForm, FastMETRO, FastMETRO]
+    assert made[0].prunes_tokens
+    for name in ("one_tore_pred.npz", "two_tore_pred.npz"):
+        with np.load(tmp_path / "fast" / name) as fast, np.load(tmp_path / "plain" / name) as plain:
+            for part in ("vertices", "joints", "mesh_joints", "joints_2d"):
+                assert_agrees(fast[part], plain[part], 2e-5)

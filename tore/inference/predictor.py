@@ -14,6 +14,8 @@ from PIL import Image
 from tore.body.body_model import BodyModel
 from tore.body.load import load_body
 from tore.body.standin import standin_dir
+from tore.deploy.fastmetro import FastMETROForm
+from tore.deploy.form import for_inference
 from tore.geometry.rotations import matrix_to_axis_angle
 from tore.inference.crops import Box, Crop, crops_of
 from tore.inference.picture import PictureSource, read_picture
@@ -51,21 +53,25 @@ class MeshRecovery:
         device: str | torch.device = "auto",
         *,
         amp: bool = False,
+        fast: bool = False,
     ) -> MeshRecovery:
         """Reads a published or own checkpoint; network, backbone and body are worked out from it.
 
         data_dir: folder of the body model files; None means the usual one, or the stand-in's own for a network that
-        was trained on it. Raises FileNotFoundError and ValueError with the file to mend.
+        was trained on it. fast: run the network's inference form (`tore.deploy`), the same to rounding; it pays for
+        many pictures. Half precision runs the plain network. Raises FileNotFoundError and ValueError with the file to
+        mend.
         """
         model = load_model(path, data_dir, device)
         if data_dir is None and model.config.stand_in:
             data_dir = standin_dir()
-        return cls(model, load_body(model.config.body, data_dir), amp=amp, checkpoint=str(path))
+        body = load_body(model.config.body, data_dir)
+        return cls(for_inference(model) if fast and not amp else model, body, amp=amp, checkpoint=str(path))
 
     @property
     def prunes_tokens(self) -> bool:
         """Whether the network keeps some image tokens and says where they looked."""
-        return isinstance(self.model, FastMETRO) and self.model.config.kept_tokens is not None
+        return isinstance(self.model, FastMETRO | FastMETROForm) and self.model.config.kept_tokens is not None
 
     @property
     def regresses_parameters(self) -> bool:

@@ -33,6 +33,7 @@ from tore.visualize.mesh_files import need_mesh_packages
 from tore.visualize.renderer import need_render_packages
 
 TABLE_ROWS = 40
+FAST_FROM = 16  # pictures; making the inference form takes as long as it saves on these
 EXIT_SOME_FAILED, EXIT_NOT_STARTED = 1, 2
 
 
@@ -74,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--batch_size", type=int, default=BATCH_SIZE, help="most people in one pass")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     add("--amp", action="store_true", help="half precision where that is safe")
+    add("--plain", action="store_true", help=f"not the network's quicker twin, which {FAST_FROM} pictures or more get")
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--json_lines", action="store_true", help="print one JSON object per picture instead of the table")
     return parser
@@ -177,13 +179,19 @@ def save(poses: PoseFile) -> bool:
     return True
 
 
+def recovery_for(args: argparse.Namespace, pictures: int) -> MeshRecovery:
+    """The network, in its inference form where there are enough pictures to pay for making it."""
+    fast = pictures >= FAST_FROM and not (args.plain or args.amp)
+    return MeshRecovery.from_checkpoint(args.resume_checkpoint, args.data_dir, args.device, amp=args.amp, fast=fast)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; see the exit codes above."""
     args = build_parser().parse_args(argv)
     keep_freed_memory()
     try:
         wanted, jobs = wanted_files(args), jobs_of(args)
-        recovery = MeshRecovery.from_checkpoint(args.resume_checkpoint, args.data_dir, args.device, amp=args.amp)
+        recovery = recovery_for(args, len(jobs))
         if args.show_tokens and not recovery.prunes_tokens:
             raise ValueError(f"{args.resume_checkpoint} prunes no image tokens; leave --show_tokens out")
         if (args.left or args.left_box) and recovery.body.kind != "hand":

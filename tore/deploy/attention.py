@@ -1,0 +1,68 @@
+"""Self-attention of the inference form, behind one product for queries, keys and values."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from tore.deploy.parts import Parts
+from tore.modeling.attention import attend
+from tore.modeling.neighbour_blocks import NeighbourBlocks
+
+SPARSE_BELOW = 0.1  # where a query may look at more of the tokens than this, all of them are scored
+
+
+class SelfAttention(nn.Module):
+    """Self-attention over tokens of which each may look at all, or at those that a mask allows.
+
+    Where few are allowed, as among mesh neighbours, their keys and values can be gathered for each query or each block
+    of queries instead of scoring all and masking nearly all.
+    """
+
+    mask: Tensor | None
+    neighbours: Tensor | None
+    blocks: NeighbourBlocks | None
+
+    def __init__(self, allowed: Tensor | None, heads: int, parts: Parts, like: Tensor) -> None:
+        """`allowed` (Q, Q) bool or None; `like` has the device and dtype of the network."""
+        super().__init__()
+        self.heads = heads
+        self.blocks = mask = neighbours = None
+        if allowed is not None:
+            most = int(allowed.sum(1).max())
+            way = parts.neighbour_attention if most < SPARSE_BELOW * len(allowed) else "dense"
+            if way == "auto":
+                way = "blocks" if like.device.type == "cpu" else "dense"
+            if way == "blocks":
+                self.blocks = NeighbourBlocks(allowed).to(like.device)
+                allowed = self.blocks.mask  # (blocks, 1, s, w)
+            elif way == "gathered":
+                neighbours = allowed.int().topk(most, dim=1).indices  # (Q, K)
+                allowed = allowed.gather(1, neighbours)[:, :, None]  # (Q, K, 1)
+            mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill_(~allowed, -torch.inf)
+        self.register_buffer("mask", mask, persistent=False)
+        self.register_buffer("neighbours", neighbours, persistent=False)
+
+    def forward(self, projected: Tensor) -> Tensor:
+        """(B, Q, 3 C) queries, keys and values -> (B, Q, C)."""
+        query, key, value = projected.chunk(3, dim=2)
+        if self.mask is None or (self.blocks is None and self.neighbours is None):
+            return attend(query, key, value, heads=self.heads, allowed=self.mask)
+        if self.neighbours is None:
+            return self._in_blocks(query, key, value, self.mask)
+        return self._gathered(query, projected[:, :, query.shape[2] :], self.neighbours)
+
+    def _in_blocks(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """Blocks count as pictures of a larger batch, because torch's fused attention takes four axes, not five."""
+        assert self.blocks is not None
+        parts = [part.flatten(0, 1) for part in self.blocks.cut(query, key, value)]  # (B * blocks, s or w, C)
+        mixed = attend(*parts, heads=self.heads, allowed=mask.repeat(len(query), 1, 1, 1))
+        return self.blocks.join(mixed.unflatten(0, (len(query), -1)))
+
+    def _gathered(self, query: Tensor, pairs: Tensor, neighbours: Tensor) -> Tensor:
+        """query (B, Q, C), keys and values (B, Q, 2 C), neighbours (Q, K): a product for each query and neighbour."""
+        query = query.unflatten(2, (1, self.heads, -1))  # (B, Q, 1, heads, C/heads)
+        gathered = pairs.index_select(1, neighbours.flatten()).unflatten(1, neighbours.shape)
+        key, value = gathered.unflatten(3, (2, self.heads, -1)).unbind(3)  # (B, Q, K, heads, C/heads)
+        scores = (query * key).sum(4) * query.shape[4] ** -0.5 + self.mask  # (B, Q, K, heads)
+        return (scores.softmax(2)[..., None] * value).sum(2).flatten(2)

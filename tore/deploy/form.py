@@ -1,0 +1,42 @@
+"""The door: a network's inference form."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from tore.deploy.fastmetro import FastMETROForm
+from tore.deploy.metro import METROForm
+from tore.deploy.parts import Parts
+from tore.modeling.fastmetro import FastMETRO
+from tore.modeling.metro import METRO
+
+
+@torch.no_grad()
+def for_inference(model: FastMETRO | METRO, parts: Parts | None = None) -> FastMETROForm | METROForm:
+    """A twin of the network in evaluation mode that gives the same prediction to rounding, sooner.
+
+    It has weights of its own, on the network's device and in its dtype, and may be moved; what was computed
+    beforehand keeps its rounding, so make it in the dtype that it shall run in. Pictures of every size that
+    the network takes are taken. It cannot be trained; `joint_mask` is training's and not taken. Its `config` is the
+    network's.
+
+    Args:
+        model: any FastMETRO or METRO; left as it is.
+        parts: what to do; None means all of it.
+
+    Raises ValueError for another kind of network.
+    """
+    parts = parts or Parts()
+    plain: Any = copy.deepcopy(model).eval().requires_grad_(False)
+    form: FastMETROForm | METROForm
+    if isinstance(plain, FastMETRO):
+        form = FastMETROForm(plain, parts)
+    elif isinstance(plain, METRO):
+        form = METROForm(plain, parts)
+    else:
+        raise ValueError(f"there is no inference form of a {type(model).__name__}; give a FastMETRO or a METRO")
+    form.config = model.config
+    return form.eval().requires_grad_(False)

@@ -1,0 +1,34 @@
+"""The parts of the inference form, each of which can be left out to learn what it is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+NEIGHBOUR_ATTENTION = ("auto", "blocks", "gathered", "dense")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What `for_inference` does; the result is the plain network's to rounding whatever is chosen.
+
+    fused_backbone: batch norm goes into the convolutions before it, activations and residual sums into their kernels.
+    packed_weights: oneDNN's kernels with weights laid out once, on a CPU in float32; else torch's plain ones.
+    channels_last: feature maps have their channels innermost.
+    constants: what does not depend on the picture is computed once.
+    neighbour_attention: self-attention among mesh neighbours over mesh patches ("blocks"), over each token's neighbours
+        ("gathered"), over all tokens behind a mask ("dense"), or the quickest of these on a CPU, blocks, and the plain
+        network's elsewhere ("auto").
+    joined_upsampling: the full mesh of learned maps comes from the coarse one by their product.
+    """
+
+    fused_backbone: bool = True
+    packed_weights: bool = True
+    channels_last: bool = True
+    constants: bool = True
+    neighbour_attention: str = "auto"
+    joined_upsampling: bool = True
+
+    def __post_init__(self) -> None:
+        if self.neighbour_attention not in NEIGHBOUR_ATTENTION:
+            names = ", ".join(NEIGHBOUR_ATTENTION)
+            raise ValueError(f"neighbour_attention {self.neighbour_attention!r} is not known; use one of {names}")
