@@ -146,7 +146,7 @@ class Demo:
     def _train(self, sets: training.Sets) -> dict[str, Any]:
         """Trains on from the checkpoint, or a new network, for the minutes given."""
         if self.config is None or self.checkpoint is None:
-            flags = training.from_scratch(self.args.arch or SMALL_BACKBONE)
+            flags = training.from_scratch(self.args.arch or SMALL_BACKBONE, self.args.body)
         else:
             flags = training.going_on(self.checkpoint, self.config)
 
@@ -162,7 +162,7 @@ class Demo:
         """Learns a few pictures by heart, from scratch and without augmentation."""
         count, steps = self.args.overfit_pictures, self.args.overfit_steps
         plan = training.Plan(max(1, steps // OVERFIT_EPOCH), min(steps, OVERFIT_EPOCH), batch=count)
-        flags = [*training.from_scratch(self.args.arch or SMALL_BACKBONE), "--no_augmentation"]
+        flags = [*training.from_scratch(self.args.arch or SMALL_BACKBONE, self.args.body), "--no_augmentation"]
 
         def work(folder: Path) -> dict[str, Any]:
             few = repeated_set(training_set, range(count), folder / "few.yaml")

@@ -23,9 +23,10 @@ PROBE_STEPS = 8
 STEPS_SHARE = 0.8  # of the minutes; validation, checkpoints and starting take the rest
 MOST_EPOCHS, LEAST_EPOCH = 8, 25  # validations of a run; steps between two of them
 LINES = 40  # points of a training curve
-# From scratch: a small network without dropout, its mesh and camera started at a resting body in the crop's middle.
+# From scratch: a small network without dropout, its mesh and camera started at a resting figure in the crop's middle.
 SMALL = "--model_name FastMETRO_S --keep_ratio 0.8 --model_dim_1 256 --feedforward_dim_1 1024 --backbone_weights none"
-START = "--template_start --camera_start 0.9,0,0 --lr 5e-4"
+START = "--template_start --lr 5e-4 --camera_start"
+CAMERA_START = {"body": "0.9,0,0", "hand": "8,0,0"}  # a figure that fills most of the crop
 SHARED = (
     "--transformer_dropout 0 --channels_last --schedule cosine --warm_up_share 0.05 --visual_steps 0 "
     "--no_tensorboard --quiet --keep_checkpoints 1 --resume auto"
@@ -68,9 +69,9 @@ class Plan:
     batch: int = BATCH
 
 
-def from_scratch(arch: str) -> list[str]:
-    """Flags of a new small network."""
-    return ["--arch", arch, *SMALL.split(), *START.split()]
+def from_scratch(arch: str, kind: str) -> list[str]:
+    """Flags of a new small network of a "body" or "hand"."""
+    return ["--arch", arch, *SMALL.split(), *START.split(), CAMERA_START[kind]]
 
 
 def going_on(checkpoint: Path, config: ModelConfig, lr: float = 2e-4) -> list[str]:
