@@ -1,9 +1,15 @@
-"""Many pictures through the network in batches, one report for each; a picture that fails does not stop the others."""
+"""Many pictures through the network in batches, one report for each; a picture that fails does not stop the others.
+
+Three stages run side by side: a thread reads the next pictures, the caller's own runs the network, a third draws and
+writes what the network is done with.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +21,8 @@ from tore.inference.outputs import Wanted, planned_files, write_outputs
 from tore.inference.picture import read_picture
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
 from tore.inference.recovery import NOT_FINITE, Recovery, picture_camera
+
+BATCHES_WRITTEN = 2  # at most that many wait for the pen, so that memory stays bounded
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class _Waiting:
 
 
 class Run:
-    """Reads, recovers, draws and writes; `seconds` counts how long each of the four took.
+    """Reads, recovers, draws and writes; `seconds` counts how long each of the four took, at the same time or not.
 
     batch_size: most crops in one forward pass. focal_length: of the pictures' camera in pixels, where known.
     overwrite: replace files that are there; else such a picture fails.
@@ -70,17 +78,43 @@ class Run:
 
     def __call__(self, jobs: Iterable[Job]) -> Iterator[Report]:
         """One report per job; failures come as they are met, the rest in order, batch by batch."""
+        reader, writer = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "write")
         waiting: list[_Waiting] = []
+        reports: deque[Future[list[Report]]] = deque()
+        try:
+            for opened in self._opened(reader, jobs):
+                if isinstance(opened, Report):
+                    reports.append(_done([opened]))
+                else:
+                    waiting.append(opened)
+                if sum(len(item.crops) for item in waiting) >= self.batch_size:
+                    reports.append(writer.submit(self._finish, waiting, self._recover(waiting)))
+                    waiting = []
+                while reports and (reports[0].done() or len(reports) > BATCHES_WRITTEN):
+                    yield from reports.popleft().result()
+            reports.append(writer.submit(self._finish, waiting, self._recover(waiting)))
+            while reports:
+                yield from reports.popleft().result()
+        finally:
+            for pool in (reader, writer):
+                pool.shutdown(cancel_futures=True)
+
+    def _opened(self, reader: ThreadPoolExecutor, jobs: Iterable[Job]) -> Iterator[_Waiting | Report]:
+        """The jobs' pictures in order, or what is wrong with them; a batch is read ahead."""
+        ahead: deque[Future[_Waiting | Report]] = deque()
         for job in jobs:
-            try:
-                self._check_outputs(job)
-                waiting.append(self._read(job))
-            except (ValueError, OSError) as error:
-                yield Report(job, [], [], _sentence(job, error))
-            if sum(len(item.crops) for item in waiting) >= self.batch_size:
-                yield from self._finish(waiting)
-                waiting = []
-        yield from self._finish(waiting)
+            ahead.append(reader.submit(self._open, job))
+            if len(ahead) > self.batch_size:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+    def _open(self, job: Job) -> _Waiting | Report:
+        try:
+            self._check_outputs(job)
+            return self._read(job)
+        except (ValueError, OSError) as error:
+            return Report(job, [], [], _sentence(job, error))
 
     def _check_outputs(self, job: Job) -> None:
         files = planned_files(job.stem, None if job.boxes is None else len(job.boxes), self.wanted)
@@ -97,21 +131,24 @@ class Run:
             crops = crops_of(picture, job.boxes, str(job.picture), job.left)
         return _Waiting(job, picture if job.boxes is not None and self.wanted.overlay else None, crops)
 
-    def _finish(self, waiting: Sequence[_Waiting]) -> Iterator[Report]:
+    def _recover(self, waiting: Sequence[_Waiting]) -> list[Recovery]:
         crops = [crop for item in waiting for crop in item.crops]
         people: list[Recovery] = []
         with self._timed("network"):
             for start in range(0, len(crops), self.batch_size):
                 part = crops[start : start + self.batch_size]
                 people += self.recovery.recover(part, focal_length=self.focal_length)
+        return people
+
+    def _finish(self, waiting: Sequence[_Waiting], people: list[Recovery]) -> list[Report]:
+        reports = []
         for item in waiting:
             own, people = people[: len(item.crops)], people[len(item.crops) :]
             try:
-                written = self._write(item, own)
+                reports.append(Report(item.job, own, self._write(item, own)))
             except (ValueError, OSError) as error:
-                yield Report(item.job, [], [], _sentence(item.job, error))
-            else:
-                yield Report(item.job, own, written)
+                reports.append(Report(item.job, [], [], _sentence(item.job, error)))
+        return reports
 
     def _write(self, item: _Waiting, people: list[Recovery]) -> list[Path]:
         if not all(person.finite for person in people):
@@ -129,6 +166,12 @@ class Run:
             yield
         finally:
             self.seconds[stage] += time.perf_counter() - start
+
+
+def _done(reports: list[Report]) -> Future[list[Report]]:
+    future: Future[list[Report]] = Future()
+    future.set_result(reports)
+    return future
 
 
 def _sentence(job: Job, error: Exception) -> str:
