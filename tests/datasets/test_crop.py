@@ -7,7 +7,7 @@ import pytest
 from numpy.random import RandomState
 
 from tests.datasets import published_crop
-from tore.datasets.crop import crop_box, crop_matrix, crop_picture, map_points
+from tore.datasets.crop import crop_box, crop_matrix, crop_picture, decoding_reduction, fast_crop, map_points
 
 SIZE = 224
 ANGLES = ("none", "any", "small", "right")
@@ -53,6 +53,36 @@ def test_a_large_box_reads_only_its_taps() -> None:
     ours = crop_picture(picture, np.array([700.0, 440.0]), 6.3, 0.0, SIZE)
     published = published_crop.crop(picture, (700.0, 440.0), 6.3, SIZE)
     np.testing.assert_allclose(ours, published, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("rotation", [0.0, 17.0, -90.0, 160.0])
+@pytest.mark.parametrize("scale", [0.6, 1.12, 2.9])
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+def test_the_fast_crop_shows_the_same_places(rotation: float, scale: float, reduction: int) -> None:
+    """On ramps in x and y both interpolations are exact, so that only rounding to whole colours may differ."""
+    height, width = 640, 800
+    x, y = np.meshgrid(np.arange(width) * 0.3, np.arange(height) * 0.3)
+    picture = np.stack([x, y, 200 - 0.1 * (x + y)], 2)
+    blocks = picture.reshape(height // reduction, reduction, width // reduction, reduction, 3)
+    small = np.rint(blocks.mean((1, 3))).astype(np.uint8)  # pixels that cover the area of those that they stand for
+    center = np.array([401.3, 318.0])
+    fast = fast_crop(small, center, scale, rotation, SIZE, reduction)
+    published = published_crop.crop(np.rint(picture).astype(np.uint8), center, scale, SIZE, rotation)
+    seen = published_crop.crop(np.full((height, width, 3), 255, np.uint8), center, scale, SIZE, rotation) == 255
+    inside = np.abs(np.arange(SIZE) - SIZE / 2) < 0.7 * SIZE / 2  # turned, the published box has black corners
+    inside = seen & (inside[:, None] & inside)[..., None]
+    assert fast.dtype == np.uint8 and inside.sum() > 30_000
+    assert np.abs(fast - published)[inside].max() < 1.6
+    assert abs((fast - published)[inside].mean()) < 0.2
+
+
+def test_decoding_is_no_smaller_than_the_crop() -> None:
+    center = np.array([500.0, 500.0])
+    found = [decoding_reduction(center, scale, SIZE) for scale in (0.3, 1.0, 2.2, 2.3, 4.4, 4.6, 8.9, 9.1, 60.0)]
+    assert found == [1, 1, 1, 2, 2, 4, 4, 8, 8]
+
+    with pytest.raises(ValueError, match="span no box"):
+        decoding_reduction(center, -1.0, SIZE)
 
 
 def test_points_equal_the_published_ones() -> None:

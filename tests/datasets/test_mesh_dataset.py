@@ -145,6 +145,28 @@ def test_grey_alpha_deep_and_cmyk_pictures_decode_as_colour(tmp_path: Path) -> N
     assert np.abs(pictures["cmyk"].astype(int) - colour).mean() < 8
 
 
+def test_the_fast_crop_is_close_to_the_published_one(case: tuple[str, Path]) -> None:
+    """Same draws and labels; the pictures differ by interpolation alone."""
+    body, yaml = case
+    plain, fast = (MeshDataset(yaml, True, body=body, fast_crop=choice) for choice in (False, True))
+    for index in range(len(plain)):
+        one, other = plain[index], fast[index]
+        difference = (one.pop("image") - other.pop("image")).abs()
+        assert 0 < difference.mean() < 0.1 and one.keys() == other.keys()
+        assert all(
+            torch.equal(torch.as_tensor(one[name]), torch.as_tensor(other[name]))
+            for name in one
+            if not isinstance(one[name], str)
+        )
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_whole_colours_are_finished_by_a_table(flip: bool) -> None:
+    crop = RandomState(0).randint(0, 256, (9, 7, 3)).astype(np.uint8)
+    draw = Draw(flip=flip, colour=(0.7, 1.4, 1.0))
+    np.testing.assert_array_equal(finish_picture(crop, draw), finish_picture(crop.astype(np.float64), draw))
+
+
 def test_crop_outside_the_picture_is_black(tmp_path: Path) -> None:
     person = rules.label(1, 480, 640)
     person[0]["center"] = [-2000.0, 100.0]

@@ -63,9 +63,16 @@ def draw_mask(rng: RandomState, count: int, share: float) -> np.ndarray:
 
 
 def finish_picture(crop: np.ndarray, draw: Draw) -> np.ndarray:
-    """A crop (n, n, 3) float64 RGB in 0..255 becomes (3, n, n) float32: flipped, coloured, normalised for ImageNet."""
+    """A crop (n, n, 3) RGB in 0..255 becomes (3, n, n) float32: flipped, coloured, normalised for ImageNet.
+
+    float64, or whole numbers in uint8, of which each of the 256 is worked out once.
+    """
     if draw.flip:
         crop = crop[:, ::-1]
+    if crop.dtype == np.uint8:
+        shades = np.repeat(np.arange(256.0)[None, :, None], 3, axis=2)
+        table = finish_picture(shades, Draw(colour=draw.colour)).transpose(1, 2, 0)  # (1, 256, 3)
+        return np.ascontiguousarray(cv2.LUT(crop, np.ascontiguousarray(table)).transpose(2, 0, 1))
     coloured = np.clip(crop * np.array(draw.colour), 0, 255)
     planes = np.ascontiguousarray(coloured.transpose(2, 0, 1), dtype=np.float32)
     planes /= np.float32(255)

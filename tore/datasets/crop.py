@@ -19,6 +19,7 @@ import numpy as np
 PIXELS_PER_SCALE = 200.0
 MAX_BOX_SIDE = 16_000  # OpenCV's remap holds positions in 16 bits, and rotation widens the box
 PASTE_UP_TO = 5  # boxes up to this many times the side of the crop are cheaper to shrink whole
+REDUCTIONS = (1, 2, 4, 8)  # JPEG decoders shrink by these at no cost
 TAB_BITS = 5  # warpAffine rounds positions to 1/32 pixel
 FIXED_BITS = 10  # ... from coordinates held as multiples of 1/1024
 
@@ -114,6 +115,39 @@ def crop_picture(
     across = _blend(sampled[:, : size * channels], sampled[:, size * channels :], np.repeat(column_share, channels))
     down = _blend(across[:size], across[size:], row_share[:, None])  # (n, n * C)
     return down.reshape(size, size, channels)
+
+
+def decoding_reduction(center: np.ndarray, scale: float, size: int = 224) -> int:
+    """How many times smaller a picture may be decoded, 1, 2, 4 or 8, so that its box still has `size` pixels a side."""
+    box = crop_box(center, scale, size)
+    return max(factor for factor in REDUCTIONS if factor == 1 or min(box.width, box.height) >= factor * size)
+
+
+def fast_crop(
+    picture: np.ndarray,
+    center: np.ndarray,
+    scale: float,
+    rotation: float = 0.0,
+    size: int = 224,
+    reduction: int = 1,
+) -> np.ndarray:
+    """`crop_picture` by one affine warp, (size, size, C) uint8: the same box, turned and shrunk in one interpolation.
+
+    `picture` is (H, W, C) uint8, `reduction` times smaller than the one that `center` and `scale` are pixels of. What
+    differs is the rounding, and in rotated crops the published second interpolation (docs/SPEED.md has numbers).
+    """
+    box = crop_box(center, scale, size)
+    to_source = _scaling(reduction, reduction)
+    to_source[:2, 2] -= box.left, box.top
+    turn = np.eye(3)
+    turn[:2] = cv2.getRotationMatrix2D(((box.width - 1) / 2, (box.height - 1) / 2), rotation, 1.0)
+    matrix = _scaling(size / box.width, size / box.height) @ turn @ to_source
+    return cv2.warpAffine(picture, matrix[:2], (size, size), flags=cv2.INTER_LINEAR)
+
+
+def _scaling(across: float, down: float) -> np.ndarray:
+    """(3, 3) map of pixel indices that scales the plane on which pixel i covers [i, i + 1)."""
+    return np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
 
 
 def _paste(picture: np.ndarray, box: Box) -> np.ndarray:

@@ -26,7 +26,7 @@ from tore.datasets.augmentation import (
     finish_picture,
 )
 from tore.datasets.bad_samples import BadSample, BadSampleLog
-from tore.datasets.crop import crop_picture
+from tore.datasets.crop import crop_picture, decoding_reduction, fast_crop
 from tore.datasets.label import Label, parse_label
 from tore.datasets.picture import decode_picture, row_key
 from tore.datasets.sets import TSVSet
@@ -58,9 +58,14 @@ def sample_rng(seed: int, epoch: int, index: int) -> RandomState:
     return RandomState(MT19937(SeedSequence([seed, epoch, index])))
 
 
-def cropped(picture: np.ndarray, label: Label, draw: Draw) -> np.ndarray:
-    """What the network sees of a picture (H, W, 3) uint8 under a draw: (3, 224, 224) float32 normalised."""
-    return finish_picture(crop_picture(picture, label.center, draw.scale * label.scale, draw.rotation, CROP_SIZE), draw)
+def cropped(picture: np.ndarray, label: Label, draw: Draw, reduction: int | None = None) -> np.ndarray:
+    """What the network sees of a picture (H, W, 3) uint8 under a draw: (3, 224, 224) float32 normalised.
+
+    `reduction`: the picture is that many times smaller than the label's, and the crop the fast one.
+    """
+    place = (label.center, draw.scale * label.scale, draw.rotation, CROP_SIZE)
+    crop = crop_picture(picture, *place) if reduction is None else fast_crop(picture, *place, reduction)
+    return finish_picture(crop, draw)
 
 
 class MeshDataset(Dataset):
@@ -80,7 +85,9 @@ class MeshDataset(Dataset):
         seed: int = 0,
         on_bad_sample: str = "raise",
         views: Sequence[Draw] = (),
+        fast_crop: bool = False,
     ) -> None:
+        """`fast_crop`: crops by one affine warp of a picture decoded no larger than needed, close to the published."""
         if body not in LAYOUTS:
             raise ValueError(f"body kind {body!r} is not known; use 'body' or 'hand'")
         if on_bad_sample not in ("raise", "skip"):
@@ -91,6 +98,7 @@ class MeshDataset(Dataset):
             raise ValueError(f"{yaml} is read for training, which draws its own augmentation; leave views out")
         self.rows, self.views = TSVSet(yaml), tuple(views)
         self.train, self.layout, self.seed, self.on_bad_sample = train, LAYOUTS[body], seed, on_bad_sample
+        self.fast_crop = fast_crop
         self.bad_samples = BadSampleLog(len(self.rows))
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # reaches workers that are already running
 
@@ -124,10 +132,19 @@ class MeshDataset(Dataset):
         place = self.rows.place("label", index)
         return parse_label(self.rows.columns("label", index), place, self.layout.joint_rows, self.layout.pose_sizes)
 
-    def picture(self, index: int) -> tuple[str, np.ndarray]:
-        """The key and the whole picture (H, W, 3) uint8 RGB of sample `index`. BadSample where it cannot be used."""
+    def picture(self, index: int, reduction: int = 1) -> tuple[str, np.ndarray]:
+        """The key and the whole picture (H, W, 3) uint8 RGB of sample `index`, 1, 2, 4 or 8 times smaller.
+
+        BadSample where it cannot be used.
+        """
         columns = self.rows.columns("img", index)
-        return row_key(columns), decode_picture(columns, self.rows.place("img", index))
+        return row_key(columns), decode_picture(columns, self.rows.place("img", index), reduction)
+
+    def _reduction(self, label: Label, draws: Sequence[Draw]) -> int | None:
+        """How many times smaller than whole the picture is decoded for these crops; None where crops are published."""
+        if not self.fast_crop:
+            return None
+        return min(decoding_reduction(label.center, each.scale * label.scale, CROP_SIZE) for each in draws)
 
     def sample(self, index: int, rng: RandomState | None = None) -> dict[str, Any]:
         """One sample, its draws taken from `rng` in training; evaluation draws nothing.
@@ -143,10 +160,13 @@ class MeshDataset(Dataset):
         if self.train:
             draw = draw_augmentation(rng, ranges)
         scale = draw.scale * label.scale
-        key, picture = self.picture(index)
         try:
-            image, *views = (cropped(picture, label, each) for each in (draw, *self.views))
+            reduction = self._reduction(label, (draw, *self.views))
+            key, picture = self.picture(index, reduction or 1)
+            image, *views = (cropped(picture, label, each, reduction) for each in (draw, *self.views))
             joints_2d = augment_joints_2d(label.joints_2d, label.center, scale, draw, CROP_SIZE)
+        except BadSample:
+            raise
         except ValueError as error:
             raise BadSample.at(self.rows.place("label", index), label.key, str(error)) from None
         joints_3d = label.joints_3d.copy()

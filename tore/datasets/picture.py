@@ -32,14 +32,22 @@ def picture_bytes(columns: list[bytes], place: Place) -> bytes:
     return data
 
 
-def decode_picture(columns: list[bytes], place: Place) -> np.ndarray:
+DECODERS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+
+def decode_picture(columns: list[bytes], place: Place, reduction: int = 1) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an image row; grey, alpha, 16 bit and CMYK files become three colours as in OpenCV.
 
-    BadSample where the bytes cannot be decoded.
+    `reduction` 1, 2, 4 or 8: the picture that many times smaller. BadSample where the bytes cannot be decoded.
     """
     data = picture_bytes(columns, place)
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), DECODERS[reduction])
     except cv2.error:
         picture = None
     if picture is None:

@@ -124,6 +124,11 @@ def _add_data(parser: argparse.ArgumentParser, kind: str) -> None:
     group.add_argument("--output_dir", default="output/", help="folder of checkpoints, logs and pictures")
     group.add_argument("--resume_checkpoint", help="a state_dict.bin (or its folder) to start or evaluate from")
     group.add_argument("--resume", default="none", help="none | auto: go on from the newest checkpoint | its folder")
+    group.add_argument(
+        "--fast_crop",
+        action="store_true",
+        help="cut training crops by one affine warp of a picture decoded no larger than needed (docs/SPEED.md)",
+    )
     group.add_argument("--on_bad_sample", choices=("raise", "skip"), default="raise", help="of the training set")
 
 

@@ -99,7 +99,14 @@ def training_batches(setting: RunSetting) -> LoaderBatches:
     """The training set's batches for this process."""
     args = setting.args
     yaml = Path(args.data_dir) / args.train_yaml
-    data = MeshDataset(yaml, not args.no_augmentation, setting.kind, seed=args.seed, on_bad_sample=args.on_bad_sample)
+    data = MeshDataset(
+        yaml,
+        not args.no_augmentation,
+        setting.kind,
+        seed=args.seed,
+        on_bad_sample=args.on_bad_sample,
+        fast_crop=args.fast_crop,
+    )
     return LoaderBatches(
         data,
         batch_size=args.per_gpu_train_batch_size,
