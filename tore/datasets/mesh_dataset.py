@@ -116,7 +116,7 @@ class MeshDataset(Dataset):
         for step in range(len(self)):
             candidate = (index + step) % len(self)
             try:
-                return self.sample(candidate, sample_rng(self.seed, epoch, candidate))
+                return self.sample(candidate, sample_rng(self.seed, epoch, candidate) if self.train else None)
             except BadSample:
                 if self.on_bad_sample == "raise":
                     raise
@@ -156,9 +156,13 @@ class MeshDataset(Dataset):
         """
         label = self.label(index)
         draw, ranges = Draw(), self.layout.ranges
-        rng = rng or sample_rng(self.seed, 0, index)
+        tokens, vertices = self.layout.joint_tokens, self.layout.coarse_vertices
+        joint_mask, vertex_mask = np.ones((tokens, 1), np.float32), np.ones((vertices, 1), np.float32)
         if self.train:
+            rng = rng or sample_rng(self.seed, 0, index)
             draw = draw_augmentation(rng, ranges)
+            joint_mask = draw_mask(rng, tokens, ranges.mask_share)
+            vertex_mask = draw_mask(rng, vertices, ranges.mask_share)
         scale = draw.scale * label.scale
         try:
             reduction = self._reduction(label, (draw, *self.views))
@@ -171,10 +175,6 @@ class MeshDataset(Dataset):
             raise BadSample.at(self.rows.place("label", index), label.key, str(error)) from None
         joints_3d = label.joints_3d.copy()
         joints_3d[:, :3] -= joints_3d[self.layout.root, :3]
-        share = ranges.mask_share
-        tokens, vertices = self.layout.joint_tokens, self.layout.coarse_vertices
-        joint_mask = draw_mask(rng, tokens, share) if self.train else np.ones((tokens, 1), np.float32)
-        vertex_mask = draw_mask(rng, vertices, share) if self.train else np.ones((vertices, 1), np.float32)
         return {
             "key": key,
             "image": torch.from_numpy(image),
