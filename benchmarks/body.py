@@ -1,4 +1,4 @@
-"""Times the body models against a plain joint-by-joint transcription of the published layer, in one run.
+"""Times the body models and the alignment of joints against plain transcriptions, in one run.
 
     python -m benchmarks.body [--batch 16] [--threads 2] [--repeats 20]
 
@@ -23,6 +23,9 @@ from manopth.manolayer import ManoLayer
 from manopth.rotations import axis_angle_to_matrix
 from tests import rules
 from tests.body import naive
+from tore.geometry.procrustes import align_similarity
+
+ALIGNED = 64  # sets of joints
 
 
 def milliseconds(function: Callable[[], object], repeats: int) -> tuple[float, float]:
@@ -37,6 +40,18 @@ def milliseconds(function: Callable[[], object], repeats: int) -> tuple[float, f
     return float(np.median(taken)), min(taken)
 
 
+def naive_alignment(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """One sample's (J, 3) similarity Procrustes as published, with numpy's decomposition."""
+    middle, goal = source.mean(0), target.mean(0)
+    points, wanted = (source - middle).T, (target - goal).T
+    u, _, vh = np.linalg.svd(points @ wanted.T)
+    turn = np.eye(3)
+    turn[2, 2] = np.sign(np.linalg.det(u @ vh))
+    rotation = vh.T @ turn @ u.T
+    scale = np.trace(rotation @ points @ wanted.T) / (points**2).sum()
+    return (scale * rotation @ points).T + goal
+
+
 def cases(folder: Path, batch: int) -> dict[str, Callable[[], object]]:
     """Name -> what is timed."""
     for name, model in (("hand.pkl", rules.mano_model()), ("body.pkl", rules.smpl_model())):
@@ -47,6 +62,7 @@ def cases(folder: Path, batch: int) -> dict[str, Callable[[], object]]:
     betas = torch.from_numpy(r.standard_normal((batch, 10))).float()
     layer = ManoLayer(mano_root=folder / "hand.pkl", use_pca=False, flat_hand_mean=False)
     skinned = SkinnedModel(body)
+    joints = r.standard_normal((2, ALIGNED, 14, 3))
 
     def smpl_naive() -> object:
         rotations = torch.stack([naive.rotation_of(pose[:, 3 * j : 3 * j + 3]) for j in range(24)], 1)
@@ -59,6 +75,8 @@ def cases(folder: Path, batch: int) -> dict[str, Callable[[], object]]:
         "body, linear_blend_skinning": lambda: linear_blend_skinning(
             axis_angle_to_matrix(pose.unflatten(1, (24, 3))), betas, skinned
         ),
+        f"Procrustes of {ALIGNED}, plain loop": lambda: [naive_alignment(a, b) for a, b in zip(*joints, strict=True)],
+        f"Procrustes of {ALIGNED}, batched": lambda: align_similarity(*map(torch.from_numpy, joints)),
     }
 
 
@@ -73,7 +91,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         for name, function in cases(Path(folder), arguments.batch).items():
             median, least = milliseconds(function, arguments.repeats)
-            print(f"{name:<30} batch {arguments.batch}: median {median:8.2f} ms, least {least:8.2f} ms")
+            print(f"{name:<32} batch {arguments.batch}: median {median:8.2f} ms, least {least:8.2f} ms")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """Times one sample of the data set against a plain transcription of the published loader, in one run; and the checker.
 
+`fast` is `--fast_crop`, with its difference from the published crop in colours of 0..255; `decoding` is reading the
+row, base64 and JPEG alone.
+
     python -m benchmarks.item [--side 1000] [--scale 3] [--items 60]
 
 One JPEG picture of `side` x `side` pixels, a box of 200 * scale pixels, one OpenCV thread as in a loader's worker. Both
@@ -67,6 +70,13 @@ def milliseconds(functions: list[Callable[[int], object]], items: int) -> list[n
     return list(taken)
 
 
+def difference(data: MeshDataset, fast: MeshDataset, rng: Callable[[int], RandomState | None]) -> float:
+    """Mean absolute difference of two sets' pictures, in colours of 0..255."""
+    width = 255 * np.array(IMAGENET_STD)[:, None, None]
+    pairs = [[each.sample(0, rng(item))["image"].numpy() for each in (data, fast)] for item in range(20)]
+    return float(np.mean([np.abs(one - other) * width for one, other in pairs]))
+
+
 def make_set(folder: Path, side: int, scale: float, rows: int) -> Path:
     """A set of one picture, repeated: smooth colours and fine noise, about 3 bits per pixel as JPEG."""
     person = consistent_person(1, side, side) | {"scale": scale}
@@ -91,22 +101,28 @@ def main() -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
         yaml = make_set(Path(name), options.side, options.scale, CHECKED_ROWS)
-        print(f"{'ms per item':<14}{'published':>24}{'ours':>24}{'ratio':>8}   (mean, median, least; median ratio)")
+        columns = "".join(f"{name:>21}" for name in ("published", "ours", "fast", "decoding"))
+        print(f"{'ms per item':<12}{columns}   (mean, median, least)")
         for split, train in (("evaluation", False), ("training", True)):
-            data = MeshDataset(yaml, train=train)
+            data, fast = (MeshDataset(yaml, train=train, fast_crop=choice) for choice in (False, True))
             rng = (lambda item: RandomState(item)) if train else (lambda item: None)
             for item in range(5):
                 ours = data.sample(0, rng(item))["image"].numpy()
                 assert np.abs(ours - published_item(data, 0, rng(item))).max() < 1e-5
-            theirs, mine = milliseconds(
+            taken = milliseconds(
                 [
                     lambda item, data=data, rng=rng: published_item(data, 0, rng(abs(item))),
                     lambda item, data=data, rng=rng: data.sample(0, rng(abs(item))),
+                    lambda item, fast=fast, rng=rng: fast.sample(0, rng(abs(item))),
+                    lambda item, data=data: data.picture(0),
                 ],
                 options.items,
             )
-            shown = ["".join(f"{f(taken):8.2f}" for f in (np.mean, np.median, np.min)) for taken in (theirs, mine)]
-            print(f"{split:<14}{shown[0]}{shown[1]}{np.median(theirs / mine):8.2f}")
+            shown = [f"{f(times):7.2f}" for times in taken for f in (np.mean, np.median, np.min)]
+            print(f"{split:<12}{''.join(shown)}")
+            speeds = " / ".join(f"{1000 / times.mean():.0f}" for times in taken[:3])
+            apart = difference(data, fast, rng)
+            print(f"{'':<12} pictures/s of one core: {speeds}; fast differs by {apart:.2f} colours of 255")
         report = check_set(MeshDataset(yaml, train=False))
         print(f"checker: {report.rows_per_second:.0f} rows/s")
 

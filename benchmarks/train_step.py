@@ -1,4 +1,4 @@
-"""The parts of one training step: data, targets, forward, losses, backward, optimiser.
+"""The parts of one training step: data, targets, forward, losses, backward, optimiser; and what its arithmetic needs.
 
 Defaults: FastMETRO_L, EfficientNet-b0, keep 0.8, batch 16, the stand-in body, made-up pictures and labels.
 
@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from tore import create_model
 from tore.body import load_body
@@ -75,8 +76,26 @@ class Stopwatch:
         return result
 
 
-def measure(args: argparse.Namespace, folder: Path) -> Stopwatch:
-    """Times `args.steps` steps after one that warms up."""
+def giga_flops(model: torch.nn.Module, batch: int) -> float:
+    """Of a forward and a backward pass: three times the forward pass's convolutions and matrix products."""
+    device = next(model.parameters()).device
+    with FlopCounterMode(display=False) as counter:  # it follows modules through autograd, so no no_grad here
+        model(torch.zeros(2, 3, 224, 224, device=device))
+    return 3 * batch / 2 * counter.get_total_flops() / 1e9
+
+
+def giga_flops_per_second(device: torch.device) -> float:
+    """Of a large float32 matrix product, the best of some: the limit that this machine sets."""
+    matrix, taken = torch.randn(2048, 2048, device=device), []
+    for _ in range(8):
+        start = time.perf_counter()
+        (matrix @ matrix).sum().item()
+        taken.append(time.perf_counter() - start)
+    return 2 * len(matrix) ** 3 / min(taken) / 1e9
+
+
+def measure(args: argparse.Namespace, folder: Path) -> tuple[Stopwatch, float]:
+    """Times `args.steps` steps after one that warms up; and a step's GFLOP."""
     device = torch.device(args.device)
     options = {"size": "L", "keep_ratio": 0.8, "dropout": args.dropout}
     model = create_model("fastmetro", arch=args.arch, data_dir=standin_dir(), device=device, **options)
@@ -114,7 +133,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Stopwatch:
         optimiser.zero_grad(set_to_none=True)
         watch("backward", total.backward)
         watch("optimiser", update)
-    return watch
+    return watch, giga_flops(model, args.batch)
 
 
 def main() -> int:
@@ -134,12 +153,15 @@ def main() -> int:
     if not args.plain_memory:
         keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        watch = measure(args, Path(folder))
+        watch, operations = measure(args, Path(folder))
+    speed = giga_flops_per_second(torch.device(args.device))
     median = {part: statistics.median(seconds[1:]) for part, seconds in watch.seconds.items()}
     for part, seconds in median.items():
         print(f"{part:<10}{1000 * seconds:10.1f} ms   (least {1000 * min(watch.seconds[part][1:]):.1f})")
     whole = sum(median.values())
     print(f"{'step':<10}{1000 * whole:10.1f} ms   {args.batch / whole:.1f} images/s, {torch.get_num_threads()} threads")
+    needed = 1000 * operations / speed
+    print(f"arithmetic{needed:10.1f} ms   {operations:.0f} GFLOP at the {speed:.0f} GFLOP/s of a large matrix product")
     if args.device.startswith("cuda"):
         print(f"peak memory {torch.cuda.max_memory_allocated() / 2**20:.0f} MB")
     return 0
