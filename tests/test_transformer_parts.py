@@ -11,6 +11,8 @@ from torch import nn
 
 from tests import rules
 from tore.body import MeshLevels
+from tore.losses.keypoints import squared_distance
+from tore.losses.smpl_parameters import smpl_parameters_loss
 from tore.modeling.attention import MultiHeadAttention, attend
 from tore.modeling.bert import BertLayer, MetroBlock
 from tore.modeling.dropout import Dropout
@@ -198,6 +200,26 @@ def test_smpl_regressor_is_written_out() -> None:
         for joint in range(24):
             u, _, v = np.linalg.svd(numbers[b, 9 * joint : 9 * joint + 9].detach().numpy().reshape(3, 3))
             np.testing.assert_allclose(rotations[b, joint].detach(), u @ v * np.linalg.det(u @ v), atol=1e-10)
+
+
+def test_smpl_regressor_overfits_a_few_bodies() -> None:
+    """Through the decompositions, from shapes that stand for bodies to their rotations and betas."""
+    torch.manual_seed(0)
+    labels = {name: torch.from_numpy(array) for name, array in rules.annotations(9, 6).items()}
+    seen, has_mesh = torch.randn(6, 50, 3), torch.ones(6)
+    module = SMPLRegressor(vertices=50, width=64, blocks=1)
+    optimiser = torch.optim.Adam(module.parameters(), 1e-2)
+    losses = []
+    for _ in range(300):
+        rotations, betas = module(seen)
+        loss = smpl_parameters_loss(
+            rotations, betas, labels["pose"], labels["betas"], has_mesh, distance=squared_distance
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert min(losses[-20:]) < 0.05 * losses[0], losses[::50]
 
 
 def test_signed_rotations() -> None:

@@ -113,18 +113,32 @@ def test_surface_terms_look_at_the_middle_mesh(standin_dir: Path) -> None:
     assert surface_faces(recipe_of("fm"), body, standin_dir) is body.faces
 
 
+FASTMETRO_FLAGS = ["--token_reduction", "none", "--recipe", "fastmetro"]
+
 # training -----------------------------------------------------------------------------------------------------------
 
 
 def test_fastmetro_trains_by_its_own_recipe(tiny_sets: Path, standin_dir: Path, tmp_path: Path) -> None:
-    flags = ["--token_reduction", "none", "--recipe", "fastmetro"]
-    assert train("fm", tiny_sets, standin_dir, tmp_path, *flags) == 0
+    assert train("fm", tiny_sets, standin_dir, tmp_path, *FASTMETRO_FLAGS) == 0
     step, state = lines(tmp_path)[0], load_training_state(newest(tmp_path))
     weights = BODY | {"normal": 100.0, "edge": 1000.0}
     assert step["loss"] == pytest.approx(sum(weight * step[name] for name, weight in weights.items()), rel=1e-5)
     assert "itp" not in step and state["config"]["model"]["geometry_reduction"] is False
     model = load_model(newest(tmp_path) / "state_dict.bin", standin_dir, "cpu", arch="test_resnet", heads=4)
     assert reduction_of(model.config) == "none" and model.config.learned_upsampling == 1
+
+
+def test_the_smpl_regressor_leaves_the_rest_of_the_training_as_it_is(
+    tiny_sets: Path, standin_dir: Path, tmp_path: Path
+) -> None:
+    """Bit for bit, also where gradients are clipped by their norm."""
+    flags = [*FASTMETRO_FLAGS, "--val_yaml", "none"]
+    assert train("fm", tiny_sets, standin_dir, tmp_path / "with", *flags, "--smpl_regressor") == 0
+    assert train("fm", tiny_sets, standin_dir, tmp_path / "without", *flags) == 0
+    with_it, without = (load_training_state(newest(tmp_path / name))["model"] for name in ("with", "without"))
+    assert {name.split(".")[0] for name in with_it.keys() - without.keys()} == {"smpl_regressor"}
+    for name, value in without.items():
+        assert torch.equal(with_it[name], value), name
 
 
 def test_a_reducer_without_a_published_layout_is_trained_and_found_again(

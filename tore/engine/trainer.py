@@ -70,6 +70,7 @@ class Trainer:
         step: TrainingStep,
         optimiser: Optimizer,
         optimiser_recipe: OptimiserRecipe,
+        apart: nn.Module | None = None,
         base_lr: float,
         batches: TrainingBatches,
         epochs: int,
@@ -94,6 +95,9 @@ class Trainer:
         """`save_published` writes `network` for evaluation and inference, in the published layout.
 
         `save_steps`, `visual_steps`: 0 means at the end of an epoch only, never. `on_nan`: "stop" | "skip".
+
+        apart: a room of the network that sends no gradient to the others; its gradients are clipped by themselves, so
+        that the others train as without it.
 
         `validate` is given a function that says whether to give up, and then returns None.
         """
@@ -122,6 +126,9 @@ class Trainer:
         self.schedule = schedule
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=step.amp is torch.float16)
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        alone = set(apart.parameters()) if apart is not None else set()
+        sides = [[p for p in self.parameters if (p in alone) is side] for side in (False, True)]
+        self.clipped_together = [side for side in sides if side]
         self.buffers = BufferKeeper(network) if on_nan == "skip" else None
         self.progress = Progress()
         self.window = Window()
@@ -219,7 +226,8 @@ class Trainer:
         if bad:
             self._meet_non_finite(checked, group)
         else:
-            clip_gradients(self.parameters, self.optimiser_recipe)
+            for parameters in self.clipped_together:
+                clip_gradients(parameters, self.optimiser_recipe)
             self.scaler.step(self.optimiser)
             self.scaler.update()
             self.window.add({**measured, "gradient_norm": norm})

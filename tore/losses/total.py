@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tore.body.joints import HAND_WRIST, J14_HIPS
 from tore.geometry.camera import project_weak_perspective
-from tore.losses.keypoints import DISTANCES, joints_2d_loss, joints_3d_loss
+from tore.losses.keypoints import DISTANCES, joints_2d_loss, joints_3d_loss, squared_distance
 from tore.losses.smpl_parameters import smpl_parameters_loss
 from tore.losses.surface import edge_loss, face_edges, normal_loss
 from tore.losses.tokens import itp_loss, itp_weight
@@ -212,12 +212,15 @@ def loss_terms(
         seen = project_weak_perspective(targets.vertices[-1], prediction.camera.detach())
         terms["itp"] = itp_loss(prediction.heatmap, seen, targets.has_mesh, grid)
     if recipe.smpl_parameters:
-        terms["smpl_parameters"] = smpl_parameters_term(prediction, targets, recipe, mesh_count)
+        terms["smpl_parameters"] = smpl_parameters_term(prediction, targets, mesh_count)
     return terms
 
 
-def smpl_parameters_term(prediction: Prediction, targets: Targets, recipe: LossRecipe, count: Tensor | None) -> Tensor:
-    """The SMPL parameter regressor's term. Raises ValueError for a network without one."""
+def smpl_parameters_term(prediction: Prediction, targets: Targets, count: Tensor | None) -> Tensor:
+    """The SMPL parameter regressor's term. Raises ValueError for a network without one.
+
+    Squared whatever the joint terms are: absolute distances let rotations come to rest far from their aims.
+    """
     if prediction.rotations is None or prediction.betas is None:
         raise ValueError("the recipe weighs SMPL parameters but the network regresses none; set smpl_parameters to 0")
     assert targets.pose is not None and targets.betas is not None, "a body's targets carry pose and betas"
@@ -227,7 +230,7 @@ def smpl_parameters_term(prediction: Prediction, targets: Targets, recipe: LossR
         targets.pose,
         targets.betas,
         targets.has_mesh,
-        distance=DISTANCES[recipe.distance],
+        distance=squared_distance,
         count=count,
     )
 

@@ -198,6 +198,7 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
         step=loss_step(setting, model, body),
         optimiser=build_optimiser(model.parameters(), recipe, args.lr),
         optimiser_recipe=recipe,
+        apart=model.smpl_regressor,
         base_lr=args.lr,
         batches=batches,
         epochs=args.num_train_epochs,
