@@ -22,7 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "info": ("tore.tools.info", "what a checkpoint holds: network, backbone, size, parameters per part"),
     "cost": ("tore.tools.cost", "multiply-accumulates and parameters per part, for one or many configurations"),
     "convert": ("tore.tools.convert", "a TSV data set from 3DPW, FreiHAND, or GraphCMR's and SPIN's annotations"),
-    "data": ("tore.tools.data", "check a data set, show a contact sheet of it, print its statistics"),
+    "data": ("tore.tools.data", "check a data set, show a contact sheet of it, print its statistics; join several"),
     "synth": ("tore.tools.synth", "the stand-in body and hand that need no licence, and pictures of them"),
 }
 

@@ -59,6 +59,13 @@ class TSVSet:
     def __len__(self) -> int:
         return len(self.tables["label"][0]) if self._picks is None else len(self._picks)
 
+    @property
+    def picks(self) -> np.ndarray:
+        """(n, 2): for each sample the number of its file and the row in it."""
+        if self._picks is not None:
+            return self._picks
+        return np.stack([np.zeros(len(self), np.int64), np.arange(len(self))], 1)
+
     def place(self, table: str, index: int) -> Place:
         """The file and row of sample `index` in a table."""
         source, row = (0, index) if self._picks is None else map(int, self._picks[index])

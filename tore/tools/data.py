@@ -1,4 +1,7 @@
-"""`tore data check|show|stats SET.yaml`: is a data set sound, what does it look like, what does it hold?"""
+"""`tore data check|show|stats SET.yaml`: is a data set sound, what does it look like, what does it hold?
+
+`tore data join A.yaml B.yaml --out MIXED.yaml` makes one set of several.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +20,7 @@ from tore.body import MANO, SMPL, load_body
 from tore.datasets.checking import check_set
 from tore.datasets.findings import ERROR
 from tore.datasets.gallery import PosedMesh, gallery
+from tore.datasets.joining import join_sets
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.statistics import set_statistics, statistics_text
 from tore.tools.help import HelpFormatter
@@ -25,8 +30,8 @@ BODY_HELP = "folder of the body model files, or stand-in (default: TORE_BODY_DIR
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The options of the three commands."""
-    parser = argparse.ArgumentParser(prog="tore data", description=__doc__)
+    """The options of the commands."""
+    parser = argparse.ArgumentParser(prog="tore data", description=__doc__, formatter_class=HelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="look at every row; exit code 1 on errors", formatter_class=HelpFormatter)
     show = commands.add_parser("show", help="a contact sheet of crops", formatter_class=HelpFormatter)
@@ -40,6 +45,10 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--quiet", action="store_true", help="no progress bar")
     check.add_argument("--shown", type=int, default=5, help="findings listed for each kind of finding")
+    join = commands.add_parser("join", help="one composite set of several", formatter_class=HelpFormatter)
+    join.add_argument("yamls", nargs="+", metavar="yaml", help="the sets, whose files stay where they are")
+    join.add_argument("--out", type=Path, required=True, help="the new set's yaml file")
+    join.add_argument("--overwrite", action="store_true", help="replace a set that is there")
     show.add_argument("--out", type=picture_path, required=True, help="the picture to write, for example sheet.png")
     show.add_argument("--count", type=int, default=36, help="samples shown, spread evenly over the set")
     show.add_argument("--augment", action="store_true", help="as training sees them, with random draws")
@@ -104,11 +113,18 @@ def stats(options: argparse.Namespace) -> int:
     return 0
 
 
+def join(options: argparse.Namespace) -> int:
+    """Writes the composite set."""
+    count = join_sets(options.yamls, options.out, options.overwrite)
+    print(f"{options.out}: {count} samples of {len(options.yamls)} sets")
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; 2 and a sentence on stderr where the set cannot be opened."""
     options = build_parser().parse_args(argv)
     try:
-        return {"check": check, "show": show, "stats": stats}[options.command](options)
+        return {"check": check, "show": show, "stats": stats, "join": join}[options.command](options)
     except (ValueError, OSError, ImportError) as error:
         print(f"tore data: {error}", file=sys.stderr)
         return 2
