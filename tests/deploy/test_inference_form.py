@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import tore
-from tests.conftest import assert_agrees
-from tests.test_networks import small
+from tests import rules
+from tests.conftest import assert_agrees, reference
+from tests.test_networks import arrays, rule_model, small
 from tore.deploy import Parts, for_inference
 from tore.modeling.prediction import MeshPrediction
 
@@ -103,6 +104,15 @@ def test_without_each_part(network: str, parts: Parts, rule_body_dir: Path) -> N
 def test_every_backbone(arch: str, rule_body_dir: Path) -> None:
     """Among them strides in TensorFlow's padding, squeeze and excitation, sums of several resolutions."""
     check(lived_in(small("fastmetro", rule_body_dir, arch=arch, size="S", image_size=SIDE)), pictures(1))
+
+
+@pytest.mark.parametrize("name", ["tore_fastmetro_L_efficientnet-b0_keep0.8", "tore_metro_resnet50"])
+def test_reference_values(name: str, rule_body_dir: Path) -> None:
+    """At full size, against the stored values that the plain networks are held to."""
+    with torch.no_grad():
+        found = arrays(for_inference(rule_model(name, rule_body_dir))(torch.from_numpy(rules.images(0, 2))))
+    for part, value in reference(name).items():
+        assert_agrees(found[part], value, TOLERANCES[torch.float32])
 
 
 @torch.no_grad()

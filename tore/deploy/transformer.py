@@ -74,13 +74,13 @@ class FastEncoderLayer(nn.Module):
 class FastDecoderLayer(nn.Module):
     """Keys and values of the memory come from outside, for all layers at once."""
 
-    def __init__(self, layer: DecoderLayer, allowed: Tensor | None, parts: Parts) -> None:
+    def __init__(self, layer: DecoderLayer, self_attention: SelfAttention, packed: bool) -> None:
         super().__init__()
-        packed, attention = parts.packed_weights, layer.self_attn
+        attention = layer.self_attn
         self.heads = layer.cross_attn.heads
         self.norm1, self.norm2 = layer.norm1, layer.norm2
         self.projection = FusedLinear(attention.in_proj_weight, attention.in_proj_bias, packed=packed)
-        self.self_attention = SelfAttention(allowed, attention.heads, parts, attention.in_proj_weight)
+        self.self_attention = self_attention
         self.self_output = linear_of(attention.out_proj, packed=packed)
         weight, bias = _thirds(layer.cross_attn)[0]
         self.query = FusedLinear(weight, bias, packed=packed)
@@ -114,7 +114,9 @@ class FastEncoderDecoder(nn.Module):
         packed = parts.packed_weights
         layers: Any = plain.decoder
         self.encoder = nn.ModuleList(FastEncoderLayer(layer, packed) for layer in cast(Any, plain.encoder))
-        self.decoder = nn.ModuleList(FastDecoderLayer(layer, allowed, parts) for layer in layers)
+        attention: MultiHeadAttention = layers[0].self_attn
+        shared = SelfAttention(allowed, attention.heads, parts, attention.in_proj_weight)
+        self.decoder = nn.ModuleList(FastDecoderLayer(layer, shared, packed) for layer in layers)
         self.encoder_norm, self.decoder_norm = plain.encoder_norm, plain.decoder_norm
         thirds = [_thirds(layer.cross_attn)[third] for third in (1, 2) for layer in layers]
         weights, biases = zip(*thirds, strict=True)
