@@ -5,12 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.conftest import rule_state_dict
+from tests.processes import environment
 from tore import cli
 
 # network, backbone, reduction, keep ratio -> total, backbone, main transformer, shape regressor; published counts
@@ -114,3 +119,14 @@ def test_a_tool_named_after_its_script_calls_itself_by_its_verb(
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 0 and "usage: tore train-m " in capsys.readouterr().out
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    program = "import sys; from tore.cli import main; sys.exit(main())"
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as gone:
+        done = subprocess.run(
+            [sys.executable, "-c", program, "--help"], stdout=gone, stderr=subprocess.PIPE, env=environment(), text=True
+        )
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")

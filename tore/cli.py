@@ -35,7 +35,17 @@ def usage() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Hands the rest of the command line to the verb's tool and returns its exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv), named=argv is None)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, such as `head`, has gone: nothing is left to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _run(arguments: list[str], named: bool) -> int:
+    """`named`: whether the command line is this process's own, so that a tool may go by its verb's name."""
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0 if arguments else 2
@@ -43,13 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"tore: {verb!r} is not a verb; choose from {', '.join(VERBS)}", file=sys.stderr)
         return 2
-    if argv is None:  # what a tool that is named after its script calls itself in --help and in errors
+    if named:  # what a tool that is named after its script calls itself in --help and in errors
         sys.argv[0] = f"tore {verb}"
-    try:
-        return importlib.import_module(VERBS[verb][0]).main(arguments[1:])
-    except BrokenPipeError:  # the reader, such as `head`, has gone: nothing is left to say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    return importlib.import_module(VERBS[verb][0]).main(arguments[1:])
 
 
 if __name__ == "__main__":
