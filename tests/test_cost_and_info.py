@@ -130,3 +130,12 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
             [sys.executable, "-c", program, "--help"], stdout=gone, stderr=subprocess.PIPE, env=environment(), text=True
         )
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_an_interrupted_command_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(argv: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tore.tools.cost.main", interrupted)
+    assert cli.main(["cost"]) == 128 + signal.SIGINT
+    assert capsys.readouterr().err == "tore: interrupted\n"
