@@ -104,6 +104,9 @@ def test_predictions_are_the_networks_in_order_and_metres(trained: Path, site: P
     for word in ("pa_mpjpe", "pa_mpvpe", "f_5mm", "f_15mm", "auc_joints_50mm", "% within mm", "released annotations"):
         assert word in text.out and word in said, word
     assert "the server takes 3960 hands, these are 3" in text.err
+    page = trained / "scores.html"
+    assert cli.main(["freihand", str(zipped), "--annotations", str(site), "--report", str(page)]) == 0
+    assert page.read_text().count("<svg") == 1 and "Pinky_4" in page.read_text() and "f_15mm" in page.read_text()
     scores = json.loads(report.read_text())
     assert scores["metrics"] == json.loads((trained / "pred_scores.json").read_text())["metrics"]
     assert scores["metrics"]["pa_mpjpe"] > 0 and len(scores["curves"]["joints_50mm"]) == 100
@@ -156,3 +159,6 @@ def test_bad_wishes_are_said(more, words: str, trained: Path, standin_dir: Path,
 def test_scores_need_annotations(tmp_path: Path, capsys) -> None:
     assert cli.main(["freihand", str(tmp_path / "pred.zip")]) == 2
     assert "pred.zip is missing" in capsys.readouterr().err
+    freihand.write_predictions(tmp_path / "pred.zip", np.zeros((1, 21, 3)), np.zeros((1, 778, 3)))
+    assert cli.main(["freihand", str(tmp_path / "pred.zip"), "--report", str(tmp_path / "page.html")]) == 2
+    assert "need --annotations DIR" in capsys.readouterr().err and not (tmp_path / "page.html").exists()

@@ -10,14 +10,22 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
+from tore import __version__
 from tore.datasets.convert.freihand import evaluation_truth
+from tore.datasets.tsv import write_atomic
 from tore.engine.checkpoints import write_json
+from tore.evaluation.evaluator import MILLIMETRES, EvaluationResult
 from tore.evaluation.freihand import doubts, read_predictions, score
-from tore.evaluation.protocol import HAND_WORDS, Protocol, summary
+from tore.evaluation.hand_shares import CURVE_LIMIT, CURVE_STEPS
+from tore.evaluation.protocol import HAND_WORDS, Protocol, summary, unit_of
 from tore.tools.help import HelpFormatter
+from tore.visualize import report
+from tore.visualize.charts import Series, line_chart
 
+NAME_WIDTH = 13  # characters of a protocol line's name
 EXIT_BAD_INPUT = 2
 
 
@@ -27,21 +35,46 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("predictions", type=Path, help="the zip that the server takes, or its pred.json")
     parser.add_argument("--annotations", type=Path, help="folder of evaluation_xyz.json and evaluation_verts.json")
     parser.add_argument("--json", type=Path, help="write metrics, curves and protocol")
+    parser.add_argument("--report", type=Path, metavar="HTML", help="write a page with the curves and all figures")
     return parser
 
 
-def score_file(path: Path, annotations: Path, json_path: Path | None = None) -> str:
-    """The table of a submission's metrics against the annotations in a folder; also written to `json_path`."""
+def score_file(path: Path, annotations: Path) -> tuple[EvaluationResult, Protocol]:
+    """A submission's metrics against the annotations in a folder, and how they were measured."""
     truth = evaluation_truth(annotations)
     joints, vertices = read_predictions(path)
     with tqdm(total=len(joints), unit="hand", desc="score", leave=False, disable=None, file=sys.stderr) as bar:
         result = score(joints, vertices, *truth, bar.update)
     words = HAND_WORDS | {"joint_source": "as the file gives them", "box_source": "the file's own"}
-    protocol = Protocol(data=str(path), ground_truth=f"the released annotations in {annotations}", **words)
-    if json_path is not None:
-        json_path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(json_path, {**result.as_dict(), "protocol": vars(protocol)})
-    return summary(result, protocol, None)
+    return result, Protocol(data=str(path), ground_truth=f"the released annotations in {annotations}", **words)
+
+
+def save_scores(path: Path, result: EvaluationResult, protocol: Protocol) -> None:
+    """Metrics, curves and protocol as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {**result.as_dict(), "protocol": vars(protocol)})
+
+
+def page_of(result: EvaluationResult, protocol: Protocol) -> str:
+    """The same as a page: figures, the curves, every joint, the protocol."""
+    limits = np.linspace(0, CURVE_LIMIT * MILLIMETRES, CURVE_STEPS).tolist()
+    shares = {name.split("_")[0]: [100 * share for share in curve] for name, curve in result.curves.items()}
+    chart = line_chart(
+        [Series(name, list(zip(limits, curve, strict=True))) for name, curve in shares.items()],
+        label="share of aligned errors within a distance",
+        x_label="mm",
+        y_label="%",
+    )
+    tiles = [(f"{value:.3f} {unit_of(name)}".rstrip(), name) for name, value in result.metrics.items()]
+    joints = [(name, *(f"{value:.2f}" for value in errors.values())) for name, errors in result.per_joint.items()]
+    facts = [(line[:NAME_WIDTH].strip(), line[NAME_WIDTH:]) for line in protocol.lines(result)]
+    sections = [
+        report.Section("Within how many millimetres", report.card(chart)),
+        report.Section("Every joint", report.table(("joint", "MPJPE", "PA-MPJPE"), joints)),
+        report.Section("How it was measured", report.words_table(facts)),
+    ]
+    title = "Hands against FreiHAND's annotations"
+    return report.page(title, report.tiles(tiles), sections, report.paragraph(f"tore {__version__}", "soft"))
 
 
 def run(args: argparse.Namespace) -> None:
@@ -50,10 +83,17 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.predictions}: {len(joints)} hands of 21 joints and 778 vertices, in metres")
     for doubt in doubts(joints, vertices):
         print(f"{args.predictions}: {doubt}", file=sys.stderr)
-    if args.annotations is not None:
-        print(score_file(args.predictions, args.annotations, args.json))
-    elif args.json is not None:
-        raise ValueError("--json writes scores, which need --annotations DIR")
+    if args.annotations is None:
+        if args.json or args.report:
+            raise ValueError("--json and --report write scores, which need --annotations DIR")
+        return
+    result, protocol = score_file(args.predictions, args.annotations)
+    print(summary(result, protocol, None))
+    if args.json is not None:
+        save_scores(args.json, result, protocol)
+    if args.report is not None:
+        args.report.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(args.report, page_of(result, protocol).encode())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

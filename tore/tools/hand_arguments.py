@@ -18,7 +18,9 @@ REFERENCE = Draw()  # the crop as it is, to which the others are aligned
 
 def add_hand_flags(parser: argparse.ArgumentParser) -> None:
     """Adds them to a parser as a group."""
-    group = parser.add_argument_group("hands", "what evaluations of hands do besides")
+    group = parser.add_argument_group(
+        "hands", "what evaluations of hands do besides (of a training script: with --run_eval_only)"
+    )
     group.add_argument(
         "--multiscale_inference",
         action="store_true",

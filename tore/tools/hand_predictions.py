@@ -13,7 +13,8 @@ from tore.datasets.augmentation import Draw
 from tore.engine.distributed import Processes
 from tore.engine.step import Batch
 from tore.evaluation.freihand import doubts, picture_order, write_predictions
-from tore.tools.freihand import score_file
+from tore.evaluation.protocol import summary
+from tore.tools.freihand import save_scores, score_file
 
 
 @dataclass
@@ -65,5 +66,6 @@ class HandWishes:
             say(f"no {self.pred_zip.name}: {error}")
             return
         if self.annotations is not None and processes.is_main:
-            scores = self.pred_zip.with_name(f"{self.pred_zip.stem}_scores.json")
-            say("\n" + score_file(self.pred_zip, self.annotations, scores))
+            found = score_file(self.pred_zip, self.annotations)
+            save_scores(self.pred_zip.with_name(f"{self.pred_zip.stem}_scores.json"), *found)
+            say("\n" + summary(*found, None))
