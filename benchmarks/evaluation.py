@@ -1,0 +1,94 @@
+"""Times the evaluation of a set, loading and metrics included, against the network alone on as many pictures.
+
+    python -m benchmarks.evaluation [--pictures 1000] [--side 1000] [--batch 16] [--workers 2] [--arch resnet50]
+
+FastMETRO_L+TORE on the stand-in body, JPEG pictures with boxes of 600 pixels. Beside the time by the clock stands the
+processors' time, the workers' included, which other programs on the machine change less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.item import make_set
+from tore import create_model
+from tore.body import load_body
+from tore.body.body_model import BodyModel
+from tore.body.standin import standin_dir
+from tore.datasets.mesh_dataset import MeshDataset
+from tore.engine.distributed import Processes
+from tore.memory import keep_freed_memory
+from tore.modeling.fastmetro import FastMETRO
+from tore.tools.evaluation_report import evaluate_set
+from tore.tools.train_setup import GroundTruth
+
+BOX_SCALE = 3.0  # times 200 pixels
+
+
+def seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """By the clock, and of all processors in this process and the children that it waited for."""
+
+    def processors() -> float:
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        return sum(each.ru_utime + each.ru_stime for each in used)
+
+    clock, before = time.perf_counter(), processors()
+    work()
+    return time.perf_counter() - clock, processors() - before
+
+
+@torch.inference_mode()
+def network_alone(model: torch.nn.Module, pictures: int, batch: int) -> None:
+    """Forward passes over made-up crops."""
+    images = torch.randn(batch, 3, 224, 224)
+    for start in range(0, pictures, batch):
+        model(images[: pictures - start])
+
+
+def evaluation(model: FastMETRO, body: BodyModel, yaml: Path, options: argparse.Namespace) -> None:
+    """The evaluation that `tore evaluate` runs."""
+    evaluate_set(
+        model,
+        MeshDataset(yaml, False),
+        body,
+        GroundTruth(body, standin_dir(), torch.device("cpu")),
+        network="fastmetro",
+        oracle=False,
+        batch_size=options.batch,
+        workers=options.workers,
+        processes=Processes(device=torch.device("cpu")),
+    )
+
+
+def main() -> None:
+    """Prints the two times and their ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--side", type=int, default=1000)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--arch", default="efficientnet-b0")
+    options = parser.parse_args()
+    keep_freed_memory()
+    model = create_model("fastmetro", arch=options.arch, data_dir=standin_dir()).eval()
+    body = load_body("body", standin_dir())
+    with tempfile.TemporaryDirectory() as folder:
+        yaml = make_set(Path(folder), options.side, BOX_SCALE, options.pictures)
+        network_alone(model, options.batch, options.batch)
+        alone = seconds(lambda: network_alone(model, options.pictures, options.batch))
+        whole = seconds(lambda: evaluation(model, body, yaml, options))
+    print(f"{options.pictures} pictures, {options.arch}, {torch.get_num_threads()} threads, {options.workers} workers")
+    print(f"{'network alone':<14}{alone[0]:8.2f} s by the clock, {alone[1]:8.2f} s of processors")
+    print(f"{'evaluation':<14}{whole[0]:8.2f} s by the clock, {whole[1]:8.2f} s of processors")
+    print(f"{'ratio':<14}{whole[0] / alone[0]:8.2f} {whole[1] / alone[1]:18.2f}")
+
+
+if __name__ == "__main__":
+    main()
