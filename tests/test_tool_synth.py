@@ -23,7 +23,7 @@ def test_hand_is_written_and_found(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_files_are_replaced_only_when_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old = tmp_path / STANDIN_HAND_FILES.mesh_levels
     old.write_text("old")
-    assert cli.main(["synth", "hand", "--out", str(tmp_path)]) == 1
+    assert cli.main(["synth", "hand", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert str(old) in error
     assert "--overwrite" in error
@@ -35,7 +35,7 @@ def test_files_are_replaced_only_when_told(tmp_path: Path, capsys: pytest.Captur
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("no folder")
-    assert cli.main(["synth", "hand", "--out", str(tmp_path / "file" / "inside")]) == 1
+    assert cli.main(["synth", "hand", "--out", str(tmp_path / "file" / "inside")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -60,7 +60,7 @@ def test_what_is_missing_gives_one_sentence(
     path = sources.write_spin(tmp_path)
     (tmp_path / broken).rename(tmp_path / "elsewhere")
     options = ["--annotations", str(path), "--images", str(tmp_path / "images"), "--out", str(tmp_path / "out")]
-    assert cli.main(["convert", "spin", *options, "--name", "train", "--quiet"]) == 1
+    assert cli.main(["convert", "spin", *options, "--name", "train", "--quiet"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("tore convert: ")
     assert found in line

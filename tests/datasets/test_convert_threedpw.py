@@ -230,7 +230,7 @@ def test_a_tampered_pickle_is_refused(
     path = root / "sequenceFiles" / "test" / f"{record['sequence']}.pkl"
     path.write_bytes(pickle.dumps(record | {"texture_maps": Harmful(tmp_path / "harm")}, protocol=2))
     options = ["--root", str(root), "--split", "test", "--data_dir", str(body_dir), "--out", str(tmp_path / "out")]
-    assert cli.main(["convert", "3dpw", *options]) == 1
+    assert cli.main(["convert", "3dpw", *options]) == 2
     printed = capsys.readouterr()
     assert "mkdir" in printed.err
     assert str(path) in printed.err

@@ -75,7 +75,7 @@ def summary(report: dict[str, Any], yaml: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Converts, prints the report; 1 and one sentence on stderr where that fails."""
+    """Converts, prints the report; 2 and one sentence on stderr where that fails."""
     options = build_parser().parse_args(argv)
     name = options.name or SET_NAMES.get(options.split, options.split)
     pictures = options.images if options.source == "spin" else options.root
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         report = convert(source, pictures, options.out, name, **switches, show_progress=not options.quiet)
     except (ValueError, OSError) as error:
         print(f"tore convert: {error}", file=sys.stderr)
-        return 1
+        return 2
     except KeyboardInterrupt:
         print("tore convert: stopped; the same command goes on from here", file=sys.stderr)
         return 130

@@ -57,13 +57,13 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand; a fault the user can mend becomes one line on stderr and exit code 1."""
+    """Runs one subcommand; a fault the user can mend becomes one line on stderr and exit code 2."""
     args = parse(argv)
     try:
         COMMANDS[args.command].run(args)
     except (ValueError, OSError, ImportError) as error:
         print(f"tore synth: {error}", file=sys.stderr)
-        return 1
+        return 2
     return 0
 
 
