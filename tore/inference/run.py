@@ -53,7 +53,7 @@ class _Waiting:
 
 
 class Run:
-    """Reads, recovers, draws and writes; `seconds` counts how long each of the four took, at the same time or not.
+    """Reads, crops, recovers, draws and writes; `seconds` counts how long each took, at the same time or not.
 
     batch_size: most crops in one forward pass. focal_length: of the pictures' camera in pixels, where known.
     overwrite: replace files that are there; else such a picture fails.
@@ -73,7 +73,7 @@ class Run:
         picture_camera((1, 1), focal_length)  # a focal length that cannot be is told before any picture is read
         self.recovery, self.wanted, self.batch_size = recovery, wanted, batch_size
         self.focal_length, self.overwrite = focal_length, overwrite
-        self.seconds = {"reading": 0.0, "network": 0.0, "drawing": 0.0, "writing": 0.0}
+        self.seconds = {"reading": 0.0, "cropping": 0.0, "network": 0.0, "drawing": 0.0, "writing": 0.0}
         self._planned: set[Path] = set()
 
     def __call__(self, jobs: Iterable[Job]) -> Iterator[Report]:
@@ -128,6 +128,7 @@ class Run:
     def _read(self, job: Job) -> _Waiting:
         with self._timed("reading"):
             picture = read_picture(job.picture)
+        with self._timed("cropping"):
             crops = crops_of(picture, job.boxes, str(job.picture), job.left)
         return _Waiting(job, picture if job.boxes is not None and self.wanted.overlay else None, crops)
 
