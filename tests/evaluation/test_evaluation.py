@@ -163,6 +163,8 @@ def test_protocol_and_paper_number_stand_beside_the_metrics(errors: SampleErrors
         ("fastmetro", {"kept_tokens": 49, "geometry_reduction": False}, None),
         ("fastmetro", {"image_reduction": "tome"}, None),
         ("fastmetro", {"body": "hand"}, None),
+        ("fastmetro", {"layers": 1}, None),
+        ("metro", {"hidden": 1024}, None),
         ("metro", {}, 42.0),
         ("metro", {"geometry_reduction": False}, 40.6),
     ],

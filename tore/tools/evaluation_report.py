@@ -23,11 +23,12 @@ from tore.engine.validation import evaluate
 from tore.evaluation.evaluator import EvaluationResult
 from tore.evaluation.protocol import HAND_WORDS, PaperRow, Protocol, paper_row, summary
 from tore.losses.total import RECIPES
-from tore.modeling.build import FastMETROConfig, ModelConfig, reduction_of
+from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, reduction_of
 from tore.tools.hand_predictions import HandWishes, KeptHands
 from tore.tools.train_setup import JOINT_NAMES, GroundTruth, Network, measure_maker, validation_loader
 
 ORACLE = "predicted directly (--oracle true)"
+SHAPE = ("layers", "widths", "hidden", "heads")  # in which a network must be the published one to have its row
 FEATURE_CELLS = 49  # of the published 224 x 224 pictures
 
 
@@ -136,7 +137,13 @@ def report(
 
 
 def row_of(config: ModelConfig) -> PaperRow | None:
-    """The paper's row of this network, if it has one: bodies with TORE, its geometry half alone, or no reduction."""
+    """The paper's row of this network, if it has one: bodies with TORE, its geometry half alone, or no reduction.
+
+    A network of another depth or width has none.
+    """
+    published = CONFIGS[config.network]()
+    if any(getattr(config, name) != getattr(published, name) for name in SHAPE):
+        return None
     if config.body != "body" or reduction_of(config) not in ("tore", "none+gtr", "none"):
         return None
     kept = config.kept_tokens if isinstance(config, FastMETROConfig) else None
