@@ -21,6 +21,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "infer": ("tore.tools.tore_inference_fm", "from pictures to meshes, drawn over them and saved"),
     "info": ("tore.tools.info", "what a checkpoint holds: network, backbone, size, parameters per part"),
     "cost": ("tore.tools.cost", "multiply-accumulates and parameters per part, for one or many configurations"),
+    "bench": ("tore.tools.bench", "cost, latency, throughput and memory of networks side by side"),
+    "ablate": ("tore.tools.ablate", "train and evaluate a grid of networks under one budget, and what a token costs"),
     "convert": ("tore.tools.convert", "a TSV data set from 3DPW, FreiHAND, or GraphCMR's and SPIN's annotations"),
     "data": ("tore.tools.data", "check a data set, show a contact sheet of it, print its statistics; join several"),
     "synth": ("tore.tools.synth", "the stand-in body and hand that need no licence, and pictures of them"),

@@ -1,0 +1,176 @@
+"""What `tore bench` compares: configurations with random weights, and checkpoints.
+
+A subject is written as a network and its options, or as a checkpoint file and options, with commas between them:
+
+    fastmetro,arch=resnet50,keep_ratio=0.8    metro,token_reduction=none,label=METRO    out/state_dict.bin,pa_mpjpe=40.5
+
+The options are those of `create_model`, and `label` and `pa_mpjpe` (mm, or a file of `tore evaluate --json`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tore.body.topology import Topology
+from tore.evaluation.protocol import PAPER_HUMAN36M, PaperRow
+from tore.modeling import create_model
+from tore.modeling.build import CONFIGS, SIZES, FastMETROConfig, ModelConfig, build_model, reduction_of
+from tore.modeling.checkpoints import load_model, read_checkpoint
+from tore.modeling.cost import Cost, measure_cost
+from tore.tools.cost import topology_at_hand
+from tore.tools.evaluation_report import row_of
+from tore.tools.train_setup import Network
+
+SIZE_NAMES = {layers: name for name, layers in SIZES.items()}
+BASELINES = ("fastmetro", "fastmetro,token_reduction=none", "metro", "metro,token_reduction=none")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A subject as it was asked for."""
+
+    network: str | None  # None for a checkpoint
+    file: Path | None
+    options: dict[str, Any] = field(default_factory=dict)  # of `create_model`, or of `load_model` for a file
+    label: str | None = None
+    pa_mpjpe: float | None = None
+
+
+def parse_subject(text: str) -> Request:
+    """Reads a subject's text. ValueError where it names an option that does not exist or a value that cannot be."""
+    whole = Path(text).exists()
+    first, *rest = [text] if whole else text.split(",")
+    options: dict[str, Any] = {}
+    for part in rest:
+        name, sign, value = part.partition("=")
+        if not sign or not value:
+            raise ValueError(f"subject {text!r}: {part!r} is no option; write name=value, such as keep_ratio=0.8")
+        options[name] = value if name in ("label", "pa_mpjpe") else _value(value)
+    label, accuracy = options.pop("label", None), options.pop("pa_mpjpe", None)
+    pa_mpjpe = _accuracy(accuracy, text) if accuracy is not None else None
+    if first in CONFIGS:
+        known = _create_options()
+        if unknown := sorted(set(options) - known):
+            raise ValueError(f"subject {text!r}: no option {', '.join(unknown)}; use {', '.join(sorted(known))}")
+        return Request(first, None, options, label, pa_mpjpe)
+    if not Path(first).exists():
+        raise FileNotFoundError(f"subject {text!r}: {first} is neither a checkpoint file nor {' nor '.join(CONFIGS)}")
+    return Request(None, Path(first), options, label, pa_mpjpe)
+
+
+def paper_requests() -> list[Request]:
+    """The paper's rows; where only geometry tokens are reduced, ITP keeps every token, as the published code does."""
+    return [Request(row.network, None, _options_of(row)) for row in PAPER_HUMAN36M]
+
+
+def _options_of(row: PaperRow) -> dict[str, Any]:
+    if not row.geometry_reduction:
+        return {"arch": row.arch, "token_reduction": "none"}
+    return {"arch": row.arch} | ({} if row.network == "metro" else {"keep_ratio": row.keep_ratio or 1.0})
+
+
+def _create_options() -> set[str]:
+    places = ("network", "data_dir", "topology", "device", "options", "image_size", "backbone_weights")
+    return {name for name in inspect.signature(create_model).parameters if name not in places} | {"smpl_regressor"}
+
+
+def _value(text: str) -> Any:
+    """A number, true or false, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _accuracy(text: str, subject: str) -> float:
+    """A number, or `metrics.pa_mpjpe` of a JSON file."""
+    try:
+        if not Path(text).is_file():
+            return float(text)
+        return float(json.loads(Path(text).read_text(encoding="utf-8"))["metrics"]["pa_mpjpe"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"subject {subject!r}: pa_mpjpe={text} is neither a number nor a file of tore evaluate --json"
+        ) from error
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to be measured, with its cost; `build` gives it weights."""
+
+    label: str
+    request: Request
+    config: ModelConfig
+    topology: Topology
+    cost: Cost
+    data_dir: str | None
+
+    @property
+    def paper(self) -> PaperRow | None:
+        """The paper's row of this network."""
+        return row_of(self.config)
+
+    def build(self, device: torch.device) -> Network:
+        """The network on its device, in evaluation mode."""
+        if self.request.file is not None:
+            return load_model(self.request.file, self.data_dir, device, **self.request.options)
+        return build_model(self.config, self.topology).to(device).eval()
+
+    def facts(self) -> dict[str, Any]:
+        """What it is, as plain values."""
+        config = self.config
+        facts: dict[str, Any] = {
+            "subject": self.label,
+            "network": config.network,
+            "backbone": config.arch,
+            "size": None,
+        }
+        facts |= {"tokens": reduction_of(config), "kept": None}
+        if isinstance(config, FastMETROConfig):
+            facts |= {"size": SIZE_NAMES.get(config.layers, str(config.layers)), "kept": config.kept_tokens}
+        return facts
+
+
+def subjects_of(requests: Sequence[Request], data_dir: str | None, image_size: int) -> list[Subject]:
+    """The subjects with their costs, under labels of which no two are the same."""
+    found: list[Subject] = []
+    for request in requests:
+        model, topology = _without_storage(request, data_dir, image_size)
+        config, cost = model.config, measure_cost(model, image_size)
+        label = request.label or _label(request, config)
+        same = sum(subject.label == label or subject.label.startswith(f"{label} (") for subject in found)
+        label = f"{label} ({same + 1})" if same else label
+        found.append(Subject(label, request, config, topology, cost, data_dir))
+    return found
+
+
+def _without_storage(request: Request, data_dir: str | None, image_size: int) -> tuple[Network, Topology]:
+    """The subject's network on the meta device, where only sizes count, and what it was built on."""
+    if request.file is not None:
+        config = read_checkpoint(request.file, **request.options).config
+        topology = topology_at_hand(config.body, data_dir)
+        with torch.device("meta"):
+            return build_model(config, topology).to("meta"), topology
+    topology = topology_at_hand(request.options.get("body", "body"), data_dir)
+    common: dict[str, Any] = {"topology": topology, "image_size": image_size, "device": "meta"}
+    with torch.device("meta"):
+        return create_model(request.network or "", **common, **request.options), topology
+
+
+def _label(request: Request, config: ModelConfig) -> str:
+    """Such as "fastmetro-L resnet50 tore 39", or the file's name."""
+    if request.file is not None:
+        return request.file.name if request.file.name != "state_dict.bin" else str(request.file)
+    size, kept = "", ""
+    if isinstance(config, FastMETROConfig):
+        size = f"-{SIZE_NAMES.get(config.layers, config.layers)}"
+        kept = f" {config.kept_tokens}" if config.kept_tokens is not None else ""
+    hand = " hand" if config.body == "hand" else ""
+    return f"{config.network}{size} {config.arch} {reduction_of(config)}{kept}{hand}"

@@ -1,0 +1,71 @@
+"""Pictures of something against cost: throughput or error over multiply-accumulates."""
+
+from __future__ import annotations
+
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tore.inference.results import write_whole
+
+MARKERS = "osD^vP*X<>"
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")  # Okabe and Ito's
+DOTS_PER_INCH = 110
+
+
+@dataclass(frozen=True)
+class Point:
+    """One network: what it costs and one or more values of what that buys."""
+
+    label: str
+    x: float
+    ys: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A diagram's points and the names of its axes; `from_zero`: the upright axis begins at 0."""
+
+    points: Sequence[Point]
+    x_title: str
+    y_title: str
+    from_zero: bool = False
+
+
+def need_plot_package() -> None:
+    """ImportError with one sentence where matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f'drawing a plot needs matplotlib: pip install "tore[render]" ({error})') from error
+
+
+def draw(panels: Sequence[Panel], path: Path) -> None:
+    """Writes the panels beside each other under one legend, as PNG.
+
+    A label has the same colour and mark in every panel; several values are small marks with their mean over them.
+    Raises ImportError where matplotlib is missing.
+    """
+    need_plot_package()
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2 * len(panels) + 2.2, 4.2), layout="constrained")
+    labels = list(dict.fromkeys(point.label for panel in panels for point in panel.points))
+    styles = {label: (COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]) for i, label in enumerate(labels)}
+    handles = {}
+    for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for point in panel.points:
+            color, marker = styles[point.label]
+            if len(point.ys) > 1:
+                axes.plot([point.x] * len(point.ys), point.ys, marker, color=color, ms=4, alpha=0.5, ls="-", lw=0.8)
+            (handles[point.label],) = axes.plot(point.x, statistics.mean(point.ys), marker, color=color, ms=8)
+        axes.set(xlabel=panel.x_title, ylabel=panel.y_title)
+        if panel.from_zero:
+            axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    figure.legend([handles[label] for label in labels], labels, loc="outside right center", frameon=False, fontsize=9)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DOTS_PER_INCH)
+    write_whole(path, stream.getvalue())
