@@ -1,0 +1,53 @@
+"""The table and the picture of an ablation: what each cell costs, and how far it came."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tore.tools.ablate_grid import Cell
+from tore.tools.cost_plot import Panel, Point, draw
+from tore.tools.tables import csv_text, markdown, write_text
+
+ERRORS = {"pa_mpjpe": "PA-MPJPE", "mpjpe": "MPJPE", "mpvpe": "MPVPE"}
+Judged = tuple[Cell, Mapping[str, Any], Sequence[Mapping[str, Any]]]  # a cell, its cost, its results
+JUDGED = "pa_mpjpe"  # whose spread over the seeds is shown
+
+
+def row_of(cell: Cell, cost: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A line of the table: names, cost, then means over the seeds in millimetres."""
+    row: dict[str, Any] = {"network": cell.network, "reducer": cell.reducer, "keep": cell.keep_ratio}
+    row |= {"GTR": "yes" if cell.gtr else "no", **cost, "seeds": len(results), "steps": results[0]["steps"]}
+    row |= {title: statistics.mean(r[name] for r in results) for name, title in ERRORS.items() if name in results[0]}
+    judged = [result[JUDGED] for result in results]
+    return row | {f"lowest {ERRORS[JUDGED]}": min(judged), f"highest {ERRORS[JUDGED]}": max(judged)}
+
+
+def write_report(folder: Path, cells: Sequence[Judged], *, plot: bool) -> str:
+    """Writes table.md, table.csv, table.json and, with `plot`, plot.png; returns the table.
+
+    cells: each has a result.
+    """
+    rows = [row_of(*parts) for parts in cells]
+    table = markdown(rows)
+    write_text(folder / "table.md", table + "\n")
+    write_text(folder / "table.csv", csv_text(rows))
+    runs = [{**cell.facts(), **cost, **result} for cell, cost, results in cells for result in results]
+    write_text(folder / "table.json", json.dumps({"cells": rows, "runs": runs}, indent=2) + "\n")
+    if plot:
+        draw([panel_of(cells)], folder / "plot.png")
+    return table
+
+
+def panel_of(cells: Sequence[Judged]) -> Panel:
+    """Error against cost: a point per seed, their mean larger."""
+    points = []
+    for cell, cost, results in cells:
+        label = cell.name.removeprefix(f"{cell.network}-")
+        points.append(Point(label, cost["GMACs"], tuple(result[JUDGED] for result in results)))
+    runs = max(len(point.ys) for point in points)
+    spread = f", {runs} seeds and their mean" if runs > 1 else ""
+    return Panel(points, "multiply-accumulates of one picture / $10^9$", f"{ERRORS[JUDGED]} in mm{spread}")
