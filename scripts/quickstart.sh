@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs the project and runs its main job without any licensed file: the cost of the paper's networks, counted on
-# the synthetic stand-in body. Interrupted and started again, it goes on where it was.
+# Installs the project and runs it on synthetic people, without any licensed file or download: `tore demo`, whose last line
+# is the path of its report. Arguments go to the demo. Interrupted and started again, it goes on where it was.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 install_project synthetic
-tore cost "$@"
+tore demo "$@"

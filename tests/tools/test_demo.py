@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.browser import look_at
+from tests.tools.conftest import run_command
 from tore import create_model, save_model
 from tore.body import MANO, SMPL, load_body
 from tore.cli import main
@@ -177,3 +180,22 @@ def test_bad_input_is_told_in_a_sentence(
     text = capsys.readouterr().err
     assert text.startswith("tore demo: ") and said in text and len(text.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_readme_takes_its_numbers_and_pictures_from_a_demo(shown: tuple[Path, list[str]], tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- demo: written by scripts/show_demo.py -->\nold\n<!-- end of demo -->\nafter\n")
+    command = [sys.executable, "scripts/show_demo.py", "--demo", str(shown[0]), "--out", str(tmp_path)]
+    done = run_command([*command, "--readme", str(page)])
+    assert done.returncode == 0, done.stdout
+    network = json.loads((shown[0] / "evaluation" / "done.json").read_text())["result"]
+    text = page.read_text()
+    assert (
+        f"| **the network that ships** | {network['mpjpe']:.1f} (" in text
+        and "mean mesh" in text
+        and "(docs/pictures/demo_people.jpg)" in text
+    )
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert Image.open(tmp_path / "demo_people.jpg").width > 6 * 168
+    assert run_command([*command[:2], "--demo", str(tmp_path / "none")]).returncode == 2

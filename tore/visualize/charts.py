@@ -45,7 +45,7 @@ def log_ticks(low: float, high: float) -> list[float]:
 def line_chart(
     series: Sequence[Series], *, label: str, x_label: str, y_label: str, levels: Sequence[Level] = (), log: bool = False
 ) -> str:
-    """The curves over a common axis from 0 (linear) or on a logarithmic one; `label` says what is seen.
+    """The curves over common axes from 0, the upright one logarithmic where asked; `label` says what is seen.
 
     Raises ValueError where there is no point, or one that is not above 0 on a logarithmic axis.
     """
@@ -55,7 +55,7 @@ def line_chart(
         raise ValueError(f"the chart {label!r} needs points with finite values")
     if log and min(heights) <= 0:
         raise ValueError(f"the chart {label!r} is logarithmic and has the value {min(heights)}; give values above 0")
-    x_low, x_high = _widened(min(x for x, _ in points), max(x for x, _ in points))
+    x_low, x_high = _widened(min(0.0, *(x for x, _ in points)), max(x for x, _ in points))
     y_low, y_high = (min(heights) / 1.08, max(heights) * 1.08) if log else _widened(0.0, max(heights) * 1.06)
     scale: Callable[[float], float] = math.log10 if log else float
 

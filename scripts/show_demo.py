@@ -1,0 +1,111 @@
+"""Shows in the README what `tore demo` found: a table and two pictures, written between two marks.
+
+    tore demo && python scripts/show_demo.py
+
+The report's picture needs Chromium and is left out, with a line, where there is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from tore.tools.demo_judging import ERRORS, MEAN
+from tore.tools.demo_pictures import COLUMNS, read_rows
+from tore.tools.stages import DONE
+from tore.visualize.sheet import contact_sheet
+
+ROOT = Path(__file__).resolve().parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+MARKS = re.compile(r"(<!-- demo: written by scripts/show_demo.py -->\n).*?(<!-- end of demo -->)", re.DOTALL)
+PICTURES = {
+    "demo_people.jpg": "Held-out synthetic people, and what the network that ships recovers from them",
+    "demo_report.jpg": "The top of the demo's report",
+}
+CELL, QUALITY = 168, 86
+PAGE_WIDTH, PAGE_HEIGHT, SHOWN_WIDTH = 1120, 1560, 700
+
+
+def result(demo: Path, stage: str) -> dict:
+    """What a stage of the demo found."""
+    return json.loads((demo / stage / DONE).read_text(encoding="utf-8"))["result"]
+
+
+def numbers(demo: Path) -> str:
+    """The table of baselines and networks in markdown, each error with its share of the mean mesh's."""
+    table = result(demo, "baselines")
+    table["**the network that ships**"] = result(demo, "evaluation")
+    after, training = demo / "evaluation_after_training", result(demo, "training")
+    if after.is_dir():
+        table[f"the same after {training['samples']:,} more samples"] = result(demo, after.name)
+    settings = json.loads((demo / "evaluation" / DONE).read_text(encoding="utf-8"))["settings"]
+    lines = [f"On {settings['pictures']} held-out pictures of all facings, mm and share of the mean mesh's error:", ""]
+    lines += ["| | " + " | ".join(ERRORS.values()) + " |", "|---" * (1 + len(ERRORS)) + "|"]
+    for name, metrics in table.items():
+        cells = [f"{metrics[error]:.1f} ({metrics[error] / table[MEAN][error]:.0%})" for error in ERRORS]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def people(demo: Path, out: Path) -> None:
+    """The grid of held-out people as a sheet."""
+    count = result(demo, "inference")["people"]
+    rows = read_rows(demo / "inference", count)
+    captions = [*COLUMNS, *[""] * (len(COLUMNS) * (count - 1))]
+    sheet = contact_sheet([cell for row in rows for cell in row], captions, columns=len(COLUMNS), cell=CELL)
+    Image.fromarray(sheet).save(out / "demo_people.jpg", quality=QUALITY)
+
+
+def page(demo: Path, out: Path) -> None:
+    """The top of the report page."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        print("no browser here: demo_report.jpg is left as it is", file=sys.stderr)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        shot = Path(folder) / "page.png"
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+        command += [
+            f"--window-size={PAGE_WIDTH},{PAGE_HEIGHT}",
+            f"--screenshot={shot}",
+            f"--user-data-dir={folder}/profile",
+        ]
+        subprocess.run(
+            [*command, (demo / "report.html").resolve().as_uri()], check=True, capture_output=True, timeout=180
+        )
+        picture = Image.open(shot).convert("RGB")
+        picture.thumbnail((SHOWN_WIDTH, PAGE_HEIGHT), Image.Resampling.LANCZOS)
+        picture.save(out / "demo_report.jpg", quality=QUALITY)
+
+
+def main() -> int:
+    """Writes demo_people.jpg, demo_report.jpg and the README's table; 2 where there is no finished demo."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--demo", type=Path, default=ROOT / "output" / "demo", help="--output_dir of the demo")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", help="folder of the pictures")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="page that holds the two marks")
+    args = parser.parse_args()
+    if not (args.demo / "report.html").is_file():
+        print(f"show_demo: {args.demo} holds no report.html; run tore demo first", file=sys.stderr)
+        return 2
+    args.out.mkdir(parents=True, exist_ok=True)
+    people(args.demo, args.out)
+    page(args.demo, args.out)
+    text, table = args.readme.read_text(encoding="utf-8"), numbers(args.demo)
+    shown = [f"![{words}](docs/pictures/{name})\n" for name, words in PICTURES.items() if (args.out / name).is_file()]
+    block = "\n".join([shown[0], table, *shown[1:]])
+    args.readme.write_text(MARKS.sub(lambda found: found[1] + block + found[2], text), encoding="utf-8")
+    print(table)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
