@@ -16,7 +16,7 @@ def test_step_benchmark_times_every_part(standin_dir) -> None:
     done = run_command([sys.executable, "benchmarks/train_step.py", *flags])
     assert done.returncode == 0, done.stdout
     parts = re.findall(r"^(\w+) +[0-9.]+ ms", done.stdout, re.MULTILINE)
-    assert parts == ["data", "targets", "forward", "losses", "backward", "optimiser", "step"]
+    assert parts == ["data", "targets", "forward", "losses", "backward", "optimiser", "step", "arithmetic"]
 
 
 @pytest.mark.slow
