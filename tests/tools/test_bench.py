@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from PIL import Image
 
 import tore
+from tests.conftest import assert_agrees
 from tore import cli
 from tore.evaluation.protocol import PAPER_HUMAN36M, paper_row
 from tore.modeling.checkpoints import save_model
@@ -127,6 +129,18 @@ def test_a_checkpoint_costs_what_its_configuration_costs(standin_dir: Path, tmp_
     assert torch.equal(subject.build(torch.device("cpu")).point_head.weight, model.point_head.weight)
 
 
+def test_both_forms_are_the_same_network(standin_dir: Path, tmp_path: Path) -> None:
+    save_model(tore.create_model(**TINY, token_reduction="none", data_dir=standin_dir), tmp_path / "tiny.bin")
+    request = parse_subject(f"{tmp_path / 'tiny.bin'},label=tiny")
+    plain, fast = subjects_of([request, replace(request, form="fast")], str(standin_dir), 224)
+    assert (plain.label, fast.label) == ("tiny", "tiny fast") and plain.cost == fast.cost
+    images, device = torch.randn(2, 3, 224, 224), torch.device("cpu")
+    with torch.inference_mode():
+        expected, found = plain.build(device)(images), fast.build(device)(images)
+        assert_agrees(found.vertices, expected.vertices.numpy(), 1e-4)
+        assert bench_timing.peak_memory(fast.build(device), images, device) > 0
+
+
 def test_same_labels_are_numbered(standin_dir: Path) -> None:
     subjects = subjects_of([parse_subject(TINY_TEXT)] * 3, str(standin_dir), 224)
     assert [s.label.removeprefix(subjects[0].label) for s in subjects] == ["", " (2)", " (3)"]
@@ -203,6 +217,7 @@ def test_the_whole_command(standin_dir: Path, tmp_path: Path, capsys: pytest.Cap
     assert "Beside the paper" not in said
 
 
-def test_bad_numbers_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", TINY_TEXT, "--repeats", "0"]) == 2
-    assert "--repeats" in capsys.readouterr().err
+@pytest.mark.parametrize("flags", [["--repeats", "0"], ["--form", "fast", "--dtype", "bfloat16"]])
+def test_bad_flags_are_told(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", TINY_TEXT, *flags]) == 2
+    assert flags[0] in capsys.readouterr().err

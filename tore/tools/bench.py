@@ -16,6 +16,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from tore.modeling.build import IMAGE_SIZE
 from tore.paths import body_dir_at_hand
 from tore.tools.bench_end_to_end import made_pictures, time_stages
 from tore.tools.bench_report import flat_rows, panels_of, report
-from tore.tools.bench_subjects import BASELINES, Subject, paper_requests, parse_subject, subjects_of
+from tore.tools.bench_subjects import BASELINES, FORMS, Subject, paper_requests, parse_subject, subjects_of
 from tore.tools.bench_timing import alternate, median_and_p90, peak_memory, synchroniser
 from tore.tools.cost_plot import draw, need_plot_package
 from tore.tools.help import HelpFormatter
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--paper", action="store_true", help="print the paper's numbers; without subjects measure the paper's rows")
     add("--batch", nargs="+", type=int, default=[1, 8], help="pictures in a forward pass")
     add("--dtype", nargs="+", default=["float32"], choices=tuple(DTYPES), help="number type; not float32: autocast")
+    add("--form", nargs="+", default=["plain"], choices=FORMS, help="plain, fast: the inference form, or both")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     add("--threads", type=int, default=torch.get_num_threads(), help="of a CPU")
     add("--warm_up", type=int, default=2, help="untimed rounds before the timed ones; the first measures memory")
@@ -124,6 +126,8 @@ def run(options: argparse.Namespace) -> None:
     """Measures, prints and writes. Raises ValueError, FileNotFoundError or ImportError where that cannot be."""
     if min([*options.batch, options.repeats, options.warm_up, options.threads, options.image_size]) < 1:
         raise ValueError("--batch, --repeats, --warm_up, --threads and --image_size take numbers of at least 1")
+    if "fast" in options.form and options.dtype != ["float32"]:
+        raise ValueError("--form fast is made for float32; leave --dtype out")
     if options.plot is not None:
         need_plot_package()
     torch.set_num_threads(options.threads)
@@ -131,6 +135,7 @@ def run(options: argparse.Namespace) -> None:
     requests = [parse_subject(text) for text in options.subjects]
     if not requests:
         requests = paper_requests() if options.paper else [parse_subject(text) for text in BASELINES]
+    requests = [replace(request, form=form) for request in requests for form in options.form]
     subjects = subjects_of(requests, options.data_dir, options.image_size)
     about = machine(device)
     protocol = f"Rounds to warm up: {options.warm_up}; all subjects take turns in every round."

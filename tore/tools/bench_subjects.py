@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tore.body.topology import Topology
+from tore.deploy.form import for_inference
 from tore.evaluation.protocol import PAPER_HUMAN36M, PaperRow
 from tore.modeling import create_model
 from tore.modeling.build import CONFIGS, SIZES, FastMETROConfig, ModelConfig, build_model, reduction_of
@@ -29,6 +31,7 @@ from tore.tools.evaluation_report import row_of
 from tore.tools.train_setup import Network
 
 SIZE_NAMES = {layers: name for name, layers in SIZES.items()}
+FORMS = ("plain", "fast")  # the network as it is, its inference form
 BASELINES = ("fastmetro", "fastmetro,token_reduction=none", "metro", "metro,token_reduction=none")
 
 
@@ -41,6 +44,7 @@ class Request:
     options: dict[str, Any] = field(default_factory=dict)  # of `create_model`, or of `load_model` for a file
     label: str | None = None
     pa_mpjpe: float | None = None
+    form: str = "plain"  # of FORMS
 
 
 def parse_subject(text: str) -> Request:
@@ -117,11 +121,13 @@ class Subject:
         """The paper's row of this network."""
         return row_of(self.config)
 
-    def build(self, device: torch.device) -> Network:
-        """The network on its device, in evaluation mode."""
+    def build(self, device: torch.device) -> nn.Module:
+        """The network on its device, in evaluation mode and in the wanted form."""
         if self.request.file is not None:
-            return load_model(self.request.file, self.data_dir, device, **self.request.options)
-        return build_model(self.config, self.topology).to(device).eval()
+            network = load_model(self.request.file, self.data_dir, device, **self.request.options)
+        else:
+            network = build_model(self.config, self.topology).to(device).eval()
+        return for_inference(network) if self.request.form == "fast" else network
 
     def facts(self) -> dict[str, Any]:
         """What it is, as plain values."""
@@ -132,7 +138,7 @@ class Subject:
             "backbone": config.arch,
             "size": None,
         }
-        facts |= {"tokens": reduction_of(config), "kept": None}
+        facts |= {"tokens": reduction_of(config), "kept": None, "form": self.request.form}
         if isinstance(config, FastMETROConfig):
             facts |= {"size": SIZE_NAMES.get(config.layers, str(config.layers)), "kept": config.kept_tokens}
         return facts
@@ -144,7 +150,7 @@ def subjects_of(requests: Sequence[Request], data_dir: str | None, image_size: i
     for request in requests:
         model, topology = _without_storage(request, data_dir, image_size)
         config, cost = model.config, measure_cost(model, image_size)
-        label = request.label or _label(request, config)
+        label = (request.label or _label(request, config)) + (" fast" if request.form == "fast" else "")
         same = sum(subject.label == label or subject.label.startswith(f"{label} (") for subject in found)
         label = f"{label} ({same + 1})" if same else label
         found.append(Subject(label, request, config, topology, cost, data_dir))
