@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tore demo", description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--body", choices=("body", "hand"), default="body", help="what is recovered")
-    add("--checkpoint", type=Path, help="network to show (default: the one that ships; hands have none)")
+    add("--checkpoint", type=Path, help="network to show (default: the one that ships, else a new one)")
     add("--from_scratch", action="store_true", help="train a new network in place of one that is there")
     add("--minutes", type=float, default=1.5, help="of training")
     add("--arch", help=f"backbone of new networks, or of a --checkpoint that does not tell [{SMALL_BACKBONE}]")

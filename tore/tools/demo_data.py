@@ -38,7 +38,7 @@ class Person:
 
 def picture_set(kind: str, split: str, count: int, seed: int, workers: int) -> Path:
     """The yaml file of a synthetic set in the cache folder; what is there of it is kept."""
-    folder = paths.cache_dir() / "pictures" / f"{kind}-v{VERSION}-seed{seed}-{split}{count}"
+    folder = paths.cache_dir() / "pictures" / f"{kind}-v{paths.STANDIN_VERSION}.{VERSION}-seed{seed}-{split}{count}"
     recipe = Recipe(kind=kind, split=split, seed=seed, size=SIZES[kind], data_dir=str(standin_dir()))
     with tqdm(total=count, desc=f"{split} pictures", unit="picture", leave=False, disable=None) as bar:
         return write_pictures(recipe, count, folder, workers=workers, progress=bar.update)

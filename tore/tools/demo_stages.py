@@ -25,7 +25,6 @@ from tore.tools.stages import Stages
 from tore.tools.train_setup import Network
 
 SMALL_BACKBONE = "mobilenetv3_small_100"
-SHIPPED = ("body",)  # of what a trained network comes with the package
 MOST_LOADERS = 4
 OVERFIT_EPOCH = 25  # steps between two looks at the pictures that are learnt by heart
 
@@ -59,17 +58,17 @@ class Demo:
         self.config = None if self.checkpoint is None else read_checkpoint(self.checkpoint, **self.known).config
 
     def _checkpoint(self) -> Path | None:
-        """The network to show, None where a new one is trained. FileNotFoundError where the file is missing."""
+        """The network to show, None where a new one is trained. FileNotFoundError where a named one is missing."""
         args = self.args
+        path = args.checkpoint or paths.shipped_checkpoint(args.body)
         if args.from_scratch:
             return None
-        path = args.checkpoint or paths.shipped_checkpoint(args.body)
-        if args.checkpoint is None and args.body not in SHIPPED and not path.is_file():
-            self.say(f"no trained network of a {args.body} ships: a new one is trained for {args.minutes:g} minutes")
-            return None
-        if not path.is_file():
+        if path.is_file():
+            return path
+        if args.checkpoint is not None:
             raise FileNotFoundError(f"{path} is missing: name another --checkpoint, or add --from_scratch")
-        return path
+        self.say(f"no trained network of a {args.body} ships: a new one is trained for {args.minutes:g} minutes")
+        return None
 
     def run(self) -> Findings:
         """All stages, in the order that the report tells them."""
@@ -115,7 +114,12 @@ class Demo:
         """One kept stage; what decides its result is `more` and what decides all of them."""
         args = self.args
         weights = None if self.checkpoint is None else hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
-        common = {"version": __version__, "device": str(self.device), "weights": weights}
+        common = {
+            "version": __version__,
+            "figure": paths.STANDIN_VERSION,
+            "device": str(self.device),
+            "weights": weights,
+        }
         common |= {key: getattr(args, key) for key in ("body", "seed", "pictures", "train_pictures", "arch")}
         if self.checkpoint is None:
             common["minutes"] = args.minutes
