@@ -131,6 +131,20 @@ def test_left_where_it_means_nothing(small_checkpoint: Path, options, words: str
     assert words in capsys.readouterr().err
 
 
+def test_a_published_layout_with_a_backbone_that_it_does_not_tell(
+    hands: MeshRecovery, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As training saves it: the file says neither the backbone nor the number of heads."""
+    tore.save_published(hands.model, tmp_path / "state_dict.bin")
+    Image.fromarray(rules.photo(8, 240, 320)).save(tmp_path / "one.png")
+    options = ("--image_file_or_path", tmp_path / "one.png", "--data_dir", "stand-in", "--no_overlay")
+    options = (*options, "--save_results", "json")
+    assert infer(tmp_path / "state_dict.bin", *options) == 2
+    assert "name it with arch=" in capsys.readouterr().err
+    assert infer(tmp_path / "state_dict.bin", *options, "--arch", SMALL["arch"]) == 0
+    assert json.loads((tmp_path / "one_tore_pred.json").read_text())["kind"] == "hand"
+
+
 def test_people_have_no_left(recovery: MeshRecovery) -> None:
     with pytest.raises(ValueError, match="no left or right"):
         recovery.predict(rules.photo(1, 60, 60), left=True)

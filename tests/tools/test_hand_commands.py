@@ -84,7 +84,8 @@ def test_hands_train_and_validate(
     expected = sum(weight * steps[0].get(name, 0.0) for name, weight in weights.items())
     assert len(steps) == 2 and steps[0]["loss"] == pytest.approx(expected, rel=1e-5)
     assert ("itp" in steps[0]) == ((tool, reduction) == ("fm", "tore")) and "edge" not in steps[0]
-    assert lines(tmp_path, "validation")[0]["pa_mpjpe"] > 0
+    judged = lines(tmp_path, "validation")[0]
+    assert judged["pa_mpjpe"] > 0 and 0 <= judged["f_5mm"] <= judged["f_15mm"] <= 1
     folder = CheckpointFolder(tmp_path, keep=1).newest()
     model = load_model(folder / "state_dict.bin", standin_dir, "cpu", arch="test_resnet")
     assert (model.config.body, reduction_of(model.config)) == ("hand", reduction)

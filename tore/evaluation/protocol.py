@@ -110,7 +110,7 @@ def curve_lines(result: EvaluationResult) -> list[str]:
 
 def summary(result: EvaluationResult, protocol: Protocol, row: PaperRow | None) -> str:
     """The table that a person reads: metrics, per joint, protocol, the paper's number."""
-    lines = [f"{name:<16} {value:9.3f} {unit_of(name)}".rstrip() for name, value in result.metrics.items()]
+    lines = [f"{name:<18} {value:9.3f} {unit_of(name)}".rstrip() for name, value in result.metrics.items()]
     if not result.metrics:
         lines.append("no sample has a label to compare with")
     lines += curve_lines(result)

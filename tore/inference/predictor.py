@@ -54,15 +54,16 @@ class MeshRecovery:
         *,
         amp: bool = False,
         fast: bool = False,
+        arch: str | None = None,
     ) -> MeshRecovery:
         """Reads a published or own checkpoint; network, backbone and body are worked out from it.
 
         data_dir: folder of the body model files; None means the usual one, or the stand-in's own for a network that
         was trained on it. fast: run the network's inference form (`tore.deploy`), the same to rounding; it pays for
-        many pictures. Half precision runs the plain network. Raises FileNotFoundError and ValueError with the file to
-        mend.
+        many pictures. Half precision runs the plain network. arch: the backbone's name, where the file does not tell
+        it. Raises FileNotFoundError and ValueError with the file to mend.
         """
-        model = load_model(path, data_dir, device)
+        model = load_model(path, data_dir, device, **({"arch": arch} if arch else {}))
         if data_dir is None and model.config.stand_in:
             data_dir = standin_dir()
         body = load_body(model.config.body, data_dir)

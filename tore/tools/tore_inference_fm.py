@@ -73,6 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--show_tokens", action="store_true", help="draw where each kept image token looked")
     add("--no_overlay", action="store_true", help="leave <name>_tore_pred.jpg out; needs no renderer")
     add("--batch_size", type=int, default=BATCH_SIZE, help="most people in one pass")
+    add("--arch", metavar="NAME", help="the backbone's name, for one that the file does not tell")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     add("--amp", action="store_true", help="half precision where that is safe")
     add("--plain", action="store_true", help=f"not the network's quicker twin, which {FAST_FROM} pictures or more get")
@@ -182,7 +183,8 @@ def save(poses: PoseFile) -> bool:
 def recovery_for(args: argparse.Namespace, pictures: int) -> MeshRecovery:
     """The network, in its inference form where there are enough pictures to pay for making it."""
     fast = pictures >= FAST_FROM and not (args.plain or args.amp)
-    return MeshRecovery.from_checkpoint(args.resume_checkpoint, args.data_dir, args.device, amp=args.amp, fast=fast)
+    options = {"amp": args.amp, "fast": fast, "arch": args.arch}
+    return MeshRecovery.from_checkpoint(args.resume_checkpoint, args.data_dir, args.device, **options)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

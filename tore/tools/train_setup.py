@@ -71,6 +71,8 @@ class GroundTruth:
 
     def describe(self) -> str:
         """One line for the protocol."""
+        if self.neutral.kind == "hand":
+            return "mesh and 21 joints of the hand model, of the label's pose and betas"
         if not self.gendered:
             return "neutral body model for every sample (no gendered model file found)"
         absent = f"; no file for {', '.join(self.missing)}" if self.missing else ""
