@@ -33,7 +33,7 @@ def write_report(found: Findings, path: Path, *, command: str) -> Path:
     """Writes the page and returns its path."""
     sections = [
         report.Section("Recovered from held-out pictures", people(found)),
-        report.Section("Two of them, to turn by hand", turning(found)),
+        report.Section("To turn by hand", turning(found)),
         report.Section("How good it is", errors(found)),
         report.Section("Training", curves(found)),
         report.Section("What a picture costs", costs(found)),
@@ -108,7 +108,7 @@ def errors(found: Findings) -> str:
     for name, metrics in found.table.items():
         pairs = [(f"{metrics[error]:.1f}", f"{metrics[error] / mean[error]:.0%}") for error in ERRORS]
         rows.append([name, *(text for one in pairs for text in one)])
-    columns = ["", *(text for error in ERRORS.values() for text in (f"{error}, mm", "of the mean's"))]
+    columns = ["", *(text for error in ERRORS.values() for text in (f"{error}, mm", "of mean"))]
     text = (
         "Mean distances to the truth over the held-out pictures; PA after a similarity alignment of each. The "
         "baselines give one mesh for every picture: the mean of the training set's meshes, and the body model at rest."
