@@ -15,6 +15,7 @@ from tore import cli
 from tore.tools import ablate_run, run_tore_fm_bodymesh
 from tore.tools.ablate_grid import Cell, cells_of
 from tore.tools.ablate_report import row_of
+from tore.tools.cost_plot import _widened
 
 SMALL = [flag for flag in SMALL_FM if flag not in ("--keep_ratio", "0.2")]
 BATCHES = ["--per_gpu_train_batch_size", "4", "--per_gpu_eval_batch_size", "4", "--num_workers", "0"]
@@ -96,6 +97,11 @@ def test_row_is_the_mean_over_seeds() -> None:
     row = row_of(Cell("fastmetro", "tome", 0.5, False), {"GMACs": 1.0}, results)
     assert (row["PA-MPJPE"], row["MPJPE"], row["MPVPE"]) == (60, 120, 180)
     assert (row["lowest PA-MPJPE"], row["highest PA-MPJPE"], row["seeds"], row["GTR"]) == (50, 70, 2, "no")
+
+
+def test_small_differences_look_small() -> None:
+    assert _widened((99.0, 101.0)) == pytest.approx((90, 110))
+    assert _widened((50.0, 150.0)) == (50, 150)
 
 
 def test_a_second_call_goes_on_and_adds(

@@ -13,6 +13,7 @@ from tore.inference.results import write_whole
 MARKERS = "osD^vP*X<>"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")  # Okabe and Ito's
 DOTS_PER_INCH = 110
+LEAST_SPAN = 0.2  # of an axis, as a share of its middle: smaller differences shall look small
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
                 axes.plot([point.x] * len(point.ys), point.ys, marker, color=color, ms=4, alpha=0.5, ls="-", lw=0.8)
             (handles[point.label],) = axes.plot(point.x, statistics.mean(point.ys), marker, color=color, ms=8)
         axes.set(xlabel=panel.x_title, ylabel=panel.y_title)
+        axes.set(xlim=_widened(axes.get_xlim()), ylim=_widened(axes.get_ylim()))
         if panel.from_zero:
             axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
@@ -69,3 +71,11 @@ def draw(panels: Sequence[Panel], path: Path) -> None:
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=DOTS_PER_INCH)
     write_whole(path, stream.getvalue())
+
+
+def _widened(limits: tuple[float, float]) -> tuple[float, float]:
+    """An axis's limits, or wider ones about the same middle where they span less than `LEAST_SPAN` of it."""
+    low, high = limits
+    middle = (low + high) / 2
+    half = max(high - low, LEAST_SPAN * abs(middle)) / 2
+    return middle - half, middle + half
