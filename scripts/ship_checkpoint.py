@@ -18,10 +18,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, help="state_dict.bin, or its folder")
     parser.add_argument("--arch", help="the backbone's name, for one that the file does not tell")
+    parser.add_argument("--dropout", type=float, help="it was trained with, which the file does not tell either")
     parser.add_argument("--body_dir", help="folder of the body model files, or stand-in [TORE_BODY_DIR]")
     parser.add_argument("--out", type=Path, help="[the shipped file of the network's body]")
     args = parser.parse_args()
-    overrides = {"arch": args.arch} if args.arch else {}
+    told = {"arch": args.arch, "dropout": args.dropout}
+    overrides = {name: value for name, value in told.items() if value is not None}
     overrides |= {"stand_in": True} if args.body_dir == "stand-in" else {}
     model = tore.load_model(published_file(args.checkpoint), args.body_dir, "cpu", **overrides)
     out = args.out or shipped_checkpoint(model.config.body)
