@@ -123,6 +123,8 @@ def _symmetric(conv: nn.Conv2d, size: torch.Size) -> tuple[list[int], Tensor]:
     """Padding, the same on both sides, and the weight that go together for TensorFlow's "same".
 
     That pads the end by one more than the start where the sum is odd. The kernel gets a zero in front instead.
+
+    Raises ValueError where the kernel is dilated, so that a zero in front would not do.
     """
     padding, grow = [], []
     for n, stride, kernel, dilation in zip(size, conv.stride, conv.kernel_size, conv.dilation, strict=True):
@@ -130,5 +132,8 @@ def _symmetric(conv: nn.Conv2d, size: torch.Size) -> tuple[list[int], Tensor]:
         padding.append(total - total // 2)
         grow.append(total % 2)
     if any(grow) and any(d != 1 for d in conv.dilation):
-        raise NotImplementedError("a dilated convolution with TensorFlow's padding")
+        raise ValueError(
+            f"the backbone pads a convolution of dilation {conv.dilation} as TensorFlow does, which the inference form "
+            "cannot; use the plain network (tore infer --plain)"
+        )
     return padding, F.pad(conv.weight, (grow[1], 0, grow[0], 0))
