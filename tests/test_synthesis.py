@@ -227,10 +227,10 @@ def test_the_command_writes_both_splits_and_says_what_is_wrong(
         MeshDataset(tmp_path / "set" / f"{split}.yaml", train=False, body="hand") for split in ("train", "val")
     )
     assert (len(train), len(val)) == (2, 1)
-    assert synth.main(command) == 1 and "--train N" in capsys.readouterr().err
+    assert synth.main(command) == 2 and "--train N" in capsys.readouterr().err
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert synth.main([*command, "--val", "1", "--overwrite", "--backgrounds", str(empty)]) == 1
+    assert synth.main([*command, "--val", "1", "--overwrite", "--backgrounds", str(empty)]) == 2
     assert "holds no picture" in capsys.readouterr().err
 
 
