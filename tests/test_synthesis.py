@@ -138,7 +138,8 @@ def test_the_bytes_depend_on_the_recipe_alone(kind: str, standin_dir: Path, tmp_
     yaml = write_pictures(recipe, BATCH + 3, tmp_path / "one", progress=done.append)
     write_pictures(recipe, BATCH + 3, tmp_path / "two", workers=2 if kind == "body" else 1)
     assert contents(tmp_path / "one") == contents(tmp_path / "two") and sum(done) == BATCH + 3
-    names = [f"train.{table}.tsv" for table in TABLES] + [f"train.{table}.lineidx" for table in TABLES[:3]]
+    names = [f"train.{table}.{suffix}" for table in TABLES for suffix in ("tsv", "tsv.crc32")]
+    names += [f"train.{table}.lineidx" for table in TABLES[:3]]
     assert sorted(contents(tmp_path / "one")) == sorted([*names, "train.yaml", "train.recipe.json"])
     # a smaller set is the beginning of a larger one, and is continued
     write_pictures(recipe, 2, tmp_path / "three")

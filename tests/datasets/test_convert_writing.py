@@ -57,8 +57,9 @@ def test_the_set_reads_back(spin: SpinAnnotations, pictures: Path, tmp_path: Pat
         size = json.loads(table.columns("hw", index)[1])
         assert size == [{"height": 48 + 8 * (row % 3), "width": 64}]
     assert set(contents(tmp_path / "out")) == {
-        *(f"train.{table}.{suffix}" for table in ("img", "hw", "label") for suffix in ("tsv", "lineidx")),
+        *(f"train.{table}.{suffix}" for table in ("img", "hw", "label") for suffix in ("tsv", "tsv.crc32", "lineidx")),
         "train.linelist.tsv",
+        "train.linelist.tsv.crc32",
         "train.yaml",
         "train.report.json",
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tore.datasets.checksums import checksum_path
 from tore.datasets.sets import TSVSet, write_linelist, write_yaml
 from tore.datasets.tsv import TSVReader, TSVWriter, index_path, scan_offsets
 
@@ -32,7 +33,7 @@ def test_round_trip_of_any_key_and_size(tmp_path: Path) -> None:
         assert reader.columns(0)[0] == ROWS[0][0].encode()
         with pytest.raises(IndexError, match="4 rows"):
             reader[4]
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["set.img.lineidx", "set.img.tsv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["set.img.lineidx", "set.img.tsv", "set.img.tsv.crc32"]
 
 
 def test_index_equals_a_naive_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +177,8 @@ def test_resume_gives_the_same_bytes(tmp_path: Path, torn: bytes) -> None:
         writer.write(rows[3])
     assert path.read_bytes() == whole.read_bytes()
     assert index_path(path).read_bytes() == index_path(whole).read_bytes()
-    assert len(list(tmp_path.iterdir())) == 4
+    assert checksum_path(path).read_bytes() == checksum_path(whole).read_bytes()
+    assert len(list(tmp_path.iterdir())) == 6
 
 
 def two_sources(folder: Path) -> None:

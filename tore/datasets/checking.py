@@ -1,7 +1,8 @@
 """Every row of a data set looked at: index, files, decoding, label schema, plausibility, agreement.
 
-A PNG file carries checksums; a JPEG file has none, so that of damage inside it only what its decoder stumbles over is
-found, and not a changed bit that merely changes colours.
+Where a checksum file lies beside a table, every row in use is compared with it, so that any change since it was written
+is found. Without one a row has only its content to speak for it: a PNG file carries checksums of its own, but a JPEG
+file has none, and of damage inside it only what its decoder stumbles over is found.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tore.datasets.label_checks import Remark, check_agreement, check_in_picture
 from tore.datasets.mesh_dataset import CROP_SIZE, MeshDataset
 from tore.datasets.picture import row_key
 from tore.datasets.row_checks import check_picture_file, parse_size
+from tore.datasets.set_checksums import SetChecksums
 
 MODEL_BATCH = 64
 ModelJoints = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # pose (B,P), betas (B,10) -> joints (B,J,3)
@@ -50,6 +52,7 @@ def check_set(
             step()
     if model_joints is not None:
         checker.check_models(waiting, model_joints)
+    report.notes += checker.checksums.notes()
     report.seconds = time.perf_counter() - started
     return report
 
@@ -60,6 +63,8 @@ class _SetChecker:
     def __init__(self, dataset: MeshDataset) -> None:
         self.dataset, self.rows = dataset, dataset.rows
         self.report = SetReport(str(dataset.rows.path), len(dataset))
+        self.checksums = SetChecksums(dataset.rows)
+        self.report.findings += self.checksums.findings
 
     def check_sample(self, index: int) -> Label | None:
         """Checks the rows of one sample; returns its label where that can be read."""
@@ -105,6 +110,8 @@ class _SetChecker:
         except ValueError as error:
             self._find(ERROR, "index", table, index, "", str(error))
             return None
+        if changed := self.checksums.mismatch(self.rows.place(table, index), columns):
+            self._find(ERROR, "checksum", table, index, row_key(columns), changed)
         try:
             columns[0].decode()
         except UnicodeDecodeError:

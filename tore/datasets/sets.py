@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
-from tore.datasets.tsv import TSVReader, write_atomic
+from tore.datasets.tsv import TSVReader, write_atomic, write_with_checksums
 
 TABLES = ("img", "hw", "label")
 Names = str | Sequence[str]
@@ -134,9 +134,12 @@ def write_yaml(
 
 
 def write_linelist(path: str | Path, rows: Sequence[int] | Sequence[tuple[int, int]]) -> Path:
-    """Writes a line list: row numbers, or (source, row) pairs for a composite set. Returns its path."""
+    """Writes a line list and its checksums; returns its path.
+
+    Row numbers, or (source, row) pairs for a composite set.
+    """
     pairs = [(row,) if isinstance(row, int) else row for row in rows]
-    write_atomic(path, "".join("\t".join(map(str, pair)) + "\n" for pair in pairs).encode())
+    write_with_checksums(path, ["\t".join(map(str, pair)).encode() for pair in pairs])
     return Path(path)
 
 

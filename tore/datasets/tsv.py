@@ -1,7 +1,8 @@
 """Tab-separated rows with an index of byte offsets: the METRO TSV format.
 
 `x.tsv` holds one row per line, its columns separated by tabs; `x.lineidx` holds the byte offset of each row,
-one number per line. Text is UTF-8. Rows may be of any size and are found in O(1).
+one number per line. Text is UTF-8. Rows may be of any size and are found in O(1). The writer leaves a checksum of each
+row beside them (`x.tsv.crc32`, checksums.py), which the format does without and the reader never asks for.
 """
 
 from __future__ import annotations
@@ -17,6 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from tore.datasets.checksums import (
+    checksum_bytes,
+    checksum_path,
+    first_difference,
+    line_checksums,
+    read_checksums,
+    row_checksum,
+)
+
 INDEX_SUFFIX = ".lineidx"
 PARTIAL_SUFFIX = ".partial"
 SCAN_BYTES = 1 << 22
@@ -25,6 +35,11 @@ SCAN_BYTES = 1 << 22
 def index_path(path: str | Path) -> Path:
     """`x.lineidx` of `x.tsv`."""
     return Path(path).with_suffix(INDEX_SUFFIX)
+
+
+def companions(path: str | Path) -> list[Path]:
+    """What the writer leaves beside `path`: its index and its checksums."""
+    return [index_path(path), checksum_path(path)]
 
 
 def scan_offsets(path: str | Path) -> np.ndarray:
@@ -53,6 +68,13 @@ def write_atomic(path: str | Path, data: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_with_checksums(path: str | Path, lines: Sequence[bytes]) -> None:
+    """Writes a small file of lines and its checksums, each atomically."""
+    checksum_path(path).unlink(missing_ok=True)  # never an old one beside a new file
+    write_atomic(path, b"".join(line + b"\n" for line in lines))
+    write_atomic(checksum_path(path), checksum_bytes(row_checksum([line]) for line in lines))
 
 
 def _index_bytes(offsets: Sequence[int] | np.ndarray) -> bytes:
@@ -188,12 +210,13 @@ def _split(data: bytes, first: int, last: int) -> list[bytes]:
 
 
 class TSVWriter:
-    """Streams rows to a TSV file and its index; both appear under their names only when the writer is closed.
+    """Streams rows to a TSV file, its index and its checksums; they appear only when the writer is closed.
 
-    As a context manager it renames both on success and removes what it wrote on an error. With `resume=True` the
+    As a context manager it renames the file on success and removes what it wrote on an error. With `resume=True` the
     rows go to `<path>.partial`, which an error or a kill leaves behind: the next writer with `resume=True` cuts off
-    a torn last row and goes on behind it (a finished file is taken up again in the same way). `done_keys` then
-    lists the first column of every row that is already there; `truncate` makes files that belong together agree.
+    a torn last row and goes on behind it. A finished file is taken up again in the same way; ValueError where its rows
+    are not those of its checksums. `done_keys` then lists the first column of every row that is already there;
+    `truncate` makes files that belong together agree.
     """
 
     def __init__(self, path: str | Path, resume: bool = False) -> None:
@@ -201,10 +224,11 @@ class TSVWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         suffix = PARTIAL_SUFFIX if resume else f"{PARTIAL_SUFFIX}.{os.getpid()}"
         self._partial = self.path.with_name(self.path.name + suffix)
-        self._offsets = array("q")
+        self._offsets, self._sums = array("q"), array("L")
         self.done_keys: list[str] = []
         if resume and self.path.is_file() and not self._partial.is_file():
-            index_path(self.path).unlink(missing_ok=True)
+            _refuse_damage(self.path)
+            self._remove_companions()
             self.path.replace(self._partial)
         self._file = self._partial.open("r+b" if resume and self._partial.is_file() else "w+b")
         self._position = self._take_up()
@@ -221,6 +245,7 @@ class TSVWriter:
                 raise ValueError(f"{self.path} row {len(self)}: column {column[:80]!r} holds a tab or a line end")
         line = b"\t".join(encoded) + b"\n"
         self._offsets.append(self._position)
+        self._sums.append(row_checksum(encoded))
         self._file.write(line)
         self._position += len(line)
         return len(self._offsets) - 1
@@ -232,20 +257,22 @@ class TSVWriter:
         if rows < len(self):
             self._position = self._offsets[rows]
             del self._offsets[rows:]
+            del self._sums[rows:]
             del self.done_keys[rows:]
             self._file.flush()
             self._file.seek(self._position)
             self._file.truncate()
 
     def close(self) -> None:
-        """Writes the index and gives both files their names."""
+        """Gives the file its name and writes its index and checksums."""
         if self._file.closed:
             return
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        index_path(self.path).unlink(missing_ok=True)  # never an old index beside a new file
+        self._remove_companions()  # never old ones beside a new file
         self._partial.replace(self.path)
+        write_atomic(checksum_path(self.path), checksum_bytes(self._sums))
         write_atomic(index_path(self.path), _index_bytes(self._offsets))
 
     def abandon(self) -> None:
@@ -270,8 +297,22 @@ class TSVWriter:
             if not line.endswith(b"\n"):
                 break
             self._offsets.append(position)
+            self._sums.append(row_checksum([line[:-1]]))
             self.done_keys.append(line.split(b"\t", 1)[0].rstrip(b"\n").decode(errors="replace"))
             position += len(line)
         self._file.seek(position)
         self._file.truncate()
         return position
+
+    def _remove_companions(self) -> None:
+        for path in companions(self.path):
+            path.unlink(missing_ok=True)
+
+
+def _refuse_damage(path: Path) -> None:
+    """Rows that changed since they were written must not get new checksums."""
+    expected = read_checksums(path)
+    row = None if expected is None else first_difference(line_checksums(path), expected)
+    if row is not None:
+        found = f"row {row} is not as it was written, as {checksum_path(path)} tells"
+        raise ValueError(f"{path}: {found}; make the file anew, or delete its checksums if the change was meant")

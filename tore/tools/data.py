@@ -22,6 +22,7 @@ from tore.datasets.findings import ERROR
 from tore.datasets.gallery import PosedMesh, gallery
 from tore.datasets.joining import join_sets
 from tore.datasets.mesh_dataset import MeshDataset
+from tore.datasets.set_checksums import write_missing
 from tore.datasets.statistics import set_statistics, statistics_text
 from tore.tools.help import HelpFormatter
 from tore.tools.picture_path import picture_path
@@ -44,6 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (check, stats):
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--quiet", action="store_true", help="no progress bar")
+    check.add_argument(
+        "--write_checksums", action="store_true", help="make the checksum files the set lacks, if it has no errors"
+    )
     check.add_argument("--shown", type=int, default=5, help="findings listed for each kind of finding")
     join = commands.add_parser("join", help="one composite set of several", formatter_class=HelpFormatter)
     join.add_argument("yamls", nargs="+", metavar="yaml", help="the sets, whose files stay where they are")
@@ -87,7 +91,13 @@ def check(options: argparse.Namespace) -> int:
     with tqdm(total=len(dataset), unit="row", disable=options.quiet) as bar:
         report = check_set(dataset, None if mesh is None else lambda pose, betas: mesh(pose, betas)[1], bar.update)
     print(json.dumps(report.as_dict(), indent=2) if options.json else report.table(options.shown))
-    return int(report.count(ERROR) > 0)
+    sound = report.count(ERROR) == 0
+    if options.write_checksums and sound:
+        made = ", ".join(map(str, write_missing(dataset.rows)))
+        print(f"tore data: {f'made {made}' if made else 'the set has its checksums already'}", file=sys.stderr)
+    elif options.write_checksums:
+        print("tore data: made no checksums, since the set has errors", file=sys.stderr)
+    return int(not sound)
 
 
 def show(options: argparse.Namespace) -> int:

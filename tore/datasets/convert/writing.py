@@ -21,6 +21,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
+from tore.datasets.checksums import checksum_path
 from tore.datasets.convert.entries import NOT_FINITE, Entry, Source
 from tore.datasets.sets import write_linelist, write_yaml
 from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, index_path, write_atomic
@@ -67,6 +68,10 @@ class SetFiles:
         """Every file of a complete set, the report first."""
         tables = [self.table(table) for table in TABLES]
         return [self.report, *tables, *map(index_path, tables), self.linelist, self.yaml]
+
+    def checksums(self) -> list[Path]:
+        """Beside the tables and the line list; an older set is complete without them."""
+        return [checksum_path(path) for path in (*map(self.table, TABLES), self.linelist)]
 
     def under_way(self) -> list[Path]:
         """What an earlier run left unfinished, the temporary files of atomic writes included."""
@@ -127,7 +132,7 @@ def convert(
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: name the one that the pictures' paths start from")
     if restart:
-        for path in (*files.finished(), *files.under_way()):
+        for path in (*files.finished(), *files.checksums(), *files.under_way()):
             path.unlink(missing_ok=True)
     report = _finished_report(files, source)
     if report is None:

@@ -24,7 +24,7 @@ import torch
 from tore.datasets.sets import write_linelist, write_yaml
 from tore.datasets.synthesis.picture import BATCH, SPLITS, Sample, Studio
 from tore.datasets.synthesis.scene import find_photographs
-from tore.datasets.tsv import PARTIAL_SUFFIX, TSVReader, TSVWriter, index_path, write_atomic
+from tore.datasets.tsv import PARTIAL_SUFFIX, TSVReader, TSVWriter, companions, write_atomic
 from tore.paths import find_body_files
 
 VERSION = 1  # counts up when the same recipe gives other pictures
@@ -113,7 +113,7 @@ def _claim(recipe: Recipe, folder: Path, paths: list[Path], overwrite: bool) -> 
     content = json.dumps({"version": VERSION, **recipe.described()}, indent=1).encode()
     if overwrite:
         for path in paths:
-            for leftover in (path, index_path(path), path.with_name(path.name + PARTIAL_SUFFIX)):
+            for leftover in (path, *companions(path), path.with_name(path.name + PARTIAL_SUFFIX)):
                 leftover.unlink(missing_ok=True)
     elif note.is_file() and note.read_bytes() != content:
         raise ValueError(f"{note} tells of a set made otherwise: name another folder, or overwrite it")
