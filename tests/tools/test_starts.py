@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,11 @@ from tore.tools import run_tore_fm_bodymesh, warm_up
 SMALL = {"size": "S", "widths": (32, 32), "hidden": (32, 32), "heads": 4, "arch": "test_resnet"}
 
 
-@pytest.mark.parametrize("network", ["fastmetro", "metro"])
-def test_network_starts_at_the_template(network: str, standin_dir: Path) -> None:
+@pytest.mark.parametrize("network, reduction", [("fastmetro", "tore"), ("metro", "tore"), ("fastmetro", "none")])
+def test_network_starts_at_the_template(network: str, reduction: str, standin_dir: Path) -> None:
     torch.manual_seed(0)
     options = SMALL if network == "fastmetro" else {"arch": "test_resnet", "layers": 1, "hidden": 32}
-    model = create_model(network, data_dir=standin_dir, **options).eval()
+    model = create_model(network, token_reduction=reduction, data_dir=standin_dir, **options).eval()
     template = template_points("body", standin_dir)[1]
     images = torch.randn(3, 3, 224, 224)
     with torch.no_grad():
@@ -41,7 +42,7 @@ def test_network_starts_at_the_template(network: str, standin_dir: Path) -> None
 
 def test_starts_refuse_networks_that_have_no_place_for_them(standin_dir: Path) -> None:
     plain = create_model("metro", token_reduction="none", data_dir=standin_dir, arch="test_resnet", layers=1, hidden=32)
-    with pytest.raises(ValueError, match="no shape regressor"):
+    with pytest.raises(ValueError, match="networks with vertex tokens"):
         start_from_template(plain, torch.zeros(431, 3))
     with pytest.raises(ValueError, match="reads it off its points"):
         start_camera(plain, (1, 0, 0))
@@ -109,6 +110,11 @@ def test_image_side_fits_networks_of_its_own_kind(standin_dir: Path, tmp_path: P
     assert torch.equal(metro.backbone.state_dict()[name], network.backbone.state_dict()[name])
     with pytest.raises(ValueError, match=r"does not fit in \d+ entries .*--keep_ratio"):
         load_image_side(create_model(data_dir=standin_dir, keep_ratio=0.8, **SMALL), path)
+    other = create_model(data_dir=standin_dir, keep_ratio=0.8, **SMALL)
+    before = copy.deepcopy(other.token_reduction.state_dict())
+    load_image_side(other, path, ["backbone", "image_projection"])
+    assert all(torch.equal(other.state_dict()[n], v) for n, v in read_tensors(path).items() if "reduction" not in n)
+    assert all(torch.equal(other.token_reduction.state_dict()[n], value) for n, value in before.items())
     torch.save({"else": torch.zeros(1)}, tmp_path / "other.bin")
     with pytest.raises(ValueError, match="no warm-up's"):
         load_image_side(model, tmp_path / "other.bin")

@@ -7,6 +7,7 @@ in space. That costs a fraction of the network, and on small pictures a fraction
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,8 @@ from tore.modeling.metro import METRO
 from tore.modeling.tensor_file import read_tensors, write_tensors
 from tore.modeling.token_reduction import TokenReduction
 
-ROOMS = ("backbone.", "image_projection.", "token_reduction.")
+ROOMS = ("backbone", "image_projection", "token_reduction")
+PREFIXES = tuple(f"{room}." for room in ROOMS)
 
 
 class WarmUpPrediction(NamedTuple):
@@ -77,20 +79,22 @@ def cell_centres(grid: tuple[int, int]) -> Tensor:
 
 def save_image_side(network: WarmUpNetwork, path: str | Path) -> None:
     """Writes the rooms that a FastMETRO has too, under their names."""
-    write_tensors({n: v for n, v in network.state_dict().items() if n.startswith(ROOMS)}, path)
+    write_tensors({n: v for n, v in network.state_dict().items() if n.startswith(PREFIXES)}, path)
 
 
-def load_image_side(model: FastMETRO | METRO | WarmUpNetwork, path: str | Path) -> None:
-    """Puts what `save_image_side` wrote into a network; METRO, which has a backbone only, takes that.
+def load_image_side(model: FastMETRO | METRO | WarmUpNetwork, path: str | Path, rooms: Sequence[str] = ROOMS) -> None:
+    """Puts what `save_image_side` wrote into a network, all of it or the named `rooms` alone.
+
+    METRO, which has a backbone only, takes that.
 
     Raises FileNotFoundError, or ValueError naming what does not fit.
     """
+    taken = ("backbone.",) if isinstance(model, METRO) else tuple(f"{room}." for room in rooms)
     entries = read_tensors(path)
-    if not isinstance(entries, dict) or not all(str(name).startswith(ROOMS) for name in entries):
+    if not isinstance(entries, dict) or not all(str(name).startswith(PREFIXES) for name in entries):
         raise ValueError(f"{path} is no warm-up's state_dict.bin; `tore warm-up` writes one")
-    expected = {name: value for name, value in model.state_dict().items() if name.startswith(ROOMS)}
-    if isinstance(model, METRO):
-        entries = {name: value for name, value in entries.items() if name.startswith(ROOMS[0])}
+    expected = {name: value for name, value in model.state_dict().items() if name.startswith(taken)}
+    entries = {name: value for name, value in entries.items() if name.startswith(taken)}
     wrong = sorted(
         name
         for name in expected.keys() | entries.keys()
@@ -99,6 +103,6 @@ def load_image_side(model: FastMETRO | METRO | WarmUpNetwork, path: str | Path) 
     if wrong:
         raise ValueError(
             f"{path} does not fit in {len(wrong)} entries ({', '.join(wrong[:3])}): warm up with the backbone, "
-            "--model_dim_1 and --keep_ratio of the network"
+            "--model_dim_1 and --keep_ratio of the network, or take fewer rooms with --warm_start_rooms"
         )
     model.load_state_dict(entries, strict=False)
