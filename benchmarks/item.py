@@ -1,12 +1,12 @@
 """Times one sample of the data set against a plain transcription of the published loader, in one run; and the checker.
 
 `fast` is `--fast_crop`, with its difference from the published crop in colours of 0..255; `decoding` is reading the
-row, base64 and JPEG alone.
+row, base64 and JPEG alone, of the whole picture and of no more than the crop reads.
 
-    python -m benchmarks.item [--side 1000] [--scale 3] [--items 60]
+    python -m benchmarks.item [--side 1000] [--scale 3] [--items 60] [--plain_memory]
 
-One JPEG picture of `side` x `side` pixels, a box of 200 * scale pixels, one OpenCV thread as in a loader's worker. Both
-sides read the same rows and take the same random draws.
+One JPEG picture of `side` x `side` pixels, a box of 200 * scale pixels; one OpenCV thread as in a loader's worker, and
+freed memory kept as in our training and evaluation. Both sides read the same rows and take the same random draws.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ from tests.datasets.data_sets import consistent_person, encode, picture_row, wri
 from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD, Draw, augment_pose, draw_augmentation, draw_mask
 from tore.datasets.checking import check_set
 from tore.datasets.checksums import SUFFIX
+from tore.datasets.crop import rows_read
 from tore.datasets.mesh_dataset import BODY, CROP_SIZE, MeshDataset
 from tore.datasets.tsv import TSVWriter
+from tore.memory import keep_freed_memory
 
 CHECKED_ROWS = 60
+TURN = 10
 
 
 def published_item(dataset: MeshDataset, index: int, rng: RandomState | None) -> np.ndarray:
@@ -61,13 +64,20 @@ def published_item(dataset: MeshDataset, index: int, rng: RandomState | None) ->
 
 
 def milliseconds(functions: list[Callable[[int], object]], items: int) -> list[np.ndarray]:
-    """Time of each of `items` calls of every function, called in turn so that a busy machine slows all alike."""
+    """Time of each of `items` calls of every function.
+
+    They take turns, so that a busy machine slows all alike, of `TURN` calls after one that is not kept, so that each
+    finds the processor's caches as it leaves them itself.
+    """
     taken = np.empty((len(functions), items))
-    for item in range(-3, items):  # the first three are not kept
+    for first in range(0, items, TURN):
+        turn = range(first, min(first + TURN, items))
         for number, function in enumerate(functions):
-            start = time.perf_counter()
-            function(item)
-            taken[number, max(item, 0)] = 1000 * (time.perf_counter() - start)
+            function(first)
+            for item in turn:
+                start = time.perf_counter()
+                function(item)
+                taken[number, item] = 1000 * (time.perf_counter() - start)
     return list(taken)
 
 
@@ -76,6 +86,12 @@ def difference(data: MeshDataset, fast: MeshDataset, rng: Callable[[int], Random
     width = 255 * np.array(IMAGENET_STD)[:, None, None]
     pairs = [[each.sample(0, rng(item))["image"].numpy() for each in (data, fast)] for item in range(20)]
     return float(np.mean([np.abs(one - other) * width for one, other in pairs]))
+
+
+def rows_of(data: MeshDataset, rng: RandomState | None) -> int:
+    """How many rows of the picture a sample's crop reads."""
+    label, draw = data.label(0), Draw() if rng is None else draw_augmentation(rng, BODY.ranges)
+    return rows_read(label.center, draw.scale * label.scale, draw.rotation)
 
 
 def make_set(folder: Path, side: int, scale: float, rows: int) -> Path:
@@ -112,11 +128,14 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1000)
     parser.add_argument("--scale", type=float, default=3.0)
     parser.add_argument("--items", type=int, default=60)
+    parser.add_argument("--plain_memory", action="store_true", help="freed memory goes back to the system")
     options = parser.parse_args()
+    if not options.plain_memory:
+        keep_freed_memory()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
         yaml = make_set(Path(name), options.side, options.scale, CHECKED_ROWS)
-        columns = "".join(f"{name:>21}" for name in ("published", "ours", "fast", "decoding"))
+        columns = "".join(f"{name:>21}" for name in ("published", "ours", "fast", "decoding whole", "decoding"))
         print(f"{'ms per item':<12}{columns}   (mean, median, least)")
         for split, train in (("evaluation", False), ("training", True)):
             data, fast = (MeshDataset(yaml, train=train, fast_crop=choice) for choice in (False, True))
@@ -124,12 +143,14 @@ def main() -> None:
             for item in range(5):
                 ours = data.sample(0, rng(item))["image"].numpy()
                 assert np.abs(ours - published_item(data, 0, rng(item))).max() < 1e-5
+            rows = [rows_of(data, rng(item)) for item in range(options.items)]
             taken = milliseconds(
                 [
-                    lambda item, data=data, rng=rng: published_item(data, 0, rng(abs(item))),
-                    lambda item, data=data, rng=rng: data.sample(0, rng(abs(item))),
-                    lambda item, fast=fast, rng=rng: fast.sample(0, rng(abs(item))),
+                    lambda item, data=data, rng=rng: published_item(data, 0, rng(item)),
+                    lambda item, data=data, rng=rng: data.sample(0, rng(item)),
+                    lambda item, fast=fast, rng=rng: fast.sample(0, rng(item)),
                     lambda item, data=data: data.picture(0),
+                    lambda item, data=data, rows=rows: data.picture(0, rows=rows[item]),
                 ],
                 options.items,
             )

@@ -16,10 +16,11 @@ from numpy.random import RandomState
 
 from tests import rules
 from tests.conftest import reference
-from tests.datasets.data_sets import BODY_SOURCES, HAND_SOURCES, encode, picture_row, write_set
+from tests.datasets.data_sets import BODY_SOURCES, HAND_SOURCES, consistent_person, encode, picture_row, write_set
 from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD, Draw, draw_augmentation, finish_picture
 from tore.datasets.bad_samples import BadSample
 from tore.datasets.crop import crop_picture
+from tore.datasets.jpeg_rows import first_rows
 from tore.datasets.mesh_dataset import LAYOUTS, MeshDataset
 from tore.datasets.tsv import TSVWriter
 
@@ -158,6 +159,35 @@ def test_the_fast_crop_is_close_to_the_published_one(case: tuple[str, Path]) -> 
             for name in one
             if not isinstance(one[name], str)
         )
+
+
+@pytest.mark.parametrize("fast_crop", [False, True])
+def test_pictures_are_decoded_only_as_far_as_crops_read(
+    fast_crop: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = consistent_person(4, 500, 400) | {"center": [190.0, 170.0], "scale": 1.2}
+    yaml = write_set(tmp_path, [(4, 500, 400)], [[person]], ".jpg")
+    train = MeshDataset(yaml, train=True, fast_crop=fast_crop)
+    views = (Draw(rotation=25.0), Draw(scale=1.6))
+    viewed = MeshDataset(yaml, train=False, fast_crop=fast_crop, views=views)
+
+    def images() -> list[np.ndarray]:
+        drawn = [train.sample(0, RandomState(seed))["image"].numpy() for seed in range(12)]
+        return [*drawn, viewed.sample(0)["image"].numpy(), viewed.sample(0)["views"].numpy()]
+
+    heights = []
+
+    def watch(data: bytes, rows: int, reduction: int) -> bytes | bytearray:
+        cut = first_rows(data, rows, reduction)
+        heights.append(len(cv2.imdecode(np.frombuffer(cut, np.uint8), cv2.IMREAD_COLOR)))
+        return cut
+
+    monkeypatch.setattr("tore.datasets.picture.first_rows", watch)
+    cut = images()
+    assert min(heights) < 330 and np.mean(np.array(heights) < 500) > 0.7
+    monkeypatch.setattr("tore.datasets.picture.first_rows", lambda data, rows, reduction: data)
+    for one, other in zip(cut, images(), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("flip", [False, True])

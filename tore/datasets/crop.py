@@ -11,6 +11,7 @@ shrinking reads are computed: two per output row and column. That is exact becau
 
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 
 import cv2
@@ -18,9 +19,11 @@ import numpy as np
 
 PIXELS_PER_SCALE = 200.0
 MAX_BOX_SIDE = 16_000  # OpenCV's remap holds positions in 16 bits, and rotation widens the box
+TILE = 75  # rows and columns of the crop that are shrunk at a time
 PASTE_UP_TO = 5  # boxes up to this many times the side of the crop are cheaper to shrink whole
 REDUCTIONS = (1, 2, 4, 8)  # JPEG decoders shrink by these at no cost
 TAB_BITS = 5  # warpAffine rounds positions to 1/32 pixel
+INTERPOLATION_ROWS = 3  # beyond a turned box: the second row of an interpolation, and rounding
 FIXED_BITS = 10  # ... from coordinates held as multiples of 1/1024
 
 
@@ -41,6 +44,13 @@ class Box(NamedTuple):
     def height(self) -> int:
         """Rows of the box."""
         return self.bottom - self.top
+
+
+class Taps(NamedTuple):
+    """The source pixels that the pixels of a shrunk line are blended of."""
+
+    places: np.ndarray  # (2, size), the near ones first
+    share: np.ndarray  # (size,) of the far ones
 
 
 def crop_matrix(center: np.ndarray, scale: float, size: int, rotation: float = 0.0) -> np.ndarray:
@@ -101,20 +111,40 @@ def crop_picture(
     side = max(box.width, box.height)
     if rotation == 0 and side <= PASTE_UP_TO * size:
         return cv2.resize(_paste(picture, box), (size, size))
+    source = _UprightBox(picture, box) if rotation == 0 else _TurnedBox(picture, box, rotation)
     if side <= 2 * size:
-        whole = _pick_rotated(picture, box, np.arange(box.height), np.arange(box.width), rotation)
+        whole = source.pick(np.arange(box.height), np.arange(box.width))
         return cv2.resize(whole.astype(np.float64), (size, size))
-    columns, column_share = _taps(box.width, size)
-    rows, row_share = _taps(box.height, size)
-    if rotation == 0:
-        sampled = _pick(picture, rows + box.top, columns + box.left)
-    else:
-        sampled = _pick_rotated(picture, box, rows, columns, rotation)
-    channels = picture.shape[2]
-    sampled = sampled.reshape(2 * size, 2 * size * channels)
-    across = _blend(sampled[:, : size * channels], sampled[:, size * channels :], np.repeat(column_share, channels))
-    down = _blend(across[:size], across[size:], row_share[:, None])  # (n, n * C)
-    return down.reshape(size, size, channels)
+    return _shrink(source, box, size, picture.shape[2])
+
+
+def _shrink(source: _UprightBox | _TurnedBox, box: Box, size: int, channels: int) -> np.ndarray:
+    """(size, size, C) float64: OpenCV's bilinear shrinking of a box of which only the pixels it reads are asked for.
+
+    Tile by tile, so that what is at work stays in the processor's cache.
+    """
+    rows, columns = _taps(box.height, size), _taps(box.width, size)
+    shrunk = np.empty((size, size, channels))
+    tiles = [slice(first, min(first + TILE, size)) for first in range(0, size, TILE)]
+    for down, across in product(tiles, tiles):
+        sampled = source.pick(rows.places[:, down].ravel(), columns.places[:, across].ravel())
+        height, width = down.stop - down.start, (across.stop - across.start) * channels
+        sampled = sampled.reshape(2, height, 2, width)  # near and far rows, near and far columns
+        blended = _blend(sampled[:, :, 0], sampled[:, :, 1], np.repeat(columns.share[across], channels))
+        blended = _blend(blended[0], blended[1], rows.share[down, None])
+        shrunk[down, across] = blended.reshape(height, -1, channels)
+    return shrunk
+
+
+def rows_read(center: np.ndarray, scale: float, rotation: float = 0.0, size: int = 224, reduction: int = 1) -> int:
+    """How many rows of the whole picture, from its top, a crop of it reads at most; below them it may be cut off.
+
+    `reduction`: how many times smaller the picture is that the crop is made from.
+    """
+    box = crop_box(center, scale, size)
+    cosine, sine = np.abs(rotation_2d(rotation)[:, 0])
+    reach = (box.width * sine + box.height * cosine) / 2
+    return max(int(np.ceil((box.top + box.bottom) / 2 + reach)) + INTERPOLATION_ROWS * reduction, 0)
 
 
 def decoding_reduction(center: np.ndarray, scale: float, size: int = 224) -> int:
@@ -152,8 +182,10 @@ def _scaling(across: float, down: float) -> np.ndarray:
 
 def _paste(picture: np.ndarray, box: Box) -> np.ndarray:
     """(height, width, C) float64 of the box, zero outside the picture."""
-    canvas = np.zeros((box.height, box.width, picture.shape[2]))
     region, top, left = _region(picture, box.top, box.bottom, box.left, box.right)
+    if region.shape[:2] == (box.height, box.width):
+        return region.astype(np.float64)
+    canvas = np.zeros((box.height, box.width, picture.shape[2]))
     if region.size:
         top, left = top - box.top, left - box.left
         canvas[top : top + region.shape[0], left : left + region.shape[1]] = region
@@ -167,13 +199,12 @@ def _blend(low: np.ndarray, high: np.ndarray, share: np.ndarray) -> np.ndarray:
     return blended
 
 
-def _taps(source: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Source pixels behind `size` output pixels, the near ones first, (2 size,), and the far ones' share, (size,)."""
+def _taps(source: int, size: int) -> Taps:
     position = (np.arange(size) + 0.5) * (source / size) - 0.5
     low = np.floor(position).astype(np.int64)
     share = np.where((low >= 0) & (low < source - 1), position - low, 0.0)
     low = np.clip(low, 0, source - 1)
-    return np.concatenate([low, np.minimum(low + 1, source - 1)]), share
+    return Taps(np.stack([low, np.minimum(low + 1, source - 1)]), share)
 
 
 def _region(picture: np.ndarray, top: int, bottom: int, left: int, right: int) -> tuple[np.ndarray, int, int]:
@@ -182,61 +213,77 @@ def _region(picture: np.ndarray, top: int, bottom: int, left: int, right: int) -
     return picture[top : max(bottom, top), left : max(right, left)], top, left
 
 
-def _pick(picture: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """(rows, columns, C) of the picture at the given rows and columns, zero outside it."""
-    region, top, left = _region(picture, rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
-    if region.size == 0:
-        return np.zeros((len(rows), len(columns), picture.shape[2]), picture.dtype)
-    places = np.empty((len(rows), len(columns), 2), np.int16)
-    places[:, :, 0] = columns - left
-    places[:, :, 1] = (rows - top)[:, None]
-    return cv2.remap(region, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
+class _UprightBox:
+    """The pixels of a box, zero outside the picture."""
+
+    def __init__(self, picture: np.ndarray, box: Box) -> None:
+        self.picture, self.box = picture, box
+
+    def pick(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """(rows, columns, C) uint8 at the given rows and columns of the box."""
+        rows, columns = rows + self.box.top, columns + self.box.left
+        region, top, left = _region(self.picture, rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+        if region.size == 0:
+            return np.zeros((len(rows), len(columns), self.picture.shape[2]), np.uint8)
+        places = np.empty((len(rows), len(columns), 2), np.int16)
+        places[:, :, 0] = columns - left
+        places[:, :, 1] = (rows - top)[:, None]
+        return cv2.remap(region, places, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT)
 
 
-def _pick_rotated(picture: np.ndarray, box: Box, rows: np.ndarray, columns: np.ndarray, rotation: float) -> np.ndarray:
-    """(rows, columns, C) float32 of the box rotated about its middle, at the given rows and columns of it.
+class _TurnedBox:
+    """The pixels of a box turned about its middle.
 
     The box is first grown by the published margin; the picture outside of the grown box counts as zero.
     """
-    diagonal = np.linalg.norm(np.array([box.width, box.height]))
-    margin = int(diagonal / 2 - float(box.height) / 2)
-    width, height = box.width + 2 * margin, box.height + 2 * margin
-    top, left = box.top - margin, box.left - margin
-    x, y = _rotated_positions(rows + margin, columns + margin, width, height, rotation)
-    column, row = x >> TAB_BITS, y >> TAB_BITS
-    region, region_top, region_left = _region(
-        picture,
-        top + max(row.min(), 0),
-        top + min(row.max() + 2, height),
-        left + max(column.min(), 0),
-        left + min(column.max() + 2, width),
-    )
-    if region.size == 0:
-        return np.zeros((len(rows), len(columns), picture.shape[2]), np.float32)
-    places = np.empty((len(rows), len(columns), 2), np.int16)
-    places[:, :, 0] = column + (left - region_left)
-    places[:, :, 1] = row + (top - region_top)
-    fraction = (1 << TAB_BITS) - 1
-    table = (((y & fraction) << TAB_BITS) + (x & fraction)).astype(np.uint16)
-    return cv2.remap(
-        region.astype(np.float32), places, table, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0
-    )
+
+    def __init__(self, picture: np.ndarray, box: Box, rotation: float) -> None:
+        diagonal = np.linalg.norm(np.array([box.width, box.height]))
+        margin = int(diagonal / 2 - float(box.height) / 2)
+        self._picture, self._margin = picture, margin
+        self._grown = Box(box.left - margin, box.top - margin, box.right + margin, box.bottom + margin)
+        self._inverse = _inverse_rotation(self._grown.width, self._grown.height, rotation)
+
+    def pick(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """(rows, columns, C) float32 at the given rows and columns of the turned box."""
+        x, y = self._positions(rows, columns)
+        column, row = x >> TAB_BITS, y >> TAB_BITS
+        grown = self._grown
+        region, top, left = _region(
+            self._picture,
+            grown.top + max(row.min(), 0),
+            grown.top + min(row.max() + 2, grown.height),
+            grown.left + max(column.min(), 0),
+            grown.left + min(column.max() + 2, grown.width),
+        )
+        if region.size == 0:
+            return np.zeros((len(rows), len(columns), region.shape[2]), np.float32)
+        places = np.empty((len(rows), len(columns), 2), np.int16)
+        places[:, :, 0] = column + (grown.left - left)
+        places[:, :, 1] = row + (grown.top - top)
+        fraction = (1 << TAB_BITS) - 1
+        table = (((y & fraction) << TAB_BITS) + (x & fraction)).astype(np.uint16)
+        region = region.astype(np.float32)
+        return cv2.remap(region, places, table, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+    def _positions(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Positions x, y (rows, columns) int32 in 1/32 pixel of the grown box that OpenCV's warpAffine reads."""
+        (a, b, shift_x), (c, d, shift_y) = self._inverse
+        rows, columns = rows + self._margin, columns + self._margin
+        one, half = 1 << FIXED_BITS, 1 << (FIXED_BITS - TAB_BITS - 1)
+        across_x, across_y = (np.rint(factor * columns * one).astype(np.int32) for factor in (a, c))
+        down_x = np.rint((b * rows + shift_x) * one).astype(np.int32) + half
+        down_y = np.rint((d * rows + shift_y) * one).astype(np.int32) + half
+        drop = FIXED_BITS - TAB_BITS
+        return (down_x[:, None] + across_x) >> drop, (down_y[:, None] + across_y) >> drop
 
 
-def _rotated_positions(
-    rows: np.ndarray, columns: np.ndarray, width: int, height: int, rotation: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positions x, y (rows, columns) int32 in 1/32 pixel that OpenCV's warpAffine reads for these output pixels."""
+def _inverse_rotation(width: int, height: int, rotation: float) -> tuple[tuple[float, float, float], ...]:
+    """The two rows of the map from turned to source pixels, worked out as in OpenCV's warpAffine."""
     forward = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rotation, 1.0)
-    determinant = forward[0, 0] * forward[1, 1] - forward[0, 1] * forward[1, 0]
-    share = 1.0 / determinant
+    share = 1.0 / (forward[0, 0] * forward[1, 1] - forward[0, 1] * forward[1, 0])
     a, b = forward[1, 1] * share, forward[0, 1] * -share
     c, d = forward[1, 0] * -share, forward[0, 0] * share
     shift_x = -a * forward[0, 2] - b * forward[1, 2]
     shift_y = -c * forward[0, 2] - d * forward[1, 2]
-    one, half = 1 << FIXED_BITS, 1 << (FIXED_BITS - TAB_BITS - 1)
-    across_x, across_y = (np.rint(factor * columns * one).astype(np.int32) for factor in (a, c))
-    down_x = np.rint((b * rows + shift_x) * one).astype(np.int32) + half
-    down_y = np.rint((d * rows + shift_y) * one).astype(np.int32) + half
-    drop = FIXED_BITS - TAB_BITS
-    return (down_x[:, None] + across_x) >> drop, (down_y[:, None] + across_y) >> drop
+    return (a, b, shift_x), (c, d, shift_y)

@@ -26,7 +26,7 @@ from tore.datasets.augmentation import (
     finish_picture,
 )
 from tore.datasets.bad_samples import BadSample, BadSampleLog
-from tore.datasets.crop import crop_picture, decoding_reduction, fast_crop
+from tore.datasets.crop import crop_picture, decoding_reduction, fast_crop, rows_read
 from tore.datasets.label import Label, parse_label
 from tore.datasets.picture import decode_picture, row_key
 from tore.datasets.sets import TSVSet
@@ -132,19 +132,29 @@ class MeshDataset(Dataset):
         place = self.rows.place("label", index)
         return parse_label(self.rows.columns("label", index), place, self.layout.joint_rows, self.layout.pose_sizes)
 
-    def picture(self, index: int, reduction: int = 1) -> tuple[str, np.ndarray]:
-        """The key and the whole picture (H, W, 3) uint8 RGB of sample `index`, 1, 2, 4 or 8 times smaller.
+    def picture(self, index: int, reduction: int = 1, rows: int | None = None) -> tuple[str, np.ndarray]:
+        """The key and the picture (H, W, 3) uint8 RGB of sample `index`, 1, 2, 4 or 8 times smaller.
 
-        BadSample where it cannot be used.
+        With `rows` it may end below the first so many rows. BadSample where it cannot be used.
         """
         columns = self.rows.columns("img", index)
-        return row_key(columns), decode_picture(columns, self.rows.place("img", index), reduction)
+        return row_key(columns), decode_picture(columns, self.rows.place("img", index), reduction, rows)
 
-    def _reduction(self, label: Label, draws: Sequence[Draw]) -> int | None:
-        """How many times smaller than whole the picture is decoded for these crops; None where crops are published."""
-        if not self.fast_crop:
-            return None
-        return min(decoding_reduction(label.center, each.scale * label.scale, CROP_SIZE) for each in draws)
+    def _crops(self, index: int, label: Label, draws: Sequence[Draw]) -> tuple[str, list[np.ndarray]]:
+        """The picture's key and what the network sees of it under each draw; no more of it is decoded than they read.
+
+        ValueError where a box has no pixel or too many.
+        """
+        scales = [each.scale * label.scale for each in draws]
+        reduction = None
+        if self.fast_crop:
+            reduction = min(decoding_reduction(label.center, scale, CROP_SIZE) for scale in scales)
+        rows = max(
+            rows_read(label.center, scale, each.rotation, CROP_SIZE, reduction or 1)
+            for scale, each in zip(scales, draws, strict=True)
+        )
+        key, picture = self.picture(index, reduction or 1, rows)
+        return key, [cropped(picture, label, each, reduction) for each in draws]
 
     def sample(self, index: int, rng: RandomState | None = None) -> dict[str, Any]:
         """One sample, its draws taken from `rng` in training; evaluation draws nothing.
@@ -165,9 +175,7 @@ class MeshDataset(Dataset):
             vertex_mask = draw_mask(rng, vertices, ranges.mask_share)
         scale = draw.scale * label.scale
         try:
-            reduction = self._reduction(label, (draw, *self.views))
-            key, picture = self.picture(index, reduction or 1)
-            image, *views = (cropped(picture, label, each, reduction) for each in (draw, *self.views))
+            key, (image, *views) = self._crops(index, label, (draw, *self.views))
             joints_2d = augment_joints_2d(label.joints_2d, label.center, scale, draw, CROP_SIZE)
         except BadSample:
             raise

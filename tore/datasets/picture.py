@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 
 import cv2
 import numpy as np
 
 from tore.datasets.bad_samples import BadSample
+from tore.datasets.base64_text import decode_base64
+from tore.datasets.jpeg_rows import first_rows
 from tore.datasets.sets import Place
 
 
@@ -23,7 +24,7 @@ def picture_bytes(columns: list[bytes], place: Place) -> bytes:
         raise BadSample.at(place, row_key(columns), "the row has no picture column")
     text = columns[-1]
     try:
-        data = base64.b64decode(text)
+        data = decode_base64(text)
     except binascii.Error as error:
         raise BadSample.at(place, row_key(columns), f"the picture is not base64 ({error})") from None
     padding = 2 if text.endswith(b"==") else int(text.endswith(b"="))
@@ -40,16 +41,24 @@ DECODERS = {
 }
 
 
-def decode_picture(columns: list[bytes], place: Place, reduction: int = 1) -> np.ndarray:
+def decode_picture(columns: list[bytes], place: Place, reduction: int = 1, rows: int | None = None) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an image row; grey, alpha, 16 bit and CMYK files become three colours as in OpenCV.
 
-    `reduction` 1, 2, 4 or 8: the picture that many times smaller. BadSample where the bytes cannot be decoded.
+    `reduction` 1, 2, 4 or 8: the picture that many times smaller. `rows`: only the first so many of the whole picture,
+    and perhaps some more, are needed. BadSample where the bytes cannot be decoded.
     """
     data = picture_bytes(columns, place)
-    try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), DECODERS[reduction])
-    except cv2.error:
-        picture = None
+    picture = None if rows is None else _decoded(first_rows(data, rows, reduction), reduction)
+    if picture is None:  # also where damage hides the end of the part that was asked for
+        picture = _decoded(data, reduction)
     if picture is None:
         raise BadSample.at(place, row_key(columns), f"its {len(data)} bytes are no picture that can be decoded")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _decoded(data: bytes | bytearray, reduction: int) -> np.ndarray | None:
+    """(H, W, 3) uint8 BGR."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), DECODERS[reduction])
+    except cv2.error:
+        return None
