@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,14 @@ import pytest
 import torch
 
 from tests.tools.conftest import QUICK, SMALL_FM, data_flags
-from tore import create_model, load_model
+from tore import create_model, load_model, save_model, save_published
 from tore.body.topology import template_points
 from tore.engine.checkpoints import CheckpointFolder
 from tore.losses.warm_up import heatmap_targets, warm_up_terms
 from tore.modeling.backbones import Backbone
 from tore.modeling.starts import start_camera, start_from_template
 from tore.modeling.tensor_file import read_tensors
-from tore.modeling.warm_up import WarmUpNetwork, WarmUpPrediction, cell_centres, load_image_side, save_image_side
+from tore.modeling.warm_up import WarmUpNetwork, WarmUpPrediction, cell_centres, load_rooms, save_image_side
 from tore.tools import run_tore_fm_bodymesh, warm_up
 
 SMALL = {"size": "S", "widths": (32, 32), "hidden": (32, 32), "heads": 4, "arch": "test_resnet"}
@@ -101,23 +102,37 @@ def test_image_side_fits_networks_of_its_own_kind(standin_dir: Path, tmp_path: P
     network, path = small_warm_up(), tmp_path / "side.bin"
     save_image_side(network, path)
     model = create_model(data_dir=standin_dir, keep_ratio=0.2, **SMALL)
-    load_image_side(model, path)
+    load_rooms(model, path)
     state = model.state_dict()
     assert all(torch.equal(state[name], value) for name, value in read_tensors(path).items())
     metro = create_model("metro", data_dir=standin_dir, arch="test_resnet", layers=1, hidden=32)
-    load_image_side(metro, path)
+    load_rooms(metro, path)
     name = next(iter(network.backbone.state_dict()))
     assert torch.equal(metro.backbone.state_dict()[name], network.backbone.state_dict()[name])
     with pytest.raises(ValueError, match=r"does not fit in \d+ entries .*--keep_ratio"):
-        load_image_side(create_model(data_dir=standin_dir, keep_ratio=0.8, **SMALL), path)
+        load_rooms(create_model(data_dir=standin_dir, keep_ratio=0.8, **SMALL), path)
     other = create_model(data_dir=standin_dir, keep_ratio=0.8, **SMALL)
     before = copy.deepcopy(other.token_reduction.state_dict())
-    load_image_side(other, path, ["backbone", "image_projection"])
+    load_rooms(other, path, ["backbone", "image_projection"])
     assert all(torch.equal(other.state_dict()[n], v) for n, v in read_tensors(path).items() if "reduction" not in n)
     assert all(torch.equal(other.token_reduction.state_dict()[n], value) for n, value in before.items())
     torch.save({"else": torch.zeros(1)}, tmp_path / "other.bin")
-    with pytest.raises(ValueError, match="no warm-up's"):
-        load_image_side(model, tmp_path / "other.bin")
+    with pytest.raises(ValueError, match="no checkpoint of FastMETRO"):
+        load_rooms(model, tmp_path / "other.bin")
+
+
+@pytest.mark.parametrize("save", [save_model, save_published])
+def test_rooms_start_from_a_whole_network(save: Callable, standin_dir: Path, tmp_path: Path) -> None:
+    options = SMALL | {"arch": "resnet18" if save is save_model else "resnet50"}
+    trained = create_model(data_dir=standin_dir, keep_ratio=0.8, **options)
+    save(trained, tmp_path / "trained.bin")
+    other = create_model(data_dir=standin_dir, token_reduction="topk", keep_ratio=0.2, **options)
+    load_rooms(other, tmp_path / "trained.bin", ["backbone", "image_projection", "rest"])
+    same = {name: torch.equal(value, trained.state_dict()[name]) for name, value in other.state_dict().items()
+            if not name.startswith("token_reduction.")}  # fmt: skip
+    assert len(same) > 100 and all(same.values())
+    with pytest.raises(ValueError, match=r"does not fit in \d+ entries .*--warm_start_rooms"):
+        load_rooms(other, tmp_path / "trained.bin")
 
 
 def test_warmed_up_image_side_goes_into_training(tiny_sets: Path, rule_body_dir: Path, tmp_path: Path) -> None:

@@ -16,12 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tore.modeling.backbones import STRIDE, Backbone
+from tore.modeling.checkpoints import read_checkpoint
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
 from tore.modeling.tensor_file import read_tensors, write_tensors
 from tore.modeling.token_reduction import TokenReduction
 
 ROOMS = ("backbone", "image_projection", "token_reduction")
+REST = "rest"  # every other room
 PREFIXES = tuple(f"{room}." for room in ROOMS)
 
 
@@ -82,19 +84,20 @@ def save_image_side(network: WarmUpNetwork, path: str | Path) -> None:
     write_tensors({n: v for n, v in network.state_dict().items() if n.startswith(PREFIXES)}, path)
 
 
-def load_image_side(model: FastMETRO | METRO | WarmUpNetwork, path: str | Path, rooms: Sequence[str] = ROOMS) -> None:
-    """Puts what `save_image_side` wrote into a network, all of it or the named `rooms` alone.
+def load_rooms(model: FastMETRO | METRO | WarmUpNetwork, path: str | Path, rooms: Sequence[str] = ROOMS) -> None:
+    """Starts rooms of a network from a file: a warm-up's, or that of a whole network.
 
-    METRO, which has a backbone only, takes that.
+    Args:
+        model: METRO, which shares the backbone alone with a warm-up, takes that alone.
+        path: what `save_image_side` wrote, or a published or own checkpoint.
+        rooms: of `ROOMS`, and `REST` for all that lies behind the token reduction: with it, and without the token
+            reduction, networks that differ in their token reduction alone start alike.
 
     Raises FileNotFoundError, or ValueError naming what does not fit.
     """
-    taken = ("backbone.",) if isinstance(model, METRO) else tuple(f"{room}." for room in rooms)
-    entries = read_tensors(path)
-    if not isinstance(entries, dict) or not all(str(name).startswith(PREFIXES) for name in entries):
-        raise ValueError(f"{path} is no warm-up's state_dict.bin; `tore warm-up` writes one")
-    expected = {name: value for name, value in model.state_dict().items() if name.startswith(taken)}
-    entries = {name: value for name, value in entries.items() if name.startswith(taken)}
+    chosen = (ROOMS[0],) if isinstance(model, METRO) else rooms
+    entries = {name: value for name, value in _entries(path, model).items() if _room(name) in chosen}
+    expected = {name: value for name, value in model.state_dict().items() if _room(name) in chosen}
     wrong = sorted(
         name
         for name in expected.keys() | entries.keys()
@@ -102,7 +105,20 @@ def load_image_side(model: FastMETRO | METRO | WarmUpNetwork, path: str | Path, 
     )
     if wrong:
         raise ValueError(
-            f"{path} does not fit in {len(wrong)} entries ({', '.join(wrong[:3])}): warm up with the backbone, "
-            "--model_dim_1 and --keep_ratio of the network, or take fewer rooms with --warm_start_rooms"
+            f"{path} does not fit in {len(wrong)} entries ({', '.join(wrong[:3])}): take a file of the network's "
+            "backbone, --model_dim_1 and --keep_ratio, or fewer rooms of it with --warm_start_rooms"
         )
     model.load_state_dict(entries, strict=False)
+
+
+def _room(name: str) -> str:
+    first = name.split(".")[0]
+    return first if first in ROOMS else REST
+
+
+def _entries(path: str | Path, model: FastMETRO | METRO | WarmUpNetwork) -> dict[str, Tensor]:
+    content = read_tensors(path)
+    if isinstance(content, dict) and all(str(name).startswith(PREFIXES) for name in content):
+        return content
+    known = {} if isinstance(model, WarmUpNetwork) else {"arch": model.config.arch}
+    return read_checkpoint(path, **known).state

@@ -167,7 +167,7 @@ def _add_departures(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--warm_up_share", type=float, default=0.0, help="share of the steps in which the rate rises")
     group.add_argument("--gradient_clip", choices=CLIPS, help="how gradients are clipped [as the network's recipe]")
     group.add_argument("--gradient_clip_limit", type=float, help="of an entry or of the norm [as the recipe]")
-    group.add_argument("--warm_start", help="a warm-up's state_dict.bin: where the image side starts")
+    group.add_argument("--warm_start", help="a warm-up's or a network's state_dict.bin: where rooms start")
     group.add_argument("--warm_start_rooms", nargs="+", choices=ROOMS, default=list(ROOMS), help="what of it is taken")
     group.add_argument(
         "--template_start", action="store_true", help="start the shape regressor at the resting body's mesh"

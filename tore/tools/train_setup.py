@@ -29,7 +29,7 @@ from tore.modeling.build import ModelConfig, add_smpl_regressor, describe, reduc
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
 from tore.modeling.starts import start_camera, start_from_template
-from tore.modeling.warm_up import load_image_side
+from tore.modeling.warm_up import load_rooms
 
 JOINT_NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}
 GENDERS = ("female", "male")
@@ -195,7 +195,7 @@ def published_file(path: str) -> Path:
 def start_network(model: Network, args: argparse.Namespace) -> None:
     """The departures from the published start that the flags ask for."""
     if args.warm_start:
-        load_image_side(model, args.warm_start, args.warm_start_rooms)
+        load_rooms(model, args.warm_start, args.warm_start_rooms)
     if args.template_start:
         start_from_template(model, template_points(model.config.body, args.body_dir)[1])
     if args.camera_start:

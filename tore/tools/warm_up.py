@@ -33,7 +33,7 @@ from tore.memory import keep_freed_memory
 from tore.modeling.backbones import STRIDE, Backbone
 from tore.modeling.imagenet_weights import load_backbone_weights
 from tore.modeling.token_reduction_base import kept_tokens
-from tore.modeling.warm_up import WarmUpNetwork, load_image_side, save_image_side
+from tore.modeling.warm_up import WarmUpNetwork, load_rooms, save_image_side
 from tore.tools.help import HelpFormatter
 from tore.tools.train_run import EXIT_BAD_INPUT, open_log
 from tore.tools.train_setup import LoaderBatches
@@ -111,7 +111,7 @@ def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -
         size=args.size,
     )
     if args.warm_start is not None:
-        load_image_side(network, args.warm_start)
+        load_rooms(network, args.warm_start)
     network.to(processes.device).to(memory_format=torch.channels_last)
     cells = args.size // STRIDE
     trainer = Trainer(
