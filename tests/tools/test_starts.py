@@ -160,3 +160,13 @@ def test_warmed_up_image_side_goes_into_training(tiny_sets: Path, rule_body_dir:
     for name, value in learned.items():
         if "running" not in name and "num_batches" not in name:
             assert torch.equal(value, state[name]), name
+    flags = [*data_flags(tiny_sets, rule_body_dir, tmp_path / "swap"), *SMALL_FM, *QUICK, "--num_workers", "0"]
+    flags += ["--per_gpu_train_batch_size", "8", "--num_train_epochs", "1", "--lr", "0", "--token_reduction", "topk"]
+    flags += ["--warm_start", str(saved), "--warm_start_rooms", "backbone", "image_projection", "rest"]
+    assert run_tore_fm_bodymesh.main(flags) == 0
+    saved = CheckpointFolder(tmp_path / "swap", keep=1).newest()
+    assert saved is not None
+    swapped = load_model(saved / "state_dict.bin", rule_body_dir, "cpu")
+    assert swapped.config.image_reduction == "topk"
+    same = [torch.equal(state[name], value) for name, value in swapped.named_parameters() if name in state]
+    assert len(same) > 50 and all(same)

@@ -12,7 +12,7 @@ from typing import Any
 from tore.engine.optimiser import CLIPS
 from tore.engine.schedule import SCHEDULES
 from tore.engine.step import AMP_TYPES
-from tore.modeling.warm_up import ROOMS
+from tore.modeling.warm_up import REST, ROOMS
 from tore.tools.hand_arguments import add_hand_flags
 from tore.tools.help import HelpFormatter
 
@@ -168,7 +168,13 @@ def _add_departures(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--gradient_clip", choices=CLIPS, help="how gradients are clipped [as the network's recipe]")
     group.add_argument("--gradient_clip_limit", type=float, help="of an entry or of the norm [as the recipe]")
     group.add_argument("--warm_start", help="a warm-up's or a network's state_dict.bin: where rooms start")
-    group.add_argument("--warm_start_rooms", nargs="+", choices=ROOMS, default=list(ROOMS), help="what of it is taken")
+    group.add_argument(
+        "--warm_start_rooms",
+        nargs="+",
+        choices=(*ROOMS, REST),
+        default=list(ROOMS),
+        help="what of it is taken; rest: all behind the token reduction",
+    )
     group.add_argument(
         "--template_start", action="store_true", help="start the shape regressor at the resting body's mesh"
     )

@@ -195,7 +195,7 @@ def published_file(path: str) -> Path:
 def start_network(model: Network, args: argparse.Namespace) -> None:
     """The departures from the published start that the flags ask for."""
     if args.warm_start:
-        load_rooms(model, args.warm_start, args.warm_start_rooms)
+        load_rooms(model, published_file(args.warm_start), args.warm_start_rooms)
     if args.template_start:
         start_from_template(model, template_points(model.config.body, args.body_dir)[1])
     if args.camera_start:
