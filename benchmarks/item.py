@@ -32,6 +32,7 @@ from tore.datasets.checking import check_set
 from tore.datasets.checksums import SUFFIX
 from tore.datasets.crop import rows_read
 from tore.datasets.mesh_dataset import BODY, CROP_SIZE, MeshDataset
+from tore.datasets.picture import decode_bgr
 from tore.datasets.tsv import TSVWriter
 from tore.memory import keep_freed_memory
 
@@ -94,6 +95,11 @@ def rows_of(data: MeshDataset, rng: RandomState | None) -> int:
     return rows_read(label.center, draw.scale * label.scale, draw.rotation)
 
 
+def decoded(data: MeshDataset, rows: int | None = None) -> np.ndarray:
+    """The picture as OpenCV gives it, whole or no more than so many rows of it."""
+    return decode_bgr(data.rows.columns("img", 0), data.rows.place("img", 0), rows=rows)
+
+
 def make_set(folder: Path, side: int, scale: float, rows: int) -> Path:
     """A set of one picture, repeated: smooth colours and fine noise, about 3 bits per pixel as JPEG."""
     person = consistent_person(1, side, side) | {"scale": scale}
@@ -149,8 +155,8 @@ def main() -> None:
                     lambda item, data=data, rng=rng: published_item(data, 0, rng(item)),
                     lambda item, data=data, rng=rng: data.sample(0, rng(item)),
                     lambda item, fast=fast, rng=rng: fast.sample(0, rng(item)),
-                    lambda item, data=data: data.picture(0),
-                    lambda item, data=data, rows=rows: data.picture(0, rows=rows[item]),
+                    lambda item, data=data: decoded(data),
+                    lambda item, data=data, rows=rows: decoded(data, rows[item]),
                 ],
                 options.items,
             )

@@ -18,7 +18,7 @@ from tore.datasets.base64_text import decode_base64, decode_pure_base64
 from tore.datasets.crop import crop_picture, rows_read
 from tore.datasets.decoder_complaints import decoder_complaints
 from tore.datasets.jpeg_rows import first_rows
-from tore.datasets.picture import DECODERS, decode_picture
+from tore.datasets.picture import DECODERS, decode_bgr
 from tore.datasets.sets import Place
 
 HEIGHT, WIDTH = 203, 150
@@ -119,7 +119,7 @@ def test_damaged_files_are_decoded_or_refused_as_without_cutting() -> None:
             outcomes = []
             for rows in (None, 60):
                 try:
-                    outcomes.append(decode_picture(columns, place, rows=rows).shape[1:])
+                    outcomes.append(decode_bgr(columns, place, rows=rows).shape[1:])
                 except ValueError as error:
                     outcomes.append(str(error))
         assert outcomes[0] == outcomes[1], seed

@@ -28,7 +28,7 @@ from tore.datasets.augmentation import (
 from tore.datasets.bad_samples import BadSample, BadSampleLog
 from tore.datasets.crop import crop_picture, decoding_reduction, fast_crop, rows_read
 from tore.datasets.label import Label, parse_label
-from tore.datasets.picture import decode_picture, row_key
+from tore.datasets.picture import decode_bgr, decode_picture, row_key
 from tore.datasets.sets import TSVSet
 
 CROP_SIZE = 224
@@ -59,13 +59,13 @@ def sample_rng(seed: int, epoch: int, index: int) -> RandomState:
 
 
 def cropped(picture: np.ndarray, label: Label, draw: Draw, reduction: int | None = None) -> np.ndarray:
-    """What the network sees of a picture (H, W, 3) uint8 under a draw: (3, 224, 224) float32 normalised.
+    """What the network sees of a picture (H, W, 3) uint8 BGR under a draw: (3, 224, 224) float32 RGB normalised.
 
     `reduction`: the picture is that many times smaller than the label's, and the crop the fast one.
     """
     place = (label.center, draw.scale * label.scale, draw.rotation, CROP_SIZE)
     crop = crop_picture(picture, *place) if reduction is None else fast_crop(picture, *place, reduction)
-    return finish_picture(crop, draw)
+    return finish_picture(crop[:, :, ::-1], draw)
 
 
 class MeshDataset(Dataset):
@@ -132,13 +132,10 @@ class MeshDataset(Dataset):
         place = self.rows.place("label", index)
         return parse_label(self.rows.columns("label", index), place, self.layout.joint_rows, self.layout.pose_sizes)
 
-    def picture(self, index: int, reduction: int = 1, rows: int | None = None) -> tuple[str, np.ndarray]:
-        """The key and the picture (H, W, 3) uint8 RGB of sample `index`, 1, 2, 4 or 8 times smaller.
-
-        With `rows` it may end below the first so many rows. BadSample where it cannot be used.
-        """
+    def picture(self, index: int) -> tuple[str, np.ndarray]:
+        """The key and the picture (H, W, 3) uint8 RGB of sample `index`. BadSample where it cannot be used."""
         columns = self.rows.columns("img", index)
-        return row_key(columns), decode_picture(columns, self.rows.place("img", index), reduction, rows)
+        return row_key(columns), decode_picture(columns, self.rows.place("img", index))
 
     def _crops(self, index: int, label: Label, draws: Sequence[Draw]) -> tuple[str, list[np.ndarray]]:
         """The picture's key and what the network sees of it under each draw; no more of it is decoded than they read.
@@ -153,8 +150,9 @@ class MeshDataset(Dataset):
             rows_read(label.center, scale, each.rotation, CROP_SIZE, reduction or 1)
             for scale, each in zip(scales, draws, strict=True)
         )
-        key, picture = self.picture(index, reduction or 1, rows)
-        return key, [cropped(picture, label, each, reduction) for each in draws]
+        columns = self.rows.columns("img", index)
+        picture = decode_bgr(columns, self.rows.place("img", index), reduction or 1, rows)
+        return row_key(columns), [cropped(picture, label, each, reduction) for each in draws]
 
     def sample(self, index: int, rng: RandomState | None = None) -> dict[str, Any]:
         """One sample, its draws taken from `rng` in training; evaluation draws nothing.

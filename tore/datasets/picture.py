@@ -41,8 +41,13 @@ DECODERS = {
 }
 
 
-def decode_picture(columns: list[bytes], place: Place, reduction: int = 1, rows: int | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an image row; grey, alpha, 16 bit and CMYK files become three colours as in OpenCV.
+def decode_picture(columns: list[bytes], place: Place) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of an image row. BadSample where the bytes cannot be decoded."""
+    return cv2.cvtColor(decode_bgr(columns, place), cv2.COLOR_BGR2RGB)
+
+
+def decode_bgr(columns: list[bytes], place: Place, reduction: int = 1, rows: int | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 BGR of an image row; grey, alpha, 16 bit and CMYK files become three colours as in OpenCV.
 
     `reduction` 1, 2, 4 or 8: the picture that many times smaller. `rows`: only the first so many of the whole picture,
     and perhaps some more, are needed. BadSample where the bytes cannot be decoded.
@@ -53,7 +58,7 @@ def decode_picture(columns: list[bytes], place: Place, reduction: int = 1, rows:
         picture = _decoded(data, reduction)
     if picture is None:
         raise BadSample.at(place, row_key(columns), f"its {len(data)} bytes are no picture that can be decoded")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    return picture
 
 
 def _decoded(data: bytes | bytearray, reduction: int) -> np.ndarray | None:
