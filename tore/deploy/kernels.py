@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
+from tore.modeling.linear import OPERATORS, can_fuse
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
     "relu": torch.relu,
@@ -22,13 +24,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
 }
 EXACT = "none"  # of the two ways to a GELU, not the one by tanh
-OPERATORS: Any = torch.ops.mkldnn
-
-
-def can_pack(weight: Tensor) -> bool:
-    """Whether oneDNN's fused operators take this weight."""
-    placed = weight.device.type == "cpu" and weight.dtype == torch.float32
-    return placed and torch.backends.mkldnn.is_available() and hasattr(OPERATORS, "_convolution_pointwise")
 
 
 class _Packing(nn.Module):
@@ -59,7 +54,7 @@ class FusedLinear(_Packing):
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """x (..., inputs), other (..., outputs) -> (..., outputs)."""
-        if not (self.packed and can_pack(self.weight)):
+        if not (self.packed and can_fuse(self.weight)):
             y = F.linear(x, self.weight, self.bias)
             return ACTIVATIONS[self.activation](y if other is None else y + other)
         layout = self.layouts.get("weight")
@@ -88,7 +83,7 @@ class FusedConv2d(_Packing):
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """x (B, C, H, W), other (B, C', H', W') -> (B, C', H', W')."""
-        if not (self.packed and can_pack(self.conv.weight)) or (self.pointwise and x.shape[2] == x.shape[3] == 1):
+        if not (self.packed and can_fuse(self.conv.weight)) or (self.pointwise and x.shape[2] == x.shape[3] == 1):
             return self._plain(x, other)
         layout = self.layouts.get(x.shape[1:])
         if layout is None:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tore.modeling.dropout import drop
+from tore.modeling.linear import Linear, linear
 from tore.modeling.neighbour_blocks import NeighbourBlocks
 
 Allowed = Tensor | NeighbourBlocks | None
+FEW_KEYS = 64  # below, a softmax along the keys is quicker where the queries lie innermost
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, *, heads: int, allowed: Allowed = None, dropout: float = 0.0
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    heads: int,
+    allowed: Allowed = None,
+    dropout: float = 0.0,
+    fused: bool = True,
 ) -> Tensor:
     """softmax(Q K^T / sqrt(C / heads)) V for every head, heads concatenated.
 
@@ -24,6 +35,7 @@ def attend(
         heads: number of heads; divides C.
         allowed: (Q, N) bool, True where a query may look at a key, or the same mask as blocks; None allows all.
         dropout: probability of dropping an attention weight; pass 0 outside training.
+        fused: by torch's fused kernel, where there is no dropout.
 
     Returns:
         (B, Q, C).
@@ -32,14 +44,25 @@ def attend(
         parts = allowed.cut(query, key, value)
         return allowed.join(attend(*parts, heads=heads, allowed=allowed.mask, dropout=dropout))
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(-3, -2) for x in (query, key, value))  # (B, heads, *, C/heads)
-    if dropout == 0:
+    if fused and dropout == 0:
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
     else:
-        scores = (q * q.shape[-1] ** -0.5) @ k.mT  # (B, heads, Q, N)
-        if allowed is not None:
-            scores = scores.masked_fill(~allowed, float("-inf"))
-        mixed = drop(scores.softmax(-1), dropout) @ v
+        mixed = _attend_in_steps(q, k, v, allowed, dropout)
     return mixed.transpose(-3, -2).flatten(-2)  # (B, Q, C)
+
+
+def _attend_in_steps(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, dropout: float) -> Tensor:
+    """The same of split heads, q (..., heads, Q, c), k and v (..., heads, N, c), score by score."""
+    q = q * q.shape[-1] ** -0.5
+    few = k.shape[-2] < FEW_KEYS
+    scores = k @ q.mT if few else q @ k.mT  # (..., heads, N, Q) or (..., heads, Q, N)
+    if allowed is not None:
+        allowed = allowed.mT.contiguous() if few else allowed
+        scores = scores + torch.zeros_like(allowed, dtype=q.dtype).masked_fill_(~allowed, float("-inf"))
+    weights = scores.softmax(-2 if few else -1)
+    if dropout:
+        weights = drop(weights, dropout)
+    return (weights.mT if few else weights) @ v
 
 
 class MultiHeadAttention(nn.Module):
@@ -53,13 +76,24 @@ class MultiHeadAttention(nn.Module):
         self.dropout = dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = Linear(width, width)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, allowed: Allowed = None) -> Tensor:
         """query (B, Q, C), key and value (B, N, C), allowed (Q, N) as in `attend` -> (B, Q, C)."""
-        weights, biases = self.in_proj_weight.chunk(3), self.in_proj_bias.chunk(3)
-        projected = [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
+        projected = self._project(query, key, value)
         dropout = self.dropout if self.training else 0.0
         return self.out_proj(attend(*projected, heads=self.heads, allowed=allowed, dropout=dropout))
+
+    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> Sequence[Tensor]:
+        """One product for arguments next to each other that are the same."""
+        weight, bias, training = self.in_proj_weight, self.in_proj_bias, self.training
+        if query is not key:
+            thirds = zip((query, key, value), weight.chunk(3), bias.chunk(3), strict=True)
+            return [linear(x, w, b, training) for x, w, b in thirds]
+        if key is value:
+            return linear(query, weight, bias, training).chunk(3, dim=-1)
+        two = 2 * weight.shape[1]
+        both = linear(query, weight[:two], bias[:two], training).chunk(2, dim=-1)
+        return *both, linear(value, weight[two:], bias[two:], training)

@@ -22,6 +22,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from tore.modeling.depthwise import quicken_depthwise
+
 PUBLISHED = {
     "resnet50": "resnet50",
     "hrnet": "hrnet_w40",
@@ -52,6 +54,10 @@ class Backbone(nn.Module):
         else:
             self.trunk = _features_of(arch)
             self.channels = self.trunk.feature_info.channels()[-1]
+        quicken_depthwise(self.trunk)
+        for module in self.trunk.modules():
+            if isinstance(module, nn.SiLU):
+                module.inplace = False  # its gradient needs its input: in place, that would be copied first
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) ImageNet-normalised -> (B, C, H/32, W/32)."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tore.modeling.attention import attend
 from tore.modeling.dropout import Dropout
+from tore.modeling.linear import Linear
 
 LAYER_NORM_EPS = 1e-12
 INITIAL_STD = 0.02
@@ -23,13 +24,13 @@ class BertLayer(nn.Module):
     def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.attention_output = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
+        self.attention_output = Linear(width, width)
         self.attention_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.intermediate = nn.Linear(width, hidden)
-        self.output = nn.Linear(hidden, width)
+        self.intermediate = Linear(width, hidden)
+        self.output = Linear(hidden, width)
         self.output_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.dropout = Dropout(dropout)
 
@@ -50,12 +51,12 @@ class MetroBlock(nn.Module):
         super().__init__()
         if width % heads:
             raise ValueError(f"METRO block width {width} is not divisible by {heads} heads")
-        self.embedding = nn.Linear(inputs, width)
+        self.embedding = Linear(inputs, width)
         self.positions = nn.Embedding(MAX_POSITIONS, width)
         self.dropout = Dropout(dropout)
         self.layers = nn.Sequential(*(BertLayer(width, heads, hidden, dropout) for _ in range(layers)))
-        self.head = nn.Linear(width, outputs)
-        self.residual = nn.Linear(inputs, outputs)
+        self.head = Linear(width, outputs)
+        self.residual = Linear(inputs, outputs)
         self.apply(_initialise)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
