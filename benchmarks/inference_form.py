@@ -50,16 +50,18 @@ class Side:
         return statistics.median(self.taken)
 
 
-def alternate(sides: dict[str, Side], device: torch.device, repeats: int) -> None:
+def alternate(
+    sides: dict[str, Side], device: torch.device, repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> None:
     """Calls the sides in turn, each once more beforehand so that it is warm."""
     for round_ in range(repeats + 1):
         for side in sides.values():
-            start = time.perf_counter()
+            start = clock()
             side.call()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             if round_:
-                side.taken.append(1000 * (time.perf_counter() - start))
+                side.taken.append(1000 * (clock() - start))
 
 
 def limit_sides(device: torch.device) -> tuple[dict[str, Side], dict[str, float]]:

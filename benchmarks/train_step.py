@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import argparse
 import base64
+import copy
 import json
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from tore.datasets.sets import write_yaml
 from tore.datasets.tsv import TSVWriter
 from tore.engine.distributed import Processes
 from tore.engine.optimiser import FASTMETRO_OPTIMISER, build_optimiser, clip_gradients
-from tore.engine.step import AMP_TYPES, LossStep, to_device
+from tore.engine.step import AMP_TYPES, Batch, LossStep, to_device
 from tore.losses.total import FASTMETRO_BODY, weighted_sum
 from tore.memory import keep_freed_memory
 from tore.tools.train_setup import target_maker
@@ -79,7 +81,8 @@ class Stopwatch:
 def giga_flops(model: torch.nn.Module, batch: int) -> float:
     """Of a forward and a backward pass: three times the forward pass's convolutions and matrix products."""
     device = next(model.parameters()).device
-    with FlopCounterMode(display=False) as counter:  # it follows modules through autograd, so no no_grad here
+    model = copy.deepcopy(model).requires_grad_(False)  # torch's own Linears, which the counter knows
+    with FlopCounterMode(display=False) as counter:
         model(torch.zeros(2, 3, 224, 224, device=device))
     return 3 * batch / 2 * counter.get_total_flops() / 1e9
 
@@ -94,8 +97,36 @@ def giga_flops_per_second(device: torch.device) -> float:
     return 2 * len(matrix) ** 3 / min(taken) / 1e9
 
 
-def measure(args: argparse.Namespace, folder: Path) -> tuple[Stopwatch, float]:
-    """Times `args.steps` steps after one that warms up; and a step's GFLOP."""
+@dataclass
+class Run:
+    """A network in training and the batches that it is fed."""
+
+    model: torch.nn.Module
+    step: LossStep
+    optimiser: torch.optim.Optimizer
+    batches: Iterator[Batch]
+    channels_last: bool
+
+    def one(self, watch: Callable[[str, Callable[[], Any]], Any]) -> None:
+        """One step; `watch` is handed each part's name and work, and runs it."""
+        device, step = self.step.processes.device, self.step
+        batch = watch("data", lambda: to_device(next(self.batches), device, self.channels_last))
+        targets = watch("targets", lambda: step.targets(batch))
+        prediction = watch("forward", lambda: step.forward(self.model, batch))
+        terms = watch("losses", lambda: step.losses(prediction, targets, batch))
+        total = weighted_sum(terms, step.recipe.weights(1.0))
+        self.optimiser.zero_grad(set_to_none=True)
+        watch("backward", total.backward)
+        watch("optimiser", self.update)
+
+    def update(self) -> None:
+        """Clips the gradients and moves the weights."""
+        clip_gradients(self.model.parameters(), FASTMETRO_OPTIMISER)
+        self.optimiser.step()
+
+
+def prepare(args: argparse.Namespace, folder: Path) -> Run:
+    """The network, its losses, its optimiser, and batches for `args.steps` steps after one that warms up."""
     device = torch.device(args.device)
     options = {"size": "L", "keep_ratio": 0.8, "dropout": args.dropout}
     model = create_model("fastmetro", arch=args.arch, data_dir=standin_dir(), device=device, **options)
@@ -118,26 +149,11 @@ def measure(args: argparse.Namespace, folder: Path) -> tuple[Stopwatch, float]:
     dataset = MeshDataset(write_pictures(folder, args.batch * (args.steps + 1)), True)
     loader, sampler = train_loader(dataset, args.batch, workers=args.workers, pin_memory=device.type == "cuda")
     begin_epoch(dataset, sampler, 0)
-    batches, watch = iter(loader), Stopwatch(device)
-
-    def update() -> None:
-        clip_gradients(model.parameters(), FASTMETRO_OPTIMISER)
-        optimiser.step()
-
-    for _ in range(args.steps + 1):
-        batch = watch("data", lambda: to_device(next(batches), device, args.channels_last))
-        targets = watch("targets", lambda batch=batch: step.targets(batch))
-        prediction = watch("forward", lambda batch=batch: step.forward(model, batch))
-        terms = watch("losses", lambda p=prediction, t=targets, b=batch: step.losses(p, t, b))
-        total = weighted_sum(terms, step.recipe.weights(1.0))
-        optimiser.zero_grad(set_to_none=True)
-        watch("backward", total.backward)
-        watch("optimiser", update)
-    return watch, giga_flops(model, args.batch)
+    return Run(model, step, optimiser, iter(loader), args.channels_last)
 
 
-def main() -> int:
-    """Prints the table of parts."""
+def flags() -> argparse.ArgumentParser:
+    """What is trained, and how."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="efficientnet-b0")
     parser.add_argument("--batch", type=int, default=16)
@@ -149,11 +165,19 @@ def main() -> int:
     parser.add_argument("--channels_last", action="store_true")
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--plain_memory", action="store_true", help="freed memory goes back to the system")
-    args = parser.parse_args()
+    return parser
+
+
+def main() -> int:
+    """Prints the table of parts."""
+    args = flags().parse_args()
     if not args.plain_memory:
         keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
-        watch, operations = measure(args, Path(folder))
+        run, watch = prepare(args, Path(folder)), Stopwatch(torch.device(args.device))
+        for _ in range(args.steps + 1):
+            run.one(watch)
+    operations = giga_flops(run.model, args.batch)
     speed = giga_flops_per_second(torch.device(args.device))
     median = {part: statistics.median(seconds[1:]) for part, seconds in watch.seconds.items()}
     for part, seconds in median.items():
