@@ -89,6 +89,7 @@ def main() -> None:
     """Prints the machine, the limit, then every network's times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="fastmetro", choices=("fastmetro", "metro"))
+    parser.add_argument("--body", default="body", choices=("body", "hand"))
     parser.add_argument("--arch", nargs="+", default=["efficientnet-b0", "resnet50", "hrnet-w64"])
     parser.add_argument("--reduction", default="tore", help="token reduction")
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 8])
@@ -104,7 +105,8 @@ def main() -> None:
     device = resolve_device(options.device)
     print(machine(device), flush=True)
     for arch in options.arch:
-        network = {"arch": arch, "token_reduction": options.reduction, "data_dir": standin_dir(), "device": device}
+        network = {"arch": arch, "body": options.body, "token_reduction": options.reduction}
+        network |= {"data_dir": standin_dir(), "device": device}
         model = tore.create_model(options.network, **network).eval()
         gflop = 2 * measure_cost(model).total_macs_here / 1e9
         for batch in options.batch:
