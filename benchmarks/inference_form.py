@@ -1,10 +1,11 @@
 """Times the inference form against the plain network, alternating, and both against the machine's arithmetic.
 
-    python -m benchmarks.inference_form [--arch efficientnet-b0 resnet50 hrnet-w64] [--batch 1 8] [--parts]
+    python -m benchmarks.inference_form [--arch efficientnet-b0 resnet50 hrnet-w64] [--batch 1 8] [--parts] [--compiled]
 
 The limit is the faster of a large matrix product and a large convolution, timed in between. A share is the time that
 the network's multiply-accumulates (`tore cost`) would take at the limit, over the time taken. `--parts` leaves out each
-part of the form alone. Both sides keep freed memory, as `tore infer` does, unless `--give_back`.
+part of the form alone, `--compiled` times the form compiled as well.
+Both sides keep freed memory, as `tore infer` does, unless `--give_back`.
 """
 
 from __future__ import annotations
@@ -73,11 +74,14 @@ def limit_sides(device: torch.device) -> tuple[dict[str, Side], dict[str, float]
     return sides, {"matrix product": 2 * 2048**3 / 1e9, "convolution": 2 * w.numel() * x.numel() / 256 / 1e9}
 
 
-def network_sides(model: torch.nn.Module, images: Tensor, parts: bool) -> dict[str, Side]:
-    """The plain network, its form, and the form without each part."""
+def network_sides(model: torch.nn.Module, images: Tensor, parts: bool, compiled: bool) -> dict[str, Side]:
+    """The plain network, its form, the form compiled, and the form without each part."""
     sides = {"plain": Side(lambda: model(images))}
     form = for_inference(model)
     sides["form"] = Side(lambda: form(images))
+    if compiled:
+        generated = for_inference(model, Parts(compiled=True))
+        sides["form, compiled"] = Side(lambda: generated(images))
     if parts:
         for name, without in WITHOUT.items():
             other = for_inference(model, without)
@@ -96,6 +100,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--parts", action="store_true", help="also the form without each of its parts")
+    parser.add_argument("--compiled", action="store_true", help="also the form compiled, which takes minutes first")
     parser.add_argument("--give_back", action="store_true", help="freed memory goes back to the system")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
@@ -112,7 +117,7 @@ def main() -> None:
         for batch in options.batch:
             images = torch.randn(batch, 3, 224, 224, device=device)
             limits, work = limit_sides(device)
-            sides = network_sides(model, images, options.parts)
+            sides = network_sides(model, images, options.parts, options.compiled)
             with torch.inference_mode():
                 alternate(limits | sides, device, options.repeats)
             speeds = {name: work[name] / side.median * 1e3 for name, side in limits.items()}

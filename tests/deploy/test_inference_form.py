@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,14 @@ def test_anything_else_is_refused() -> None:
         for_inference(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="neighbour_attention 'some'"):
         Parts(neighbour_attention="some")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler wants a C++ compiler")
+@torch.inference_mode()
+def test_compiled_form_is_the_network(standin_dir: Path) -> None:
+    """A small network: one of full size takes minutes to compile."""
+    model = lived_in(small("fastmetro", standin_dir, size="S"))
+    form = for_inference(model, Parts(compiled=True))
+    assert form._compiled_call_impl is not None
+    assert_same(form(pictures(2)), model(pictures(2)), TOLERANCES[torch.float32])

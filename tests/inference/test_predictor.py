@@ -45,6 +45,21 @@ def test_rule_made_weights_give_the_library_calls_numbers(tmp_path: Path, rule_b
         assert person.joint_names == J14_NAMES and person.checkpoint == str(path)
 
 
+def test_batches_are_filled_up_for_a_network_of_one_size(recovery: MeshRecovery) -> None:
+    """Which sizes the network sees, and that the people are the same."""
+    seen: list[int] = []
+    hook = recovery.model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
+    filling = MeshRecovery(recovery.model, recovery.body, one_size=True)
+    photos = [rules.photo(seed, 224, 224) for seed in range(5)]
+    try:
+        people = filling.predict(photos, batch_size=3) + filling.predict(photos[:1], batch_size=3)
+    finally:
+        hook.remove()
+    assert seen == [3, 3, 3] and len(people) == 6
+    for person, expected in zip(people, recovery.predict([*photos, photos[0]]), strict=True):
+        same(person, expected)
+
+
 def test_one_or_many_of_every_kind(recovery: MeshRecovery, tmp_path: Path) -> None:
     photos = [rules.photo(seed, 224, 224) for seed in (1, 2, 3)]
     paths = [tmp_path / f"{i}.png" for i in range(3)]

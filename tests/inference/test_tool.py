@@ -250,12 +250,25 @@ def test_many_pictures_get_the_inference_form(
     monkeypatch.setattr(
         MeshRecovery, "from_checkpoint", lambda *args, **options: made.append(make(*args, **options)) or made[-1]
     )
-    for folder, options in (("fast", ()), ("plain", ("--plain",)), ("half", ("--amp",))):
+    told: list[object] = []
+    monkeypatch.setattr(FastMETROForm, "compile", lambda self, options: told.append(options))
+    flags = {"fast": (), "plain": ("--plain",), "half": ("--amp",), "compiled": ("--compile",)}
+    for folder, options in flags.items():
         options = (*options, "--no_overlay", "--save_results", "npz", "--output_dir", tmp_path / folder)
         assert infer(small_checkpoint, pictures, *options) == 0
-    assert [type(recovery.model) for recovery in made] == [FastMETROForm, FastMETRO, FastMETRO]
-    assert made[0].prunes_tokens
+    assert [type(recovery.model) for recovery in made] == [FastMETROForm, FastMETRO, FastMETRO, FastMETROForm]
+    assert made[0].prunes_tokens and told == [{"freezing": True}]
+    assert [recovery.one_size for recovery in made] == [False, False, False, True]
     for name in ("one_tore_pred.npz", "two_tore_pred.npz"):
-        with np.load(tmp_path / "fast" / name) as fast, np.load(tmp_path / "plain" / name) as plain:
-            for part in ("vertices", "joints", "mesh_joints", "joints_2d"):
-                assert_agrees(fast[part], plain[part], 2e-5)
+        with np.load(tmp_path / "plain" / name) as plain:
+            for form in ("fast", "compiled"):
+                with np.load(tmp_path / form / name) as fast:
+                    for part in ("vertices", "joints", "mesh_joints", "joints_2d"):
+                        assert_agrees(fast[part], plain[part], 2e-5)
+
+
+def test_compiling_the_plain_network_is_refused(
+    small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert infer(small_checkpoint, pictures, "--compile", "--plain") == tore_inference_fm.EXIT_NOT_STARTED
+    assert "leave --plain and --amp out" in capsys.readouterr().err

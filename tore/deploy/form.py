@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from tore.deploy.metro import METROForm
 from tore.deploy.parts import Parts
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
+
+COMPILER = {"cpu": {"freezing": True}, "cuda": {"triton.cudagraphs": True}}  # torch.compile's options by device
 
 
 @torch.no_grad()
@@ -25,11 +28,13 @@ def for_inference(model: FastMETRO | METRO, parts: Parts | None = None) -> FastM
 
     Args:
         model: any FastMETRO or METRO; left as it is.
-        parts: what to do; None means all of it.
+        parts: what to do; None means all but compiling.
 
     Raises ValueError for another kind of network.
     """
     parts = parts or Parts()
+    if parts.compiled:
+        parts = replace(parts, packed_weights=False)
     plain: Any = copy.deepcopy(model).eval().requires_grad_(False)
     form: FastMETROForm | METROForm
     if isinstance(plain, FastMETRO):
@@ -39,4 +44,6 @@ def for_inference(model: FastMETRO | METRO, parts: Parts | None = None) -> FastM
     else:
         raise ValueError(f"there is no inference form of a {type(model).__name__}; give a FastMETRO or a METRO")
     form.config = model.config
+    if parts.compiled:
+        form.compile(options=COMPILER.get(next(plain.parameters()).device.type))
     return form.eval().requires_grad_(False)

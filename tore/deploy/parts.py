@@ -19,6 +19,9 @@ class Parts:
         ("gathered"), over all tokens behind a mask ("dense"), or the quickest of these on a CPU, blocks, and the plain
         network's elsewhere ("auto").
     joined_upsampling: the full mesh of learned maps comes from the coarse one by their product.
+    compiled: torch's compiler writes the code, on a CPU around weights that it lays out itself (`packed_weights` is
+        then left out), on CUDA into graphs. The first call of a size takes a minute or two, and wants gradients
+        switched off and a C++ compiler.
     """
 
     fused_backbone: bool = True
@@ -27,6 +30,7 @@ class Parts:
     constants: bool = True
     neighbour_attention: str = "auto"
     joined_upsampling: bool = True
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         if self.neighbour_attention not in NEIGHBOUR_ATTENTION:

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch.utils._pytree import tree_map_only
 
 from tore.body.body_model import BodyModel
 from tore.body.load import load_body
 from tore.body.standin import standin_dir
 from tore.deploy.fastmetro import FastMETROForm
 from tore.deploy.form import for_inference
+from tore.deploy.parts import Parts
 from tore.geometry.rotations import matrix_to_axis_angle
 from tore.inference.crops import Box, Crop, crops_of
 from tore.inference.picture import PictureSource, read_picture
@@ -35,11 +37,21 @@ class MeshRecovery:
     """A network and its body model, from pictures to meshes.
 
     model: in evaluation mode, on its device. body: of the same kind. amp: run the network in half precision where
-    that is safe. checkpoint: the name that results carry.
+    that is safe. checkpoint: the name that results carry. one_size: fill a batch up to the largest so far,
+    for a network that is compiled anew for each size of batch.
     """
 
-    def __init__(self, model: torch.nn.Module, body: BodyModel, *, amp: bool = False, checkpoint: str = "") -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        body: BodyModel,
+        *,
+        amp: bool = False,
+        checkpoint: str = "",
+        one_size: bool = False,
+    ) -> None:
         self.model = model
+        self.one_size, self._largest = one_size, 0
         self.device, self.dtype = _place_of(model)
         self.body = body.to(self.device)
         self.amp, self.checkpoint = amp, checkpoint
@@ -54,20 +66,25 @@ class MeshRecovery:
         *,
         amp: bool = False,
         fast: bool = False,
+        compiled: bool = False,
         arch: str | None = None,
     ) -> MeshRecovery:
         """Reads a published or own checkpoint; network, backbone and body are worked out from it.
 
         data_dir: folder of the body model files; None means the usual one, or the stand-in's own for a network that
         was trained on it. fast: run the network's inference form (`tore.deploy`), the same to rounding; it pays for
-        many pictures. Half precision runs the plain network. arch: the backbone's name, where the file does not tell
-        it. Raises FileNotFoundError and ValueError with the file to mend.
+        many pictures. compiled: and have torch's compiler write its code, which pays for thousands of them one
+        by one: the first pass takes minutes. Half precision runs the plain network. arch: the backbone's name, where
+        the file does not tell it. Raises FileNotFoundError and ValueError with the file to mend.
         """
         model = load_model(path, data_dir, device, **({"arch": arch} if arch else {}))
         if data_dir is None and model.config.stand_in:
             data_dir = standin_dir()
         body = load_body(model.config.body, data_dir)
-        return cls(for_inference(model) if fast and not amp else model, body, amp=amp, checkpoint=str(path))
+        network: torch.nn.Module = model
+        if (fast or compiled) and not amp:
+            network = for_inference(model, Parts(compiled=compiled))
+        return cls(network, body, amp=amp, checkpoint=str(path), one_size=compiled and not amp)
 
     @property
     def prunes_tokens(self) -> bool:
@@ -119,7 +136,7 @@ class MeshRecovery:
             raise ValueError(f"{self.checkpoint or 'this network'} recovers people, who have no left or right")
         images = torch.stack([crop.image for crop in crops]).to(self.device, self.dtype)  # (B,3,n,n)
         with self._precision():
-            prediction = self.model(images)
+            prediction = self._predict(images)
         prediction = mirrored_back(prediction, [crop.left for crop in crops])
         vertices = prediction.vertices.float()
         mesh_joints = _numpy(self.body.regress_joints(vertices))
@@ -144,6 +161,15 @@ class MeshRecovery:
             )
             for i, crop in enumerate(crops)
         ]
+
+    def _predict(self, images: torch.Tensor) -> MeshPrediction:
+        """images (B, 3, n, n), which are repeated where the batch is to be filled up."""
+        if not self.one_size:
+            return self.model(images)
+        wanted = len(images)
+        self._largest = max(self._largest, wanted)
+        filled = images[torch.arange(self._largest, device=images.device) % wanted]
+        return tree_map_only(torch.Tensor, lambda value: value[:wanted], self.model(filled))
 
     def _parameters(
         self, prediction: MeshPrediction, vertices: torch.Tensor, translations: np.ndarray

@@ -50,7 +50,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--paper", action="store_true", help="print the paper's numbers; without subjects measure the paper's rows")
     add("--batch", nargs="+", type=int, default=[1, 8], help="pictures in a forward pass")
     add("--dtype", nargs="+", default=["float32"], choices=tuple(DTYPES), help="number type; not float32: autocast")
-    add("--form", nargs="+", default=["plain"], choices=FORMS, help="plain, fast: the inference form, or both")
+    add(
+        "--form",
+        nargs="+",
+        default=["plain"],
+        choices=FORMS,
+        help="fast: the inference form; compiled: that, by torch.compile",
+    )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     add("--threads", type=int, default=torch.get_num_threads(), help="of a CPU")
     add("--warm_up", type=int, default=2, help="untimed rounds before the timed ones; the first measures memory")
@@ -126,8 +132,8 @@ def run(options: argparse.Namespace) -> None:
     """Measures, prints and writes. Raises ValueError, FileNotFoundError or ImportError where that cannot be."""
     if min([*options.batch, options.repeats, options.warm_up, options.threads, options.image_size]) < 1:
         raise ValueError("--batch, --repeats, --warm_up, --threads and --image_size take numbers of at least 1")
-    if "fast" in options.form and options.dtype != ["float32"]:
-        raise ValueError("--form fast is made for float32; leave --dtype out")
+    if options.dtype != ["float32"] and options.form != ["plain"]:
+        raise ValueError(f"--form {' '.join(options.form)}: the inference form is made for float32; leave --dtype out")
     if options.plot is not None:
         need_plot_package()
     torch.set_num_threads(options.threads)

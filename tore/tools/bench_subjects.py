@@ -21,6 +21,7 @@ from torch import nn
 
 from tore.body.topology import Topology
 from tore.deploy.form import for_inference
+from tore.deploy.parts import Parts
 from tore.evaluation.protocol import PAPER_HUMAN36M, PaperRow
 from tore.modeling import create_model
 from tore.modeling.build import CONFIGS, SIZES, FastMETROConfig, ModelConfig, build_model, reduction_of
@@ -31,7 +32,7 @@ from tore.tools.evaluation_report import row_of
 from tore.tools.train_setup import Network
 
 SIZE_NAMES = {layers: name for name, layers in SIZES.items()}
-FORMS = ("plain", "fast")  # the network as it is, its inference form
+FORMS = ("plain", "fast", "compiled")  # the network as it is, its inference form, that compiled
 BASELINES = ("fastmetro", "fastmetro,token_reduction=none", "metro", "metro,token_reduction=none")
 
 
@@ -127,7 +128,8 @@ class Subject:
             network = load_model(self.request.file, self.data_dir, device, **self.request.options)
         else:
             network = build_model(self.config, self.topology).to(device).eval()
-        return for_inference(network) if self.request.form == "fast" else network
+        form = self.request.form
+        return network if form == "plain" else for_inference(network, Parts(compiled=form == "compiled"))
 
     def facts(self) -> dict[str, Any]:
         """What it is, as plain values."""
@@ -150,7 +152,7 @@ def subjects_of(requests: Sequence[Request], data_dir: str | None, image_size: i
     for request in requests:
         model, topology = _without_storage(request, data_dir, image_size)
         config, cost = model.config, measure_cost(model, image_size)
-        label = (request.label or _label(request, config)) + (" fast" if request.form == "fast" else "")
+        label = (request.label or _label(request, config)) + ("" if request.form == "plain" else f" {request.form}")
         same = sum(subject.label == label or subject.label.startswith(f"{label} (") for subject in found)
         label = f"{label} ({same + 1})" if same else label
         found.append(Subject(label, request, config, topology, cost, data_dir))

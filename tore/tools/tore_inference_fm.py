@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     add("--amp", action="store_true", help="half precision where that is safe")
     add("--plain", action="store_true", help=f"not the network's quicker twin, which {FAST_FROM} pictures or more get")
+    add("--compile", action="store_true", help="by torch.compile: the first pass takes minutes, thousands pay for it")
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--json_lines", action="store_true", help="print one JSON object per picture instead of the table")
     return parser
@@ -182,8 +183,10 @@ def save(poses: PoseFile) -> bool:
 
 def recovery_for(args: argparse.Namespace, pictures: int) -> MeshRecovery:
     """The network, in its inference form where there are enough pictures to pay for making it."""
+    if args.compile and (args.plain or args.amp):
+        raise ValueError("--compile is for the quicker twin in single precision; leave --plain and --amp out")
     fast = pictures >= FAST_FROM and not (args.plain or args.amp)
-    options = {"amp": args.amp, "fast": fast, "arch": args.arch}
+    options = {"amp": args.amp, "fast": fast, "compiled": args.compile, "arch": args.arch}
     return MeshRecovery.from_checkpoint(args.resume_checkpoint, args.data_dir, args.device, **options)
 
 
