@@ -1,6 +1,7 @@
-"""Shows in the README what `tore demo` found: a table and two pictures, written between two marks.
+"""Shows in the README what `tore demo` found: a table and its pictures, written between two marks.
 
     tore demo && python scripts/show_demo.py
+    tore demo --body hand --output_dir output/hands && python scripts/show_demo.py --demo output/hands
 
 The report's picture needs Chromium and is left out, with a line, where there is none.
 """
@@ -25,18 +26,22 @@ from tore.visualize.sheet import contact_sheet
 
 ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-MARKS = re.compile(r"(<!-- demo: written by scripts/show_demo.py -->\n).*?(<!-- end of demo -->)", re.DOTALL)
+FIRST_MARK = {"body": "demo", "hand": "demo of hands"}
+LAST_MARK = "<!-- end of demo -->"
 PICTURES = {
-    "demo_people.jpg": "Held-out synthetic people, and what the network that ships recovers from them",
-    "demo_report.jpg": "The top of the demo's report",
+    "body": {
+        "demo_people.jpg": "Held-out synthetic people, and what the network that ships recovers from them",
+        "demo_report.jpg": "The top of the demo's report",
+    },
+    "hand": {"demo_hands.jpg": "Held-out synthetic hands, and what the network that ships recovers from them"},
 }
 CELL, QUALITY = 168, 86
 PAGE_WIDTH, PAGE_HEIGHT, SHOWN_WIDTH = 1120, 1560, 700
 
 
-def result(demo: Path, stage: str) -> dict:
-    """What a stage of the demo found."""
-    return json.loads((demo / stage / DONE).read_text(encoding="utf-8"))["result"]
+def result(demo: Path, stage: str, part: str = "result") -> dict:
+    """What a stage of the demo found, or the settings that it ran with."""
+    return json.loads((demo / stage / DONE).read_text(encoding="utf-8"))[part]
 
 
 def numbers(demo: Path) -> str:
@@ -46,8 +51,8 @@ def numbers(demo: Path) -> str:
     after, training = demo / "evaluation_after_training", result(demo, "training")
     if after.is_dir():
         table[f"the same after {training['samples']:,} more samples"] = result(demo, after.name)
-    settings = json.loads((demo / "evaluation" / DONE).read_text(encoding="utf-8"))["settings"]
-    lines = [f"On {settings['pictures']} held-out pictures of all facings, mm and share of the mean mesh's error:", ""]
+    count = result(demo, "evaluation", "settings")["pictures"]
+    lines = [f"On {count} held-out pictures of all facings, mm and share of the mean mesh's error:", ""]
     lines += ["| | " + " | ".join(ERRORS.values()) + " |", "|---" * (1 + len(ERRORS)) + "|"]
     for name, metrics in table.items():
         cells = [f"{metrics[error]:.1f} ({metrics[error] / table[MEAN][error]:.0%})" for error in ERRORS]
@@ -55,20 +60,20 @@ def numbers(demo: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def people(demo: Path, out: Path) -> None:
-    """The grid of held-out people as a sheet."""
+def people(demo: Path, target: Path) -> None:
+    """The grid of held-out people or hands as a sheet."""
     count = result(demo, "inference")["people"]
     rows = read_rows(demo / "inference", count)
     captions = [*COLUMNS, *[""] * (len(COLUMNS) * (count - 1))]
     sheet = contact_sheet([cell for row in rows for cell in row], captions, columns=len(COLUMNS), cell=CELL)
-    Image.fromarray(sheet).save(out / "demo_people.jpg", quality=QUALITY)
+    Image.fromarray(sheet).save(target, quality=QUALITY)
 
 
-def page(demo: Path, out: Path) -> None:
+def page(demo: Path, target: Path) -> None:
     """The top of the report page."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        print("no browser here: demo_report.jpg is left as it is", file=sys.stderr)
+        print(f"no browser here: {target.name} is left as it is", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "page.png"
@@ -83,26 +88,30 @@ def page(demo: Path, out: Path) -> None:
         )
         picture = Image.open(shot).convert("RGB")
         picture.thumbnail((SHOWN_WIDTH, PAGE_HEIGHT), Image.Resampling.LANCZOS)
-        picture.save(out / "demo_report.jpg", quality=QUALITY)
+        picture.save(target, quality=QUALITY)
 
 
 def main() -> int:
-    """Writes demo_people.jpg, demo_report.jpg and the README's table; 2 where there is no finished demo."""
+    """Writes the pictures and the README's table; 2 where there is no finished demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=ROOT / "output" / "demo", help="--output_dir of the demo")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", help="folder of the pictures")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="page that holds the two marks")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="page that holds the marks")
     args = parser.parse_args()
     if not (args.demo / "report.html").is_file():
         print(f"show_demo: {args.demo} holds no report.html; run tore demo first", file=sys.stderr)
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
-    people(args.demo, args.out)
-    page(args.demo, args.out)
+    body = result(args.demo, "evaluation", "settings")["body"]
+    for write, name in zip((people, page), PICTURES[body], strict=False):
+        write(args.demo, args.out / name)
     text, table = args.readme.read_text(encoding="utf-8"), numbers(args.demo)
-    shown = [f"![{words}](docs/pictures/{name})\n" for name, words in PICTURES.items() if (args.out / name).is_file()]
+    pictures = {name: words for name, words in PICTURES[body].items() if (args.out / name).is_file()}
+    shown = [f"![{words}](docs/pictures/{name})\n" for name, words in pictures.items()]
     block = "\n".join([shown[0], table, *shown[1:]])
-    args.readme.write_text(MARKS.sub(lambda found: found[1] + block + found[2], text), encoding="utf-8")
+    first = f"<!-- {FIRST_MARK[body]}: written by scripts/show_demo.py -->\n"
+    marks = re.compile(f"({re.escape(first)}).*?({re.escape(LAST_MARK)})", re.DOTALL)
+    args.readme.write_text(marks.sub(lambda found: found[1] + block + found[2], text), encoding="utf-8")
     print(table)
     return 0
 

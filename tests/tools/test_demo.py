@@ -103,16 +103,21 @@ def test_the_report_opens_offline_in_a_browser(shown: tuple[Path, list[str]], tm
 
 
 @pytest.mark.slow
-def test_a_hand_has_no_network_that_ships_and_trains_one(
+def test_a_hand_from_scratch(
     cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORE_CACHE_DIR", str(cache))
     flags = [*SIZES, "--overfit_steps", "0", "--arch", "test_resnet", "--device", "cpu", "--output_dir", str(tmp_path)]
-    assert main(["demo", "--body", "hand", *flags]) == 0
-    said = capsys.readouterr().out
-    assert "no trained network of a hand ships" in said and "a new network after 16 samples: MPJPE" in said
+    assert main(["demo", "--body", "hand", "--from_scratch", *flags]) == 0
+    assert "a new network after 16 samples: MPJPE" in capsys.readouterr().out
     page = (tmp_path / "report.html").read_text()
     assert "21 joints of the hand" in page and page.count("<svg") == 2
+    readme = tmp_path / "page.md"
+    readme.write_text("<!-- demo of hands: written by scripts/show_demo.py -->\n<!-- end of demo -->\nafter\n")
+    command = [sys.executable, "scripts/show_demo.py", "--demo", str(tmp_path), "--out", str(tmp_path)]
+    assert run_command([*command, "--readme", str(readme)]).returncode == 0
+    assert "(docs/pictures/demo_hands.jpg)" in readme.read_text() and readme.read_text().endswith("-->\nafter\n")
+    assert Image.open(tmp_path / "demo_hands.jpg").width > 6 * 168
 
 
 @pytest.fixture(scope="module", params=["body", "hand"])

@@ -58,17 +58,13 @@ class Demo:
         self.config = None if self.checkpoint is None else read_checkpoint(self.checkpoint, **self.known).config
 
     def _checkpoint(self) -> Path | None:
-        """The network to show, None where a new one is trained. FileNotFoundError where a named one is missing."""
-        args = self.args
-        path = args.checkpoint or paths.shipped_checkpoint(args.body)
-        if args.from_scratch:
+        """The network to show, None where a new one is trained. FileNotFoundError where it is missing."""
+        if self.args.from_scratch:
             return None
-        if path.is_file():
-            return path
-        if args.checkpoint is not None:
+        path: Path = self.args.checkpoint or paths.shipped_checkpoint(self.args.body)
+        if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: name another --checkpoint, or add --from_scratch")
-        self.say(f"no trained network of a {args.body} ships: a new one is trained for {args.minutes:g} minutes")
-        return None
+        return path
 
     def run(self) -> Findings:
         """All stages, in the order that the report tells them."""

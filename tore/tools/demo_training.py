@@ -27,6 +27,7 @@ LINES = 40  # points of a training curve
 SMALL = "--model_name FastMETRO_S --keep_ratio 0.8 --model_dim_1 256 --feedforward_dim_1 1024 --backbone_weights none"
 START = "--template_start --lr 5e-4 --camera_start"
 CAMERA_START = {"body": "0.9,0,0", "hand": "8,0,0"}  # a figure that fills most of the crop
+GOING_ON = "--lr 5e-5 --ema 0.98"  # few steps: careful ones, and averaged, running statistics of batch norms included
 SHARED = (
     "--transformer_dropout 0 --channels_last --schedule cosine --warm_up_share 0.05 --visual_steps 0 "
     "--no_tensorboard --quiet --keep_checkpoints 1 --resume auto"
@@ -74,9 +75,9 @@ def from_scratch(arch: str, kind: str) -> list[str]:
     return ["--arch", arch, *SMALL.split(), *START.split(), CAMERA_START[kind]]
 
 
-def going_on(checkpoint: Path, config: ModelConfig, lr: float = 2e-4) -> list[str]:
+def going_on(checkpoint: Path, config: ModelConfig) -> list[str]:
     """Flags that train on from a checkpoint of this configuration."""
-    flags = ["--resume_checkpoint", str(checkpoint), "--arch", config.arch, "--lr", str(lr)]
+    flags = ["--resume_checkpoint", str(checkpoint), "--arch", config.arch, *GOING_ON.split()]
     return [*flags, "--transformer_nhead", str(config.heads)]
 
 
