@@ -15,8 +15,9 @@ import torch
 from tests import rules
 from tests.datasets.data_sets import write_set
 from tests.processes import environment
+from tore.datasets import loader as loader_module
 from tore.datasets.bad_samples import BadSample
-from tore.datasets.loader import begin_epoch, eval_loader, train_loader
+from tore.datasets.loader import ReadByThreads, begin_epoch, eval_loader, network_fills_cores, train_loader
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.samplers import EvalSampler, TrainSampler
 
@@ -151,12 +152,35 @@ def test_epochs_differ_in_order_and_draws(spoiled_yaml: Path) -> None:
     assert not any(torch.equal(one[i], two[i]) for i in one)
 
 
+@pytest.mark.parametrize("train", [False, True])
+def test_batches_read_by_threads_are_the_same(tmp_path: Path, train: bool) -> None:
+    """Nine pictures in batches of four, of which two threads open the files at the same time."""
+    yaml = write_set(tmp_path, [(seed, 60 + seed, 80) for seed in range(9)])
+    expected = list(eval_loader(MeshDataset(yaml, train), batch_size=4, workers=0))
+    loader = eval_loader(MeshDataset(yaml, train), batch_size=4, workers=2, threads=True)
+    assert isinstance(loader.dataset, ReadByThreads) and loader.num_workers == 0
+    for batch, other in zip(loader, expected, strict=True):
+        assert batch.keys() == other.keys()
+        for name, value in batch.items():
+            assert torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name]
+
+
+def test_where_the_network_has_all_cores_threads_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_module, "cores", lambda: 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert [network_fills_cores(cpu, workers) for workers in (0, 4, 5)] == [False, False, True]
+    assert not network_fills_cores(cuda, 5)
+
+
 def test_evaluation_never_skips(spoiled_yaml: Path) -> None:
     dataset = MeshDataset(spoiled_yaml, train=False)
     with pytest.raises(ValueError, match=r"set\.label\.tsv row 4 \(key 'pictures/4\.png'\): field 'pose' is missing"):
         list(eval_loader(dataset, batch_size=4, workers=0))
     with pytest.raises(BadSample, match=r"^/.*row 4 \(key 'pictures/4\.png'\): field 'pose' is missing$"):
         list(eval_loader(dataset, batch_size=4, workers=1))
+    with pytest.raises(BadSample, match=r"^/.*row 4 \(key 'pictures/4\.png'\): field 'pose' is missing$"):
+        list(eval_loader(dataset, batch_size=4, workers=2, threads=True))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])

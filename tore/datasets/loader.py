@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import atexit
+import os
 import signal
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import active_children
+from typing import Any
 
 import cv2
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.samplers import EvalSampler, TrainSampler
@@ -44,6 +49,33 @@ def end_workers() -> None:
     for child in active_children():
         if child.daemon:
             child.kill()
+
+
+class ReadByThreads(Dataset):
+    """A data set whose batches several threads read, for a loader without processes."""
+
+    def __init__(self, dataset: MeshDataset, threads: int) -> None:
+        self.dataset, self.pool = dataset, ThreadPoolExecutor(threads, "loading")
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """The samples of a batch, in order; what torch's loader asks for where a data set has it."""
+        return list(self.pool.map(self.dataset.__getitem__, indices))
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def network_fills_cores(device: torch.device, workers: int) -> bool:
+    """Whether `workers` loading processes would take the cores that the network computes on.
+
+    Its threads share each operation out evenly, so all of them wait for the one whose core is taken.
+    """
+    return device.type == "cpu" and torch.get_num_threads() + workers > cores()
 
 
 def train_loader(
@@ -85,12 +117,20 @@ def eval_loader(
     rank: int = 0,
     world_size: int = 1,
     pin_memory: bool = False,
+    threads: bool = False,
 ) -> DataLoader:
-    """This rank's share of all samples in order; the last batch may be smaller."""
+    """This rank's share of all samples in order; the last batch may be smaller.
+
+    `threads`: the workers are threads, no more than the cores, that read a batch when it is asked for, in place of
+    processes that read ahead (see `network_fills_cores`).
+    """
     if workers > 0:
         use_one_opencv_thread()
+    source: Dataset = dataset
+    if threads and workers > 0:
+        source, workers = ReadByThreads(dataset, min(workers, cores())), 0
     return DataLoader(
-        dataset,
+        source,
         batch_size=batch_size,
         sampler=EvalSampler(len(dataset), rank, world_size),
         num_workers=workers,

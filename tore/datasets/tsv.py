@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -92,6 +93,8 @@ class TSVReader:
     that it misplaces. ValueError then names both files.
     """
 
+    _opening = threading.Lock()  # of the class, because readers are pickled
+
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.is_file():
@@ -151,7 +154,9 @@ class TSVReader:
 
     def _read(self, start: int, end: int) -> bytes:
         if self._descriptor is None:
-            self._descriptor = os.open(self.path, os.O_RDONLY)
+            with self._opening:
+                if self._descriptor is None:
+                    self._descriptor = os.open(self.path, os.O_RDONLY)
         parts = []
         while start < end:
             part = os.pread(self._descriptor, end - start, start)

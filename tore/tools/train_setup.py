@@ -15,7 +15,7 @@ from tore.body import load_body
 from tore.body.body_model import BodyModel
 from tore.body.joints import HAND_NAMES, J14_NAMES, J24_TO_J14
 from tore.body.topology import template_points
-from tore.datasets.loader import begin_epoch, eval_loader, train_loader
+from tore.datasets.loader import begin_epoch, eval_loader, network_fills_cores, train_loader
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
 from tore.engine.schedule import iterations_per_epoch
@@ -168,9 +168,11 @@ class LoaderBatches:
 
 
 def validation_loader(dataset: MeshDataset, *, batch_size: int, workers: int, processes: Processes) -> Any:
-    """This process's share of an evaluation set."""
-    pin = processes.device.type == "cuda"
-    return eval_loader(dataset, batch_size, workers, processes.rank, processes.size, pin_memory=pin)
+    """This process's share of an evaluation set, read beside the network where cores are free, else in between."""
+    device = processes.device
+    threads = network_fills_cores(device, workers)
+    pin = device.type == "cuda"
+    return eval_loader(dataset, batch_size, workers, processes.rank, processes.size, pin_memory=pin, threads=threads)
 
 
 def imagenet_file(arch: str, wanted: str | None) -> Path | None:
