@@ -11,6 +11,7 @@ shrinking reads are computed: two per output row and column. That is exact becau
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
@@ -87,12 +88,17 @@ def crop_box(center: np.ndarray, scale: float, size: int) -> Box:
 
     Raises ValueError where the centre or the scale is not finite, or the box has no pixel or too many.
     """
-    described = f"center ({center[0]:g}, {center[1]:g}) and scale {scale:g}"
-    if not (np.isfinite(scale) and np.isfinite(center).all() and scale > 0):
+    return _crop_box(float(center[0]), float(center[1]), float(scale), size)
+
+
+@lru_cache(maxsize=16)  # a sample asks for its box before it decodes the picture and when it cuts it
+def _crop_box(x: float, y: float, scale: float, size: int) -> Box:
+    described = f"center ({x:g}, {y:g}) and scale {scale:g}"
+    if not (np.isfinite([x, y, scale]).all() and scale > 0):
         raise ValueError(f"{described} span no box")
-    if scale * PIXELS_PER_SCALE > MAX_BOX_SIDE or np.abs(center).max() > 1e6:
+    if scale * PIXELS_PER_SCALE > MAX_BOX_SIDE or max(abs(x), abs(y)) > 1e6:
         raise ValueError(f"{described} span a box beyond {MAX_BOX_SIDE} pixels")
-    inverse = np.linalg.inv(crop_matrix(center, scale, size))
+    inverse = np.linalg.inv(crop_matrix(np.array([x, y]), scale, size))
     corners = map_points(inverse, np.array([[1, 1], [size + 1, size + 1]])) - 1
     box = Box(*corners[0].tolist(), *corners[1].tolist())
     if box.width < 1 or box.height < 1:

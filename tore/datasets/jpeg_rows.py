@@ -69,6 +69,7 @@ def _read_frame(data: bytes) -> Frame | None:
 
 def _one_stretch(data: bytes, start: int) -> bool:
     """True where from `start` to the end marker no other marker comes."""
-    coded = np.frombuffer(data, np.uint8)[start : -len(END)]
-    marks = np.flatnonzero(coded == 0xFF)
-    return len(marks) == 0 or (marks[-1] + 1 < len(coded) and not coded[marks + 1].any())
+    coded = np.frombuffer(data, np.uint8)[start : 1 - len(END)]  # and the end marker's first byte, no zero
+    marked = coded[:-1] == 0xFF
+    marked &= coded[1:] != 0
+    return not marked.any()
