@@ -164,10 +164,22 @@ def test_anything_else_is_refused() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler wants a C++ compiler")
+@pytest.mark.parametrize(
+    ("network", "body", "batches"),
+    [("fastmetro", "body", (2, 3)), ("fastmetro", "hand", (2,)), ("metro", "body", (1,))],
+)
 @torch.inference_mode()
-def test_compiled_form_is_the_network(standin_dir: Path) -> None:
-    """A small network: one of full size takes minutes to compile."""
-    model = lived_in(small("fastmetro", standin_dir, size="S"))
+def test_compiled_form_is_the_network(network: str, body: str, batches: tuple[int, ...], standin_dir: Path) -> None:
+    """Small networks: one of full size takes minutes to compile. The second size of batch is compiled anew."""
+    size = {"size": "S"} if network == "fastmetro" else {}
+    model = lived_in(small(network, standin_dir, body=body, image_size=SIDE, **size))
     form = for_inference(model, Parts(compiled=True))
     assert form._compiled_call_impl is not None
-    assert_same(form(pictures(2)), model(pictures(2)), TOLERANCES[torch.float32])
+    for batch in batches:
+        assert_same(form(pictures(batch)), model(pictures(batch)), TOLERANCES[torch.float32])
+
+
+def test_compiling_without_a_compiler(rule_body_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(FileNotFoundError, match=r"C\+\+ compiler, and 'no-such-compiler' is not there: install it"):
+        for_inference(small("fastmetro", rule_body_dir, size="S"), Parts(compiled=True))

@@ -45,11 +45,12 @@ def test_rule_made_weights_give_the_library_calls_numbers(tmp_path: Path, rule_b
         assert person.joint_names == J14_NAMES and person.checkpoint == str(path)
 
 
-def test_batches_are_filled_up_for_a_network_of_one_size(recovery: MeshRecovery) -> None:
+def test_batches_are_filled_up_for_a_compiled_network(recovery: MeshRecovery, monkeypatch: pytest.MonkeyPatch) -> None:
     """Which sizes the network sees, and that the people are the same."""
     seen: list[int] = []
     hook = recovery.model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0])))
-    filling = MeshRecovery(recovery.model, recovery.body, one_size=True)
+    monkeypatch.setattr(recovery.model, "_compiled_call_impl", recovery.model._call_impl)  # what `compile` leaves
+    filling = MeshRecovery(recovery.model, recovery.body)
     photos = [rules.photo(seed, 224, 224) for seed in range(5)]
     try:
         people = filling.predict(photos, batch_size=3) + filling.predict(photos[:1], batch_size=3)

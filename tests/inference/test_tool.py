@@ -251,7 +251,13 @@ def test_many_pictures_get_the_inference_form(
         MeshRecovery, "from_checkpoint", lambda *args, **options: made.append(make(*args, **options)) or made[-1]
     )
     told: list[object] = []
-    monkeypatch.setattr(FastMETROForm, "compile", lambda self, options: told.append(options))
+
+    def compile_to_itself(form: FastMETROForm, options: object) -> None:
+        told.append(options)
+        form._compiled_call_impl = form._call_impl
+
+    monkeypatch.setattr(FastMETROForm, "compile", compile_to_itself)
+    monkeypatch.setenv("CXX", sys.executable)  # stands for a compiler
     flags = {"fast": (), "plain": ("--plain",), "half": ("--amp",), "compiled": ("--compile",)}
     for folder, options in flags.items():
         options = (*options, "--no_overlay", "--save_results", "npz", "--output_dir", tmp_path / folder)
@@ -265,6 +271,14 @@ def test_many_pictures_get_the_inference_form(
                 with np.load(tmp_path / form / name) as fast:
                     for part in ("vertices", "joints", "mesh_joints", "joints_2d"):
                         assert_agrees(fast[part], plain[part], 2e-5)
+
+
+def test_compiling_without_a_compiler_is_refused(
+    small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert infer(small_checkpoint, pictures, "--compile") == tore_inference_fm.EXIT_NOT_STARTED
+    assert "'no-such-compiler' is not there" in capsys.readouterr().err
 
 
 def test_compiling_the_plain_network_is_refused(

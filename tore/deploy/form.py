@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
+from tore.deploy.compiler import check_compiler
 from tore.deploy.fastmetro import FastMETROForm
 from tore.deploy.metro import METROForm
 from tore.deploy.parts import Parts
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
 
-COMPILER = {"cpu": {"freezing": True}, "cuda": {"triton.cudagraphs": True}}  # torch.compile's options by device
+OPTIONS = {"cpu": {"freezing": True}, "cuda": {"triton.cudagraphs": True}}  # torch.compile's options by device
 
 
 @torch.no_grad()
@@ -30,7 +31,7 @@ def for_inference(model: FastMETRO | METRO, parts: Parts | None = None) -> FastM
         model: any FastMETRO or METRO; left as it is.
         parts: what to do; None means all but compiling.
 
-    Raises ValueError for another kind of network.
+    Raises ValueError for another kind of network, FileNotFoundError where compiling lacks a compiler.
     """
     parts = parts or Parts()
     if parts.compiled:
@@ -45,5 +46,7 @@ def for_inference(model: FastMETRO | METRO, parts: Parts | None = None) -> FastM
         raise ValueError(f"there is no inference form of a {type(model).__name__}; give a FastMETRO or a METRO")
     form.config = model.config
     if parts.compiled:
-        form.compile(options=COMPILER.get(next(plain.parameters()).device.type))
+        device = next(plain.parameters()).device
+        check_compiler(device)
+        form.compile(options=OPTIONS.get(device.type))
     return form.eval().requires_grad_(False)

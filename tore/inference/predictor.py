@@ -37,8 +37,8 @@ class MeshRecovery:
     """A network and its body model, from pictures to meshes.
 
     model: in evaluation mode, on its device. body: of the same kind. amp: run the network in half precision where
-    that is safe. checkpoint: the name that results carry. one_size: fill a batch up to the largest so far,
-    for a network that is compiled anew for each size of batch.
+    that is safe. checkpoint: the name that results carry. For a compiled model, which each new size of batch would
+    have compiled anew, a batch is filled up to the largest so far.
     """
 
     def __init__(
@@ -48,10 +48,9 @@ class MeshRecovery:
         *,
         amp: bool = False,
         checkpoint: str = "",
-        one_size: bool = False,
     ) -> None:
         self.model = model
-        self.one_size, self._largest = one_size, 0
+        self.one_size, self._largest = model._compiled_call_impl is not None, 0
         self.device, self.dtype = _place_of(model)
         self.body = body.to(self.device)
         self.amp, self.checkpoint = amp, checkpoint
@@ -84,7 +83,7 @@ class MeshRecovery:
         network: torch.nn.Module = model
         if (fast or compiled) and not amp:
             network = for_inference(model, Parts(compiled=compiled))
-        return cls(network, body, amp=amp, checkpoint=str(path), one_size=compiled and not amp)
+        return cls(network, body, amp=amp, checkpoint=str(path))
 
     @property
     def prunes_tokens(self) -> bool:

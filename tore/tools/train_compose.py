@@ -15,6 +15,7 @@ from torch import Tensor
 from tore.body import load_body
 from tore.body.body_model import BodyModel
 from tore.datasets.mesh_dataset import MeshDataset
+from tore.deploy.compiler import check_compiler
 from tore.engine.checkpoints import CheckpointFolder, load_training_state
 from tore.engine.distributed import Processes
 from tore.engine.ema import MovingAverage
@@ -90,6 +91,7 @@ def network_of(setting: RunSetting, state: dict[str, Any] | None) -> Network:
     if args.channels_last:
         model.to(memory_format=torch.channels_last)
     if args.compile:
+        check_compiler(device)
         model.compile()
     seed_process(args.seed + setting.processes.rank)
     return model
