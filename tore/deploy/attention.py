@@ -34,11 +34,11 @@ class SelfAttention(nn.Module):
             if way == "auto":
                 way = "blocks" if like.device.type == "cpu" else "dense"
             if way == "blocks":
-                self.blocks = NeighbourBlocks(allowed).to(like.device)
-                allowed = self.blocks.mask  # (blocks, 1, s, w)
+                self.blocks, allowed = NeighbourBlocks(allowed).to(like.device), None
             elif way == "gathered":
                 neighbours = allowed.int().topk(most, dim=1).indices  # (Q, K)
                 allowed = allowed.gather(1, neighbours)[:, :, None]  # (Q, K, 1)
+        if allowed is not None:
             mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill_(~allowed, -torch.inf)
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("neighbours", neighbours, persistent=False)
@@ -46,18 +46,10 @@ class SelfAttention(nn.Module):
     def forward(self, projected: Tensor) -> Tensor:
         """(B, Q, 3 C) queries, keys and values -> (B, Q, C)."""
         query, key, value = projected.chunk(3, dim=2)
-        if self.mask is None or (self.blocks is None and self.neighbours is None):
-            return attend(query, key, value, heads=self.heads, allowed=self.mask)
-        if self.neighbours is None:
-            return self._in_blocks(query, key, value, self.mask)
-        return self._gathered(query, projected[:, :, query.shape[2] :], self.neighbours)
-
-    def _in_blocks(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        """Blocks count as pictures of a larger batch, because torch's fused attention takes four axes, not five."""
-        assert self.blocks is not None
-        parts = [part.flatten(0, 1) for part in self.blocks.cut(query, key, value)]  # (B * blocks, s or w, C)
-        mixed = attend(*parts, heads=self.heads, allowed=mask.repeat(len(query), 1, 1, 1))
-        return self.blocks.join(mixed.unflatten(0, (len(query), -1)))
+        if self.neighbours is not None:
+            return self._gathered(query, projected[:, :, query.shape[2] :], self.neighbours)
+        allowed, fused = (self.mask, True) if self.blocks is None else (self.blocks, False)
+        return attend(query, key, value, heads=self.heads, allowed=allowed, fused=fused)
 
     def _gathered(self, query: Tensor, pairs: Tensor, neighbours: Tensor) -> Tensor:
         """query (B, Q, C), keys and values (B, Q, 2 C), neighbours (Q, K): a product for each query and neighbour."""
