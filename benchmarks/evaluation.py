@@ -1,6 +1,6 @@
 """Times the evaluation of a set, loading and metrics included, against the network alone on as many pictures.
 
-    python -m benchmarks.evaluation [--pictures 1000] [--side 1000] [--batch 16] [--workers 2] [--arch resnet50]
+    python -m benchmarks.evaluation [--pictures 1000] [--side 1000] [--batch 16] [--workers 2] [--arch A] [--fast]
 
 FastMETRO_L+TORE on the stand-in body, JPEG pictures with boxes of 600 pixels. The network alone sees half of the
 pictures before the evaluation and half behind it. Beside the time by the clock stands the processors' time, the
@@ -24,9 +24,9 @@ from tore.body import load_body
 from tore.body.body_model import BodyModel
 from tore.body.standin import standin_dir
 from tore.datasets.mesh_dataset import MeshDataset
+from tore.deploy import for_inference
 from tore.engine.distributed import Processes
 from tore.memory import keep_freed_memory
-from tore.modeling.fastmetro import FastMETRO
 from tore.tools.evaluation_report import evaluate_set
 from tore.tools.train_setup import GroundTruth
 
@@ -53,7 +53,7 @@ def network_alone(model: torch.nn.Module, pictures: int, batch: int) -> None:
         model(images[: pictures - start])
 
 
-def evaluation(model: FastMETRO, body: BodyModel, yaml: Path, options: argparse.Namespace) -> None:
+def evaluation(model: torch.nn.Module, body: BodyModel, yaml: Path, options: argparse.Namespace) -> None:
     """The evaluation that `tore evaluate` runs."""
     evaluate_set(
         model,
@@ -76,9 +76,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--arch", default="efficientnet-b0")
+    parser.add_argument("--fast", action="store_true", help="the inference form on both sides")
     options = parser.parse_args()
     keep_freed_memory()
-    model = create_model("fastmetro", arch=options.arch, data_dir=standin_dir()).eval()
+    network = create_model("fastmetro", arch=options.arch, data_dir=standin_dir()).eval()
+    model = for_inference(network) if options.fast else network
     body = load_body("body", standin_dir())
     with tempfile.TemporaryDirectory() as folder:
         yaml = make_set(Path(folder), options.side, BOX_SCALE, options.pictures)
@@ -88,7 +90,8 @@ def main() -> None:
         whole = seconds(lambda: evaluation(model, body, yaml, options))
         behind = seconds(lambda: network_alone(model, options.pictures - half, options.batch))
     alone = [sum(each) for each in zip(before, behind, strict=True)]
-    print(f"{options.pictures} pictures, {options.arch}, {torch.get_num_threads()} threads, {options.workers} workers")
+    name = f"{options.arch}'s inference form" if options.fast else options.arch
+    print(f"{options.pictures} pictures, {name}, {torch.get_num_threads()} threads, {options.workers} workers")
     print(f"{'network alone':<14}{alone[0]:8.2f} s by the clock, {alone[1]:8.2f} s of processors")
     print(f"{'evaluation':<14}{whole[0]:8.2f} s by the clock, {whole[1]:8.2f} s of processors")
     print(f"{'ratio':<14}{whole[0] / alone[0]:8.2f} {whole[1] / alone[1]:18.2f}")

@@ -19,7 +19,7 @@ from tests.tools.conftest import FM_SCRIPT, QUICK, SMALL_FM, SMALL_M, data_flags
 from tore import load_model
 from tore.cli import main as tore_command
 from tore.engine.checkpoints import CheckpointFolder, load_training_state
-from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
+from tore.tools import evaluate, run_tore_fm_bodymesh, run_tore_m_bodymesh
 
 FM, EVALUATE = "tore.tools.run_tore_fm_bodymesh:main", "tore.tools.evaluate:main"
 STEPS = ["--per_gpu_train_batch_size", "2", "--per_gpu_eval_batch_size", "3", "--logging_steps", "2"]
@@ -266,6 +266,23 @@ def test_evaluate_prints_protocol_and_draws_the_worst(
     assert "predicted directly" in direct
     score = re.compile(r"^mpjpe +([0-9.]+)", re.MULTILINE)
     assert score.search(direct).group(1) != score.search(said).group(1)
+
+
+def test_evaluation_by_the_quicker_twin(
+    trained: Path, tiny_sets: Path, rule_body_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+    make = evaluate.for_inference
+    monkeypatch.setattr(evaluate, "for_inference", lambda model: made.append(make(model)) or made[-1])
+    flags = ["--checkpoint", str(newest(trained)), "--data_dir", str(tiny_sets), "--val_yaml", "val/set.yaml"]
+    flags += ["--body_dir", str(rule_body_dir), "--arch", "test_resnet", "--num_workers", "2", "--device", "cpu"]
+    plain, fast = tmp_path / "plain.json", tmp_path / "fast.json"
+    assert tore_command(["evaluate", *flags, "--json", str(plain)]) == 0 and not made
+    sheet = ["--worst", "1", "--worst_sheet", str(tmp_path / "worst.png")]
+    assert tore_command(["evaluate", *flags, "--json", str(fast), *sheet, "--fast"]) == 0 and len(made) == 1
+    found, expected = json.loads(fast.read_text()), json.loads(plain.read_text())
+    assert found["metrics"] == pytest.approx(expected["metrics"], rel=1e-4)
+    assert (found["counts"], found["protocol"]) == (expected["counts"], expected["protocol"])
 
 
 def test_run_eval_only_gives_what_validation_gave(

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tore.deploy import for_inference
 from tore.engine.distributed import start_processes
 from tore.memory import keep_freed_memory
 from tore.modeling import load_model
@@ -38,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--per_gpu_eval_batch_size", type=int, default=16, help="pictures of one process in a batch")
     workers = "loading processes of each process; where the network has all cores, threads that read between batches"
     parser.add_argument("--num_workers", type=int, default=4, help=workers)
+    parser.add_argument("--fast", action="store_true", help="by the quicker twin, the same to rounding (docs/SPEED.md)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")
     parser.add_argument("--json", type=Path, help="write metrics, protocol and the paper's row")
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
         if model.config.body != "hand" and hand != HandWishes():
             raise ValueError(f"{args.checkpoint} recovers people; leave the flags of hands out")
         report(
-            model,
+            for_inference(model) if args.fast else model,
             Path(args.data_dir) / args.val_yaml,
             body_dir=args.body_dir,
             oracle=args.oracle,

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from tore.body import load_body
 from tore.body.body_model import BodyModel
 from tore.datasets.mesh_dataset import MeshDataset
+from tore.deploy.fastmetro import FastMETROForm
+from tore.deploy.metro import METROForm
 from tore.engine.checkpoints import write_json
 from tore.engine.distributed import Processes
 from tore.engine.step import Batch
@@ -79,7 +81,7 @@ def evaluate_set(
 
 
 def report(
-    model: Network,
+    model: Network | FastMETROForm | METROForm,
     yaml: Path,
     *,
     body_dir: str | None,
@@ -166,7 +168,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @torch.inference_mode()
 def write_worst(
-    path: Path, model: Network, data: MeshDataset, rows: list[dict[str, Any]], count: int, faces: np.ndarray
+    path: Path, model: nn.Module, data: MeshDataset, rows: list[dict[str, Any]], count: int, faces: np.ndarray
 ) -> None:
     """A contact sheet of the samples with the largest PA-MPJPE: the crop, and the prediction over it."""
     from tore.tools.training_sheet import crop_pixels  # the drawing rooms need the `render` extra
