@@ -20,6 +20,8 @@ from tore.datasets.bad_samples import BadSample
 from tore.datasets.loader import ReadByThreads, begin_epoch, eval_loader, network_fills_cores, train_loader
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.samplers import EvalSampler, TrainSampler
+from tore.engine.distributed import Processes
+from tore.tools.train_setup import validation_loader
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -154,23 +156,31 @@ def test_epochs_differ_in_order_and_draws(spoiled_yaml: Path) -> None:
 
 @pytest.mark.parametrize("train", [False, True])
 def test_batches_read_by_threads_are_the_same(tmp_path: Path, train: bool) -> None:
-    """Nine pictures in batches of four, of which two threads open the files at the same time."""
+    """Nine pictures in batches of four."""
     yaml = write_set(tmp_path, [(seed, 60 + seed, 80) for seed in range(9)])
     expected = list(eval_loader(MeshDataset(yaml, train), batch_size=4, workers=0))
     loader = eval_loader(MeshDataset(yaml, train), batch_size=4, workers=2, threads=True)
     assert isinstance(loader.dataset, ReadByThreads) and loader.num_workers == 0
+    assert loader.dataset.pool._max_workers == min(2, loader_module.cores())
     for batch, other in zip(loader, expected, strict=True):
         assert batch.keys() == other.keys()
         for name, value in batch.items():
             assert torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name]
 
 
-def test_where_the_network_has_all_cores_threads_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_network_has_all_cores_threads_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader_module, "cores", lambda: 8)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     assert [network_fills_cores(cpu, workers) for workers in (0, 4, 5)] == [False, False, True]
     assert not network_fills_cores(cuda, 5)
+    yaml = write_set(tmp_path, [(1, 40, 50)])
+    for workers, kind in ((4, MeshDataset), (5, ReadByThreads)):
+        processes = Processes(device=cpu)
+        loader = validation_loader(MeshDataset(yaml, False), batch_size=1, workers=workers, processes=processes)
+        assert isinstance(loader.dataset, kind)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert [network_fills_cores(cpu, workers) for workers in (0, 1)] == [False, True]
 
 
 def test_evaluation_never_skips(spoiled_yaml: Path) -> None:

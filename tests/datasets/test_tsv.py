@@ -6,7 +6,11 @@ import base64
 import multiprocessing
 import os
 import pickle
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,6 +144,25 @@ def test_forked_readers_do_not_disturb_each_other(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert [out.get() for _ in range(4)] == [True] * 4
+
+
+def test_threads_open_a_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, really_open, together = [], os.open, threading.Barrier(2)
+
+    def slow_open(*arguments: Any) -> int:
+        opened.append(arguments)
+        time.sleep(0.05)
+        return really_open(*arguments)
+
+    def read(row: int) -> list[str]:
+        together.wait(10)
+        return reader[row]
+
+    with TSVReader(write(tmp_path / "set.tsv", ROWS)) as reader:
+        monkeypatch.setattr(os, "open", slow_open)
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(read, (0, 3))) == [ROWS[0], ROWS[3]]
+        assert len(opened) == 1
 
 
 def test_writer_is_atomic_and_refuses_tabs(tmp_path: Path) -> None:

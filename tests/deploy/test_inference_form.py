@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import tore
 from tests import rules
 from tests.conftest import assert_agrees, reference
 from tests.test_networks import arrays, rule_model, small
-from tore.deploy import Parts, for_inference
+from tore.deploy import Parts, compiler, for_inference
 from tore.modeling.prediction import MeshPrediction
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5}
@@ -183,3 +185,13 @@ def test_compiling_without_a_compiler(rule_body_dir: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(FileNotFoundError, match=r"C\+\+ compiler, and 'no-such-compiler' is not there: install it"):
         for_inference(small("fastmetro", rule_body_dir, size="S"), Parts(compiled=True))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a command there is one word")
+@pytest.mark.parametrize(("command", "there"), [("{} -O1", True), ("no-such-compiler {}", False), ("", False)])
+def test_compilers_with_flags_and_wrappers(command: str, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's CXX as torch reads it."""
+    monkeypatch.setenv("CXX", command.format(sys.executable))
+    with nullcontext() if there else pytest.raises(FileNotFoundError, match=f"'{command[:16]}"):
+        compiler.check_compiler(torch.device("cpu"))
+    compiler.check_compiler(torch.device("cuda"))

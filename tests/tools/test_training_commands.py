@@ -282,7 +282,23 @@ def test_evaluation_by_the_quicker_twin(
     assert tore_command(["evaluate", *flags, "--json", str(fast), *sheet, "--fast"]) == 0 and len(made) == 1
     found, expected = json.loads(fast.read_text()), json.loads(plain.read_text())
     assert found["metrics"] == pytest.approx(expected["metrics"], rel=1e-4)
-    assert (found["counts"], found["protocol"]) == (expected["counts"], expected["protocol"])
+    assert found["counts"] == expected["counts"]
+    forms = [each["protocol"].pop("network") for each in (expected, found)]
+    assert forms == ["the plain network", "its inference form, the same to rounding (--fast)"]
+    assert found["protocol"] == expected["protocol"]
+
+
+def test_compiling_without_a_compiler_is_refused(
+    tiny_sets: Path,
+    rule_body_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    flags = [*data_flags(tiny_sets, rule_body_dir, tmp_path), *SMALL_FM, *QUICK, *STEPS, "--compile"]
+    assert run_tore_fm_bodymesh.main(flags) == 2
+    assert "'no-such-compiler' is not there" in capsys.readouterr().err
 
 
 def test_run_eval_only_gives_what_validation_gave(

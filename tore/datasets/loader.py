@@ -52,7 +52,7 @@ def end_workers() -> None:
 
 
 class ReadByThreads(Dataset):
-    """A data set whose batches several threads read, for a loader without processes."""
+    """A data set whose batches several threads read, for a loader without processes (its pool is not to be forked)."""
 
     def __init__(self, dataset: MeshDataset, threads: int) -> None:
         self.dataset, self.pool = dataset, ThreadPoolExecutor(threads, "loading")
@@ -73,9 +73,11 @@ def cores() -> int:
 def network_fills_cores(device: torch.device, workers: int) -> bool:
     """Whether `workers` loading processes would take the cores that the network computes on.
 
-    Its threads share each operation out evenly, so all of them wait for the one whose core is taken.
+    Its threads share each operation out evenly, so all of them wait for the one whose core is taken. Of the processes
+    that torchrun starts on a machine (LOCAL_WORLD_SIZE) each is taken to have as many threads and workers.
     """
-    return device.type == "cpu" and torch.get_num_threads() + workers > cores()
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return device.type == "cpu" and workers > 0 and processes * (torch.get_num_threads() + workers) > cores()
 
 
 def train_loader(

@@ -34,11 +34,11 @@ class SelfAttention(nn.Module):
             if way == "auto":
                 way = "blocks" if like.device.type == "cpu" else "dense"
             if way == "blocks":
-                self.blocks, allowed = NeighbourBlocks(allowed).to(like.device), None
+                self.blocks = NeighbourBlocks(allowed).to(like.device)
+                allowed = self.blocks.mask  # (blocks, 1, s, w)
             elif way == "gathered":
                 neighbours = allowed.int().topk(most, dim=1).indices  # (Q, K)
                 allowed = allowed.gather(1, neighbours)[:, :, None]  # (Q, K, 1)
-        if allowed is not None:
             mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill_(~allowed, -torch.inf)
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("neighbours", neighbours, persistent=False)
@@ -48,8 +48,10 @@ class SelfAttention(nn.Module):
         query, key, value = projected.chunk(3, dim=2)
         if self.neighbours is not None:
             return self._gathered(query, projected[:, :, query.shape[2] :], self.neighbours)
-        allowed, fused = (self.mask, True) if self.blocks is None else (self.blocks, False)
-        return attend(query, key, value, heads=self.heads, allowed=allowed, fused=fused)
+        if self.blocks is None:
+            return attend(query, key, value, heads=self.heads, allowed=self.mask)
+        parts = self.blocks.cut(query, key, value)
+        return self.blocks.join(attend(*parts, heads=self.heads, allowed=self.mask, fused=False))
 
     def _gathered(self, query: Tensor, pairs: Tensor, neighbours: Tensor) -> Tensor:
         """query (B, Q, C), keys and values (B, Q, 2 C), neighbours (Q, K): a product for each query and neighbour."""

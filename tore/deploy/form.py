@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import Any
 
 import torch
 
@@ -33,20 +32,15 @@ def for_inference(model: FastMETRO | METRO, parts: Parts | None = None) -> FastM
 
     Raises ValueError for another kind of network, FileNotFoundError where compiling lacks a compiler.
     """
-    parts = parts or Parts()
-    if parts.compiled:
-        parts = replace(parts, packed_weights=False)
-    plain: Any = copy.deepcopy(model).eval().requires_grad_(False)
-    form: FastMETROForm | METROForm
-    if isinstance(plain, FastMETRO):
-        form = FastMETROForm(plain, parts)
-    elif isinstance(plain, METRO):
-        form = METROForm(plain, parts)
-    else:
+    if not isinstance(model, FastMETRO | METRO):
         raise ValueError(f"there is no inference form of a {type(model).__name__}; give a FastMETRO or a METRO")
+    parts, device = parts or Parts(), next(model.parameters()).device
+    if parts.compiled:
+        check_compiler(device)
+        parts = replace(parts, packed_weights=False)
+    plain = copy.deepcopy(model).eval().requires_grad_(False)
+    form = FastMETROForm(plain, parts) if isinstance(plain, FastMETRO) else METROForm(plain, parts)
     form.config = model.config
     if parts.compiled:
-        device = next(plain.parameters()).device
-        check_compiler(device)
         form.compile(options=OPTIONS.get(device.type))
     return form.eval().requires_grad_(False)

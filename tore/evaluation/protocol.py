@@ -23,6 +23,7 @@ class Protocol:
     alignment: str = "PA: similarity Procrustes per sample, no reflection, over all samples"
     box_source: str = "the label's center and scale"
     ground_truth: str = "neutral body model"
+    network: str = "the plain network"
 
     def lines(self, result: EvaluationResult) -> list[str]:
         """The protocol and what was counted, one fact a line."""
@@ -32,6 +33,7 @@ class Protocol:
         more = [f"{PARAMETRIC + '*':<13}{PARAMETRIC_MESH}"] if parametric else []
         return [
             f"data         {self.data}",
+            f"network      {self.network}",
             f"joints       {self.joint_set}, {self.joint_source}",
             f"root         {self.root}",
             f"alignment    {self.alignment}",

@@ -37,8 +37,8 @@ class MeshRecovery:
     """A network and its body model, from pictures to meshes.
 
     model: in evaluation mode, on its device. body: of the same kind. amp: run the network in half precision where
-    that is safe. checkpoint: the name that results carry. For a compiled model, which each new size of batch would
-    have compiled anew, a batch is filled up to the largest so far.
+    that is safe. checkpoint: the name that results carry. For a model that was compiled in place (`model.compile()`),
+    which each new size of batch would have compiled anew, a batch is filled up to the largest so far.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class MeshRecovery:
         checkpoint: str = "",
     ) -> None:
         self.model = model
-        self.one_size, self._largest = model._compiled_call_impl is not None, 0
+        self._largest = 0
         self.device, self.dtype = _place_of(model)
         self.body = body.to(self.device)
         self.amp, self.checkpoint = amp, checkpoint
@@ -84,6 +84,11 @@ class MeshRecovery:
         if (fast or compiled) and not amp:
             network = for_inference(model, Parts(compiled=compiled))
         return cls(network, body, amp=amp, checkpoint=str(path))
+
+    @property
+    def one_size(self) -> bool:
+        """Whether batches are filled up."""
+        return self.model._compiled_call_impl is not None
 
     @property
     def prunes_tokens(self) -> bool:

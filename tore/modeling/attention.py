@@ -33,7 +33,8 @@ def attend(
         key: (B, N, C) projected keys.
         value: (B, N, C) projected values.
         heads: number of heads; divides C.
-        allowed: (Q, N) bool, True where a query may look at a key, or the same mask as blocks; None allows all.
+        allowed: (Q, N) bool, True where a query may look at a key, the same mask as blocks, or what to add to the
+            scores, 0 or -inf; None allows all.
         dropout: probability of dropping an attention weight; pass 0 outside training.
         fused: by torch's fused kernel, where there is no dropout.
 
@@ -42,7 +43,7 @@ def attend(
     """
     if isinstance(allowed, NeighbourBlocks):
         parts = allowed.cut(query, key, value)
-        return allowed.join(attend(*parts, heads=heads, allowed=allowed.mask, dropout=dropout, fused=fused))
+        return allowed.join(attend(*parts, heads=heads, allowed=allowed.mask, dropout=dropout))
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(-3, -2) for x in (query, key, value))  # (B, heads, *, C/heads)
     if fused and dropout == 0:
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
@@ -58,7 +59,9 @@ def _attend_in_steps(q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, dr
     scores = k @ q.mT if few else q @ k.mT  # (..., heads, N, Q) or (..., heads, Q, N)
     if allowed is not None:
         allowed = allowed.mT.contiguous() if few else allowed
-        scores = scores + torch.zeros_like(allowed, dtype=q.dtype).masked_fill_(~allowed, float("-inf"))
+        if allowed.dtype == torch.bool:
+            allowed = torch.zeros_like(allowed, dtype=q.dtype).masked_fill_(~allowed, float("-inf"))
+        scores = scores + allowed
     weights = scores.softmax(-2 if few else -1)
     if dropout:
         weights = drop(weights, dropout)

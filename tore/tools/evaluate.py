@@ -19,7 +19,7 @@ from tore.tools.hand_arguments import add_hand_flags, wishes_of
 from tore.tools.hand_predictions import HandWishes
 from tore.tools.help import HelpFormatter
 from tore.tools.picture_path import picture_path
-from tore.tools.train_arguments import true_or_false
+from tore.tools.train_arguments import WORKERS, true_or_false
 from tore.tools.train_setup import published_file
 
 EXIT_BAD_INPUT = 2
@@ -37,9 +37,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--arch", help="the backbone's name, for one that the file does not tell")
     parser.add_argument("--oracle", type=true_or_false, default=False, help="judge the directly predicted joints")
     parser.add_argument("--per_gpu_eval_batch_size", type=int, default=16, help="pictures of one process in a batch")
-    workers = "loading processes of each process; where the network has all cores, threads that read between batches"
-    parser.add_argument("--num_workers", type=int, default=4, help=workers)
-    parser.add_argument("--fast", action="store_true", help="by the quicker twin, the same to rounding (docs/SPEED.md)")
+    parser.add_argument("--num_workers", type=int, default=4, help=WORKERS)
+    parser.add_argument("--fast", action="store_true", help="by the quicker twin, the same to rounding; timed on CPUs")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")
     parser.add_argument("--json", type=Path, help="write metrics, protocol and the paper's row")

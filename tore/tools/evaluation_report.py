@@ -29,14 +29,19 @@ from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, reduction
 from tore.tools.hand_predictions import HandWishes, KeptHands
 from tore.tools.train_setup import JOINT_NAMES, GroundTruth, Network, measure_maker, validation_loader
 
+FAST = "its inference form, the same to rounding (--fast)"
 ORACLE = "predicted directly (--oracle true)"
 SHAPE = ("layers", "widths", "hidden", "heads")  # in which a network must be the published one to have its row
 FEATURE_CELLS = 49  # of the published 224 x 224 pictures
 
 
-def protocol_of(kind: str, yaml: Path, truth: GroundTruth, oracle: bool, views: int = 0) -> Protocol:
-    """How the numbers of `report` are measured; `views`: further crops of each picture."""
+def protocol_of(
+    kind: str, yaml: Path, truth: GroundTruth, oracle: bool, *, views: int = 0, fast: bool = False
+) -> Protocol:
+    """How the numbers of `report` are measured; `views`: further crops of each; `fast`: by the inference form."""
     words = dict(HAND_WORDS) if kind == "hand" else {}
+    if fast:
+        words["network"] = FAST
     if views:
         words["box_source"] = f"the label's center and scale; the mean with {views} more crops, aligned to the first"
     if oracle:
@@ -123,7 +128,8 @@ def report(
         keep=kept.add if hand.pred_zip is not None else None,
     )
     if processes.is_main:
-        protocol = protocol_of(kind, yaml, truth, oracle, len(hand.views))
+        fast = isinstance(model, FastMETROForm | METROForm)
+        protocol = protocol_of(kind, yaml, truth, oracle, views=len(hand.views), fast=fast)
         row = row_of(config)
         say("\n" + summary(result, protocol, row))
         if json_path is not None:

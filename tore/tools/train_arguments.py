@@ -16,6 +16,8 @@ from tore.modeling.warm_up import REST, ROOMS
 from tore.tools.hand_arguments import add_hand_flags
 from tore.tools.help import HelpFormatter
 
+WORKERS = "loading processes of each process; on a CPU without cores free for them, evaluation reads by threads instead"
+
 
 def true_or_false(text: str) -> bool:
     """The published boolean flags take a word."""
@@ -119,7 +121,7 @@ def _add_data(parser: argparse.ArgumentParser, kind: str) -> None:
     group.add_argument("--data_dir", default="datasets", help="root of the data sets; yaml paths are relative to it")
     group.add_argument("--train_yaml", default=train, help="training set")
     group.add_argument("--val_yaml", default=validation, help="'none': no validation")
-    group.add_argument("--num_workers", type=int, default=4, help="loading processes of each training process")
+    group.add_argument("--num_workers", type=int, default=4, help=WORKERS)
     group.add_argument("--body_dir", help="folder of the body model files, or stand-in [TORE_BODY_DIR]")
     group.add_argument("--backbone_weights", help="ImageNet file of the backbone, or 'none' to start from scratch")
     group.add_argument("--output_dir", default="output/", help="folder of checkpoints, logs and pictures")
@@ -152,7 +154,7 @@ def _add_training(parser: argparse.ArgumentParser, *, epochs: int, batch: int) -
     group.add_argument("--num_train_epochs", type=int, default=epochs, help="passes over the training set")
     group.add_argument("--accumulate", type=int, default=1, help="batches per step")
     group.add_argument("--amp", choices=tuple(AMP_TYPES), default="none", help="number type of the forward pass")
-    group.add_argument("--compile", action="store_true", help="torch.compile the network")
+    group.add_argument("--compile", action="store_true", help="torch.compile the network; a CPU needs a C++ compiler")
     group.add_argument(
         "--channels_last", action="store_true", help="keep feature maps channels-last, faster on most devices"
     )
