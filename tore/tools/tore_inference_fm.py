@@ -77,7 +77,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     add("--amp", action="store_true", help="half precision where that is safe")
     add("--plain", action="store_true", help=f"not the network's quicker twin, which {FAST_FROM} pictures or more get")
-    add("--compile", action="store_true", help="by torch.compile: takes minutes and, on a CPU, a C++ compiler")
+    compiled = "by torch.compile: the first pass takes minutes, thousands pay for it; a CPU needs a C++ compiler"
+    add("--compile", action="store_true", help=compiled)
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--json_lines", action="store_true", help="print one JSON object per picture instead of the table")
     return parser
