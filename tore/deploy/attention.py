@@ -12,6 +12,11 @@ from tore.modeling.neighbour_blocks import NeighbourBlocks
 SPARSE_BELOW = 0.1  # where a query may look at more of the tokens than this, all of them are scored
 
 
+def _to_add(allowed: Tensor, dtype: torch.dtype) -> Tensor:
+    """What to add to scores: 0 where a query may look, else -inf."""
+    return torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, -torch.inf)
+
+
 class SelfAttention(nn.Module):
     """Self-attention over tokens of which each may look at all, or at those that a mask allows.
 
@@ -35,11 +40,11 @@ class SelfAttention(nn.Module):
                 way = "blocks" if like.device.type == "cpu" else "dense"
             if way == "blocks":
                 self.blocks = NeighbourBlocks(allowed).to(like.device)
-                allowed = self.blocks.mask  # (blocks, 1, s, w)
+                self.blocks.mask = _to_add(self.blocks.mask, like.dtype)  # (blocks, 1, s, w)
             elif way == "gathered":
                 neighbours = allowed.int().topk(most, dim=1).indices  # (Q, K)
                 allowed = allowed.gather(1, neighbours)[:, :, None]  # (Q, K, 1)
-            mask = torch.zeros_like(allowed, dtype=like.dtype).masked_fill_(~allowed, -torch.inf)
+            mask = _to_add(allowed, like.dtype) if self.blocks is None else None
         self.register_buffer("mask", mask, persistent=False)
         self.register_buffer("neighbours", neighbours, persistent=False)
 
@@ -48,10 +53,9 @@ class SelfAttention(nn.Module):
         query, key, value = projected.chunk(3, dim=2)
         if self.neighbours is not None:
             return self._gathered(query, projected[:, :, query.shape[2] :], self.neighbours)
-        if self.blocks is None:
-            return attend(query, key, value, heads=self.heads, allowed=self.mask)
-        parts = self.blocks.cut(query, key, value)
-        return self.blocks.join(attend(*parts, heads=self.heads, allowed=self.mask, fused=False))
+        if self.blocks is not None:
+            return attend(query, key, value, heads=self.heads, allowed=self.blocks, fused=False)
+        return attend(query, key, value, heads=self.heads, allowed=self.mask)
 
     def _gathered(self, query: Tensor, pairs: Tensor, neighbours: Tensor) -> Tensor:
         """query (B, Q, C), keys and values (B, Q, 2 C), neighbours (Q, K): a product for each query and neighbour."""

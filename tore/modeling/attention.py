@@ -43,7 +43,7 @@ def attend(
     """
     if isinstance(allowed, NeighbourBlocks):
         parts = allowed.cut(query, key, value)
-        return allowed.join(attend(*parts, heads=heads, allowed=allowed.mask, dropout=dropout))
+        return allowed.join(attend(*parts, heads=heads, allowed=allowed.mask, dropout=dropout, fused=fused))
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(-3, -2) for x in (query, key, value))  # (B, heads, *, C/heads)
     if fused and dropout == 0:
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)

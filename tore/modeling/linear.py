@@ -1,7 +1,7 @@
 """Linears whose products run in oneDNN where that is the quicker library: on a CPU in float32, in training.
 
 torch hands them to MKL, which on processors that are not Intel's keeps some sevenths of the arithmetic back. The
-gradient of a weight stays with MKL, the quicker one there.
+gradient of a weight stays with MKL, the quicker one on an older AMD and the slower one on a newer (docs/SPEED.md).
 """
 
 from __future__ import annotations

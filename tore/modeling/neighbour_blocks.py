@@ -17,7 +17,8 @@ BLOCK_SIZE = 16  # queries; of 8, 12, 16, 24 and 32 the fastest in training (doc
 class NeighbourBlocks(nn.Module):
     """A (Q, N) mask as blocks of s queries with up to w keys; `attend` takes it in the mask's place.
 
-    `mask` (blocks, 1, s, w) is True where a block's query may look at a block's key.
+    `mask` (blocks, 1, s, w) is True where a block's query may look at a block's key; the inference form
+    keeps there what `attend` adds to the scores.
     """
 
     queries: Tensor
