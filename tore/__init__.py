@@ -34,6 +34,10 @@ ROOMS = {
 }  # where a name lives, if not in tore.modeling
 
 
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])
+
+
 def __getattr__(name: str) -> Any:
     if name in __all__:
         return getattr(importlib.import_module(ROOMS.get(name, "tore.modeling")), name)

@@ -61,6 +61,7 @@ def test_exif_orientation(orientation: int, photo: np.ndarray, tmp_path: Path) -
     assert (read_picture(tmp_path / "turned.png") == photo).all()
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_metadata_that_cannot_be_read_turn_nothing(photo: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(photo).save(tmp_path / "odd.png", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f")
     assert (read_picture(tmp_path / "odd.png") == photo).all()
@@ -94,7 +95,7 @@ def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
 def test_arrays_and_tensors(photo: np.ndarray) -> None:
     grey = photo[:, :, :1]
     unit = photo.astype(np.float32) / 255
-    for source in (photo, Image.fromarray(photo), unit, photo.astype(np.uint16) * 257, photo.astype(np.int64)):
+    for source in (photo, Image.fromarray(photo), unit, photo.astype(np.int64)):
         assert (read_picture(source) == photo).all()
     for source in (torch.from_numpy(photo).permute(2, 0, 1), torch.from_numpy(unit).permute(2, 0, 1).double()):
         assert (read_picture(source) == photo).all()
@@ -110,7 +111,7 @@ def test_arrays_and_tensors(photo: np.ndarray) -> None:
         (np.zeros((0, 5, 3), np.uint8), "no pixels"),
         (np.full((2, 2), -1.0), "floats count from 0 to 1"),
         (np.full((2, 2), np.nan), "floats count from 0 to 1"),
-        (np.full((2, 2), 70000), "8 or 16 bits"),
+        (np.full((2, 2), 70000), "count from 0 to 255"),
         (torch.zeros(3, 4, 5, 6), "tensors"),
         (np.array([["a"]]), "array"),
         (7, "is a int"),

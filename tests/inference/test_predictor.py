@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 from torchvision import transforms
 
 import tore
@@ -15,9 +20,11 @@ from tests import rules
 from tests.conftest import assert_agrees, rule_state_dict
 from tests.inference.conftest import SMALL
 from tore.body.joints import HAND_NAMES, J14_NAMES
+from tore.inference import drawing
 from tore.inference.crops import crops_of
+from tore.inference.evaluation_mode import evaluating
 from tore.inference.predictor import MeshRecovery
-from tore.inference.recovery import Recovery
+from tore.inference.recovery import BodyParameters, Recovery
 
 NORMALISE = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -106,11 +113,116 @@ def test_nothing_in_nothing_out(recovery: MeshRecovery) -> None:
     assert recovery.predict([]) == [] and recovery.recover([]) == []
 
 
+def test_an_empty_list_of_boxes_means_nobody(recovery: MeshRecovery, photo: np.ndarray) -> None:
+    assert recovery.predict(photo, []) == []
+    people = recovery.predict([photo, photo, photo], [[], None, np.zeros((0, 4))])
+    assert [person.crop.source for person in people] == ["picture 2"]
+
+
+def test_images_are_taken_batch_by_batch(recovery: MeshRecovery) -> None:
+    """What has been read of a generator when each result comes; and the results before an image that fails."""
+    taken = 0
+
+    def frames() -> Iterator[np.ndarray]:
+        nonlocal taken
+        for seed in range(7):
+            taken += 1
+            yield rules.photo(seed, 60, 60) if seed != 5 else np.zeros((4, 5, 2), np.uint8)
+
+    results = recovery.iter_predict(frames(), batch_size=2)
+    assert taken == 0
+    assert [(next(results).crop.source, taken) for _ in range(5)] == [
+        ("picture 1", 2), ("picture 2", 2), ("picture 3", 4), ("picture 4", 4), ("picture 5", 6),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"picture 6 has shape \(4, 5, 2\)"):
+        next(results)
+    with pytest.raises(ValueError, match="batch size"):
+        recovery.iter_predict([], batch_size=0)
+
+
+def test_crops_that_are_let_go(recovery: MeshRecovery, photo: np.ndarray) -> None:
+    (kept,) = recovery.predict(photo, (20, 10, 150, 200))
+    (small,) = recovery.predict(photo, (20, 10, 150, 200), keep_crop=False)
+    same(small, kept)
+    assert np.array_equal(small.joints_2d, kept.joints_2d) and small.crop.window == kept.crop.window
+    stored = pickle.dumps(small)
+    assert len(stored) < 0.15 * len(pickle.dumps(kept))
+    for person in (small, pickle.loads(stored), copy.deepcopy(small)):
+        with pytest.raises(ValueError, match="picture 1, person 1: the crop's pixels were not kept"):
+            drawing.crop_overlay(person, recovery.faces)
+        with pytest.raises(ValueError, match="keep_crop=True"):
+            recovery.recover([person.crop])
+
+
+def test_results_compare_and_print_on_one_line(recovery: MeshRecovery, photo: np.ndarray) -> None:
+    one, other = recovery.predict([photo, photo], [None, (20, 10, 150, 200)])
+    assert one.crop == one.crop and one.crop != other.crop and one.crop in [other.crop, one.crop]
+    assert len({one, other, one}) == 2 and len({one.crop, other.crop, one.crop}) == 2
+    assert repr(other.crop) == "Crop('picture 2', person 1, box (20, 10, 150, 200))"
+    for value in (one, one.crop, recovery, BodyParameters(np.zeros(72), np.zeros(10), np.zeros(3))):
+        assert "\n" not in repr(value) and len(repr(value)) < 200
+
+
+def test_the_network_is_never_run_in_training_mode(small_checkpoint: Path, photo: np.ndarray) -> None:
+    people = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu")
+    (expected,) = people.predict(photo)
+    people.model.train()
+    for module in people.model.modules():  # as in fine-tuning with the backbone's statistics frozen
+        if isinstance(module, nn.BatchNorm2d):
+            module.training = False
+    modes = [module.training for module in people.model.modules()]
+    state = {name: value.clone() for name, value in people.model.state_dict().items()}
+    seen: list[bool] = []
+    people.model.register_forward_pre_hook(lambda *_: seen.append(any(m.training for m in people.model.modules())))
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda _: people.predict(photo)[0], range(12)))
+    assert not any(seen) and len(seen) == 12
+    for person in found:
+        same(person, expected)
+    assert [module.training for module in people.model.modules()] == modes
+    assert all(torch.equal(value, state[name]) for name, value in people.model.state_dict().items())
+    people.model.train()
+    people.model.register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        people.predict(photo)
+    assert all(module.training for module in people.model.modules())
+
+
+def test_threads_that_overlap_put_the_modes_back_once() -> None:
+    """One leaves while the other is still inside: the network stays in evaluation mode for it."""
+    network = nn.Sequential(nn.Linear(1, 1), nn.Dropout()).train()
+    outer, inner = evaluating(network), evaluating(network[1])
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    assert not network[1].training and network[0].training
+    inner.__exit__(None, None, None)
+    assert network[1].training
+
+
+def test_the_network_may_change_its_numbers_and_place(small_checkpoint: Path, photo: np.ndarray) -> None:
+    people = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu")
+    (expected,) = people.predict(photo)
+    assert people.dtype == torch.float32
+    people.model.double()
+    assert people.dtype == torch.float64
+    same(people.predict(photo)[0], expected)
+    people.model.float()
+    for surrounding in (torch.no_grad(), torch.inference_mode(), torch.enable_grad(), torch.device("meta")):
+        with surrounding:
+            same(people.predict(photo)[0], expected)
+    try:
+        torch.set_default_dtype(torch.float64)
+        same(people.predict(photo)[0], expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize(
     ("boxes", "sentence"),
     [
         ([[1, 2, 3]], r"shape \(1, 3\)"),
-        ([], "shape"),
+        ([[0.1, 0.2, 0.5, 0.5]], "not shares of the image"),
         ([["a", "b", "c", "d"]], "four numbers"),
         ([[0, 0, -1, 4]], "no area"),
     ],

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tore.inference.crops import Box
-from tore.inference.predictor import as_boxes
+from tore.inference.pairing import as_boxes
 
 OWN_MARK = "pred"  # Published: files whose name holds it are taken for results and skipped
 WILDCARDS = "*?["

@@ -1,15 +1,17 @@
-"""The Python door: `MeshRecovery.from_checkpoint(path).predict(pictures)`."""
+"""The Python door: `MeshRecovery.from_checkpoint(path).predict(images)`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.utils._pytree import tree_map_only
 
 from tore.body.body_model import BodyModel
@@ -20,7 +22,10 @@ from tore.deploy.form import for_inference
 from tore.deploy.parts import Parts
 from tore.geometry.rotations import matrix_to_axis_angle
 from tore.inference.crops import Box, Crop, crops_of
+from tore.inference.evaluation_mode import evaluating
+from tore.inference.pairing import Asked, paired
 from tore.inference.picture import PictureSource, read_picture
+from tore.inference.pixels import ValueRange, check_reading
 from tore.inference.recovery import BodyParameters, Recovery, picture_camera, place
 from tore.modeling.backbones import STRIDE
 from tore.modeling.checkpoints import load_model
@@ -30,15 +35,17 @@ from tore.visualize.pinhole import CROP_SIZE
 
 AMP_TYPES = {"cuda": torch.float16, "mps": torch.float16}  # elsewhere bfloat16
 BATCH_SIZE = 8
-Boxes = Sequence[Box] | np.ndarray
+Boxes = Sequence[Box] | np.ndarray | torch.Tensor
 
 
 class MeshRecovery:
-    """A network and its body model, from pictures to meshes.
+    """A network and its body model, from images to meshes.
 
-    model: in evaluation mode, on its device. body: of the same kind. amp: run the network in half precision where
-    that is safe. checkpoint: the name that results carry. For a model that was compiled in place (`model.compile()`),
-    which each new size of batch would have compiled anew, a batch is filled up to the largest so far.
+    model: on any device and of any dtype, which are asked for at each call; it runs in evaluation mode, and each of its
+    modules is afterwards in the mode in which it was. body: of the same kind. amp: run the network in half precision
+    where that is safe. checkpoint: the name that results carry. For a model that was compiled in place
+    (`model.compile()`), which each new size of batch would have compiled anew, a batch is filled up to the largest so
+    far. Threads may share one, as long as none of them trains the network meanwhile.
     """
 
     def __init__(
@@ -51,10 +58,23 @@ class MeshRecovery:
     ) -> None:
         self.model = model
         self._largest = 0
-        self.device, self.dtype = _place_of(model)
-        self.body = body.to(self.device)
+        self.body = body
         self.amp, self.checkpoint = amp, checkpoint
         self.faces: np.ndarray = body.faces.cpu().numpy()  # (F, 3)
+
+    def __repr__(self) -> str:
+        network = f"{type(self.model).__name__} on {self.device}, {self.dtype}"
+        return f"MeshRecovery({self.checkpoint or 'no file'!r}, {self.body.kind}, {network})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is now."""
+        return _place_of(self.model)[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Which numbers it has now."""
+        return _place_of(self.model)[1]
 
     @classmethod
     def from_checkpoint(
@@ -102,34 +122,96 @@ class MeshRecovery:
 
     def predict(
         self,
-        pictures: PictureSource | Iterable[PictureSource],
-        boxes: Boxes | Sequence[Boxes | None] | None = None,
+        pictures: PictureSource | Iterable[PictureSource] | Mapping[str | Path, Boxes | None],
+        boxes: Boxes | Iterable[Boxes | None] | Mapping[str, Boxes | None] | None = None,
         *,
         focal_length: float | None = None,
         batch_size: int = BATCH_SIZE,
-        left: bool = False,
+        left: Any = False,
+        value_range: ValueRange | None = None,
+        channel_order: str = "rgb",
+        keep_crop: bool = True,
     ) -> list[Recovery]:
-        """The people of one picture or of many, in order: one per picture, or one per box.
+        """The people of one image or of many, in order: one per image, or one per box.
 
-        pictures: what `tore.inference.picture.read_picture` takes, or any number of these; arrays (B, H, W, 3) and
-        tensors (B, 3, H, W) are many. boxes: for one picture a list of (x, y, width, height) in its pixels; for many
-        pictures a list of such lists, None where the middle of the picture is meant. focal_length: of the pictures'
-        camera, in pixels, where it is known. left: all are left hands; the network, which knows right ones, is shown
-        their mirror images.
+        pictures: one image or any iterable of them; arrays (B, H, W, 3) and tensors (B, 3, H, W) are many; a dictionary
+        from paths to boxes is both. An image is a path, an image file's bytes, a file open in binary mode, a Pillow
+        image, an array (H, W), (H, W, 1 | 3 | 4) or a tensor (H, W), (1 | 3 | 4, H, W), on any device.
+        boxes: for one image a list of (x, y, width, height) in its pixels; for many an iterable of such lists, None
+        where the middle of the image is meant and [] for nobody, or a dictionary by path, file name or stem.
+        focal_length: of the images' camera, in pixels, where it is known.
+        left: which are left hands: one flag for all, or one (or one for each person) per image, in order or by name.
+        The network, which knows right hands, is shown their mirror images.
+        channel_order: of arrays and tensors, "rgb" unless it is said: "bgr" for what `cv2.imread` gives.
+        value_range: the numbers that are black and white in arrays and tensors. Without it whole numbers count from 0
+        to 255 whatever their dtype, floats from 0 to 1 or, where they go beyond 16, to 255; `tore.inference.pixels`
+        has the rule, and what it cannot tell is refused.
+        keep_crop: False lets go of what each crop showed (0.75 MB a person); drawing over it then raises ValueError.
 
-        Raises FileNotFoundError or ValueError naming the picture that cannot be read.
+        Raises FileNotFoundError or ValueError naming the image that cannot be read: its path, or its number from 1.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch size {batch_size}: give 1 or more")
-        found: list[Recovery] = []
+        return list(
+            self.iter_predict(
+                pictures,
+                boxes,
+                focal_length=focal_length,
+                batch_size=batch_size,
+                left=left,
+                value_range=value_range,
+                channel_order=channel_order,
+                keep_crop=keep_crop,
+            )
+        )
+
+    def iter_predict(
+        self,
+        pictures: PictureSource | Iterable[PictureSource] | Mapping[str | Path, Boxes | None],
+        boxes: Boxes | Iterable[Boxes | None] | Mapping[str, Boxes | None] | None = None,
+        *,
+        focal_length: float | None = None,
+        batch_size: int = BATCH_SIZE,
+        left: Any = False,
+        value_range: ValueRange | None = None,
+        channel_order: str = "rgb",
+        keep_crop: bool = True,
+    ) -> Iterator[Recovery]:
+        """The results of `predict` one by one: no more images are read ahead than a batch takes.
+
+        Arguments that cannot be are told by the call itself. Where an image fails, the results of those before it come
+        first.
+        """
+        if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+            raise ValueError(f"batch size {batch_size!r}: give 1 or more")
+        picture_camera((1, 1), focal_length)  # a focal length that cannot be is told before any image is read
+        check_reading(value_range, channel_order)
+
+        def crops(asked: Asked) -> list[Crop]:
+            image = read_picture(asked.source, asked.name, value_range=value_range, channel_order=channel_order)
+            return crops_of(image, asked.boxes, asked.name, asked.left)
+
+        found = self._batches(map(crops, paired(pictures, boxes, left)), int(batch_size), focal_length)
+        return found if keep_crop else (replace(person, crop=person.crop.without_pixels()) for person in found)
+
+    def _batches(
+        self, crops: Iterator[list[Crop]], batch_size: int, focal_length: float | None
+    ) -> Iterator[Recovery]:
+        """A pass whenever as many crops wait as a batch takes, and one for the rest, also before an error."""
         waiting: list[Crop] = []
-        for index, (source, chosen) in enumerate(_paired(pictures, boxes)):
-            name = str(source) if isinstance(source, (str, Path)) else f"picture {index + 1}"
-            waiting += crops_of(read_picture(source, name), chosen, name, left)
+        failure: Exception | None = None
+        while True:
+            try:
+                waiting += next(crops)
+            except StopIteration:
+                break
+            except Exception as error:
+                failure = error
+                break
             while len(waiting) >= batch_size:
-                found += self.recover(waiting[:batch_size], focal_length=focal_length)
+                yield from self.recover(waiting[:batch_size], focal_length=focal_length)
                 waiting = waiting[batch_size:]
-        return found + self.recover(waiting, focal_length=focal_length)
+        yield from self.recover(waiting, focal_length=focal_length)
+        if failure is not None:
+            raise failure
 
     @torch.inference_mode()
     def recover(self, crops: Sequence[Crop], *, focal_length: float | None = None) -> list[Recovery]:
@@ -138,17 +220,19 @@ class MeshRecovery:
             return []
         if self.body.kind != "hand" and any(crop.left for crop in crops):
             raise ValueError(f"{self.checkpoint or 'this network'} recovers people, who have no left or right")
-        images = torch.stack([crop.image for crop in crops]).to(self.device, self.dtype)  # (B,3,n,n)
-        with self._precision():
+        device, dtype = _place_of(self.model)
+        body = self._body_on(device)
+        images = torch.stack([crop.image for crop in crops]).to(device, dtype)  # (B,3,n,n)
+        with evaluating(self.model), self._precision(device):
             prediction = self._predict(images)
         prediction = mirrored_back(prediction, [crop.left for crop in crops])
         vertices = prediction.vertices.float()
-        mesh_joints = _numpy(self.body.regress_joints(vertices))
+        mesh_joints = _numpy(body.regress_joints(vertices))
         cameras, joints = _numpy(prediction.camera), _numpy(prediction.joints)
         heatmaps = None if prediction.heatmap is None else _numpy(prediction.heatmap)
         views = [picture_camera(crop.picture_size, focal_length) for crop in crops]
         translations, meshes = place(cameras, list(crops), views), _numpy(vertices)
-        parameters = self._parameters(prediction, vertices, translations)
+        parameters = _parameters(body, prediction, vertices, translations)
         return [
             Recovery(
                 kind=self.body.kind,
@@ -175,22 +259,29 @@ class MeshRecovery:
         filled = images[torch.arange(self._largest, device=images.device) % wanted]
         return tree_map_only(torch.Tensor, lambda value: value[:wanted], self.model(filled))
 
-    def _parameters(
-        self, prediction: MeshPrediction, vertices: torch.Tensor, translations: np.ndarray
-    ) -> list[BodyParameters | None]:
-        """The regressed body of each mesh (B, V, 3) and of its translation (B, 3), None without the regressor."""
-        if prediction.rotations is None or prediction.betas is None:
-            return [None] * len(vertices)
-        rotations, betas = prediction.rotations.float(), prediction.betas.float()
-        offset = self.body.root(vertices) - self.body.root(self.body(rotations, betas))  # (B, 1, 3)
-        moved = translations + _numpy(offset.squeeze(1))
-        poses = _numpy(matrix_to_axis_angle(rotations).flatten(1))  # (B, 72)
-        return [BodyParameters(*parts) for parts in zip(poses, _numpy(betas), moved, strict=True)]
+    def _body_on(self, device: torch.device) -> BodyModel:
+        """The body beside the network; the caller's own stays where it is."""
+        if self.body.faces.device != device:
+            self.body = copy.deepcopy(self.body).to(device)
+        return self.body
 
-    def _precision(self) -> AbstractContextManager:
+    def _precision(self, device: torch.device) -> AbstractContextManager:
         if not self.amp:
             return nullcontext()
-        return torch.autocast(self.device.type, AMP_TYPES.get(self.device.type, torch.bfloat16))
+        return torch.autocast(device.type, AMP_TYPES.get(device.type, torch.bfloat16))
+
+
+def _parameters(
+    body: BodyModel, prediction: MeshPrediction, vertices: torch.Tensor, translations: np.ndarray
+) -> list[BodyParameters | None]:
+    """The regressed body of each mesh (B, V, 3) and of its translation (B, 3), None without the regressor."""
+    if prediction.rotations is None or prediction.betas is None:
+        return [None] * len(vertices)
+    rotations, betas = prediction.rotations.float(), prediction.betas.float()
+    offset = body.root(vertices) - body.root(body(rotations, betas))  # (B, 1, 3)
+    moved = translations + _numpy(offset.squeeze(1))
+    poses = _numpy(matrix_to_axis_angle(rotations).flatten(1))  # (B, 72)
+    return [BodyParameters(*parts) for parts in zip(poses, _numpy(betas), moved, strict=True)]
 
 
 def mirrored_back(prediction: MeshPrediction, which: list[bool]) -> MeshPrediction:
@@ -213,45 +304,12 @@ def mirrored_back(prediction: MeshPrediction, which: list[bool]) -> MeshPredicti
     return prediction._replace(**changed)
 
 
-def as_boxes(values: Any) -> list[Box]:
-    """(N, 4) or one (4,) as a list of (x, y, width, height). ValueError for another shape."""
-    try:
-        table = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"boxes are lists of four numbers x, y, width, height, not {values!r}") from None
-    table = table[None] if table.ndim == 1 and len(table) else table
-    if table.ndim != 2 or table.shape[1] != 4 or not len(table):
-        raise ValueError(f"boxes have shape {table.shape}; give (N, 4): x, y, width, height in pixels")
-    return [(float(x), float(y), float(width), float(height)) for x, y, width, height in table]
-
-
-def _paired(pictures: Any, boxes: Any) -> list[tuple[PictureSource, list[Box] | None]]:
-    """Every picture with its boxes, None for its middle."""
-    many = _as_many(pictures)
-    if many is None:
-        return [(pictures, None if boxes is None else as_boxes(boxes))]
-    sources = list(many)
-    if boxes is None:
-        return [(source, None) for source in sources]
-    if len(boxes) != len(sources):
-        raise ValueError(f"{len(boxes)} lists of boxes for {len(sources)} pictures; give one for each, or None")
-    chosen = [None if some is None else as_boxes(some) for some in boxes]
-    return list(zip(sources, chosen, strict=True))
-
-
-def _as_many(pictures: PictureSource | Iterable[PictureSource]) -> Iterable[PictureSource] | None:
-    """The pictures one by one, or None where it is a single one."""
-    if isinstance(pictures, (np.ndarray, torch.Tensor)):
-        return pictures if pictures.ndim == 4 else None
-    if isinstance(pictures, (str, Path, Image.Image)) or not isinstance(pictures, Iterable):
-        return None
-    return pictures
-
-
 def _numpy(values: torch.Tensor) -> np.ndarray:
     return values.float().cpu().numpy()
 
 
 def _place_of(model: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
-    parameter = next(model.parameters())
-    return parameter.device, parameter.dtype
+    """Of the first tensor of floats; a network without any is taken to be on the CPU."""
+    tensors = chain(model.parameters(), model.buffers())
+    first = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0, device="cpu"))
+    return first.device, first.dtype if first.numel() else torch.float32

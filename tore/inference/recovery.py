@@ -16,7 +16,7 @@ NOT_FINITE = "the network's numbers are not finite; leave half precision out, or
 NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BodyParameters:
     """A neutral SMPL body that stands where the network's mesh stands: its pelvis is the mesh's."""
 
@@ -24,8 +24,12 @@ class BodyParameters:
     betas: np.ndarray  # (10,)
     translation: np.ndarray  # (3,) brings the body's vertices before the whole picture's camera
 
+    def __repr__(self) -> str:
+        where = ", ".join(f"{value:.2f}" for value in self.translation)
+        return f"BodyParameters({len(self.pose) // 3} joints, {len(self.betas)} shapes, at ({where}) m)"
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Recovery:
     """Lengths in metres, in the camera frame (x right, y down, z away), around the mesh's own origin as the network
     gives it; 2D points in continuous pixels of the whole picture. All of a left hand is as in the picture: what the
@@ -42,6 +46,10 @@ class Recovery:
     translation: np.ndarray  # (3,) brings the mesh before `picture_camera`
     checkpoint: str
     parameters: BodyParameters | None = None  # None without the SMPL parameter regressor
+
+    def __repr__(self) -> str:
+        where = ", ".join(f"{value:.2f}" for value in self.translation)
+        return f"Recovery({self.kind} of {self.crop!r}, {len(self.vertices)} vertices at ({where}) m)"
 
     @property
     def finite(self) -> bool:
@@ -103,11 +111,11 @@ def picture_camera(picture_size: tuple[int, int], focal_length: float | None = N
 
 def place(cameras: np.ndarray, crops: list[Crop], views: list[PinholeCamera]) -> np.ndarray:
     """Translations (B, 3) that bring the meshes of weak-perspective `cameras` (B, 3) before their pictures' cameras."""
-    translation = picture_translation(
-        torch.as_tensor(cameras, dtype=torch.float64),
-        torch.tensor([crop.window.center for crop in crops], dtype=torch.float64),
-        torch.tensor([crop.window.side for crop in crops], dtype=torch.float64),
-        torch.tensor([view.principal_point for view in views], dtype=torch.float64),
-        torch.tensor([view.focal_length for view in views], dtype=torch.float64),
+    columns: tuple[list, ...] = (
+        [crop.window.center for crop in crops],
+        [crop.window.side for crop in crops],
+        [view.principal_point for view in views],
+        [view.focal_length for view in views],
     )
-    return translation.numpy()
+    numbers = [torch.from_numpy(np.asarray(values, np.float64)) for values in (cameras, *columns)]  # on the CPU
+    return picture_translation(*numbers).numpy()

@@ -69,7 +69,8 @@ def load_model(
             misshapen entry is listed by room.
     """
     checkpoint = read_checkpoint(path, **overrides)
-    model = build_model(checkpoint.config, topology_for(checkpoint.config, data_dir))
+    with torch.device("cpu"), torch.random.fork_rng(devices=[]):  # the caller's generator and default device stay
+        model = build_model(checkpoint.config, topology_for(checkpoint.config, data_dir))
     _check(checkpoint, model.state_dict())
     model.load_state_dict(checkpoint.state)
     dtypes = {value.dtype for value in checkpoint.state.values() if value.is_floating_point()}
