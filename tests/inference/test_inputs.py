@@ -1,4 +1,4 @@
-"""Which pictures are meant, which boxes are theirs, and what their outputs are called."""
+"""Which images are meant, in which order, and what their outputs are called."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tore.inference.inputs import boxes_for, find_pictures, output_stems, parse_box, read_boxes
+from tore.inference.inputs import find_pictures, output_stems
 
 
 def touched(folder: Path, *names: str) -> list[Path]:
@@ -29,7 +29,11 @@ def test_folders_patterns_and_files(tmp_path: Path) -> None:
 
 def test_names_that_mean_nothing(tmp_path: Path) -> None:
     touched(tmp_path, "note.txt", "own_pred.jpg")
-    for name, sentence in ((tmp_path, "holds no picture"), ("no.jpg", "missing"), (tmp_path / "*.jpg", "matches no")):
+    for name, sentence in (
+        (tmp_path, "holds no image but 1 with 'pred' in the name, as results have it: 'own_pred.jpg'"),
+        ("no.jpg", "missing"),
+        (tmp_path / "*.png", "holds no image$"),
+    ):
         with pytest.raises(FileNotFoundError, match=sentence):
             find_pictures([name])
 
@@ -48,38 +52,23 @@ def test_outputs_never_share_a_name(tmp_path: Path) -> None:
     assert len(set(names)) == len(names)
 
 
-def test_boxes(tmp_path: Path) -> None:
-    path = tmp_path / "boxes.json"
-    path.write_text('{"a.jpg": [[1, 2, 3, 4], [5, 6, 7, 8.5]], "x/b.jpg": [1, 2, 3, 4]}')
-    named = read_boxes(path)
-    found = boxes_for([Path("somewhere/a.jpg"), Path("x/b.jpg"), Path("y/b.jpg")], named, "boxes.json")
-    assert found == [[(1, 2, 3, 4), (5, 6, 7, 8.5)], [(1, 2, 3, 4)], None]
-    assert parse_box("1,2.5,3,4") == (1, 2.5, 3, 4)
+def test_frames_come_in_natural_order(tmp_path: Path) -> None:
+    """However they are named: by a folder, a pattern, or the list that a shell makes of an unquoted pattern."""
+    frames = ["frame1.jpg", "frame1-2.jpg", "frame1-10.jpg", "frame02.jpg", "frame10.jpg", "frame0100.jpg"]
+    frames += ["frame" + "9" * 40 + ".jpg", "frame-1.jpg", "frame-2.jpg", "frame-10.jpg"]
+    paths = touched(tmp_path, *frames)
+    assert find_pictures([tmp_path]) == paths and find_pictures([tmp_path / "*.jpg"]) == paths
+    said: list[str] = []
+    assert find_pictures(sorted(paths), said.append) == paths
+    assert said == ["the 10 images are taken in natural order, frame1-2.jpg after frame1.jpg"]
+    chosen = [paths[9], paths[0], paths[3]]
+    assert find_pictures(chosen, said.append) == chosen and len(said) == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
-        ("[[1,2,3,4]]", "holds a list"),
-        ("{", "is not JSON"),
-        ('{"a.jpg": [[1,2,3]]}', r"a\.jpg: boxes have shape"),
-        ('{"a.jpg": [[1,2,3,"x"]]}', r"a\.jpg: boxes are lists of four numbers"),
-        ('{"a.jpg": [[1,2],[3]]}', r"a\.jpg: boxes are lists of four numbers"),
-        ('{"a.jpg": null}', r"a\.jpg: boxes"),
-    ],
-)
-def test_wrong_box_files(text: str, sentence: str, tmp_path: Path) -> None:
-    path = tmp_path / "boxes.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=rf"boxes\.json.*{sentence}"):
-        read_boxes(path)
-
-
-def test_boxes_for_nobody(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="missing"):
-        read_boxes(tmp_path / "boxes.json")
-    with pytest.raises(ValueError, match=r"names none of the pictures; its first name is 'c\.jpg'"):
-        boxes_for([Path("a.jpg")], {"c.jpg": [(1, 2, 3, 4)]}, "boxes.json")
-    for text in ("1,2,3", "a,b,c,d", ""):
-        with pytest.raises(ValueError, match="give x,y,width,height"):
-            parse_box(text)
+def test_images_that_may_be_no_results_are_named(tmp_path: Path) -> None:
+    plain, unpredictable, _ = touched(tmp_path, "a.jpg", "unpredictable.jpg", "a_tore_pred.jpg")
+    said: list[str] = []
+    assert find_pictures([tmp_path], said.append) == [plain]
+    (line,) = said
+    assert "left out 1 with 'pred' in the name" in line and "'unpredictable.jpg'" in line and "a_tore" not in line
+    assert find_pictures([unpredictable], said.append) == [unpredictable] and len(said) == 1

@@ -57,12 +57,16 @@ def test_poses_put_the_body_where_the_mesh_stands(
     with np.load(path, allow_pickle=False) as held:
         assert set(held.files) == {
             "poses", "trans", "betas", "frame_betas", "gender", "mocap_framerate", "picture", "person", "frame",
+            "picture_index", "valid",
         }  # fmt: skip
         poses, trans, shapes = held["poses"], held["trans"], held["frame_betas"]
-        assert poses.shape == (2, 72) and trans.shape == (2, 3) and shapes.shape == (2, 10)
-        assert np.allclose(held["betas"], shapes.mean(0)) and held["betas"].shape == (10,)
-        assert str(held["gender"]) == "neutral" and held["mocap_framerate"] == 25 and held["person"].tolist() == [1, 1]
-        assert [Path(name).name for name in held["picture"]] == ["a.png", "b.png"]
+        assert poses.shape == (3, 72) and trans.shape == (3, 3) and shapes.shape == (3, 10)
+        assert held["valid"].tolist() == [True, True, False] and held["picture_index"].tolist() == [0, 1, 2]
+        assert all(np.isnan(values[2]).all() for values in (poses, trans, shapes))
+        assert np.allclose(held["betas"], shapes[:2].mean(0)) and held["betas"].shape == (10,)
+        assert str(held["gender"]) == "neutral" and held["mocap_framerate"] == 25
+        assert held["person"].tolist() == [1, 1, 1]
+        assert [Path(name).name for name in held["picture"]] == ["a.png", "b.png", "broken.png"]
     for row, name in enumerate(("a.png", "b.png")):
         (person,) = recovery.predict(pictures / name)
         with torch.no_grad():
@@ -116,3 +120,25 @@ def test_what_cannot_be_written(
 def test_nobody_is_no_file(tmp_path: Path) -> None:
     poses = PoseFile(tmp_path / "poses.npz")
     assert poses.write() is None and not list(tmp_path.iterdir())
+
+
+def test_gaps_in_time_stay_gaps(checkpoint: Path, tmp_path: Path) -> None:
+    """Frames 1, 2, 9, 10: the second cannot be read, in the third is nobody, one has a person more."""
+    recovery = MeshRecovery.from_checkpoint(checkpoint, device="cpu")
+    photo = rules.photo(3, 200, 200)
+    one, two = ([(20, 20, 100, 150)], [(20, 20, 100, 150), (80, 30, 90, 120)])
+    frames = [f"{number}.png" for number in (1, 2, 9, 10)]
+    poses = PoseFile(tmp_path / "poses.npz", frames, frame_rate=10)
+    poses.add("10.png", recovery.predict(photo, one))  # images need not come in order
+    poses.add("2.png", [])
+    poses.add("1.png", recovery.predict(photo, two))
+    assert poses.write() == tmp_path / "poses.npz" and poses.failed == 2
+    with np.load(tmp_path / "poses.npz", allow_pickle=False) as held:
+        assert held["picture"].reshape(4, 2).tolist() == [[frame] * 2 for frame in frames]
+        assert held["person"].reshape(4, 2).tolist() == [[1, 2]] * 4
+        assert held["valid"].reshape(4, 2).tolist() == [[True, True], [False, False], [False, False], [True, False]]
+        for name in ("poses", "trans", "frame_betas"):
+            assert np.array_equal(np.isfinite(held[name]).all(1), held["valid"])
+            assert np.array_equal(np.isnan(held[name]).all(1), ~held["valid"])
+        first, last = held["poses"][held["person"] == 1][[0, 3]]
+        assert np.allclose(first, last, atol=1e-4) and np.isfinite(held["betas"]).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -86,6 +87,7 @@ def test_people_by_boxes(small_checkpoint: Path, pictures: Path, tmp_path: Path)
     assert names(tmp_path / "out") == [
         "one_person1_tore_pred.jpg", "one_person2_tore_pred.jpg", "one_tore_pred.jpg", "two_tore_pred.jpg",
     ]  # fmt: skip
+    assert Image.open(tmp_path / "out" / "two_tore_pred.jpg").size == (640, 240)  # the whole image, nobody in it
     assert Image.open(tmp_path / "out" / "one_tore_pred.jpg").size == (640, 240)
     assert Image.open(tmp_path / "out" / "one_person2_tore_pred.jpg").size == (448, 224)
 
@@ -98,6 +100,61 @@ def test_json_lines(small_checkpoint: Path, pictures: Path, capsys: pytest.Captu
     (person,) = lines[0]["people"]
     assert person["box"] == [150, 20, 90, 90] and person["focal_length"] == 700 and len(person["joints_2d"]) == 14
     assert names(pictures) == ["note.txt", "old_pred.png", "one.png", "two.png"]
+
+
+def test_boxes_that_begin_before_the_image(
+    small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--box", "-1e1,-5,100,100", "-3,", "4,", "90,", "80", "--box", "-.5,2,60,50")
+    assert infer(small_checkpoint, pictures / "one.png", *given, "--json_lines", "--no_overlay") == 0
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    found = [person["box"] for person in line["people"]]
+    assert found == [[-10, -5, 100, 100], [-3, 4, 90, 80], [-0.5, 2, 60, 50]]
+
+
+def test_a_box_file_without_people(
+    small_checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (boxes := tmp_path / "boxes.json").write_text('{"one.png": [], "none.png": []}')
+    assert infer(small_checkpoint, pictures, "--boxes", boxes, "--no_overlay", "--save_results", "json") == 0
+    said = capsys.readouterr()
+    assert "2 pictures, 0 failed, 0 people" in said.out and len(said.err.splitlines()) == 3
+    assert "1 of its names are no image's: 'none.png'" in said.err and "nobody was recovered" in said.err
+    assert "1 of 2 images are not in it and have nobody" in said.err
+
+
+def test_corners_that_were_taken_for_sizes_are_doubted(
+    small_checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (boxes := tmp_path / "boxes.json").write_text('{"one.png": [[150, 60, 290, 230]]}')
+    options = ("--boxes", boxes, "--no_overlay", "--json_lines")
+    assert infer(small_checkpoint, pictures / "one.png", *options) == 0
+    assert "1 of 1 boxes reach beyond their image" in capsys.readouterr().err
+    assert infer(small_checkpoint, pictures / "one.png", *options, "--box_format", "xyxy") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["people"][0]["box"] == [150, 60, 140, 170] and not said.err
+
+
+def test_names_that_are_not_utf_8(small_checkpoint: Path, tmp_path: Path) -> None:
+    """Outputs carry the same bytes, and all that is printed and written can be decoded."""
+    name = os.fsdecode(b"gr\xf6\xdfe")
+    (folder := tmp_path / "in").mkdir()
+    Image.fromarray(rules.photo(1, 60, 80)).save(stream := io.BytesIO(), "PNG")
+    (folder / f"{name}.png").write_bytes(stream.getvalue())
+    (tmp_path / "boxes.json").write_text(json.dumps({f"{name}.png": [[5, 5, 40, 50]]}))
+    command = [sys.executable, "-m", "tore.cli", "infer", "--resume_checkpoint", str(small_checkpoint)]
+    command += ["--device", "cpu"]
+    command += ["--image_file_or_path", str(folder), "--boxes", str(tmp_path / "boxes.json"), "--overwrite"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for options in (["--save_results", "json", "--save_mesh", "obj"], ["--no_overlay", "--json_lines"]):
+        done = subprocess.run([*command, *options], capture_output=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        shown = done.stdout.decode()
+        assert "gr\\udcf6\\udcdfe.png" in shown
+    assert json.loads(shown)["picture"] == str(folder / f"{name}.png")
+    assert {f"{name}_person1_tore_pred.json", f"{name}_person1_tore_pred.obj"} < set(names(folder))
+    held = json.loads((folder / f"{name}_person1_tore_pred.json").read_bytes())
+    assert os.fsencode(held["picture"]) == os.fsencode(folder / f"{name}.png")
 
 
 def test_nothing_is_overwritten_unless_told(
@@ -169,7 +226,10 @@ def test_numbers_that_are_not_finite_are_named(
     [
         (("--resume_checkpoint", "none.bin"), "none.bin is missing"),
         (("--image_file_or_path", "nowhere.jpg"), "nowhere.jpg is missing"),
-        (("--box", "1,2,3"), "give x,y,width,height"),
+        (("--box", "1,2,3"), "give four numbers x,y,width,height"),
+        (("--box", "-.1,0,.5,1"), "is normalized"),
+        (("--box_threshold", "0.5"), "goes with --boxes"),
+        (("--box_format", "xyxy"), "goes with --boxes, --box and --left_box"),
         (("--boxes", "none.json"), "none.json is missing"),
         (("--device", "toaster"), "toaster"),
         (("--batch_size", "0"), "batch size 0"),

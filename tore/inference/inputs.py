@@ -1,17 +1,17 @@
-"""Which pictures a command line means, which boxes belong to them, and the names of what is written."""
+"""Which images a command line means, and the names of what is written."""
 
 from __future__ import annotations
 
 import glob
-import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tore.inference.crops import Box
-from tore.inference.pairing import as_boxes
+from tore.inference.names import natural_key, some
 
-OWN_MARK = "pred"  # Published: files whose name holds it are taken for results and skipped
+OWN_MARK = "pred"  # Official: files whose name holds it are taken for results and skipped
+RESULT_NAME = re.compile(r"_pred(_|\.|$)")  # one that is a result's beyond doubt
 WILDCARDS = "*?["
 # What is taken from a folder; HEIC too, so that it is named as unreadable and not passed over in silence.
 PICTURE_ENDINGS = {
@@ -20,11 +20,14 @@ PICTURE_ENDINGS = {
 }  # fmt: skip
 
 
-def find_pictures(names: Sequence[str | Path]) -> list[Path]:
-    """Files, folders and patterns as a list of paths, in order and without repeats.
+def find_pictures(names: Sequence[str | Path], tell: Callable[[str], object] | None = None) -> list[Path]:
+    """Files, folders and patterns as a list of paths without repeats, what a name stands for in natural order.
 
-    A folder gives what in it has a picture's ending, a pattern what it matches; files whose name holds `pred` are left
-    out of both. A file that is named itself is always taken.
+    Names keep the order in which they are given, unless it is the one in which a shell lists files (1, 10, 2).
+
+    A folder gives what in it has an image's ending, a pattern what it matches; files whose name holds `pred` are left
+    out of both, and `tell` is given a sentence about those that may be no results. A file that is named itself is
+    always taken.
 
     Raises FileNotFoundError where a name means nothing at all.
     """
@@ -32,15 +35,41 @@ def find_pictures(names: Sequence[str | Path]) -> list[Path]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            inside = [item for item in sorted(path.iterdir()) if item.suffix.lower() in PICTURE_ENDINGS]
-            found += _checked([item for item in inside if OWN_MARK not in item.name], f"folder {path} holds no picture")
-        elif path.exists() or not any(sign in str(name) for sign in WILDCARDS):
-            found += _checked([path] if path.exists() else [], f"{path} is missing")
+            inside = [item for item in path.iterdir() if item.suffix.lower() in PICTURE_ENDINGS]
+            found += _not_results(inside, f"folder {path}", tell)
+        elif path.exists():
+            found.append(path)
+        elif not any(sign in str(name) for sign in WILDCARDS):
+            raise FileNotFoundError(f"{path} is missing")
         else:
-            matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-            matches = [match for match in matches if OWN_MARK not in match.name]
-            found += _checked(matches, f"the pattern {name} matches no picture")
-    return list(dict.fromkeys(found))
+            matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+            found += _not_results(matches, f"pattern {name}", tell)
+    found = list(dict.fromkeys(found))
+    if _as_a_shell_lists(names, found) and found != (ordered := sorted(found, key=natural_key)):
+        if tell is not None:
+            tell(f"the {len(found)} images are taken in natural order, {ordered[1].name} after {ordered[0].name}")
+        return ordered
+    return found
+
+
+def _as_a_shell_lists(names: Sequence[str | Path], found: list[Path]) -> bool:
+    """Whether files are named in the plain order of their letters, as an unquoted pattern becomes them."""
+    given = [str(name) for name in names]
+    return [Path(name) for name in given] == found and given in (sorted(given), sorted(given, key=str.casefold))
+
+
+def _not_results(paths: list[Path], where: str, tell: Callable[[str], object] | None) -> list[Path]:
+    """Those whose name does not hold OWN_MARK, in natural order. FileNotFoundError where there is none."""
+    paths = sorted(paths, key=natural_key)
+    taken = [path for path in paths if OWN_MARK not in path.name]
+    doubtful = [path.name for path in paths if OWN_MARK in path.name and not RESULT_NAME.search(path.name)]
+    left_out = f"{len(doubtful) or len(paths)} with {OWN_MARK!r} in the name, as results have it"
+    named = f"{some(doubtful or [path.name for path in paths])}; name such a file itself to use it"
+    if not taken:
+        raise FileNotFoundError(f"{where} holds no image" + (f" but {left_out}: {named}" if paths else ""))
+    if doubtful and tell is not None:
+        tell(f"{where}: left out {left_out}: {named}")
+    return taken
 
 
 def output_stems(pictures: Sequence[Path], folder: Path | None) -> list[Path]:
@@ -64,56 +93,6 @@ def output_stems(pictures: Sequence[Path], folder: Path | None) -> list[Path]:
     return unique
 
 
-def read_boxes(path: str | Path) -> dict[str, list[Box]]:
-    """Boxes by picture from a JSON file: {"name.jpg": [[x, y, width, height], ...], ...}.
-
-    Raises FileNotFoundError, or ValueError naming the file and the entry that cannot be used.
-    """
-    path = Path(path)
-    if not path.exists() or path.is_dir():
-        raise FileNotFoundError(f"{path} is missing: give a JSON file of boxes")
-    expected = '{"name.jpg": [[x, y, width, height], ...], ...}'
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); boxes are written as {expected}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}; boxes are written as {expected}")
-    boxes = {}
-    for name, values in content.items():
-        try:
-            boxes[name] = as_boxes(values)
-        except ValueError as error:
-            raise ValueError(f"{path}, {name}: {error}") from None
-    return boxes
-
-
-def parse_box(text: str) -> Box:
-    """`x,y,width,height` as four numbers. ValueError for other text."""
-    try:
-        x, y, width, height = (float(value) for value in text.split(","))
-    except ValueError:
-        raise ValueError(f"box {text!r}: give x,y,width,height in pixels, such as 120,40,200,380") from None
-    return x, y, width, height
-
-
-def boxes_for(pictures: Iterable[Path], named: dict[str, list[Box]], source: str) -> list[list[Box] | None]:
-    """Each picture's boxes, looked up by its path, else by its file name; None for a picture that has none.
-
-    Raises ValueError where none of the names in `source` is a picture's.
-    """
-    found = [named.get(str(path), named.get(path.as_posix(), named.get(path.name))) for path in pictures]
-    if named and not any(found):
-        raise ValueError(f"{source} names none of the pictures; its first name is {next(iter(named))!r}")
-    return found
-
-
 def _plain(path: Path) -> str:
     """The path as file systems that do not tell capitals apart see it."""
     return str(path).casefold()
-
-
-def _checked(paths: list[Path], complaint: str) -> list[Path]:
-    if not paths:
-        raise FileNotFoundError(complaint)
-    return paths

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from tore.inference import drawing
+from tore.inference.names import readable
 from tore.inference.recovery import Recovery
 from tore.inference.results import save_result, write_whole
 from tore.visualize.mesh_files import save_mesh
@@ -93,7 +94,7 @@ def write_outputs(
         if wanted.tokens:
             draw(_named(own, f"{SUFFIX}_tokens.jpg"), drawing.tokens(person))
         if wanted.mesh:
-            save = partial(save_mesh, vertices=person.vertices, faces=person.own_faces(faces), name=own.name)
+            save = partial(save_mesh, vertices=person.vertices, faces=person.own_faces(faces), name=readable(own.name))
             write(_named(own, f"{SUFFIX}.{wanted.mesh}"), save)
         if wanted.results:
             write(_named(own, f"{SUFFIX}.{wanted.results}"), partial(save_result, recovery=person))

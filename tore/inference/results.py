@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tore.inference.names import json_text
 from tore.inference.recovery import NAMES, NOT_FINITE, Recovery
 
 FORMATS = ("npz", "json")
@@ -109,7 +110,7 @@ def _npz(values: dict[str, Any]) -> bytes:
 
 
 def _json(values: dict[str, Any]) -> bytes:
-    return json.dumps(_plain(values), allow_nan=False, ensure_ascii=False).encode()
+    return json_text(_plain(values), allow_nan=False).encode()
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from tore.datasets.augmentation import Draw
 from tore.datasets.convert.freihand import TRUTH_FILES
 from tore.datasets.convert.reading import require
 from tore.tools.hand_predictions import HandWishes
+from tore.tools.help import take_negative_numbers
 
 SCALES = (0.7, 0.8, 0.9, 1.0, 1.1)
 ROTATIONS = (-90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0)
@@ -30,6 +31,7 @@ def add_hand_flags(parser: argparse.ArgumentParser) -> None:
         "--sc", type=float, nargs="+", default=SCALES, metavar="SCALE", help="of the crop's side, 1: as it is"
     )
     group.add_argument("--rot", type=float, nargs="+", default=ROTATIONS, metavar="DEGREES", help="of the picture")
+    take_negative_numbers(parser)  # for --rot
     group.add_argument("--pred_zip", type=Path, help="write FreiHAND's pred.json, zipped as its server takes it")
     group.add_argument(
         "--annotations", type=Path, help="folder of evaluation_xyz.json and evaluation_verts.json, to score against"

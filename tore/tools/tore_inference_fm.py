@@ -3,14 +3,15 @@
 python tore/tools/tore_inference_fm.py --resume_checkpoint state_dict.bin --image_file_or_path pictures/
 
 For each picture <name>_tore_pred.jpg is written, the crop and the overlay side by side. The network (FastMETRO or
-METRO), its backbone and its body are worked out from the checkpoint. Exit code: 0 when every picture came through, 1
-when some could not be read, drawn or written (each is named, the others go on), 2 when nothing could start.
+METRO), its backbone and its body are worked out from the checkpoint. Folders and patterns give images in natural order
+(1, 2, 10). Exit code: 0 when every image came through, also where a box file says that nobody is in it (even in all of
+them: a line says so), 1 when some could not be read, drawn or written (each is named, the others go on), 2 when nothing
+could start.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +19,13 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from tore.inference.boxes import FORMATS as BOX_FORMATS
+from tore.inference.boxes import parse_boxes, read_boxes
+from tore.inference.crops import Crop
 from tore.inference.drawing import TURNS
-from tore.inference.inputs import boxes_for, find_pictures, output_stems, parse_box, read_boxes
+from tore.inference.inputs import find_pictures, output_stems
+from tore.inference.matching import boxes_for
+from tore.inference.names import json_text, readable
 from tore.inference.outputs import Wanted
 from tore.inference.poses import PoseFile
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
@@ -27,13 +33,14 @@ from tore.inference.results import FORMATS as RESULT_FORMATS
 from tore.inference.results import as_plain
 from tore.inference.run import Job, Report, Run
 from tore.memory import keep_freed_memory
-from tore.tools.help import HelpFormatter
+from tore.tools.help import HelpFormatter, take_negative_numbers
 from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
 from tore.visualize.mesh_files import need_mesh_packages
 from tore.visualize.renderer import need_render_packages
 
 TABLE_ROWS = 40
 FAST_FROM = 16  # pictures; making the inference form takes as long as it saves on these
+BEYOND = 1.02  # of the image's width or height: a box that ends behind it may be corners
 EXIT_SOME_FAILED, EXIT_NOT_STARTED = 1, 2
 
 
@@ -45,6 +52,7 @@ class Row(NamedTuple):
     people: int
     written: str
     failed: bool
+    beyond: int  # boxes that reach beyond the image
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -58,12 +66,14 @@ def build_parser() -> argparse.ArgumentParser:
         "--data_dir", metavar="DIR", help="body model files, or stand-in (default: TORE_BODY_DIR or tore/modeling/data)"
     )
     people = parser.add_argument_group("people").add_mutually_exclusive_group()
-    people.add_argument("--boxes", type=Path, metavar="JSON", help='{"name.jpg": [[x, y, width, height], ...], ...}')
-    people.add_argument("--box", action="append", metavar="X,Y,W,H", help="a person's box in pixels; may be repeated")
+    files = '{"name.jpg": [[x, y, width, height], ...], ...}, with scores or without, or COCO annotations or results'
+    people.add_argument("--boxes", type=Path, metavar="JSON", help=files)
+    repeated: dict[str, Any] = {"nargs": "+", "action": "extend", "metavar": "X,Y,W,H"}
+    people.add_argument("--box", **repeated, help="a person's box in pixels; may be repeated")
+    add("--box_format", choices=tuple(BOX_FORMATS), help="what a box's four numbers are [xywh]")
+    add("--box_threshold", type=float, metavar="SCORE", help="leave out the boxes of --boxes that score lower")
     add("--left", action="store_true", help="hands: all are left ones (the network sees them mirrored)")
-    add(
-        "--left_box", action="append", metavar="X,Y,W,H", help="hands: a left one's box, beside the right ones of --box"
-    )
+    add("--left_box", **repeated, help="hands: a left one's box, beside the right ones of --box")
     add("--focal_length", type=float, help="pixels, of the whole pictures (default: 1000 per 224 of the shorter side)")
     add("--save_mesh", choices=MESH_FORMATS, help="write each mesh")
     add("--save_results", choices=RESULT_FORMATS, help="write joints, vertices, cameras, names and units")
@@ -81,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--compile", action="store_true", help=compiled)
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--json_lines", action="store_true", help="print one JSON object per picture instead of the table")
+    take_negative_numbers(parser)
     return parser
 
 
@@ -99,20 +110,32 @@ def wanted_files(args: argparse.Namespace) -> Wanted:
 
 
 def jobs_of(args: argparse.Namespace) -> list[Job]:
-    """The pictures of the command line with their boxes and output names."""
-    pictures = find_pictures(args.image_file_or_path)
-    right, left = args.box or [], args.left_box or []
+    """The images of the command line with their boxes and output names; what is left out is said."""
+    pictures = find_pictures(args.image_file_or_path, tell)
+    box_format = args.box_format or "xywh"
+    right, left = (parse_boxes(words, box_format) if words else [] for words in (args.box, args.left_box))
     if left and (args.boxes or args.left):
         raise ValueError("--left_box goes with --box alone; --boxes takes --left where all are left hands")
-    boxes: list[Any] = [[parse_box(text) for text in right + left] or None] * len(pictures)
+    if args.box_threshold is not None and not args.boxes:
+        raise ValueError("--box_threshold goes with --boxes; leave it out")
+    if args.box_format and not (args.boxes or right or left):
+        raise ValueError("--box_format goes with --boxes, --box and --left_box; leave it out")
+    boxes: list[Any] = [right + left or None] * len(pictures)
     if args.boxes:
-        boxes = boxes_for(pictures, read_boxes(args.boxes), str(args.boxes))
+        boxes, notes = boxes_for(pictures, read_boxes(args.boxes, box_format, args.box_threshold))
+        for note in notes:
+            tell(note)
     sides = [False] * len(right) + [True] * len(left) if left else args.left
     stems = output_stems(pictures, args.output_dir)
     return [Job(*parts, sides) for parts in zip(pictures, stems, boxes, strict=True)]
 
 
-def pose_file(args: argparse.Namespace, recovery: MeshRecovery) -> PoseFile | None:
+def tell(text: str) -> None:
+    """One line beside the results."""
+    print(f"tore infer: {readable(text)}", file=sys.stderr)
+
+
+def pose_file(args: argparse.Namespace, recovery: MeshRecovery, jobs: list[Job]) -> PoseFile | None:
     """Where --save_poses gathers the poses; ValueError for a network that regresses none."""
     if args.save_poses is None:
         if args.frame_rate is not None:
@@ -120,7 +143,8 @@ def pose_file(args: argparse.Namespace, recovery: MeshRecovery) -> PoseFile | No
         return None
     if not recovery.regresses_parameters:
         raise ValueError(f"{args.resume_checkpoint} has no SMPL parameter regressor; leave --save_poses out")
-    return PoseFile(args.save_poses, frame_rate=args.frame_rate, overwrite=args.overwrite)
+    images = [job.picture for job in jobs]
+    return PoseFile(args.save_poses, images, frame_rate=args.frame_rate, overwrite=args.overwrite)
 
 
 def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) -> list[Row]:
@@ -130,11 +154,11 @@ def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) 
         for report in run(jobs):
             if report.error:
                 bar.clear()
-                print(f"tore infer: {report.error}", file=sys.stderr)
+                tell(report.error)
             if json_lines:
-                print(json.dumps(line_of(report), ensure_ascii=False), flush=True)
+                print(json_text(line_of(report)), flush=True)
             if poses is not None:
-                poses.add(report.people)
+                poses.add(report.job.picture, report.people)
             rows.append(row_of(report))
             bar.update()
     return rows
@@ -153,8 +177,26 @@ def row_of(report: Report) -> Row:
     more = f" and {len(report.written) - 1} more" if len(report.written) > 1 else ""
     behind = sum(not person.in_front for person in report.people)
     more += f" ({behind} behind the camera, not drawn)" if behind else ""
-    name = report.job.picture.name
-    return Row(name, " x ".join(map(str, size)), len(report.people), first + more, report.error is not None)
+    name, written = readable(report.job.picture.name), readable(first + more)
+    beyond = sum(reaches_beyond(person.crop) for person in report.people)
+    return Row(name, " x ".join(map(str, size)), len(report.people), written, report.error is not None, beyond)
+
+
+def reaches_beyond(crop: Crop) -> bool:
+    """Whether the box ends clearly outside of the image, on the right or below."""
+    if crop.box is None:
+        return False
+    (x, y, width, height), (image_height, image_width) = crop.box, crop.picture_size
+    return x + width > BEYOND * image_width or y + height > BEYOND * image_height
+
+
+def tell_doubts(rows: list[Row], args: argparse.Namespace) -> None:
+    """Says where a box file left nobody, or may hold corners."""
+    people, beyond = sum(row.people for row in rows), sum(row.beyond for row in rows)
+    if args.boxes and not people:
+        tell(f"nobody was recovered: {args.boxes} has no box for any image that could be read")
+    if 2 * beyond >= people > 0 and args.box_format is None and beyond:
+        tell(f"{beyond} of {people} boxes reach beyond their image; if they are corners, add --box_format xyxy")
 
 
 def print_table(rows: list[Row], seconds: dict[str, float]) -> None:
@@ -178,7 +220,8 @@ def save(poses: PoseFile) -> bool:
     except OSError as error:
         print(f"tore infer: the poses were not written: {error}", file=sys.stderr)
         return False
-    print(f"poses: {written or 'nobody was recovered, nothing written'}", file=sys.stderr)
+    gaps = f" ({poses.failed} images without anybody: NaN rows, valid is False)" if written and poses.failed else ""
+    print(f"poses: {written or 'nobody was recovered, nothing written'}{gaps}", file=sys.stderr)
     return True
 
 
@@ -204,11 +247,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ValueError(f"{args.resume_checkpoint} recovers people; leave --left and --left_box out")
         options = {"focal_length": args.focal_length, "overwrite": args.overwrite}
         run = Run(recovery, wanted, batch_size=args.batch_size, **options)
-        poses = pose_file(args, recovery)
+        poses = pose_file(args, recovery, jobs)
     except (ValueError, OSError, ImportError) as error:
         print(f"tore infer: {error}", file=sys.stderr)
         return EXIT_NOT_STARTED
     rows = follow(run, jobs, args.json_lines, poses)
+    tell_doubts(rows, args)
     if not args.json_lines:
         print_table(rows, run.seconds)
     saved = poses is None or save(poses)

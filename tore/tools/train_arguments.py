@@ -14,7 +14,7 @@ from tore.engine.schedule import SCHEDULES
 from tore.engine.step import AMP_TYPES
 from tore.modeling.warm_up import REST, ROOMS
 from tore.tools.hand_arguments import add_hand_flags
-from tore.tools.help import HelpFormatter
+from tore.tools.help import HelpFormatter, take_negative_numbers
 
 WORKERS = "loading processes of each process; on a CPU without cores free for them, evaluation reads by threads instead"
 
@@ -74,6 +74,7 @@ def shared_parser(description: str, *, epochs: int, batch: int, kind: str = "bod
     """A parser with every flag that is not one network's own; `kind`: "body" | "hand"."""
     parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
     parser.set_defaults(notices=[])
+    take_negative_numbers(parser)
     _add_data(parser, kind)
     _add_training(parser, epochs=epochs, batch=batch)
     _add_departures(parser)
