@@ -108,7 +108,7 @@ def test_the_folder_is_made_once_and_only_when_whole(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path))
     made = []
 
-    def pretend(kind: str, folder: Path) -> None:
+    def pretend(kind: str, figure: object, folder: Path) -> None:
         made.append(kind)
         (folder / kind).write_text("whole")
         if len(made) == 2:  # another process is ready first
@@ -116,7 +116,8 @@ def test_the_folder_is_made_once_and_only_when_whole(monkeypatch: pytest.MonkeyP
             other.mkdir()
             (other / "first").write_text("first")
 
-    monkeypatch.setattr(standin, "write_standin", pretend)
+    monkeypatch.setattr(standin, "build", lambda kind: None)
+    monkeypatch.setattr(standin, "write_files", pretend)
     folder = standin.standin_dir()
     assert made == ["body", "hand"]
     assert [path.name for path in folder.iterdir()] == ["first"]
@@ -128,11 +129,12 @@ def test_the_folder_is_made_once_and_only_when_whole(monkeypatch: pytest.MonkeyP
 def test_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path))
 
-    def fail(kind: str, folder: Path) -> None:
+    def fail(kind: str, figure: object, folder: Path) -> None:
         (folder / "half").write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(standin, "write_standin", fail)
+    monkeypatch.setattr(standin, "build", lambda kind: None)
+    monkeypatch.setattr(standin, "write_files", fail)
     with pytest.raises(OSError, match="disk full"):
         standin.standin_dir()
     assert list(tmp_path.iterdir()) == []

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import os
-import signal
 import sys
 from collections.abc import Sequence
+
+from tore.entry import entry_point
 
 # verb -> (module with main(argv) -> exit code, one line for --help)
 VERBS: dict[str, tuple[str, str]] = {
@@ -35,18 +35,10 @@ def usage() -> str:
     return "\n".join(["usage: tore VERB [options]", "", *lines, "", "`tore VERB --help` lists a verb's options."])
 
 
+@entry_point("tore")
 def main(argv: Sequence[str] | None = None) -> int:
     """Hands the rest of the command line to the verb's tool and returns its exit code."""
-    try:
-        code = _run(list(sys.argv[1:] if argv is None else argv), named=argv is None)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader, such as `head`, has gone: nothing is left to say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    except KeyboardInterrupt:
-        print("tore: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+    return _run(list(sys.argv[1:] if argv is None else argv), named=argv is None)
 
 
 def _run(arguments: list[str], named: bool) -> int:

@@ -107,8 +107,8 @@ def models_dir(override: str | Path | None = None) -> Path:
 
 def cache_dir() -> Path:
     """Folder for files that the project makes itself and can make again."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tore"
-    return Path(os.environ.get("TORE_CACHE_DIR") or default)
+    chosen = os.environ.get("TORE_CACHE_DIR")
+    return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tore"
 
 
 def standin_folder() -> Path:

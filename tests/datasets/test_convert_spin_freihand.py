@@ -127,7 +127,7 @@ def test_freihand_errors(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"training_xyz.json is missing: docs/DOWNLOAD.md"):
         FreiHand(root, "training")
     (root / "training_xyz.json").write_text((root / "kept").read_text()[:-9])
-    with pytest.raises(ValueError, match=r"training_xyz.json is not whole JSON"):
+    with pytest.raises(ValueError, match=r"training_xyz.json is not JSON"):
         FreiHand(root, "training")
     (root / "training_xyz.json").write_text(json.dumps(np.zeros((2, 21, 3)).tolist()))
     with pytest.raises(ValueError, match=r"training_xyz.json has shape \(2, 21, 3\), expected \(3, 21, 3\)"):

@@ -104,7 +104,7 @@ def test_files_cut_anywhere_are_taken_up(
         assert contents(out) == expected
 
 
-@pytest.mark.parametrize("stage", ["write_linelist", "write_yaml", "write_atomic", "close 1", "close 2", "unlink"])
+@pytest.mark.parametrize("stage", ["write_linelist", "write_yaml", "write_whole", "close 1", "close 2", "unlink"])
 def test_a_stop_while_the_files_get_their_names(
     spin: SpinAnnotations, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:

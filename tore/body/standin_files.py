@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +10,7 @@ import numpy as np
 import torch
 
 from tore.body.standin_models import StandIn
+from tore.files import replacing
 from tore.paths import STANDIN_BODY_FILES, STANDIN_HAND_FILES, BodyFiles
 
 FILES = {"body": STANDIN_BODY_FILES, "hand": STANDIN_HAND_FILES}
@@ -34,15 +31,15 @@ def write_files(kind: str, figure: StandIn, folder: Path) -> None:
     """Writes every file of the figure into `folder` (made if missing); each appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     files = FILES[kind]
-    with _replacing(folder / files.model) as path:
+    with replacing(folder / files.model) as path:
         path.write_bytes(pickle.dumps(figure.model, protocol=2))
-    with _replacing(folder / files.mesh_levels) as path, path.open("wb") as stream:
+    with replacing(folder / files.mesh_levels) as path, path.open("wb") as stream:
         arrays: dict[str, Any] = {name: _object_array(items) for name, items in figure.levels.items()}
         np.savez(stream, **arrays)
     _write_adjacency(folder, files, figure)
     for name, rows in ((files.regressor_extra, figure.regressor_extra), (files.regressor_h36m, figure.regressor_h36m)):
         if name and rows is not None:
-            with _replacing(folder / name) as path, path.open("wb") as stream:
+            with replacing(folder / name) as path, path.open("wb") as stream:
                 np.save(stream, rows)
 
 
@@ -56,7 +53,7 @@ def _write_adjacency(folder: Path, files: BodyFiles, figure: StandIn) -> None:
         "size": torch.Size(coarse.shape),
     }
     for part, value in parts.items():
-        with _replacing(folder / f"{files.adjacency}_{part}.pt") as path, path.open("wb") as stream:
+        with replacing(folder / f"{files.adjacency}_{part}.pt") as path, path.open("wb") as stream:
             torch.save(value, stream)
 
 
@@ -64,17 +61,3 @@ def _object_array(items: list) -> np.ndarray:
     out = np.empty(len(items), dtype=object)
     out[:] = items
     return out
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Hands out a temporary path beside `path` that takes its place when the block ends well."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 from tore.datasets.checksums import checksum_bytes, checksum_path, line_checksums, read_checksums, row_checksum
 from tore.datasets.findings import ERROR, Finding
 from tore.datasets.sets import Place, TSVSet
-from tore.datasets.tsv import write_atomic
+from tore.files import write_whole
 
 CHECK = "checksum"
 RENEW = "if that was meant, delete the checksum file and make it anew with --write_checksums"
@@ -82,7 +82,7 @@ def write_missing(rows: TSVSet) -> list[Path]:
     made = []
     for path in _files(rows):
         if not checksum_path(path).is_file():
-            write_atomic(checksum_path(path), checksum_bytes(line_checksums(path)))
+            write_whole(checksum_path(path), checksum_bytes(line_checksums(path)))
             made.append(checksum_path(path))
     return made
 

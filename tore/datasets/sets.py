@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
-from tore.datasets.tsv import TSVReader, write_atomic, write_with_checksums
+from tore.datasets.tsv import TSVReader, write_with_checksums
+from tore.files import read_yaml, write_whole
 
 TABLES = ("img", "hw", "label")
 Names = str | Sequence[str]
@@ -129,7 +130,7 @@ def write_yaml(
             settings[table] = names if isinstance(names, str) else list(names)
     if linelist is not None:
         settings["linelist"] = linelist
-    write_atomic(path, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).encode())
+    write_whole(path, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).encode())
     return Path(path)
 
 
@@ -146,10 +147,7 @@ def write_linelist(path: str | Path, rows: Sequence[int] | Sequence[tuple[int, i
 def _load_settings(path: Path) -> dict[str, object]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: name the yaml file of a data set")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a yaml file: {str(error).splitlines()[0]}") from None
+    settings = read_yaml(path)
     if not isinstance(settings, dict):
         raise ValueError(f"{path} holds no `name: value` lines; expected img, label, hw, linelist")
     return settings

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import threading
 from array import array
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from tore.datasets.checksums import (
     read_checksums,
     row_checksum,
 )
+from tore.files import write_whole, writing
 
 INDEX_SUFFIX = ".lineidx"
 PARTIAL_SUFFIX = ".partial"
@@ -55,27 +55,11 @@ def scan_offsets(path: str | Path) -> np.ndarray:
     return offsets[offsets < position]
 
 
-def write_atomic(path: str | Path, data: bytes) -> None:
-    """Writes `data` to a temporary name in the same folder, then renames: readers see all of it or nothing."""
-    path = Path(path)
-    number, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(number, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def write_with_checksums(path: str | Path, lines: Sequence[bytes]) -> None:
     """Writes a small file of lines and its checksums, each atomically."""
     checksum_path(path).unlink(missing_ok=True)  # never an old one beside a new file
-    write_atomic(path, b"".join(line + b"\n" for line in lines))
-    write_atomic(checksum_path(path), checksum_bytes(row_checksum([line]) for line in lines))
+    write_whole(path, b"".join(line + b"\n" for line in lines))
+    write_whole(checksum_path(path), checksum_bytes(row_checksum([line]) for line in lines))
 
 
 def _index_bytes(offsets: Sequence[int] | np.ndarray) -> bytes:
@@ -171,7 +155,7 @@ class TSVReader:
         if not path.is_file():
             offsets = scan_offsets(self.path)
             with contextlib.suppress(OSError):
-                write_atomic(path, _index_bytes(offsets))
+                write_whole(path, _index_bytes(offsets))
             return offsets
         try:
             offsets = np.array(path.read_bytes().split(), dtype="S20").astype(np.int64)
@@ -251,7 +235,8 @@ class TSVWriter:
         line = b"\t".join(encoded) + b"\n"
         self._offsets.append(self._position)
         self._sums.append(row_checksum(encoded))
-        self._file.write(line)
+        with writing(self.path):
+            self._file.write(line)
         self._position += len(line)
         return len(self._offsets) - 1
 
@@ -272,19 +257,23 @@ class TSVWriter:
         """Gives the file its name and writes its index and checksums."""
         if self._file.closed:
             return
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+        with writing(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
         self._remove_companions()  # never old ones beside a new file
         self._partial.replace(self.path)
-        write_atomic(checksum_path(self.path), checksum_bytes(self._sums))
-        write_atomic(index_path(self.path), _index_bytes(self._offsets))
+        write_whole(checksum_path(self.path), checksum_bytes(self._sums))
+        write_whole(index_path(self.path), _index_bytes(self._offsets))
 
     def abandon(self) -> None:
         """Stops without giving the files their names: keeps the partial file for a resume, else removes it."""
-        self._file.close()
-        if not self.resume:
-            self._partial.unlink(missing_ok=True)
+        try:
+            with writing(self.path):
+                self._file.close()
+        finally:
+            if not self.resume:
+                self._partial.unlink(missing_ok=True)
 
     def __enter__(self) -> TSVWriter:
         return self

@@ -13,7 +13,6 @@ as they were. `<output>/best.json` names the best one.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 import shutil
@@ -24,28 +23,13 @@ from typing import Any
 
 import torch
 
+from tore.files import sync_to_disk, write_json, writing
+
 NAME = re.compile(r"checkpoint-(\d+)-(\d+)")
 TRAINING, PUBLISHED, COMPLETE, BEST = "training.pt", "state_dict.bin", "complete.json", "best.json"
 WRITING = ".writing-"
 # What torch raises for a file that is none of its own, is cut off, or would execute something.
 UNREADABLE = (RuntimeError, ValueError, EOFError, IndexError, KeyError, pickle.UnpicklingError, struct.error)
-
-
-def _sync(path: Path) -> None:
-    """Makes the kernel put a file or a folder on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a JSON file through a temporary name in the same folder."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _sync(temporary)
-    temporary.replace(path)
 
 
 def is_complete(path: Path) -> bool:
@@ -93,21 +77,30 @@ class CheckpointFolder:
         path = self.output / f"checkpoint-{epoch}-{iteration}"
         if path.is_dir() and is_complete(path):
             return path
-        self.output.mkdir(parents=True, exist_ok=True)
-        for leftover in [*self.output.glob(f"{WRITING}*"), path]:
-            shutil.rmtree(leftover, ignore_errors=True)
-        temporary = self.output / f"{WRITING}{path.name}"
-        temporary.mkdir()
-        torch.save(dict(state), temporary / TRAINING)
-        publish(temporary / PUBLISHED)
-        sizes = {name: (temporary / name).stat().st_size for name in (TRAINING, PUBLISHED)}
-        for name in sizes:
-            _sync(temporary / name)
-        write_json(temporary / COMPLETE, {"epoch": epoch, "iteration": iteration, "files": sizes})
-        _sync(temporary)
-        temporary.rename(path)
-        _sync(self.output)
+        with writing(path):
+            self.output.mkdir(parents=True, exist_ok=True)
+            for leftover in [*self.output.glob(f"{WRITING}*"), path]:
+                shutil.rmtree(leftover, ignore_errors=True)
+            temporary = self.output / f"{WRITING}{path.name}"
+            try:
+                temporary.mkdir()
+                torch.save(dict(state), temporary / TRAINING)
+                publish(temporary / PUBLISHED)
+                self._complete(temporary, epoch=epoch, iteration=iteration)
+                temporary.rename(path)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
+            sync_to_disk(self.output)
         return path
+
+    def _complete(self, folder: Path, *, epoch: int, iteration: int) -> None:
+        """Puts the folder's files on disk, and last the note that lists them."""
+        sizes = {name: (folder / name).stat().st_size for name in (TRAINING, PUBLISHED)}
+        for name in sizes:
+            sync_to_disk(folder / name)
+        write_json(folder / COMPLETE, {"epoch": epoch, "iteration": iteration, "files": sizes})
+        sync_to_disk(folder)
 
     def mark_best(self, best: Mapping[str, Any]) -> None:
         """Writes `best.json`: {"checkpoint", "pa_mpjpe", ...}."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tore.files import write_whole, writing
+
 
 class RunLog:
     """Writes from the main process only; the other processes hold a silent one (`folder` None)."""
@@ -21,7 +23,8 @@ class RunLog:
         self._tensorboard = tensorboard
         self._board: Any = None
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+            with writing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, iteration: int) -> None:
         """Forgets what was logged after `iteration` by an earlier part of the run that was cut off."""
@@ -30,9 +33,7 @@ class RunLog:
         path = self.folder / "metrics.jsonl"
         if path.is_file():
             kept = [line for line in path.read_text().splitlines() if _iteration_of(line) <= iteration]
-            temporary = path.with_name(f"{path.name}.tmp")
-            temporary.write_text("".join(line + "\n" for line in kept))
-            temporary.replace(path)
+            write_whole(path, "".join(line + "\n" for line in kept))
         if self._tensorboard:
             from torch.utils.tensorboard import SummaryWriter  # a second's import that silent processes skip
 
@@ -43,19 +44,23 @@ class RunLog:
         if self.folder is None:
             return
         self._echo(text)
-        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        self._append("log.txt", f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
 
     def metrics(self, kind: str, iteration: int, values: Mapping[str, float], **facts: Any) -> None:
         """One line of `metrics.jsonl`, and a TensorBoard scalar `kind/name` per value."""
         if self.folder is None:
             return
         record = {"kind": kind, "iteration": iteration, **facts, **values}
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        self._append("metrics.jsonl", json.dumps(record) + "\n")
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(f"{kind}/{name}", value, iteration)
+
+    def _append(self, name: str, text: str) -> None:
+        assert self.folder is not None
+        path = self.folder / name
+        with writing(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
 
     def picture(self, name: str, iteration: int, image: np.ndarray) -> None:
         """An (H, W, 3) uint8 picture for TensorBoard."""

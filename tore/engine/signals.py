@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -12,7 +13,10 @@ EXIT_NOT_FINITE = 76
 
 
 class StopRequest:
-    """While entered, `name` is the first signal that asked to stop, else None. A second SIGINT interrupts at once."""
+    """While entered, `name` is the first signal that asked to stop, else None. A second SIGINT interrupts at once.
+
+    In a thread other than the main one, where Python takes no handlers, it asks for nothing and changes nothing.
+    """
 
     def __init__(self) -> None:
         self.name: str | None = None
@@ -24,7 +28,8 @@ class StopRequest:
         self.name = self.name or signal.Signals(number).name
 
     def __enter__(self) -> StopRequest:
-        self._before = {number: signal.signal(number, self._ask) for number in STOP_SIGNALS}
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._ask) for number in STOP_SIGNALS}
         return self
 
     def __exit__(

@@ -7,21 +7,25 @@ in the order of the pictures `evaluation/rgb/00000000.jpg` and on.
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
 
 import numpy as np
 import torch
 
 from tore.body.joints import FINGERTIP_JOINTS, HAND_FINGERTIP_VERTICES, HAND_NAMES, HAND_WRIST
 from tore.evaluation.evaluator import EvaluationResult, Evaluator, sample_errors
+from tore.files import parse_json, replacing
 
 NAME = "pred.json"
 SERVER_HANDS = 3960
 POINTS = (21, 778)  # joints, vertices
 DECIMALS = 7  # a ten thousandth of a millimetre
+# What a zip that is damaged, encrypted or compressed in another way raises, and JSON that holds something else.
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, TypeError, RuntimeError, OSError)
 LARGEST_SPAN = 10.0  # metres; a hand in centimetres spans more
 FAR_FINGERTIP = 0.03  # metres
 CHUNK = 64
@@ -53,17 +57,15 @@ def write_predictions(path: Path, joints: np.ndarray, vertices: np.ndarray) -> N
     Raises ValueError for other shapes, and for numbers that are not finite.
     """
     check_shapes(joints, vertices, str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
     entry = zipfile.ZipInfo(NAME, FIRST_DAY)
     entry.compress_type = zipfile.ZIP_DEFLATED
-    try:
-        with zipfile.ZipFile(unfinished, "w") as archive, archive.open(entry, "w", force_zip64=True) as stream:
-            for text in _json_parts(joints, vertices):
-                stream.write(text.encode())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (
+        replacing(path) as unfinished,
+        zipfile.ZipFile(unfinished, "w") as archive,
+        archive.open(entry, "w", force_zip64=True) as stream,
+    ):
+        for text in _json_parts(joints, vertices):
+            stream.write(text.encode())
 
 
 def _json_parts(joints: np.ndarray, vertices: np.ndarray) -> Iterator[str]:
@@ -85,14 +87,14 @@ def read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive, archive.open(NAME) as stream:
-                content = _parse(stream)
+                content = _parse(stream.read())
         else:
             with path.open("rb") as file:
-                content = _parse(file)
+                content = _parse(file.read())
         joints, vertices = (np.asarray(part, np.float64) for part in content)
     except KeyError:
         raise ValueError(f"{path} holds no {NAME} at its top") from None
-    except (ValueError, TypeError, zipfile.BadZipFile) as error:
+    except DAMAGED_ZIP as error:
         raise ValueError(f"{path} is not [joints, vertices] of N hands as JSON ({error})") from None
     check_shapes(joints, vertices, str(path))
     span = np.median(np.ptp(vertices, axis=1).max(1))
@@ -101,8 +103,8 @@ def read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return joints, vertices
 
 
-def _parse(stream: IO[bytes]) -> list:
-    content = json.load(stream)
+def _parse(text: bytes) -> list:
+    content = parse_json(text, NAME)
     if not isinstance(content, list) or len(content) != 2:
         raise ValueError("its outermost list does not have two parts")
     return content

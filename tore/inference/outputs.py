@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tore.files import write_whole
 from tore.inference import drawing
 from tore.inference.names import readable
 from tore.inference.recovery import Recovery
-from tore.inference.results import save_result, write_whole
+from tore.inference.results import save_result
 from tore.visualize.mesh_files import save_mesh
 
 JPEG_QUALITY = 95

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from tore.files import write_whole
 from tore.inference.recovery import BodyParameters, Recovery
-from tore.inference.results import write_whole
 
 FRAME = "the camera of each picture: x right, y down, z away; metres and radians"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tore.files import write_whole
 from tore.inference.names import json_text
 from tore.inference.recovery import NAMES, NOT_FINITE, Recovery
 
@@ -87,17 +87,6 @@ def save_result(path: str | Path, recovery: Recovery) -> Path:
     values = as_values(recovery)
     write_whole(path, _npz(values) if kind == "npz" else _json(values))
     return path
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """The file appears whole or not at all; its folder is made when missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{os.getpid()}.part")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _npz(values: dict[str, Any]) -> bytes:

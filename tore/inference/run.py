@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tore.files import OutputError, check_output_file
 from tore.inference.crops import Box, Crop, crops_of
 from tore.inference.outputs import Wanted, planned_files, write_outputs
 from tore.inference.picture import read_picture
@@ -118,6 +119,8 @@ class Run:
 
     def _check_outputs(self, job: Job) -> None:
         files = planned_files(job.stem, None if job.boxes is None else len(job.boxes), self.wanted)
+        for path in files[:1]:
+            check_output_file(path)
         for path in files:
             if path in self._planned:
                 raise ValueError(f"{path} is another picture's result already; rename one of the two")
@@ -177,5 +180,6 @@ def _done(reports: list[Report]) -> Future[list[Report]]:
 
 def _sentence(job: Job, error: Exception) -> str:
     """The error on one line, with the picture's name."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    told = error.sentence("another --output_dir") if isinstance(error, OutputError) else str(error)
+    text = " ".join(told.split()) or type(error).__name__
     return text if str(job.picture) in text else f"{job.picture}: {text}"

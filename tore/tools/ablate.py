@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from tore.engine.non_finite import NonFiniteLossError
+from tore.entry import entry_point
+from tore.files import check_outputs
 from tore.modeling.token_reduction_by_name import REDUCERS
 from tore.tools.ablate_grid import GRID_FLAGS, TRAINERS, cells_of, cost_of
 from tore.tools.ablate_report import write_report
@@ -27,7 +29,7 @@ from tore.tools.cost import topology_at_hand
 from tore.tools.cost_plot import need_plot_package
 from tore.tools.train_arguments import true_or_false
 
-EXIT_SOME_FAILED, EXIT_BAD_INPUT = 1, 2
+EXIT_SOME_FAILED = 1
 # The training script's flags that the grid sets, each with the flag to use instead.
 SET_BY_THE_GRID = {
     "token_reduction": "--reducers",
@@ -86,6 +88,7 @@ class Ablation:
         """Checks what can be wrong before the first run. Raises ValueError, FileNotFoundError or ImportError."""
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError("tore ablate is one process; start it without torchrun")
+        check_outputs(folder=args.out)
         if not args.no_plot:
             need_plot_package()
         self.args, self.folder = args, args.out
@@ -129,14 +132,10 @@ class Ablation:
         return write_report(self.folder, judged, plot=not self.args.no_plot) if judged else "no run came to its end"
 
 
+@entry_point("tore ablate")
 def main(argv: Sequence[str] | None = None) -> int:
     """0: the grid is full. 1: a run met a loss that is not finite. 2: bad input. 75: stopped, the same call goes on."""
-    args = parse(argv)
-    try:
-        return Ablation(args).run()
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        print(f"tore ablate: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+    return Ablation(parse(argv)).run()
 
 
 if __name__ == "__main__":

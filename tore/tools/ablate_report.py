@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tore.files import write_whole
 from tore.tools.ablate_grid import Cell
 from tore.tools.cost_plot import Panel, Point, draw
-from tore.tools.tables import csv_text, markdown, write_text
+from tore.tools.tables import csv_text, markdown
 
 ERRORS = {"pa_mpjpe": "PA-MPJPE", "mpjpe": "MPJPE", "mpvpe": "MPVPE"}
 Judged = tuple[Cell, Mapping[str, Any], Sequence[Mapping[str, Any]]]  # a cell, its cost, its results
@@ -33,10 +34,10 @@ def write_report(folder: Path, cells: Sequence[Judged], *, plot: bool) -> str:
     """
     rows = [row_of(*parts) for parts in cells]
     table = markdown(rows)
-    write_text(folder / "table.md", table + "\n")
-    write_text(folder / "table.csv", csv_text(rows))
+    write_whole(folder / "table.md", table + "\n")
+    write_whole(folder / "table.csv", csv_text(rows))
     runs = [{**cell.facts(), **cost, **result} for cell, cost, results in cells for result in results]
-    write_text(folder / "table.json", json.dumps({"cells": rows, "runs": runs}, indent=2) + "\n")
+    write_whole(folder / "table.json", json.dumps({"cells": rows, "runs": runs}, indent=2) + "\n")
     if plot:
         draw([panel_of(cells)], folder / "plot.png")
     return table

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tore.datasets.mesh_dataset import MeshDataset
-from tore.engine.checkpoints import write_json
 from tore.engine.schedule import iterations_per_epoch
+from tore.files import write_json
 from tore.tools.ablate_grid import TRAINERS, Cell, cell_arguments
 from tore.tools.train_run import run
 

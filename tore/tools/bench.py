@@ -27,6 +27,8 @@ from tqdm import tqdm
 
 from tore.body.load import load_body
 from tore.device import resolve_device
+from tore.entry import entry_point
+from tore.files import check_outputs, write_whole
 from tore.inference.inputs import find_pictures
 from tore.modeling.build import IMAGE_SIZE
 from tore.paths import body_dir_at_hand
@@ -37,7 +39,7 @@ from tore.tools.bench_timing import alternate, median_and_p90, peak_memory, sync
 from tore.tools.cost_plot import draw, need_plot_package
 from tore.tools.help import HelpFormatter
 from tore.tools.machine import machine
-from tore.tools.tables import csv_text, write_text
+from tore.tools.tables import csv_text
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -156,22 +158,20 @@ def run(options: argparse.Namespace) -> None:
     print(report(subjects, timings, stages, paper=options.paper, protocol=protocol))
     rows = flat_rows(subjects, timings)
     if options.csv is not None:
-        write_text(options.csv, csv_text(rows))
+        write_whole(options.csv, csv_text(rows))
     if options.json is not None:
         content = {"machine": about, "protocol": protocol, "rows": rows, "end_to_end": stages}
-        write_text(options.json, json.dumps(content, indent=2) + "\n")
+        write_whole(options.json, json.dumps(content, indent=2) + "\n")
     if options.plot is not None:
         draw(panels_of(subjects, timings), options.plot)
 
 
+@entry_point("tore bench")
 def main(argv: Sequence[str] | None = None) -> int:
     """0, or 2 where something that the user can mend is wrong."""
     options = build_parser().parse_args(argv)
-    try:
-        run(options)
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        print(f"tore bench: {error}", file=sys.stderr)
-        return 2
+    check_outputs(options.csv, options.json, options.plot)
+    run(options)
     return 0
 
 

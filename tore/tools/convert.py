@@ -13,6 +13,8 @@ from tore.datasets.convert.spin_npz import SpinAnnotations
 from tore.datasets.convert.threedpw_pose2mesh import Pose2MeshAnnotations
 from tore.datasets.convert.threedpw_site import SPLITS, ThreeDPWSequences
 from tore.datasets.convert.writing import convert
+from tore.entry import entry_point
+from tore.files import check_outputs
 from tore.tools.help import HelpFormatter
 
 SET_NAMES = {"training": "train", "evaluation": "test", "test": "test_has_gender"}
@@ -74,21 +76,16 @@ def summary(report: dict[str, Any], yaml: str) -> str:
     return "\n".join(lines)
 
 
+@entry_point("tore convert", interrupted="stopped; the same command goes on from here")
 def main(argv: Sequence[str] | None = None) -> int:
     """Converts, prints the report; 2 and one sentence on stderr where that fails."""
     options = build_parser().parse_args(argv)
     name = options.name or SET_NAMES.get(options.split, options.split)
     pictures = options.images if options.source == "spin" else options.root
-    try:
-        source = open_source(options)
-        switches = {"skip_missing": options.skip_missing, "restart": options.restart}
-        report = convert(source, pictures, options.out, name, **switches, show_progress=not options.quiet)
-    except (ValueError, OSError) as error:
-        print(f"tore convert: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("tore convert: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    check_outputs(folder=options.out)
+    source = open_source(options)
+    switches = {"skip_missing": options.skip_missing, "restart": options.restart}
+    report = convert(source, pictures, options.out, name, **switches, show_progress=not options.quiet)
     print(summary(report, f"{options.out}/{name}.yaml"))
     return 0
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from tore.body.topology import Topology, load_topology
+from tore.entry import entry_point
 from tore.modeling import create_model
 from tore.modeling.build import TOKEN_REDUCTIONS
 from tore.modeling.cost import PARTS, Cost, measure_cost
@@ -102,20 +103,17 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     print("METRO's template body posed for every picture; here: as this code runs them")
 
 
+@entry_point("tore cost")
 def main(argv: Sequence[str] | None = None) -> int:
     """Counts and prints; 0 when every configuration could be counted."""
     options = parse(argv)
-    try:
-        topology = topology_at_hand(options.body, options.data_dir)
-        rows = []
-        for values in configurations(options):
-            with torch.device("meta"):  # tensors without storage: only sizes count
-                common = {"topology": topology, "body": options.body, "image_size": options.image_size}
-                model = create_model(**common, **values, device="meta")
-            rows.append(row_of(values, measure_cost(model, options.image_size)))
-    except (ValueError, FileNotFoundError) as error:
-        print(f"tore cost: {error}", file=sys.stderr)
-        return 2
+    topology = topology_at_hand(options.body, options.data_dir)
+    rows = []
+    for values in configurations(options):
+        with torch.device("meta"):  # tensors without storage: only sizes count
+            common = {"topology": topology, "body": options.body, "image_size": options.image_size}
+            model = create_model(**common, **values, device="meta")
+        rows.append(row_of(values, measure_cost(model, options.image_size)))
     if options.format == "json":
         print(json.dumps(rows, indent=2))
     elif options.format == "csv":

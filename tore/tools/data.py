@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from tore.body import MANO, SMPL, load_body
@@ -24,8 +23,11 @@ from tore.datasets.joining import join_sets
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.set_checksums import write_missing
 from tore.datasets.statistics import set_statistics, statistics_text
+from tore.entry import entry_point
+from tore.files import check_outputs
 from tore.tools.help import HelpFormatter
 from tore.tools.picture_path import picture_path
+from tore.visualize.sheet import save_image
 
 BODY_HELP = "folder of the body model files, or stand-in (default: TORE_BODY_DIR, else tore/modeling/data)"
 
@@ -108,8 +110,7 @@ def show(options: argparse.Namespace) -> int:
     indices = np.unique(np.linspace(0, len(dataset) - 1, options.count).round().astype(int)).tolist()
     mesh, faces = (None, None) if body is None else (posed_mesh(body), body.faces.numpy())
     sheet = gallery(dataset, indices, mesh, faces, options.cell)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(options.out)
+    save_image(options.out, sheet)
     print(f"{options.out}: {len(indices)} of {len(dataset)} samples")
     return 0
 
@@ -130,14 +131,12 @@ def join(options: argparse.Namespace) -> int:
     return 0
 
 
+@entry_point("tore data")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; 2 and a sentence on stderr where the set cannot be opened."""
     options = build_parser().parse_args(argv)
-    try:
-        return {"check": check, "show": show, "stats": stats, "join": join}[options.command](options)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"tore data: {error}", file=sys.stderr)
-        return 2
+    check_outputs(getattr(options, "out", None))
+    return {"check": check, "show": show, "stats": stats, "join": join}[options.command](options)
 
 
 if __name__ == "__main__":

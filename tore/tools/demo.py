@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tore.engine.signals import EXIT_STOPPED
+from tore.entry import entry_point
+from tore.files import check_outputs
 from tore.tools.demo_report import write_report
 from tore.tools.demo_stages import SMALL_BACKBONE, Demo
 from tore.tools.demo_training import StoppedError
 from tore.tools.help import HelpFormatter
-
-EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -54,27 +54,23 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(
             f"--minutes {args.minutes:g} must be above 0 and --overfit_steps {args.overfit_steps} not below"
         )
+    check_outputs(folder=args.output_dir)
     if args.checkpoint is not None and args.from_scratch:
         raise ValueError("--checkpoint names a network and --from_scratch asks for a new one; leave one of them out")
 
 
+@entry_point("tore demo", interrupted="stopped; the same command goes on from here")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs; 2 for bad input, 75 where a signal stopped training after it had saved, 130 where it stopped the rest."""
     args = build_parser().parse_args(argv)
+    check(args)
+    given = sys.argv[1:] if argv is None else argv
     try:
-        check(args)
-        given = sys.argv[2:] if argv is None else argv
         found = Demo(args, say=print).run()
         report = write_report(found, args.output_dir / "report.html", command=shlex.join(["tore", "demo", *given]))
-    except (ValueError, OSError, ImportError) as error:
-        print(f"tore demo: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
     except StoppedError as error:
         print(f"tore demo: {error}; the same command goes on from here", file=sys.stderr)
         return EXIT_STOPPED
-    except KeyboardInterrupt:
-        print("tore demo: stopped; the same command goes on from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
     print(f"report: {report.resolve()}")
     return 0
 

@@ -17,7 +17,7 @@ from tore.datasets.label import person_of
 from tore.datasets.picture import picture_bytes
 from tore.datasets.sets import TSVSet, write_linelist, write_yaml
 from tore.datasets.synthesis.writing import TABLES, VERSION, Recipe, write_pictures
-from tore.datasets.tsv import write_atomic
+from tore.files import write_whole
 from tore.inference.crops import BOX_MARGIN, Box
 from tore.visualize.pinhole import PinholeCamera
 
@@ -61,7 +61,7 @@ def held_out_people(yaml: Path, count: int, folder: Path) -> list[Person]:
     for index in range(min(count, len(rows))):
         label = person_of(rows.columns("label", index), rows.place("label", index))
         path = folder / f"{index:03d}.jpg"
-        write_atomic(path, picture_bytes(rows.columns("img", index), rows.place("img", index)))
+        write_whole(path, picture_bytes(rows.columns("img", index), rows.place("img", index)))
         (x, y), side = label["center"], label["scale"] * PIXELS_PER_SCALE / BOX_MARGIN
         seen = label["camera"]
         people.append(

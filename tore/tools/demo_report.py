@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from tore import __version__
-from tore.datasets.tsv import write_atomic
+from tore.files import write_whole
 from tore.tools.demo_judging import ERRORS, MEAN
 from tore.tools.demo_pictures import COLUMNS, MESHES, read_rows
 from tore.tools.demo_stages import Findings
@@ -40,10 +40,9 @@ def write_report(found: Findings, path: Path, *, command: str) -> Path:
         report.Section("What was run", settings(found, command)),
     ]
     made = f"Made by tore {__version__} on {time.strftime('%Y-%m-%d %H:%M')}. Figures and pictures are synthetic."
-    path.parent.mkdir(parents=True, exist_ok=True)
     title = f"TORE: the mesh of a {found.args.body} from one picture"
     page = report.page(title, header(found), sections, report.paragraph(made, "soft"))
-    write_atomic(path, page.encode())
+    write_whole(path, page)
     return path
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tore.engine.checkpoints import CheckpointFolder
+from tore.files import write_json
 from tore.modeling.build import ModelConfig
 from tore.paths import STAND_IN
 from tore.tools.demo_data import repeated_set
@@ -97,7 +98,7 @@ def plan_for(minutes: float, sets: Sets, flags: Sequence[str], where: Where, fol
     total = max(1, int(STEPS_SHARE * 60 * minutes / seconds))
     epochs = max(1, min(MOST_EPOCHS, total // LEAST_EPOCH))
     plan = Plan(epochs, total // epochs)
-    note.write_text(json.dumps(vars(plan)), encoding="utf-8")
+    write_json(note, vars(plan))
     return plan
 
 

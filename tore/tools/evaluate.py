@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tore.deploy import for_inference
 from tore.engine.distributed import start_processes
+from tore.entry import entry_point
+from tore.files import check_outputs
 from tore.memory import keep_freed_memory
 from tore.modeling import load_model
 from tore.tools.evaluation_report import report
@@ -21,8 +23,6 @@ from tore.tools.help import HelpFormatter
 from tore.tools.picture_path import picture_path
 from tore.tools.train_arguments import WORKERS, true_or_false
 from tore.tools.train_setup import published_file
-
-EXIT_BAD_INPUT = 2
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates with the parsed flags."""
+    check_outputs(args.json, args.samples, args.worst_sheet, args.pred_zip)
     keep_freed_memory()
     processes = start_processes(args.device, args.local_rank)
     try:
@@ -78,14 +79,10 @@ def run(args: argparse.Namespace) -> None:
         processes.close()
 
 
+@entry_point("tore evaluate")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs with the flags of `argv`; 2 when something that the user can mend is wrong."""
-    args = build_parser().parse_args(argv)
-    try:
-        run(args)
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        print(f"tore evaluate: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+    run(build_parser().parse_args(argv))
     return 0
 
 

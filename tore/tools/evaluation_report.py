@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from tore.body import load_body
@@ -18,16 +17,17 @@ from tore.body.body_model import BodyModel
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.deploy.fastmetro import FastMETROForm
 from tore.deploy.metro import METROForm
-from tore.engine.checkpoints import write_json
 from tore.engine.distributed import Processes
 from tore.engine.step import Batch
 from tore.engine.validation import evaluate
 from tore.evaluation.evaluator import EvaluationResult
 from tore.evaluation.protocol import HAND_WORDS, PaperRow, Protocol, paper_row, summary
+from tore.files import write_json, write_whole
 from tore.losses.total import RECIPES
 from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, reduction_of
 from tore.tools.hand_predictions import HandWishes, KeptHands
 from tore.tools.train_setup import JOINT_NAMES, GroundTruth, Network, measure_maker, validation_loader
+from tore.visualize.sheet import save_image
 
 FAST = "its inference form, the same to rounding (--fast)"
 ORACLE = "predicted directly (--oracle true)"
@@ -134,7 +134,6 @@ def report(
         say("\n" + summary(result, protocol, row))
         if json_path is not None:
             paper = asdict(row) if row is not None else None
-            json_path.parent.mkdir(parents=True, exist_ok=True)
             write_json(json_path, {**result.as_dict(), "protocol": asdict(protocol), "paper": paper})
         if samples_path is not None:
             write_lines(samples_path, rows)
@@ -165,11 +164,8 @@ def kept_share(kept_tokens: int | None) -> float | None:
 
 
 def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
-    """One JSON object a line, through a temporary name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    temporary.replace(path)
+    """One JSON object a line."""
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 @torch.inference_mode()
@@ -194,5 +190,4 @@ def write_worst(
         vertices, camera = prediction.vertices[0].cpu().numpy(), prediction.camera[0].cpu().numpy()
         pictures += [crop, overlay_crop(crop, vertices, faces, camera, samples=1)]
         captions += [f"{row['index']} {row['key']}", f"PA-MPJPE {row['pa_mpjpe']:.1f} mm"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(contact_sheet(pictures, captions, columns=6 if count > 2 else 2)).save(path)
+    save_image(path, contact_sheet(pictures, captions, columns=6 if count > 2 else 2))

@@ -15,18 +15,17 @@ from tqdm import tqdm
 
 from tore import __version__
 from tore.datasets.convert.freihand import evaluation_truth
-from tore.datasets.tsv import write_atomic
-from tore.engine.checkpoints import write_json
+from tore.entry import entry_point
 from tore.evaluation.evaluator import MILLIMETRES, EvaluationResult
 from tore.evaluation.freihand import doubts, read_predictions, score
 from tore.evaluation.hand_shares import CURVE_LIMIT, CURVE_STEPS
 from tore.evaluation.protocol import HAND_WORDS, Protocol, summary, unit_of
+from tore.files import check_outputs, write_json, write_whole
 from tore.tools.help import HelpFormatter
 from tore.visualize import report
 from tore.visualize.charts import Series, line_chart
 
 NAME_WIDTH = 13  # characters of a protocol line's name
-EXIT_BAD_INPUT = 2
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,7 +50,6 @@ def score_file(path: Path, annotations: Path) -> tuple[EvaluationResult, Protoco
 
 def save_scores(path: Path, result: EvaluationResult, protocol: Protocol) -> None:
     """Metrics, curves and protocol as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {**result.as_dict(), "protocol": vars(protocol)})
 
 
@@ -92,18 +90,15 @@ def run(args: argparse.Namespace) -> None:
     if args.json is not None:
         save_scores(args.json, result, protocol)
     if args.report is not None:
-        args.report.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(args.report, page_of(result, protocol).encode())
+        write_whole(args.report, page_of(result, protocol))
 
 
+@entry_point("tore freihand")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs with the options of `argv`; 2 when something that the user can mend is wrong."""
     args = build_parser().parse_args(argv)
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        print(f"tore freihand: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+    check_outputs(args.json, args.report)
+    run(args)
     return 0
 
 

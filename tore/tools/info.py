@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from tore.entry import entry_point
 from tore.modeling.build import SIZES, describe, reduction_of
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint, rooms_of
 from tore.tools.help import HelpFormatter
@@ -52,6 +53,7 @@ def print_facts(facts: dict[str, Any]) -> None:
         print(f"entries of no known room: {', '.join(facts['unexpected'])}")
 
 
+@entry_point("tore info")
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints what the file holds; 1 when it holds entries of no known room, 2 when it can't be read."""
     parser = argparse.ArgumentParser(prog="tore info", description=__doc__, formatter_class=HelpFormatter)
@@ -60,11 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv)
     overrides = {"arch": options.arch} if options.arch else {}
-    try:
-        facts = facts_of(read_checkpoint(options.checkpoint, **overrides))
-    except (ValueError, FileNotFoundError) as error:
-        print(f"tore info: {error}", file=sys.stderr)
-        return 2
+    facts = facts_of(read_checkpoint(options.checkpoint, **overrides))
     if options.json:
         print(json.dumps(facts, indent=2))
     else:

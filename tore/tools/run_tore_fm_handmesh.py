@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from tore.entry import entry_point
 from tore.tools.fastmetro_arguments import add_fastmetro_flags, network_options
 from tore.tools.train_arguments import shared_parser
 from tore.tools.train_run import run_tool
@@ -19,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     return add_fastmetro_flags(shared_parser(__doc__ or "", epochs=200, batch=16, kind="hand"))
 
 
+@entry_point("tore train-fm-hand")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs with the flags of `argv` and returns the exit code."""
     return run_tool(build_parser(), argv, network="fastmetro", kind="hand", network_options=network_options)

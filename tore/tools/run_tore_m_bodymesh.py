@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from tore.entry import entry_point
 from tore.tools.metro_arguments import add_metro_flags, network_options
 from tore.tools.train_arguments import shared_parser
 from tore.tools.train_run import run_tool
@@ -19,6 +20,7 @@ def build_parser() -> argparse.ArgumentParser:
     return add_metro_flags(shared_parser(__doc__ or "", epochs=200, batch=30), hidden="1024,256,128")
 
 
+@entry_point("tore train-m")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs with the flags of `argv` and returns the exit code."""
     return run_tool(build_parser(), argv, network="metro", kind="body", network_options=network_options)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tore.engine.checkpoints import write_json
+from tore.files import write_json
 
 Work = Callable[[Path], Mapping[str, Any]]  # into this folder; returns plain values
 SETTINGS, DONE = "settings.json", "done.json"

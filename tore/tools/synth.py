@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tore.body import standin
+from tore.entry import entry_point
+from tore.files import check_outputs
 from tore.tools import synth_pictures
 from tore.tools.help import HelpFormatter
 
@@ -56,14 +58,12 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+@entry_point("tore synth")
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one subcommand; a fault the user can mend becomes one line on stderr and exit code 2."""
+    """Runs one subcommand; 2 when something that the user can mend is wrong."""
     args = parse(argv)
-    try:
-        COMMANDS[args.command].run(args)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"tore synth: {error}", file=sys.stderr)
-        return 2
+    check_outputs(getattr(args, "sheet", None), folder=args.out)
+    COMMANDS[args.command].run(args)
     return 0
 
 

@@ -7,7 +7,6 @@ import os
 import time
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from tore.datasets.picture import decode_picture
@@ -15,7 +14,7 @@ from tore.datasets.sets import TSVSet
 from tore.datasets.synthesis.writing import Recipe, write_pictures
 from tore.paths import body_dir_at_hand
 from tore.tools.picture_path import picture_path
-from tore.visualize.sheet import contact_sheet
+from tore.visualize.sheet import contact_sheet, save_image
 
 HELP = "pictures of people or hands, with every label, as a data set for training and evaluation"
 SIZES = {"body": 256, "hand": 224}
@@ -49,8 +48,7 @@ def write_sheet(yaml: Path, path: Path) -> None:
     rows = TSVSet(yaml)
     shown = range(min(SHEET_PICTURES, len(rows)))
     pictures = [decode_picture(rows.columns("img", index), rows.place("img", index)) for index in shown]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(contact_sheet(pictures, cell=SHEET_CELL)).save(path, quality=SHEET_QUALITY)
+    save_image(path, contact_sheet(pictures, cell=SHEET_CELL), quality=SHEET_QUALITY)
 
 
 def make_pictures(args: argparse.Namespace) -> None:

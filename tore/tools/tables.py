@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from tore.inference.results import write_whole
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -46,8 +43,3 @@ def csv_text(rows: Rows) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text; the file appears whole or not at all."""
-    write_whole(path, text.encode())

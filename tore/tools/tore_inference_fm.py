@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from tore.entry import entry_point, sentence_of
+from tore.files import check_outputs
 from tore.inference.boxes import FORMATS as BOX_FORMATS
 from tore.inference.boxes import parse_boxes, read_boxes
 from tore.inference.crops import Crop
@@ -218,7 +220,7 @@ def save(poses: PoseFile) -> bool:
     try:
         written = poses.write()
     except OSError as error:
-        print(f"tore infer: the poses were not written: {error}", file=sys.stderr)
+        print(f"tore infer: the poses were not written: {sentence_of(error, sys.argv)}", file=sys.stderr)
         return False
     gaps = f" ({poses.failed} images without anybody: NaN rows, valid is False)" if written and poses.failed else ""
     print(f"poses: {written or 'nobody was recovered, nothing written'}{gaps}", file=sys.stderr)
@@ -234,23 +236,21 @@ def recovery_for(args: argparse.Namespace, pictures: int) -> MeshRecovery:
     return MeshRecovery.from_checkpoint(args.resume_checkpoint, args.data_dir, args.device, **options)
 
 
+@entry_point("tore infer")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; see the exit codes above."""
     args = build_parser().parse_args(argv)
     keep_freed_memory()
-    try:
-        wanted, jobs = wanted_files(args), jobs_of(args)
-        recovery = recovery_for(args, len(jobs))
-        if args.show_tokens and not recovery.prunes_tokens:
-            raise ValueError(f"{args.resume_checkpoint} prunes no image tokens; leave --show_tokens out")
-        if (args.left or args.left_box) and recovery.body.kind != "hand":
-            raise ValueError(f"{args.resume_checkpoint} recovers people; leave --left and --left_box out")
-        options = {"focal_length": args.focal_length, "overwrite": args.overwrite}
-        run = Run(recovery, wanted, batch_size=args.batch_size, **options)
-        poses = pose_file(args, recovery, jobs)
-    except (ValueError, OSError, ImportError) as error:
-        print(f"tore infer: {error}", file=sys.stderr)
-        return EXIT_NOT_STARTED
+    check_outputs(args.save_poses, folder=args.output_dir)
+    wanted, jobs = wanted_files(args), jobs_of(args)
+    recovery = recovery_for(args, len(jobs))
+    if args.show_tokens and not recovery.prunes_tokens:
+        raise ValueError(f"{args.resume_checkpoint} prunes no image tokens; leave --show_tokens out")
+    if (args.left or args.left_box) and recovery.body.kind != "hand":
+        raise ValueError(f"{args.resume_checkpoint} recovers people; leave --left and --left_box out")
+    options = {"focal_length": args.focal_length, "overwrite": args.overwrite}
+    run = Run(recovery, wanted, batch_size=args.batch_size, **options)
+    poses = pose_file(args, recovery, jobs)
     rows = follow(run, jobs, args.json_lines, poses)
     tell_doubts(rows, args)
     if not args.json_lines:

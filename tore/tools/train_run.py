@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,13 +15,12 @@ from tore.engine.logs import RunLog
 from tore.engine.non_finite import NonFiniteLossError
 from tore.engine.random_state import seed_process
 from tore.engine.signals import EXIT_NOT_FINITE, EXIT_STOPPED
+from tore.files import check_outputs
 from tore.memory import keep_freed_memory
 from tore.tools.evaluation_report import report
 from tore.tools.hand_arguments import wishes_of
 from tore.tools.train_compose import RunSetting, build_trainer, training_batches
 from tore.tools.train_setup import build_network
-
-EXIT_BAD_INPUT = 2
 
 
 def run_tool(
@@ -33,17 +31,14 @@ def run_tool(
     kind: str,
     network_options: Callable[[argparse.Namespace], dict[str, Any]],
 ) -> int:
-    """Parses, runs, and turns what a user can mend into one line and an exit code.
+    """Parses and runs; returns the exit code.
 
-    0: done. 2: bad input. 75: stopped by a signal after saving, `--resume auto` goes on. 76: a loss was not finite.
+    0: done. 75: stopped by a signal after saving, `--resume auto` goes on. 76: a loss was not finite. What a user can
+    mend raises, and is told by the command's guard (`tore.entry`).
     """
     args = parser.parse_args(argv)
-    rank = int(os.environ.get("RANK", "0"))
     try:
         return run(args, network=network, kind=kind, network_options=network_options)
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        print(f"{parser.prog}: {error}" + (f" [process {rank}]" if rank else ""), file=sys.stderr)
-        return EXIT_BAD_INPUT
     except NonFiniteLossError as error:
         print(f"{parser.prog}: {error}; the last checkpoint is intact, --on_nan skip goes on", file=sys.stderr)
         return EXIT_NOT_FINITE
@@ -57,6 +52,7 @@ def run(
     network_options: Callable[[argparse.Namespace], dict[str, Any]],
 ) -> int:
     """Trains, or with --run_eval_only evaluates; returns the exit code."""
+    check_outputs(getattr(args, "pred_zip", None), folder=args.output_dir)
     keep_freed_memory()
     processes = start_processes(args.device, args.local_rank)
     try:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD
@@ -15,7 +14,7 @@ from tore.geometry.camera import project_weak_perspective
 from tore.losses.tokens import coverage_mask
 from tore.visualize.heatmap import color_heatmap, mean_heatmap
 from tore.visualize.overlay import overlay_crop
-from tore.visualize.sheet import contact_sheet
+from tore.visualize.sheet import contact_sheet, save_image
 from tore.visualize.skeleton import draw_skeleton
 
 SAMPLES = 4
@@ -50,8 +49,7 @@ class TrainingSheet:
             pictures += row.values()
             captions += row.keys()
         sheet = contact_sheet(pictures, captions, columns=len(row))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(sheet).save(self.folder / f"iteration_{iteration:08d}.jpg", quality=90)
+        save_image(self.folder / f"iteration_{iteration:08d}.jpg", sheet, quality=90)
         return sheet
 
     def _row(self, place: int, batch: Batch, result: StepResult) -> dict[str, np.ndarray]:

@@ -27,6 +27,8 @@ from tore.engine.schedule import Schedule
 from tore.engine.signals import EXIT_STOPPED
 from tore.engine.step import AMP_TYPES, Batch, StepResult
 from tore.engine.trainer import Trainer
+from tore.entry import entry_point
+from tore.files import check_outputs
 from tore.losses.total import weighted_sum
 from tore.losses.warm_up import WEIGHTS, warm_up_terms
 from tore.memory import keep_freed_memory
@@ -35,7 +37,7 @@ from tore.modeling.imagenet_weights import load_backbone_weights
 from tore.modeling.token_reduction_base import kept_tokens
 from tore.modeling.warm_up import WarmUpNetwork, load_rooms, save_image_side
 from tore.tools.help import HelpFormatter
-from tore.tools.train_run import EXIT_BAD_INPUT, open_log
+from tore.tools.train_run import open_log
 from tore.tools.train_setup import LoaderBatches
 
 RECIPE = OptimiserRecipe("adamw", weight_decay=1e-2, clip="norm", clip_limit=1.0)
@@ -138,23 +140,21 @@ def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -
     return trainer
 
 
+@entry_point("tore warm-up")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs with the flags of `argv`. 0: done, 2: something that the user can mend, 75: stopped after saving."""
     args = build_parser().parse_args(argv)
+    check_outputs(folder=args.output_dir)
+    keep_freed_memory()
+    processes = start_processes(args.device, args.local_rank)
     try:
-        keep_freed_memory()
-        processes = start_processes(args.device, args.local_rank)
-        try:
-            seed_process(args.seed)
-            log = open_log(args, processes)
-            stopped_by = build_trainer(args, processes, log).run()
-            log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; go on with --resume auto")
-            return 0 if stopped_by is None else EXIT_STOPPED
-        finally:
-            processes.close()
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        print(f"tore warm-up: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        seed_process(args.seed)
+        log = open_log(args, processes)
+        stopped_by = build_trainer(args, processes, log).run()
+        log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; go on with --resume auto")
+        return 0 if stopped_by is None else EXIT_STOPPED
+    finally:
+        processes.close()
 
 
 if __name__ == "__main__":

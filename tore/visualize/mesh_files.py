@@ -6,12 +6,12 @@ turned half a turn about x, (x, -y, -z), unless `frame="camera"` asks for the nu
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tore.files import write_whole
 from tore.visualize.renderer import vertex_normals
 
 FORMATS = ("obj", "ply", "glb")
@@ -42,10 +42,8 @@ def save_mesh(
     placed = np.asarray(vertices, np.float64) * (TO_VIEWER if frame == "viewer" else 1.0)
     mesh = _trimesh(placed, np.asarray(faces), colors, {"name": name, "units": "metres", "axes": AXES[frame]})
     content = _encoded(mesh, kind, name, f"{name}: metres, {AXES[frame]}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-    unfinished.write_bytes(content)
-    return unfinished.replace(path)
+    write_whole(path, content)
+    return path
 
 
 def need_mesh_packages() -> Any:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, sqrt
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from tore.files import replacing
 
 PAPER, INK = (250, 250, 250), (30, 30, 30)
 GAP, CAPTION_HEIGHT, FONT_SIZE = 4, 18, 12
@@ -61,3 +65,12 @@ def _cut(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFo
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"
+
+
+def save_image(path: str | Path, pixels: np.ndarray, **options: Any) -> None:
+    """Writes (h, w, 3) uint8 pixels whole or not at all, as what the ending says; options as PIL's `save` takes them.
+
+    The folder is made when missing. Raises OutputError, and ValueError for an ending of no image.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        Image.fromarray(pixels).save(file, Image.registered_extensions()[Path(path).suffix.lower()], **options)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from tore.files import read_json
 
 GENDERS = {"m": "male", "male": "male", "f": "female", "female": "female", "n": "neutral", "neutral": "neutral"}
 
@@ -35,11 +36,10 @@ def chunks(count: int, size: int) -> Iterator[slice]:
 
 def load_json(path: Path) -> Any:
     """The value of a JSON file. FileNotFoundError or ValueError with one sentence that names it."""
-    require(path)
     try:
-        return json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not whole JSON ({error}); download it again") from None
+        return read_json(require(path))
+    except ValueError as error:
+        raise ValueError(f"{error}; download it again") from None
 
 
 def require(path: Path) -> Path:

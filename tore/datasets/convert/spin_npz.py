@@ -8,6 +8,7 @@ becomes zeros and has_* = 0. SPIN's `openpose` and both projects' file lists of 
 from __future__ import annotations
 
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ DAMAGE = (
     ArithmeticError,
     MemoryError,
     RuntimeError,
+    tokenize.TokenError,  # an array's header that ends too early
 )
 
 

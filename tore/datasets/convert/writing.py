@@ -24,7 +24,8 @@ from tqdm import tqdm
 from tore.datasets.checksums import checksum_path
 from tore.datasets.convert.entries import NOT_FINITE, Entry, Source
 from tore.datasets.sets import write_linelist, write_yaml
-from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, index_path, write_atomic
+from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, index_path
+from tore.files import write_whole
 
 TABLES = ("img", "hw", "label")
 FLAGS = ("has_2d_joints", "has_3d_joints", "has_smpl", "gender")
@@ -241,7 +242,7 @@ class _Conversion:
         names = {table: self.files.table(table).name for table in TABLES}
         write_linelist(self.files.linelist, range(self.tally.rows))
         write_yaml(self.files.yaml, **names, linelist=self.files.linelist.name)
-        write_atomic(self.files.report, (json.dumps(report, indent=1) + "\n").encode())
+        write_whole(self.files.report, (json.dumps(report, indent=1) + "\n").encode())
         for path in self.files.under_way():
             path.unlink()
         return report

@@ -24,7 +24,8 @@ import torch
 from tore.datasets.sets import write_linelist, write_yaml
 from tore.datasets.synthesis.picture import BATCH, SPLITS, Sample, Studio
 from tore.datasets.synthesis.scene import find_photographs
-from tore.datasets.tsv import PARTIAL_SUFFIX, TSVReader, TSVWriter, companions, write_atomic
+from tore.datasets.tsv import PARTIAL_SUFFIX, TSVReader, TSVWriter, companions
+from tore.files import write_whole
 from tore.paths import find_body_files
 
 VERSION = 1  # counts up when the same recipe gives other pictures
@@ -120,7 +121,7 @@ def _claim(recipe: Recipe, folder: Path, paths: list[Path], overwrite: bool) -> 
     elif not note.is_file() and any(path.exists() for path in paths):
         raise ValueError(f"{folder} holds a {recipe.split} set that was not made here: name another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(note, content)
+    write_whole(note, content)
 
 
 def _made(recipe: Recipe, count: int, first: int, workers: int) -> Iterator[list[Row]]:
