@@ -64,11 +64,11 @@ def test_spin_without_has_smpl_trusts_its_poses(tmp_path: Path) -> None:
 def test_spin_errors_name_file_and_array(tmp_path: Path) -> None:
     arrays = sources.spin_arrays()
     wrong = {
-        "has no array 'center'": {name: value for name, value in arrays.items() if name != "center"},
+        "lacks center .it has: S, ": {name: value for name, value in arrays.items() if name != "center"},
         "array 'part' has shape \\(6, 49, 3\\), expected \\('any', 24, 3\\)": arrays | {"part": np.zeros((6, 49, 3))},
         "different lengths": arrays | {"scale": arrays["scale"][:4]},
         "array 'scale' does not hold an array of numbers": arrays | {"scale": np.array(["x"] * 6)},
-        "Object arrays cannot be loaded": arrays | {"S": np.array([{}] * 6, dtype=object)},
+        "array 'S' does not hold an array of numbers": arrays | {"S": np.array([{}] * 6, dtype=object)},
     }
     for number, (message, given) in enumerate(wrong.items()):
         path = sources.write_spin(tmp_path / str(number), given)
@@ -134,3 +134,35 @@ def test_freihand_errors(tmp_path: Path) -> None:
         FreiHand(root, "training")
     with pytest.raises(ValueError, match="split 'test' of FreiHAND is not known"):
         FreiHand(root, "test")
+
+
+def test_spin_names_saved_as_objects(tmp_path: Path) -> None:
+    plain = sources.spin_arrays()
+    odd = {name: plain[name].astype(object) for name in ("imgname", "gender", "scale")}
+    found = SpinAnnotations(sources.write_spin(tmp_path / "objects", plain | odd))
+    assert list(found.entries()) == list(SpinAnnotations(sources.write_spin(tmp_path / "plain", plain)).entries())
+    for item, sentence in ((1, "row 0 is a int64, not a text"), (b"gr\xf6n.jpg", "not UTF-8"), (Path("a"), "Path")):
+        names = np.empty(6, object)
+        names[:] = [item] * 6
+        np.savez(tmp_path / "odd.npz", **plain | {"imgname": names})
+        with pytest.raises(ValueError, match=rf"odd\.npz.*{sentence}"):
+            SpinAnnotations(tmp_path / "odd.npz")
+
+
+def test_another_projects_npz_says_what_is_missing(tmp_path: Path) -> None:
+    plain = sources.spin_arrays()
+    kept = {name: plain[name] for name in ("imgname", "center", "scale")}
+    for arrays, sentence in (
+        ({"image_path": plain["imgname"], "bbox": np.ones((6, 4))}, "lacks imgname, center, scale .it has: bbox"),
+        ({"poses": np.ones((6, 72)), "trans": np.ones((6, 3))}, "lacks imgname, center, scale .it has: poses, trans"),
+        (kept | {"body_pose": np.ones((6, 69)), "betas": np.ones((6, 10))}, "has no label"),
+        ({f"array{number}": np.ones(1) for number in range(99)}, "and 87 more"),
+    ):
+        path = tmp_path / "other.npz"
+        np.savez(path, **arrays)
+        with pytest.raises(ValueError, match=f"other.npz {sentence}" if "more" not in sentence else sentence) as caught:
+            SpinAnnotations(path)
+        assert "`tore convert 3dpw`" in str(caught.value) and len(str(caught.value)) < 600 + len(str(path))
+    (tmp_path / "sequence.pkl").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"`tore convert 3dpw` reads \.pkl files"):
+        SpinAnnotations(tmp_path / "sequence.pkl")

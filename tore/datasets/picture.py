@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import binascii
+import io
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from tore.datasets.bad_samples import BadSample
 from tore.datasets.base64_text import decode_base64
+from tore.datasets.image_files import DECODING_ERRORS, UnknownKind, open_image
 from tore.datasets.jpeg_rows import first_rows
 from tore.datasets.sets import Place
+
+JPEG_START, PNG_START, PNG_HEADER = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", 29
+JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # without tables, which share these numbers
+CMYK_COMPONENTS = 4
+OPAQUE_PNG = (0, 2, 3)  # color types: gray, RGB, palette
+ORIENTATION, NOT_BY_A_QUARTER = 0x0112, (1, 2, 3, 4)
 
 
 def row_key(columns: list[bytes]) -> str:
@@ -47,22 +56,85 @@ def decode_picture(columns: list[bytes], place: Place) -> np.ndarray:
 
 
 def decode_bgr(columns: list[bytes], place: Place, reduction: int = 1, rows: int | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 BGR of an image row; grey, alpha, 16 bit and CMYK files become three colours as in OpenCV.
+    """(H, W, 3) uint8 BGR of an image row, upright by its EXIF orientation.
 
+    What OpenCV reads as it looks is read by it; the rest (transparent, 16-bit, CMYK and other files) as in inference.
     `reduction` 1, 2, 4 or 8: the picture that many times smaller. `rows`: only the first so many of the whole picture,
     and perhaps some more, are needed. BadSample where the bytes cannot be decoded.
     """
     data = picture_bytes(columns, place)
+    try:
+        return _decode(data, reduction, rows)
+    except ValueError as error:
+        raise BadSample.at(place, row_key(columns), str(error)) from None
+
+
+def decoded_size(data: bytes) -> tuple[int, int]:
+    """(height, width) of an image file as `decode_bgr` gives it: after EXIF rotation. ValueError where it is none.
+
+    Only the header is read, unless it says that the image is turned by a quarter.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            size = image.height, image.width
+            turned = image.getexif().get(ORIENTATION, 1) not in NOT_BY_A_QUARTER
+    except Image.DecompressionBombError as error:
+        raise ValueError(str(error)) from None
+    except DECODING_ERRORS:
+        turned = True
+    if not turned:
+        return size
+    height, width = _decode(data).shape[:2]
+    return height, width
+
+
+def _decode(data: bytes, reduction: int = 1, rows: int | None = None) -> np.ndarray:
+    """(H, W, 3) uint8 BGR. ValueError says what is wrong."""
+    if not _read_alike(data):
+        try:
+            return _reduced(open_image(io.BytesIO(data), "its picture")[:, :, ::-1], reduction)
+        except UnknownKind:
+            pass  # OpenCV reads some kinds that Pillow does not
     picture = None if rows is None else _decoded(first_rows(data, rows, reduction), reduction)
     if picture is None:  # also where damage hides the end of the part that was asked for
         picture = _decoded(data, reduction)
     if picture is None:
-        raise BadSample.at(place, row_key(columns), f"its {len(data)} bytes are no picture that can be decoded")
+        raise ValueError(f"its {len(data)} bytes are no picture that can be decoded")
     return picture
 
 
+def _read_alike(data: bytes) -> bool:
+    """Whether OpenCV reads the file as inference does: JPEG in gray or color, PNG of 8 bits without transparency."""
+    if data.startswith(JPEG_START):
+        return _jpeg_components(data) != CMYK_COMPONENTS
+    if not data.startswith(PNG_START) or len(data) < PNG_HEADER:
+        return False
+    depth, color = data[24], data[25]
+    chunks = data[: data.find(b"IDAT")]
+    return depth <= 8 and color in OPAQUE_PNG and b"tRNS" not in chunks and b"eXIf" not in chunks
+
+
+def _jpeg_components(data: bytes) -> int:
+    """The number of color components in the frame header, 0 where none is found."""
+    position = len(JPEG_START)
+    while position + 10 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker in JPEG_FRAMES:
+            return data[position + 9]
+        position += 1 if marker == 0xFF else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    return 0
+
+
+def _reduced(picture: np.ndarray, reduction: int) -> np.ndarray:
+    """A whole picture as many times smaller as OpenCV makes it where the file's decoder cannot."""
+    height, width = (max(1, side // reduction) for side in picture.shape[:2])
+    if reduction == 1:
+        return np.ascontiguousarray(picture)
+    return cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
+
+
 def _decoded(data: bytes | bytearray, reduction: int) -> np.ndarray | None:
-    """(H, W, 3) uint8 BGR."""
+    """(H, W, 3) uint8 BGR by OpenCV."""
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), DECODERS[reduction])
     except cv2.error:

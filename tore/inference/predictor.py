@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map_only
 from tore.body.body_model import BodyModel
 from tore.body.load import load_body
 from tore.body.standin import standin_dir
+from tore.datasets.pixels import ValueRange, check_reading
 from tore.deploy.fastmetro import FastMETROForm
 from tore.deploy.form import for_inference
 from tore.deploy.parts import Parts
@@ -25,7 +26,6 @@ from tore.inference.crops import Box, Crop, crops_of
 from tore.inference.evaluation_mode import evaluating
 from tore.inference.pairing import Asked, paired
 from tore.inference.picture import PictureSource, read_picture
-from tore.inference.pixels import ValueRange, check_reading
 from tore.inference.recovery import BodyParameters, Recovery, picture_camera, place
 from tore.modeling.backbones import STRIDE
 from tore.modeling.checkpoints import load_model
@@ -144,7 +144,7 @@ class MeshRecovery:
         The network, which knows right hands, is shown their mirror images.
         channel_order: of arrays and tensors, "rgb" unless it is said: "bgr" for what `cv2.imread` gives.
         value_range: the numbers that are black and white in arrays and tensors. Without it whole numbers count from 0
-        to 255 whatever their dtype, floats from 0 to 1 or, where they go beyond 16, to 255; `tore.inference.pixels`
+        to 255 whatever their dtype, floats from 0 to 1 or, where they go beyond 16, to 255; `tore.datasets.pixels`
         has the rule, and what it cannot tell is refused.
         keep_crop: False lets go of what each crop showed (0.75 MB a person); drawing over it then raises ValueError.
 

@@ -39,7 +39,14 @@ def load_json(path: Path) -> Any:
     try:
         return read_json(require(path))
     except ValueError as error:
-        raise ValueError(f"{error}; download it again") from None
+        raise ValueError(f"{error}{other_source(path, '.json')}; download it again") from None
+
+
+def other_source(path: Path, expected: str) -> str:
+    """What to say of a file whose ending is that of another source's files, nothing where it is as `expected`."""
+    known = {".npz": "spin", ".pkl": "3dpw", ".json": "3dpw-pose2mesh"}
+    ending = path.suffix.lower()
+    return f" (`tore convert {known[ending]}` reads {ending} files)" if ending in known and ending != expected else ""
 
 
 def require(path: Path) -> Path:

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from manopth.files import load_object_arrays
 from tore.datasets.convert.entries import Entry, Person
-from tore.datasets.convert.reading import array, file_stamp, gender_name
+from tore.datasets.convert.reading import array, file_stamp, gender_name, other_source
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "center": (-1, 2),
@@ -30,6 +31,9 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "has_smpl": (-1,),
 }
 NEEDED = ("imgname", "center", "scale")
+LABELS = ("part", "S")
+UNREAD = ("openpose", "maskname", "partname")  # of SPIN's and GraphCMR's files, for other purposes
+SHOWN = 12  # names in a message
 DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -57,10 +61,8 @@ class SpinAnnotations:
         self.path = Path(path)
         self.description: dict[str, Any] = {"source": "spin", "annotations": file_stamp(self.path)}
         raw = _load(self.path)
-        missing = [name for name in NEEDED if name not in raw]
-        if missing:
-            raise ValueError(f"{self.path} has no array {missing[0]!r} (it has: {', '.join(sorted(raw))})")
-        self._names = [_text(name) for name in raw["imgname"].ravel()]
+        names = enumerate(raw["imgname"].ravel())
+        self._names = [_text(name, f"{self.path}: array 'imgname', row {row}") for row, name in names]
         self._genders = [gender_name(value) for value in raw["gender"].ravel()] if "gender" in raw else None
         self._arrays: dict[str, np.ndarray] = {}
         for name, shape in SHAPES.items():
@@ -100,17 +102,64 @@ class SpinAnnotations:
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    """The arrays that are read here, by name; Python objects inside are refused."""
-    wanted = ("imgname", "gender", *SHAPES)
+    """The arrays that are read here, by name; those of Python objects through the reader that runs nothing."""
     try:
         with zipfile.ZipFile(path) as archive:  # np.load alone would take any file for a pickle
             held = {name.removesuffix(".npy") for name in archive.namelist()}
+        _check_names(path, held)
+        found = {}
         with np.load(path) as arrays:
-            return {name: arrays[name] for name in wanted if name in held}
+            for name in (name for name in ("imgname", "gender", *SHAPES) if name in held):
+                found[name] = _objects(path, name) if _holds_objects(path, name) else arrays[name]
+        return found
+    except _Foreign as foreign:
+        raise ValueError(str(foreign)) from None
     except DAMAGE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} is not a whole .npz file of plain arrays: {reason}") from None
+        raise ValueError(f"{path} is not a whole .npz file of arrays: {reason}{other_source(path, '.npz')}") from None
 
 
-def _text(name: object) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+class _Foreign(Exception):
+    """A whole file, but of another project."""
+
+
+def _check_names(path: Path, held: set[str]) -> None:
+    """Refuses a file without what is needed, and one whose labels have names that are not read here."""
+    missing = [name for name in NEEDED if name not in held]
+    labels = [name for name in LABELS if name in held] or ({"pose", "shape"} <= held)
+    unread = sorted(held - {*NEEDED, *SHAPES, "gender", *UNREAD})
+    if missing or (unread and not labels):
+        lacks = f"lacks {', '.join(missing)}" if missing else f"has no label ({', '.join(LABELS)}, or pose and shape)"
+        there = ", ".join(sorted(held)[:SHOWN]) + (f" and {len(held) - SHOWN} more" if len(held) > SHOWN else "")
+        raise _Foreign(
+            f"{path} {lacks} (it has: {there or 'nothing'}): it is not an annotation file of GraphCMR or SPIN. "
+            "`tore convert 3dpw`, `3dpw-pose2mesh` and `freihand` read those sites' own files; for another project "
+            f"write an .npz with {', '.join(NEEDED)} and any of {', '.join(LABELS)}, pose with shape"
+        )
+
+
+def _holds_objects(path: Path, name: str) -> bool:
+    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return bool(read(stream)[2].hasobject)
+
+
+def _objects(path: Path, name: str) -> np.ndarray:
+    """An array of texts or of arrays that was saved as one of Python objects."""
+    items = load_object_arrays(path, [name])[name]
+    try:
+        return np.array([item.item() if isinstance(item, np.generic) else item for item in items])
+    except ValueError:
+        raise ValueError(f"array {name!r} holds objects of different kinds or lengths") from None
+
+
+def _text(name: object, where: str) -> str:
+    if isinstance(name, bytes):
+        try:
+            return name.decode()
+        except UnicodeDecodeError:
+            raise ValueError(f"{where} is {name!r:.80}, not UTF-8: rename the image and write its name anew") from None
+    if not isinstance(name, str):
+        raise ValueError(f"{where} is a {type(name).__name__}, not a text")
+    return str(name)

@@ -8,7 +8,6 @@ rest is cut off, and the source goes on behind it. The report is counted from th
 from __future__ import annotations
 
 import base64
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -18,11 +17,11 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
 from tore.datasets.checksums import checksum_path
 from tore.datasets.convert.entries import NOT_FINITE, Entry, Source
+from tore.datasets.picture import decoded_size
 from tore.datasets.sets import write_linelist, write_yaml
 from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, index_path
 from tore.files import write_whole
@@ -210,7 +209,7 @@ class _Conversion:
         return {"key": entry.key, "left_out": "", **flags}
 
     def _read_picture(self, key: str) -> tuple[str, bytes, dict[str, int]]:
-        """(reason to leave the picture out or "", its bytes, its size)."""
+        """(reason to leave the picture out or "", its bytes, its size after EXIF rotation)."""
         path = self.root / key.lstrip("/")
         try:
             data = path.read_bytes()
@@ -221,14 +220,14 @@ class _Conversion:
                 f"{path} is missing: put the pictures below {self.root}, or add --skip_missing to leave such rows out"
             ) from None
         try:
-            with Image.open(io.BytesIO(data)) as image:  # reads the header only
-                return "", data, {"height": image.height, "width": image.width}
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError):
+            height, width = decoded_size(data)
+        except ValueError:
             if self.skip_missing:
                 return UNREADABLE, b"", {}
             raise ValueError(
                 f"{path} is not a picture that can be read: get it again, or add --skip_missing to leave such rows out"
             ) from None
+        return "", data, {"height": height, "width": width}
 
     def _refuse_empty(self) -> None:
         if not self.tally.rows:
