@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tore.modeling.dropout import drop
+from tore.modeling.kernel_choice import is_transformed
 from tore.modeling.linear import Linear, linear
 from tore.modeling.neighbour_blocks import NeighbourBlocks
 
@@ -36,7 +37,8 @@ def attend(
         allowed: (Q, N) bool, True where a query may look at a key, the same mask as blocks, or what to add to the
             scores, 0 or -inf; None allows all.
         dropout: probability of dropping an attention weight; pass 0 outside training.
-        fused: by torch's fused kernel, where there is no dropout.
+        fused: by torch's fused kernel, where there is no dropout. torch.func goes score by score: the fused kernel has
+            no forward-mode and no second derivatives (autograd says so where they are asked for).
 
     Returns:
         (B, Q, C).
@@ -45,7 +47,7 @@ def attend(
         parts = allowed.cut(query, key, value)
         return allowed.join(attend(*parts, heads=heads, allowed=allowed.mask, dropout=dropout, fused=fused))
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(-3, -2) for x in (query, key, value))  # (B, heads, *, C/heads)
-    if fused and dropout == 0:
+    if fused and dropout == 0 and not is_transformed():
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
     else:
         mixed = _attend_in_steps(q, k, v, allowed, dropout)

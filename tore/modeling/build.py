@@ -182,7 +182,7 @@ def create_model(
         topology: joints and mesh levels, instead of reading them from `data_dir`.
         backbone_weights: ImageNet file of the backbone; None leaves it at its random start.
         image_size: side of the square pictures in pixels; it sets how many image tokens there are.
-        device: where the network goes.
+        device: where the network goes. Under `torch.device("meta")` its parameters stay there, without numbers.
         options: further fields of `FastMETROConfig` or `METROConfig`, such as `dropout=0.0`.
 
     Raises:
@@ -208,7 +208,8 @@ def create_model(
     model = build_model(config, topology or topology_for(config, data_dir))
     if backbone_weights is not None:
         load_backbone_weights(model.backbone, backbone_weights)
-    return model.to(resolve_device(device))
+    on_meta = any(parameter.is_meta for parameter in model.parameters())
+    return model if on_meta else model.to(resolve_device(device))
 
 
 def reduction_fields(

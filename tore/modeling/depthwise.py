@@ -15,6 +15,8 @@ from timm.layers import Conv2dSame
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
+from tore.modeling.kernel_choice import takes_own_kernels
+
 COLUMNS = 3  # that the quick kernel takes
 
 
@@ -52,11 +54,10 @@ def depthwise(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...], padding: tuple[int, ...]
 ) -> Tensor:
     """x (B, C, H, W), weight (C, 1, kh, kw), bias (C,) -> (B, C, H', W')."""
-    quick = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     trained = torch.is_grad_enabled() and weight.requires_grad and bias is None
-    if trained and quick and not torch.compiler.is_compiling():
+    if trained and takes_own_kernels(x) and not torch.is_autocast_enabled("cpu"):
         return _Depthwise.apply(x, weight, stride, padding)
-    return F.conv2d(x, weight, bias, stride, padding, 1, len(weight))
+    return F.conv2d(x, weight, bias, stride, padding, 1, weight.shape[0])
 
 
 class _Depthwise(torch.autograd.Function):
@@ -64,7 +65,7 @@ class _Depthwise(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.place = stride, padding
-        return F.conv2d(x, weight, None, stride, padding, 1, len(weight))
+        return F.conv2d(x, weight, None, stride, padding, 1, weight.shape[0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
@@ -89,5 +90,5 @@ def _columns(gradient: Tensor, x: Tensor, weight: Tensor, stride: Any, padding: 
 
 
 def _backward(gradient: Tensor, x: Tensor, weight: Tensor, stride: Any, padding: Any, wanted: Any) -> Any:
-    place = (None, stride, padding, (1, 1), False, (0, 0), len(weight))
+    place = (None, stride, padding, (1, 1), False, (0, 0), weight.shape[0])
     return torch.ops.aten.convolution_backward(gradient, x, weight, *place, [*wanted, False])

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tore.modeling.kernel_choice import takes_own_kernels
+
 BITS = 30  # of an entry: no sign, and no exponent that means "not a number"
 BOTH_HALVES = (2**BITS - 1) * (2**32 + 1)
 SEEDS = 2**63 - 1
@@ -23,8 +25,7 @@ SEEDS = 2**63 - 1
 
 def drop(x: Tensor, probability: float) -> Tensor:
     """`x` with each entry 0 with `probability`, else divided by 1 - `probability`."""
-    plain = x.device.type != "cpu" or x.dtype != torch.float32 or torch.compiler.is_compiling()
-    if plain or not 0 < probability < 1:
+    if not takes_own_kernels(x) or not 0 < probability < 1:
         return F.dropout(x, probability)
     return _Drop.apply(x, probability)
 
@@ -47,7 +48,7 @@ class _Drop(torch.autograd.Function):
 
 def random_halves(count: int) -> Tensor:
     """(count,) float32, not negative, whose bits are uniform in 0..2^30; seeded by torch's generator."""
-    seed = int(torch.empty((), dtype=torch.int64).random_(SEEDS))
+    seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_(SEEDS))
     words = torch.from_numpy(np.random.SFC64(seed).random_raw((count + 1) // 2).view(np.int64))
     return words.bitwise_and_(BOTH_HALVES).view(torch.float32)[:count]
 

@@ -101,8 +101,8 @@ class FastMETRO(nn.Module):
         tokens, heatmap = self.token_reduction(features)  # (B, M, wide), (B, M, h*w)
         grid = (features.shape[2], features.shape[3])
 
-        camera = self.camera_token.expand(len(images), -1, -1)  # (B, 1, wide)
-        queries, allowed = self.query_tokens(len(images)), self.query_tokens.allowed  # (B, Q, wide), (Q, Q)
+        camera = self.camera_token.expand(images.shape[0], -1, -1)  # (B, 1, wide)
+        queries, allowed = self.query_tokens(images.shape[0]), self.query_tokens.allowed  # (B, Q, wide), (Q, Q)
         positions = self.wide_positions(grid, heatmap)
         camera, tokens, queries = self.transformer_1(tokens, camera, queries, positions, allowed)
 
@@ -123,6 +123,6 @@ class FastMETRO(nn.Module):
         """Decoded queries (B, Q, narrow), camera feature (B, 1, narrow) -> joints (B, J, 3), vertices (B, Vc, 3)."""
         points = self.point_head(queries)
         if self.shape_regressor is None:
-            joints = len(self.query_tokens.joints)
+            joints = self.query_tokens.joints.shape[0]
             return points[:, :joints], points[:, joints:]
         return points, self.shape_regressor(queries, camera)[0]

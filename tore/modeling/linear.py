@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tore.modeling.kernel_choice import takes_own_kernels
+
 OPERATORS: Any = torch.ops.mkldnn
 PLAIN: tuple[str, list[float], str] = ("none", [], "")  # what follows the product
 
@@ -25,14 +27,13 @@ def can_fuse(weight: Tensor) -> bool:
 def linear(x: Tensor, weight: Tensor, bias: Tensor, training: bool) -> Tensor:
     """x (..., inputs), weight (outputs, inputs), bias (outputs,) -> (..., outputs)."""
     trained = training and torch.is_grad_enabled() and weight.requires_grad
-    compiled = torch.compiler.is_compiling()
-    if not trained or compiled or not can_fuse(weight) or torch.is_autocast_enabled(x.device.type):
-        return F.linear(x, weight, bias)
-    return _Linear.apply(x, weight, bias)
+    if trained and takes_own_kernels(x) and can_fuse(weight) and not torch.is_autocast_enabled("cpu"):
+        return _Linear.apply(x, weight, bias)
+    return F.linear(x, weight, bias)
 
 
 class _Linear(torch.autograd.Function):
-    """Saves what torch's own does."""
+    """Saves what torch's own does. A gradient that is itself differentiated takes torch's product."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -43,9 +44,11 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         gradient = gradients[0]
-        rows = gradient.flatten(0, -2)
-        inner = OPERATORS._linear_pointwise(gradient, weight.t(), None, *PLAIN) if ctx.needs_input_grad[0] else None
-        return inner, rows.t() @ x.flatten(0, -2), rows.sum(0)
+        rows, inner = gradient.reshape(-1, weight.shape[0]), None
+        if ctx.needs_input_grad[0]:
+            plain = torch.is_grad_enabled() or not takes_own_kernels(gradient)
+            inner = gradient @ weight if plain else OPERATORS._linear_pointwise(gradient, weight.t(), None, *PLAIN)
+        return inner, rows.t() @ x.reshape(-1, weight.shape[1]), rows.sum(0)
 
 
 class Linear(nn.Linear):

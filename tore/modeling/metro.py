@@ -115,7 +115,7 @@ class METRO(nn.Module):
         The Q tokens are the J joints and, without geometry token reduction, the Vc coarse vertices behind them.
         """
         features = self.select_tokens(self.backbone(images))  # (B, Q, C)
-        template = (self.template + self.template_remainder).expand(len(images), -1, -1)  # (B, Q, 3)
+        template = (self.template + self.template_remainder).expand(images.shape[0], -1, -1)  # (B, Q, 3)
         x = torch.cat((template, features), dim=2)  # (B, Q, 3 + C)
         if joint_mask is not None:
             x = mask_tokens(x, joint_mask)
@@ -130,7 +130,7 @@ class METRO(nn.Module):
         if self.shape_regressor is None:
             joints, coarse = points[:, : self.num_joints], points[:, self.num_joints :]
             return joints, coarse, self.camera_head(points if self.camera_of_all else coarse)
-        coarse, camera = self.shape_regressor(hidden, self.camera_token.expand(len(hidden), -1, -1))
+        coarse, camera = self.shape_regressor(hidden, self.camera_token.expand(hidden.shape[0], -1, -1))
         return points, coarse, self.camera_head(camera).squeeze(1)
 
 

@@ -28,10 +28,11 @@ def sine_position_code(height: int, width: int, channels: int, temperature: floa
     if channels % 4:
         raise ValueError(f"a sine position code needs channels divisible by 4, not {channels}")
     half = channels // 2
-    wavelength = temperature ** (2 * torch.div(torch.arange(half), 2, rounding_mode="floor") / half)  # (half,)
+    pair = torch.div(torch.arange(half, device="cpu"), 2, rounding_mode="floor")
+    wavelength = temperature ** (2 * pair.to(torch.float32) / half)  # (half,)
 
     def wave(length: int) -> Tensor:
-        position = torch.arange(1, length + 1, dtype=torch.float32)
+        position = torch.arange(1, length + 1, dtype=torch.float32, device="cpu")
         angle = (position / (position[-1] + 1e-6) * 2 * math.pi)[:, None] / wavelength  # (length, half)
         return torch.stack((angle[:, 0::2].sin(), angle[:, 1::2].cos()), dim=2).flatten(1)
 
@@ -66,4 +67,4 @@ class TokenPositions(nn.Module):
         if self.listed:
             return self.code
         code = self.code if grid == USUAL_GRID else sine_position_code(*grid, self.channels).to(self.code)
-        return code if heatmap is None else heatmap @ code
+        return code if heatmap is None else heatmap @ code.to(heatmap.dtype)

@@ -42,7 +42,7 @@ class ShapeRegressor(nn.Module):
 
     def forward(self, joints: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
         """joints (B, J, width), camera (B, 1, width) -> coarse vertices (B, Vc, 3), camera feature (B, 1, width)."""
-        queries = self.vertex_tokens.expand(len(joints), -1, -1)
+        queries = self.vertex_tokens.expand(joints.shape[0], -1, -1)
         allowed = self.blocks if self.training else self.neighbours  # the same attention, the blocks faster in training
         camera, _, vertices = self.transformer(joints, camera, queries, self.position_code, allowed)
         return self.vertex_head(vertices), camera

@@ -23,8 +23,8 @@ class AveragePooling(TokenReducer):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """features (B, width, h, w) -> tokens (B, M, width), heatmap (B, M, h * w), the same for every picture."""
         positions = positions_of(features, self.tokens)
-        bins = pooling_bins(features.shape[2], features.shape[3], self.tokens).to(features)
-        return bins @ positions, bins.expand(len(features), -1, -1)
+        bins = pooling_bins(int(features.shape[2]), int(features.shape[3]), self.tokens).to(features)
+        return bins @ positions, bins.expand(features.shape[0], -1, -1)
 
 
 def pooling_bins(height: int, width: int, tokens: int) -> Tensor:
@@ -38,8 +38,9 @@ def pooling_bins(height: int, width: int, tokens: int) -> Tensor:
     for band, (top, bottom) in enumerate(_bounds(height, bands)):
         columns = (band + 1) * tokens // bands - band * tokens // bands
         edges += [(top, bottom, left, right) for left, right in _bounds(width, columns)]
-    first_row, end_row, first_column, end_column = torch.tensor(edges)[:, :, None, None].unbind(1)  # (tokens, 1, 1)
-    row, column = torch.arange(height)[:, None], torch.arange(width)
+    bounds = torch.tensor(edges, device="cpu")[:, :, None, None]
+    first_row, end_row, first_column, end_column = bounds.unbind(1)  # (tokens, 1, 1)
+    row, column = torch.arange(height, device="cpu")[:, None], torch.arange(width, device="cpu")
     inside_rows = (row >= first_row) & (row < end_row)  # (tokens, h, 1)
     inside = inside_rows & (column >= first_column) & (column < end_column)  # (tokens, h, w)
     shares = inside.flatten(1).float()

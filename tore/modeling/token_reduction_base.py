@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 
@@ -46,3 +47,8 @@ def positions_of(features: Tensor, tokens: int) -> Tensor:
             "use larger pictures, or create the network with a smaller keep_ratio"
         )
     return positions
+
+
+def one_hot(index: Tensor, count: int) -> Tensor:
+    """index (...) of values in 0..count-1 -> (..., count) bool. Unlike torch's it reads no value, so vmap takes it."""
+    return index[..., None] == torch.arange(count, device=index.device)

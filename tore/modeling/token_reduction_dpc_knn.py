@@ -8,10 +8,9 @@ k-nearest neighbors (2016). There equal densities are told apart by noise, here 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tore.modeling.token_reduction_base import TokenReducer, positions_of
+from tore.modeling.token_reduction_base import TokenReducer, one_hot, positions_of
 
 
 class DensityPeaks(TokenReducer):
@@ -27,7 +26,7 @@ class DensityPeaks(TokenReducer):
         """features (B, width, h, w) -> tokens (B, M, width), heatmap (B, M, h * w)."""
         positions = positions_of(features, self.tokens)
         owner = cluster_by_density(positions.detach(), self.tokens, self.neighbours)  # (B, N)
-        member = F.one_hot(owner, self.tokens).mT.bool()  # (B, M, N)
+        member = one_hot(owner, self.tokens).mT  # (B, M, N)
         logits = self.importance(positions).mT  # (B, 1, N)
         heatmap = logits.masked_fill(~member, -torch.inf).softmax(2)
         return heatmap @ positions, heatmap

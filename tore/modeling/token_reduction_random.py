@@ -7,10 +7,9 @@ its own; in evaluation all pictures have one and the same, so that results can b
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from tore.modeling.token_reduction_base import TokenReducer, positions_of
+from tore.modeling.token_reduction_base import TokenReducer, one_hot, positions_of
 
 WORD = 0xFFFFFFFF
 MULTIPLIER = 0x45D9F3B  # of a common integer hash
@@ -32,7 +31,7 @@ class RandomChoice(TokenReducer):
             order = torch.rand(batch, count, device=features.device).argsort(1)
         else:
             order = scrambled(count, features.device).expand(batch, -1)
-        heatmap = F.one_hot(order[:, : self.tokens], count).to(features)  # (B, M, N)
+        heatmap = one_hot(order[:, : self.tokens], count).to(features)  # (B, M, N)
         return heatmap @ positions, heatmap
 
 

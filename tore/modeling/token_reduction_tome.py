@@ -26,7 +26,7 @@ class TokenMerging(TokenReducer):
         """features (B, width, h, w) -> tokens (B, M, width), heatmap (B, M, h * w)."""
         positions = positions_of(features, self.tokens)  # (B, N, width)
         members = torch.eye(positions.shape[1], dtype=features.dtype, device=features.device)
-        members = members.expand(len(features), -1, -1)  # (B, n, N): 1 where a token holds a position
+        members = members.expand(features.shape[0], -1, -1)  # (B, n, N): 1 where a token holds a position
         while (surplus := members.shape[1] - self.tokens) > 0:
             tokens = _means(members) @ positions.detach()
             members = merge_alike(tokens, members, min(surplus, members.shape[1] // 2))

@@ -8,10 +8,9 @@ replacement of Ploetz and Roth, Neural Nearest Neighbors Networks (NeurIPS 2018)
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tore.modeling.token_reduction_base import TokenReducer, positions_of
+from tore.modeling.token_reduction_base import TokenReducer, one_hot, positions_of
 
 
 class TopK(TokenReducer):
@@ -35,7 +34,7 @@ def straight_through_choice(scores: Tensor, count: int) -> Tensor:
     The gradient is that of each row's softmax over the positions that the rows above it have left.
     """
     order = scores.detach().argsort(dim=1, descending=True, stable=True)
-    chosen = F.one_hot(order[:, :count], scores.shape[1])  # (B, count, N)
+    chosen = one_hot(order[:, :count], scores.shape[1]).long()  # (B, count, N)
     taken = (chosen.cumsum(1) - chosen).bool()
     soft = scores[:, None].masked_fill(taken, -torch.inf).softmax(2)
     return chosen.to(scores) + (soft - soft.detach())
