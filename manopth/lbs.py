@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from .precision import full_precision
+
 
 def tree_levels(parents: list[int]) -> list[list[int]]:
     """The joints of a kinematic tree by their distance from the root, joint 0; `parents[0]` is not read."""
@@ -56,10 +58,10 @@ class SkinnedModel(nn.Module):
             "basis": torch.from_numpy(np.ascontiguousarray(basis, np.float32)),
             "joint_regressor": torch.from_numpy(np.ascontiguousarray(arrays["J_regressor"].T, np.float32)),
             "weights": torch.from_numpy(np.ascontiguousarray(arrays["weights"].T, np.float32)),
-            "parents": torch.tensor(parents),
-            "by_level": torch.tensor(by_level),  # joints sorted by level
-            "by_joint": torch.tensor(by_level).argsort(),  # where each joint stands in that order
-            "parent_in_level": torch.tensor(slots),  # where its parent stands in the level above
+            "parents": torch.tensor(parents, device="cpu"),
+            "by_level": torch.tensor(by_level, device="cpu"),  # joints sorted by level
+            "by_joint": torch.tensor(by_level, device="cpu").argsort(),  # where each joint stands in that order
+            "parent_in_level": torch.tensor(slots, device="cpu"),  # where its parent stands in the level above
         }
         for name, tensor in buffers.items():
             self.register_buffer(name, tensor, persistent=False)
@@ -80,12 +82,14 @@ def compose_tree(local: torch.Tensor, model: SkinnedModel) -> torch.Tensor:
     return torch.cat(world, 1)[:, model.by_joint]
 
 
+@full_precision
 def rest_joints(betas: torch.Tensor, model: SkinnedModel) -> torch.Tensor:
     """Skeleton joints (B, K, 3) of the unposed, shaped body, from betas (B, S)."""
     shape = model.basis[: 1 + model.num_betas] @ model.joint_regressor  # (1+S,3,K)
     return (shape[0] + torch.tensordot(betas, shape[1:], 1)).mT
 
 
+@full_precision
 def linear_blend_skinning(
     rotations: torch.Tensor, betas: torch.Tensor, model: SkinnedModel
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,7 +105,7 @@ def linear_blend_skinning(
 
     rest = rest_joints(betas, model)  # (B,K,3)
     offset = torch.cat([rest[:, :1], rest[:, 1:] - rest[:, model.parents[1:]]], 1)
-    last_row = identity.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(batch, joints, 1, 4)
+    last_row = torch.eye(4, dtype=rotations.dtype, device=rotations.device)[3].expand(batch, joints, 1, 4)
     local = torch.cat([torch.cat([rotations, offset[..., None]], -1), last_row], -2)
     world = compose_tree(local, model)
     turn, posed_joints = world[..., :3, :3], world[..., :3, 3]

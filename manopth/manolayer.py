@@ -1,12 +1,15 @@
 """The MANO hand layer under its published name, arguments and results (millimetres, 21 joints).
 
-Written from the MANO model (Romero et al. 2017) and the published layer's documented call; the layer of Hasson et al.
-that bears this name is not part of it.
+Networks saved with the official layer inside load strictly into networks with this one, and the reverse: the buffers
+`th_*` have the official names and shapes. Written from the MANO model (Romero et al. 2017) and the published layer's
+documented call; the layer of Hasson et al. that bears this name is not part of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +17,7 @@ from torch import nn
 
 from .files import load_body_arrays
 from .lbs import SkinnedModel, linear_blend_skinning
+from .precision import full_precision
 from .rotations import axis_angle_to_matrix, nearest_rotation, rotation_6d_to_matrix
 
 FILE_NAMES = {"right": "MANO_RIGHT.pkl", "left": "MANO_LEFT.pkl"}
@@ -24,6 +28,8 @@ PALM_VERTICES = (95, 22)
 JOINT_ORDER = (0, 13, 14, 15, 16, 1, 2, 3, 17, 4, 5, 6, 18, 10, 11, 12, 19, 7, 8, 9, 20)
 MILLIMETRES = 1000
 FINGER_JOINTS = 15
+# Buffers that are views of what skinning reads: writing into one, or assigning it, changes the hand.
+TIED = ("th_v_template", "th_shapedirs", "th_posedirs", "th_J_regressor", "th_weights")
 
 
 def find_model(mano_root: str | Path, side: str) -> Path:
@@ -41,7 +47,7 @@ def find_model(mano_root: str | Path, side: str) -> Path:
 
 
 class ManoLayer(nn.Module):
-    """A MANO hand of one side.
+    """Hand vertices and joints from pose and shape.
 
     - `center_idx`: this one of the 21 joints becomes the origin, unless a translation is given
     - `flat_hand_mean`: finger poses count from the flat hand, else from the file's mean pose
@@ -49,12 +55,30 @@ class ManoLayer(nn.Module):
     - `mano_root`: folder of MANO_RIGHT.pkl and MANO_LEFT.pkl, or a model file (a plain `.npz` too)
     - `root_rot_mode`: "axisang" for 3 numbers, anything else for 6 (`robust_rot` chooses how they become a rotation)
     - `joint_rot_mode`: "axisang"; anything else, without `use_pca`, for 16 rotation matrices
+    - `ignore_zero_trans`: a translation of exactly zero counts as none, as in the official layer: it gets no gradient,
+      and `center_idx` applies. With False a translation (B, 3) always counts, zero too, so that it can be fitted
+    - `persistent`: the buffers `th_*` are part of the state dict, as in the official layer
+
+    Attributes of the official layer: `rot` (3 or 6), `ncomps`, `kintree_table` (2, 16), `kintree_parents`, and the
+    buffers `th_v_template (1, 778, 3)`, `th_shapedirs (778, 3, 10)`, `th_posedirs (778, 3, 135)`, `th_J_regressor
+    (16, 778)`, `th_weights (778, 16)`, `th_faces (F, 3)`, `th_betas (1, 10)`; with axis-angle fingers `th_hands_mean
+    (1, 45)`, `th_comps (45, 45)` and `th_selected_comps (ncomps, 45)`, with matrices `th_hands_mean_rotmat (15, 3, 3)`.
+    Lengths are metres. A buffer that a loaded state lacks keeps the model file's values.
+
+    Under torch.autocast the layer computes in float32.
     """
 
     th_betas: torch.Tensor
     th_faces: torch.Tensor
     th_hands_mean: torch.Tensor
     th_comps: torch.Tensor
+    th_selected_comps: torch.Tensor
+    th_hands_mean_rotmat: torch.Tensor
+    th_v_template: torch.Tensor
+    th_shapedirs: torch.Tensor
+    th_posedirs: torch.Tensor
+    th_J_regressor: torch.Tensor
+    th_weights: torch.Tensor
     fingertips: torch.Tensor
     joint_order: torch.Tensor
 
@@ -69,13 +93,18 @@ class ManoLayer(nn.Module):
         root_rot_mode: str = "axisang",
         joint_rot_mode: str = "axisang",
         robust_rot: bool = False,
+        *,
+        ignore_zero_trans: bool = True,
+        persistent: bool = True,
     ) -> None:
         super().__init__()
         path = find_model(mano_root, side)
         arrays = load_body_arrays(path)
+        self.mano_path = str(path)
         self.center_idx, self.side, self.robust_rot = center_idx, side, robust_rot
         self.flat_hand_mean, self.use_pca = flat_hand_mean, use_pca
         self.root_rot_mode, self.joint_rot_mode = root_rot_mode, joint_rot_mode
+        self.ignore_zero_trans = ignore_zero_trans
         self.rot = 3 if root_rot_mode == "axisang" else 6
         # Published: the PCA coefficients take precedence over joint_rot_mode.
         self.takes_matrices = joint_rot_mode != "axisang" and not use_pca
@@ -86,49 +115,77 @@ class ManoLayer(nn.Module):
         if self.model.num_joints != 1 + FINGER_JOINTS:
             raise ValueError(f"{path} has {self.model.num_joints} joints, not 16: it is not a MANO hand")
         self.ncomps = ncomps if use_pca else len(arrays["hands_components"])
-        mean = np.zeros_like(arrays["hands_mean"]) if flat_hand_mean else arrays["hands_mean"]
-        betas = arrays.get("betas", np.zeros(self.model.num_betas))[: self.model.num_betas]
+        self.kintree_table = arrays["kintree_table"]
+        self.kintree_parents: list[int] = self.kintree_table[0].tolist()
+        for name, tensor in self._official_buffers(arrays, ncomps).items():
+            self.register_buffer(name, tensor, persistent=persistent)
+        self.register_buffer("fingertips", torch.tensor(FINGERTIP_VERTICES[side], device="cpu"), persistent=False)
+        self.register_buffer("joint_order", torch.tensor(JOINT_ORDER, device="cpu"), persistent=False)
+
+    def _official_buffers(self, arrays: Mapping[str, np.ndarray], ncomps: int) -> dict[str, torch.Tensor]:
+        """The official layer's buffers, in its order."""
+        mean = np.zeros_like(arrays["hands_mean"]) if self.flat_hand_mean else arrays["hands_mean"]
+        hands_mean = torch.from_numpy(mean).float()[None]  # (1,45)
+        views = self._views()
         buffers = {
-            "th_betas": torch.from_numpy(betas).float()[None],  # (1,10)
+            "th_betas": torch.from_numpy(arrays.get("betas", np.zeros(10))[: self.model.num_betas]).float()[None],
+            **{name: views[name] for name in ("th_shapedirs", "th_posedirs", "th_v_template")},
+            **{name: views[name] for name in ("th_J_regressor", "th_weights")},
             "th_faces": torch.from_numpy(arrays["f"]),  # (F,3)
-            "th_hands_mean": torch.from_numpy(mean).float()[None],  # (1,45)
-            "th_comps": torch.from_numpy(arrays["hands_components"]).float(),  # (45,45)
-            "fingertips": torch.tensor(FINGERTIP_VERTICES[side]),
-            "joint_order": torch.tensor(JOINT_ORDER),
         }
-        for name, tensor in buffers.items():
-            self.register_buffer(name, tensor, persistent=False)
+        if self.takes_matrices:
+            matrices = axis_angle_to_matrix(hands_mean.unflatten(1, (FINGER_JOINTS, 3)))
+            return buffers | {"th_hands_mean_rotmat": matrices[0]}
+        components = torch.from_numpy(arrays["hands_components"]).float()  # (45,45)
+        selected = components[:ncomps].clone()
+        return buffers | {"th_hands_mean": hands_mean, "th_comps": components, "th_selected_comps": selected}
 
-    @property
-    def th_selected_comps(self) -> torch.Tensor:
-        """The PCA directions in use, (ncomps, 45)."""
-        return self.th_comps[: self.ncomps]
+    def _views(self) -> dict[str, torch.Tensor]:
+        """The official layout of what skinning reads, in the same memory."""
+        model = self.model
+        views = (
+            model.basis[:1].mT,
+            model.basis[1 : 1 + model.num_betas].permute(2, 1, 0),
+            model.basis[1 + model.num_betas :].permute(2, 1, 0),
+            model.joint_regressor.mT,
+            model.weights.mT,
+        )
+        return dict(zip(TIED, views, strict=True))
 
-    @property
-    def th_v_template(self) -> torch.Tensor:
-        """(1, 778, 3) metres."""
-        return self.model.basis[:1].mT
+    def _tie(self) -> None:
+        self._buffers.update(self._views())
 
-    @property
-    def th_shapedirs(self) -> torch.Tensor:
-        """(778, 3, 10)."""
-        return self.model.basis[1 : 1 + self.model.num_betas].permute(2, 1, 0)
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> ManoLayer:
+        super()._apply(fn, recurse)  # what `.to()` and the like do
+        self._tie()
+        return self
 
-    @property
-    def th_posedirs(self) -> torch.Tensor:
-        """(778, 3, 135)."""
-        return self.model.basis[1 + self.model.num_betas :].permute(2, 1, 0)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._tie()
 
-    @property
-    def th_J_regressor(self) -> torch.Tensor:
-        """(16, 778)."""
-        return self.model.joint_regressor.mT
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in TIED or not isinstance(value, torch.Tensor):
+            super().__setattr__(name, value)
+            return
+        view = self._views()[name]
+        if value.requires_grad or value.shape != view.shape:
+            raise ValueError(f"{name} takes numbers of shape {tuple(view.shape)} without a gradient")
+        view.copy_(value)
 
-    @property
-    def th_weights(self) -> torch.Tensor:
-        """(778, 16)."""
-        return self.model.weights.mT
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in () if keep_vars else (prefix + name for name in TIED):
+            if name in destination:
+                destination[name] = destination[name].contiguous()  # of its own memory, as every file format takes it
 
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        missing: list[str] = rest[2]
+        before = list(missing)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        missing[:] = before
+
+    @full_precision
     def rotations(self, th_pose_coeffs: torch.Tensor) -> torch.Tensor:
         """Rotation matrices (B, 16, 3, 3) of the pose as `forward` takes it."""
         if self.takes_matrices:
@@ -148,6 +205,7 @@ class ManoLayer(nn.Module):
         """The layer's 21 joints (B, 21, 3) from vertices (B, 778, 3) and the posed skeleton (B, 16, 3)."""
         return torch.cat([skeleton, vertices[:, self.fingertips]], 1)[:, self.joint_order]
 
+    @full_precision
     def forward(
         self,
         th_pose_coeffs: torch.Tensor,
@@ -160,25 +218,39 @@ class ManoLayer(nn.Module):
 
         - `th_pose_coeffs`: (B, 3 or 6 + ncomps), or (B, 16, 3, 3), by the layer's arguments
         - `th_betas`: (B, 10); None or a single number for the file's own shape
-        - `th_trans`: (B, 3) metres, added; None or all zeros for none, and then `center_idx` applies
+        - `th_trans`: (B, 3) metres, added; None or a single zero for none, and then `center_idx` applies; a (B, 3) of
+          zeros counts as none too unless the layer was made with `ignore_zero_trans=False`
         - `root_palm`: the first joint is the middle of the palm instead of the wrist
         - `share_betas`: every hand gets the batch's mean shape
+
+        No value of a tensor is read, so that every call compiles and exports as one graph.
         """
-        batch = len(th_pose_coeffs)
         if th_betas is None or th_betas.numel() == 1:
             th_betas = self.th_betas
-        elif bool(share_betas):
-            th_betas = th_betas.mean(0, keepdim=True)
+        else:
+            th_betas = _choose(share_betas, th_betas.mean(0, keepdim=True), th_betas)
         rotations = self.rotations(th_pose_coeffs)
-        vertices, skeleton = linear_blend_skinning(rotations, th_betas.expand(batch, -1), self.model)
-        if bool(root_palm):
-            palm = vertices[:, PALM_VERTICES].mean(1, keepdim=True)
-            skeleton = torch.cat([palm, skeleton[:, 1:]], 1)
-        joints = self.joints21(vertices, skeleton)
+        vertices, skeleton = linear_blend_skinning(rotations, th_betas.expand(rotations.shape[0], -1), self.model)
+        first, second = PALM_VERTICES
+        palm = (vertices[:, first] + vertices[:, second]) / 2
+        wrist = _choose(root_palm, palm, skeleton[:, 0])
+        joints = self.joints21(vertices, torch.cat([wrist[:, None], skeleton[:, 1:]], 1))
+        shift = self._shift(joints, th_trans)
+        return (vertices + shift) * MILLIMETRES, (joints + shift) * MILLIMETRES
+
+    def _shift(self, joints: torch.Tensor, th_trans: torch.Tensor | None) -> torch.Tensor:
+        """What is added to every point, (B, 1, 3): the translation, else what brings the center to the origin."""
+        center = torch.zeros_like(joints[:, :1]) if self.center_idx is None else -joints[:, self.center_idx, None]
+        if th_trans is None:
+            return center
+        if not self.ignore_zero_trans and th_trans.numel() > 1:
+            return th_trans[:, None]
         # Published: a translation of exactly zero counts as none.
-        if th_trans is not None and bool(th_trans.any()):
-            vertices, joints = vertices + th_trans[:, None], joints + th_trans[:, None]
-        elif self.center_idx is not None:
-            center = joints[:, self.center_idx, None]
-            vertices, joints = vertices - center, joints - center
-        return vertices * MILLIMETRES, joints * MILLIMETRES
+        return _choose(th_trans.any(), th_trans[:, None], center)
+
+
+def _choose(flag: torch.Tensor | bool, chosen: torch.Tensor, otherwise: torch.Tensor) -> torch.Tensor:
+    """`chosen` where the flag, a truth value or a tensor of one number, is set."""
+    if not isinstance(flag, torch.Tensor):
+        return chosen if flag else otherwise
+    return torch.where(flag.to(otherwise.device).bool().reshape(()), chosen, otherwise)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import torch
 
+from .precision import full_precision
+
 # Published: the angle is the length of the vector with this added to each component, so that it has a
 # gradient at no rotation; the axis is the vector itself over that angle.
 ANGLE_SHIFT = 1e-8
 TINY = 1e-12
 
 
+@full_precision
 def quaternion_to_matrix(quaternion: torch.Tensor) -> torch.Tensor:
     """Rotation matrices (..., 3, 3) of quaternions (..., 4), real part first, of any length above 0."""
     unit = quaternion / quaternion.norm(dim=-1, keepdim=True).clamp_min(TINY)
@@ -28,6 +31,7 @@ def quaternion_to_matrix(quaternion: torch.Tensor) -> torch.Tensor:
     return torch.stack(entries, -1).unflatten(-1, (3, 3))
 
 
+@full_precision
 def axis_angle_to_matrix(axis_angle: torch.Tensor) -> torch.Tensor:
     """Rotation matrices (..., 3, 3) of axis-angle vectors (..., 3) in radians, through the quaternion as published."""
     angle = (axis_angle + ANGLE_SHIFT).norm(dim=-1, keepdim=True).clamp_min(TINY)
@@ -40,6 +44,7 @@ def _unit(vector: torch.Tensor) -> torch.Tensor:
     return vector / vector.norm(dim=-1, keepdim=True).clamp_min(1e-8)
 
 
+@full_precision
 def rotation_6d_to_matrix(numbers: torch.Tensor, robust: bool = False) -> torch.Tensor:
     """Rotation matrices (..., 3, 3) of two raw vectors (..., 6), which become the first two *columns*.
 
@@ -59,6 +64,7 @@ def rotation_6d_to_matrix(numbers: torch.Tensor, robust: bool = False) -> torch.
     return torch.stack([x, y, z], -1)
 
 
+@full_precision
 def nearest_orthogonal(matrix: torch.Tensor, reflections: bool = True) -> torch.Tensor:
     """The orthogonal matrices nearest to (..., 3, 3), which are those that maximise trace(orthogonal^T matrix).
 
@@ -79,6 +85,7 @@ def nearest_orthogonal(matrix: torch.Tensor, reflections: bool = True) -> torch.
     return left @ (torch.eye(3, dtype=values.dtype, device=values.device) + turn) @ right
 
 
+@full_precision
 def nearest_rotation(matrix: torch.Tensor) -> torch.Tensor:
     """A rotation matrix (..., 3, 3) for each matrix (..., 3, 3): the nearest orthogonal one.
 

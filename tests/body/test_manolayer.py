@@ -121,7 +121,6 @@ def test_published_buffer_names(rule_body_dir: Path, hand_arrays: dict[str, np.n
     np.testing.assert_array_equal(layer.th_v_template[0], hand_arrays["v_template"].astype(np.float32))
     np.testing.assert_array_equal(layer.th_faces, hand_arrays["f"])
     np.testing.assert_array_equal(layer.th_hands_mean[0], hand_arrays["hands_mean"].astype(np.float32))
-    assert not layer.state_dict()
 
 
 def test_wrong_arguments_are_named(tmp_path: Path, rule_body_dir: Path) -> None:

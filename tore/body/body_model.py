@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from manopth.lbs import SkinnedModel, linear_blend_skinning
+from manopth.precision import full_precision
 from manopth.rotations import axis_angle_to_matrix
 from tore.body.mesh_levels import MeshLevels
 
@@ -59,6 +60,7 @@ class BodyModel(nn.Module):
         """Registers `array`, rounded to float32, as a buffer outside the state dict."""
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array, np.float32)), persistent=False)
 
+    @full_precision
     def rotations(self, pose: torch.Tensor) -> torch.Tensor:
         """Rotation matrices (B, K, 3, 3) of a pose (B, 3 K) in axis-angle; matrices are taken as they are."""
         joints = self.skinned.num_joints
@@ -68,6 +70,7 @@ class BodyModel(nn.Module):
             raise ValueError(f"pose has shape {tuple(pose.shape)}, not (B, {3 * joints}) or (B, {joints}, 3, 3)")
         return axis_angle_to_matrix(pose.unflatten(1, (joints, 3)))
 
+    @full_precision
     def skin(self, pose: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Vertices (B, V, 3) and posed skeleton joints (B, K, 3) of pose (B, 3 K) and betas (B, 10)."""
         return linear_blend_skinning(self.rotations(pose), betas, self.skinned)
@@ -76,14 +79,17 @@ class BodyModel(nn.Module):
         """Vertices (B, V, 3)."""
         return self.skin(pose, betas)[0]
 
+    @full_precision
     def regress_joints(self, vertices: torch.Tensor) -> torch.Tensor:
         """The predicted joints (B, J, 3) from a full mesh (B, V, 3)."""
         return self.output_rows @ vertices
 
+    @full_precision
     def root(self, vertices: torch.Tensor) -> torch.Tensor:
         """The root (B, 1, 3) from a full mesh (B, V, 3): pelvis of the H36M joints, or wrist."""
         return self.root_row @ vertices
 
+    @full_precision
     def centred_levels(self, vertices: torch.Tensor, root: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Every level of a full mesh (B, V, 3), coarse to full, minus `root` (B, 1, 3)."""
         levels = (*reversed(self.levels.downsample(vertices)), vertices)

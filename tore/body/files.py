@@ -102,7 +102,9 @@ def read_adjacency(kind: str, data_dir: str | Path | None = None) -> torch.Tenso
         )
     if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < rows:
         raise ValueError(f"{paths[0]} names a vertex outside 0..{rows - 1}; get the published files again")
-    return torch.sparse_coo_tensor(indices.long(), values.float(), (rows, rows), check_invariants=True).to_dense()
+    return torch.sparse_coo_tensor(
+        indices.long(), values.float(), (rows, rows), device="cpu", check_invariants=True
+    ).to_dense()
 
 
 def read_regressor(name: str | None, rows: int, vertices: int, data_dir: str | Path | None = None) -> np.ndarray:

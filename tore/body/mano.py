@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from manopth.manolayer import ManoLayer
+from manopth.precision import full_precision
 from tore.body.body_model import BodyModel, BodyTargets
 from tore.body.files import model_path, read_levels
 from tore.body.joints import HAND_FINGERTIP_VERTICES, HAND_NAMES, HAND_WRIST, MANO_TO_HAND
@@ -22,7 +23,7 @@ class MANO(BodyModel):
     def __init__(self, data_dir: str | Path | None = None) -> None:
         path = model_path(self.kind, data_dir)
         levels = read_levels(self.kind, data_dir)
-        layer = ManoLayer(mano_root=path, use_pca=False, flat_hand_mean=False)
+        layer = ManoLayer(mano_root=path, use_pca=False, flat_hand_mean=False, persistent=False)
         skeleton_rows = layer.model.joint_regressor.mT.numpy()
         if skeleton_rows.shape[1] <= max(HAND_FINGERTIP_VERTICES):
             raise ValueError(f"{path} has {skeleton_rows.shape[1]} vertices, too few for a MANO hand")
@@ -38,10 +39,12 @@ class MANO(BodyModel):
         )
         self.layer = layer
 
+    @full_precision
     def rotations(self, pose: torch.Tensor) -> torch.Tensor:
         """Rotation matrices (B, 16, 3, 3) of a pose (B, 48), the mean hand added; matrices are taken as they are."""
         return pose if pose.ndim == 4 else self.layer.rotations(pose)
 
+    @full_precision
     def layer_joints(self, pose: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Vertices (B, 778, 3) and the layer's own 21 joints (B, 21, 3): posed skeleton and fingertips, metres."""
         vertices, skeleton = self.skin(pose, betas)

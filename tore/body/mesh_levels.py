@@ -15,6 +15,8 @@ import scipy.sparse
 import torch
 from torch import nn
 
+from manopth.precision import full_precision
+
 
 class SparseMap(nn.Module):
     """A fixed (R, C) sparse matrix applied to the vertices of a batch.
@@ -46,6 +48,7 @@ class SparseMap(nn.Module):
         """Multiply-accumulates of one mesh's dense product, as the published figures count it."""
         return self.shape[0] * self.shape[1] * 3
 
+    @full_precision
     def forward(self, vertices: torch.Tensor) -> torch.Tensor:
         """(B, C, 3) -> (B, R, 3)."""
         gathered = vertices.index_select(1, self.index.flatten()).unflatten(1, self.index.shape)  # (B,R,K,3)

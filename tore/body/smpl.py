@@ -9,6 +9,7 @@ import torch
 
 from manopth.files import load_body_arrays
 from manopth.lbs import SkinnedModel
+from manopth.precision import full_precision
 from tore.body.body_model import BodyModel
 from tore.body.files import model_path, read_levels, read_regressor
 from tore.body.joints import H36M_NAMES, H36M_PELVIS, H36M_TO_J14, J14_NAMES, SMPL_NAMES, SMPL_TO_J24
@@ -44,10 +45,12 @@ class SMPL(BodyModel):
         self.keep("h36m_rows", h36m)
         self.keep("j24_rows", np.concatenate([arrays["J_regressor"], extra])[list(SMPL_TO_J24)])
 
+    @full_precision
     def joints24(self, vertices: torch.Tensor) -> torch.Tensor:
         """The 24 label joints (B, 24, 3) from the posed mesh (B, 6890, 3); not the posed skeleton, as published."""
         return self.j24_rows @ vertices
 
+    @full_precision
     def joints_h36m(self, vertices: torch.Tensor) -> torch.Tensor:
         """The 17 Human3.6M joints (B, 17, 3) from the mesh (B, 6890, 3)."""
         return self.h36m_rows @ vertices

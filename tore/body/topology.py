@@ -39,12 +39,12 @@ def template_points(kind: str, data_dir: str | Path | None = None) -> tuple[torc
     Body: SMPL turned half round its x axis, the 14 joints and the mesh minus the pelvis of its 17 joints. Hand: the
     layer's 21 joints and the mesh at pose 0, mean hand added, minus the layer's wrist.
     """
-    betas = torch.zeros(1, 10, dtype=torch.float64)
+    betas = torch.zeros(1, 10, dtype=torch.float64, device="cpu")
     if kind == "hand":
-        joints, levels = MANO(data_dir).double().targets(torch.zeros(1, 48, dtype=torch.float64), betas)
+        joints, levels = MANO(data_dir).double().targets(betas.new_zeros(1, 48), betas)
         assert joints is not None
         return joints[0], levels[0][0]
-    pose = torch.zeros(1, 72, dtype=torch.float64)
+    pose = betas.new_zeros(1, 72)
     pose[0, 0] = TEMPLATE_ROOT_ANGLE
     smpl = SMPL(data_dir).double()
     vertices = smpl(pose, betas)

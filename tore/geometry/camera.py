@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import torch
 
+from manopth.precision import full_precision
 
+
+@full_precision
 def project_weak_perspective(points: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
     """Crop coordinates (B, N, 2) of points (B, N, 3) in metres: scale * (xy + translation), depth left out."""
     scale, translation = camera[:, None, :1], camera[:, None, 1:]  # (B,1,1), (B,1,2)
     return scale * (points[..., :2] + translation)
 
 
+@full_precision
 def crop_camera_translation(camera: torch.Tensor, focal_length: float = 1000.0, size: int = 224) -> torch.Tensor:
     """Translation (B, 3) in metres that makes a pinhole camera see the mesh as the weak-perspective one does.
 
@@ -23,6 +27,7 @@ def crop_camera_translation(camera: torch.Tensor, focal_length: float = 1000.0, 
     return torch.stack([x, y, 2 * focal_length / (size * scale + 1e-9)], -1)
 
 
+@full_precision
 def picture_translation(
     camera: torch.Tensor,
     centers: torch.Tensor,
@@ -44,6 +49,7 @@ def picture_translation(
     return torch.cat([camera[:, 1:] + beside, depth[:, None]], 1)
 
 
+@full_precision
 def crop_camera(
     translation: torch.Tensor,
     centers: torch.Tensor,

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import torch
 
+from manopth.precision import full_precision
 from manopth.rotations import nearest_orthogonal
 
 
+@full_precision
 def align_similarity(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """`source` (B, N, 3) moved, turned without reflection and scaled to lie closest to `target` (B, N, 3).
 

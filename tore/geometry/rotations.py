@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 
+from manopth.precision import full_precision
 from manopth.rotations import (
     axis_angle_to_matrix,
     nearest_orthogonal,
@@ -30,6 +31,7 @@ __all__ = [
 SMALL_SINE = 1e-12
 
 
+@full_precision
 def matrix_to_quaternion(matrix: torch.Tensor) -> torch.Tensor:
     """Unit quaternions (..., 4), real part not negative, of rotation matrices (..., 3, 3)."""
     (m00, m01, m02), (m10, m11, m12), (m20, m21, m22) = (row.unbind(-1) for row in matrix.unbind(-2))
@@ -51,6 +53,7 @@ def matrix_to_quaternion(matrix: torch.Tensor) -> torch.Tensor:
     return torch.where(unit[..., :1] < 0, -unit, unit)
 
 
+@full_precision
 def quaternion_to_axis_angle(quaternion: torch.Tensor) -> torch.Tensor:
     """Axis-angle vectors (..., 3), no longer than pi, of unit quaternions (..., 4)."""
     quaternion = torch.where(quaternion[..., :1] < 0, -quaternion, quaternion)
@@ -63,6 +66,7 @@ def quaternion_to_axis_angle(quaternion: torch.Tensor) -> torch.Tensor:
     return imaginary * ratio
 
 
+@full_precision
 def matrix_to_axis_angle(matrix: torch.Tensor) -> torch.Tensor:
     """Axis-angle vectors (..., 3) in radians, no longer than pi, of rotation matrices (..., 3, 3)."""
     return quaternion_to_axis_angle(matrix_to_quaternion(matrix))
