@@ -208,12 +208,16 @@ def test_the_network_may_change_its_numbers_and_place(small_checkpoint: Path, ph
     assert people.dtype == torch.float64
     same(people.predict(photo)[0], expected)
     people.model.float()
-    for surrounding in (torch.no_grad(), torch.inference_mode(), torch.enable_grad(), torch.device("meta")):
+    autocast = torch.autocast("cpu", torch.bfloat16)
+    for surrounding in (torch.no_grad(), torch.inference_mode(), torch.enable_grad(), torch.device("meta"), autocast):
         with surrounding:
             same(people.predict(photo)[0], expected)
     try:
         torch.set_default_dtype(torch.float64)
         same(people.predict(photo)[0], expected)
+        loaded = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu")
+        assert loaded.dtype == torch.float32
+        same(loaded.predict(photo)[0], expected)
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -269,3 +273,11 @@ def test_double_precision_checkpoints_stay_double(tmp_path: Path, standin_dir: P
     tore.save_model(tore.create_model(data_dir=standin_dir, **SMALL).double(), tmp_path / "double.pt")
     recovery = MeshRecovery.from_checkpoint(tmp_path / "double.pt", device="cpu")
     assert recovery.dtype == torch.float64 and recovery.predict(photo)[0].finite
+
+
+def test_a_prediction_compares_and_prints(recovery: MeshRecovery) -> None:
+    images = torch.rand(2, 3, 224, 224)
+    with torch.no_grad():
+        one, other = recovery.model(images), recovery.model(images)
+    assert one == one and one != other and other in [one, other] and len({one, other, one}) == 2
+    assert repr(one).startswith("MeshPrediction(camera=(2, 3), joints=(2, 14, 3), ") and "rotations=None" in repr(one)

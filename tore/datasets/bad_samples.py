@@ -29,7 +29,7 @@ class BadSampleLog:
     """Which samples were passed over, in memory that loader workers share with the process that started them."""
 
     def __init__(self, size: int) -> None:
-        self._marks = torch.zeros(size, dtype=torch.uint8).share_memory_()
+        self._marks = torch.zeros(size, dtype=torch.uint8, device="cpu").share_memory_()
 
     def mark(self, index: int) -> None:
         """Notes that sample `index` could not be used."""

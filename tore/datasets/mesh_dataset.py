@@ -100,7 +100,8 @@ class MeshDataset(Dataset):
         self.train, self.layout, self.seed, self.on_bad_sample = train, LAYOUTS[body], seed, on_bad_sample
         self.fast_crop = fast_crop
         self.bad_samples = BadSampleLog(len(self.rows))
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # reaches workers that are already running
+        epoch = torch.zeros((), dtype=torch.int64, device="cpu")
+        self._epoch = epoch.share_memory_()  # reaches workers that are already running
 
     def __len__(self) -> int:
         return len(self.rows)

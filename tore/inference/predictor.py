@@ -43,9 +43,9 @@ class MeshRecovery:
 
     model: on any device and of any dtype, which are asked for at each call; it runs in evaluation mode, and each of its
     modules is afterwards in the mode in which it was. body: of the same kind. amp: run the network in half precision
-    where that is safe. checkpoint: the name that results carry. For a model that was compiled in place
-    (`model.compile()`), which each new size of batch would have compiled anew, a batch is filled up to the largest so
-    far. Threads may share one, as long as none of them trains the network meanwhile.
+    where that is safe; an autocast around the call changes nothing. checkpoint: the name that results carry. For a
+    model that was compiled in place (`model.compile()`), which each new size of batch would have compiled anew, a batch
+    is filled up to the largest so far. Threads may share one, as long as none of them trains the network meanwhile.
     """
 
     def __init__(
@@ -223,8 +223,15 @@ class MeshRecovery:
         device, dtype = _place_of(self.model)
         body = self._body_on(device)
         images = torch.stack([crop.image for crop in crops]).to(device, dtype)  # (B,3,n,n)
-        with evaluating(self.model), self._precision(device):
-            prediction = self._predict(images)
+        with torch.autocast(device.type, enabled=False):
+            with evaluating(self.model), self._precision(device):
+                prediction = self._predict(images)
+            return self._recoveries(crops, prediction, body, focal_length)
+
+    def _recoveries(
+        self, crops: Sequence[Crop], prediction: MeshPrediction, body: BodyModel, focal_length: float | None
+    ) -> list[Recovery]:
+        """What the network said, in the frames of the crops' images."""
         prediction = mirrored_back(prediction, [crop.left for crop in crops])
         vertices = prediction.vertices.float()
         mesh_joints = _numpy(body.regress_joints(vertices))
@@ -240,8 +247,8 @@ class MeshRecovery:
                 camera=cameras[i],
                 joints=joints[i],
                 mesh_joints=mesh_joints[i],
-                vertices=meshes[i],
-                heatmap=None if heatmaps is None else heatmaps[i],
+                vertices=meshes[i].copy(),  # one person does not hold the whole batch
+                heatmap=None if heatmaps is None else heatmaps[i].copy(),
                 picture_camera=views[i],
                 translation=translations[i],
                 checkpoint=self.checkpoint,

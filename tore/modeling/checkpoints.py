@@ -74,9 +74,8 @@ def load_model(
     _check(checkpoint, model.state_dict())
     model.load_state_dict(checkpoint.state)
     dtypes = {value.dtype for value in checkpoint.state.values() if value.is_floating_point()}
-    if dtypes == {torch.float64}:
-        model = model.double()
-    return model.to(resolve_device(device)).eval()
+    dtype = torch.float64 if dtypes == {torch.float64} else torch.float32  # whatever the process's default is
+    return model.to(resolve_device(device), dtype).eval()
 
 
 def read_checkpoint(path: str | Path, **overrides: Any) -> Checkpoint:

@@ -31,6 +31,20 @@ class MeshPrediction(NamedTuple):
     rotations: Tensor | None = None
     betas: Tensor | None = None
 
+    def __repr__(self) -> str:
+        shapes = (f"{name}={None if value is None else tuple(value.shape)}" for name, value in self._asdict().items())
+        return f"MeshPrediction({', '.join(shapes)})"
+
+    def __eq__(self, other: object) -> bool:
+        """Whether it is the same object: tensors have no one truth value."""
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
+
     @property
     def levels(self) -> tuple[Tensor, ...]:
         """The vertex levels present, coarse to full."""

@@ -42,7 +42,7 @@ def crop_camera(weak_perspective: np.ndarray, size: int = CROP_SIZE) -> tuple[Pi
     Returns the pinhole camera (focal length 1000 px at a side of 224) and the translation (3,) in metres,
     (tx, ty, 2 * 1000 / (224 s + 1e-9)), which depends on the weak camera alone.
     """
-    camera = torch.as_tensor(np.asarray(weak_perspective, dtype=np.float64)).reshape(1, 3)
+    camera = torch.from_numpy(np.array(weak_perspective, np.float64)).reshape(1, 3)
     translation = crop_camera_translation(camera, focal_length=CROP_FOCAL_LENGTH, size=CROP_SIZE)
     pinhole = PinholeCamera(CROP_FOCAL_LENGTH * size / CROP_SIZE, (size / 2, size / 2))
     return pinhole, translation[0].numpy()

@@ -29,7 +29,7 @@ class BodyModels:
     def rest_pelvis(self, gender: str, betas: np.ndarray) -> np.ndarray:
         """Root joint (3,) in metres of the skeleton of betas (10,), about which the root pose turns the body."""
         with torch.no_grad():
-            _, skeleton = self._models[gender].skin(torch.zeros(1, 72).double(), torch.from_numpy(betas[None]))
+            _, skeleton = self._models[gender].skin(torch.from_numpy(np.zeros((1, 72))), torch.from_numpy(betas[None]))
         return skeleton[0, 0].numpy()
 
     def joints24(self, gender: str, poses: np.ndarray, betas: np.ndarray) -> np.ndarray:

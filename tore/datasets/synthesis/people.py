@@ -69,12 +69,13 @@ def load_figure(kind: str, data_dir: str | Path | None = None) -> Figure:
     """The body model of `data_dir` ("body" or "hand"), ready for posing. Errors as `load_body`."""
     model = load_body(kind, data_dir)
     skinned = model.skinned
-    flat, mean_pose = torch.zeros(1, 3 * skinned.num_joints), np.zeros(0)
+    flat = torch.zeros(1, 3 * skinned.num_joints, dtype=torch.float32, device="cpu")
+    mean_pose = np.zeros(0)
     if isinstance(model, MANO):
         mean_pose = model.layer.th_hands_mean.double().numpy().reshape(-1)
         flat[0, 3:] = -model.layer.th_hands_mean[0]
     with torch.no_grad():
-        rest, joints = model.skin(flat, torch.zeros(1, 10))
+        rest, joints = model.skin(flat, torch.zeros_like(flat[:, :10]))
     return Figure(
         kind=kind,
         model=model,
@@ -113,7 +114,7 @@ def draw_people(figure: Figure, rngs: list[RandomState]) -> People:
 
 
 def _turn(degrees: float, axis: tuple[float, float, float]) -> np.ndarray:
-    return axis_angle_to_matrix(torch.tensor(axis, dtype=torch.float64) * float(np.deg2rad(degrees))).numpy()
+    return axis_angle_to_matrix(torch.from_numpy(np.asarray(axis, np.float64) * float(np.deg2rad(degrees)))).numpy()
 
 
 def _body_root(rng: RandomState) -> tuple[np.ndarray, np.ndarray]:
