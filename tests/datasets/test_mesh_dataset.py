@@ -22,7 +22,7 @@ from tore.datasets.bad_samples import BadSample
 from tore.datasets.crop import crop_picture
 from tore.datasets.jpeg_rows import first_rows
 from tore.datasets.mesh_dataset import LAYOUTS, MeshDataset
-from tore.datasets.tsv import TSVWriter
+from tore.datasets.tsv import TSVReader, TSVWriter
 
 CASES = [("body", BODY_SOURCES), ("hand", HAND_SOURCES)]
 EXACT = {"joints_2d": "joints_2d", "mjm_mask": "joint_mask"}
@@ -131,6 +131,11 @@ def test_grey_alpha_deep_and_cmyk_pictures_decode_as_colour(tmp_path: Path) -> N
         "cmyk": _cmyk_jpeg(colour),
     }
     yaml = write_set(tmp_path, [(2, 300, 300)] * len(files))
+    for table in ("hw", "label"):
+        rows = [TSVReader(tmp_path / f"set.{table}.tsv").columns(row) for row in range(len(files))]
+        with TSVWriter(tmp_path / f"set.{table}.tsv") as writer:
+            for key, columns in zip(files, rows, strict=True):
+                writer.write([key.encode(), *columns[1:]])
     with TSVWriter(tmp_path / "set.img.tsv") as writer:
         for key, data in files.items():
             writer.write(picture_row(key, data))

@@ -122,8 +122,8 @@ def test_a_signal_finishes_the_step_saves_and_the_run_goes_on(tmp_path: Path, nu
     assert_same_weights(again.network, whole.network)
 
 
-def result(score: float) -> EvaluationResult:
-    return EvaluationResult({"pa_mpjpe": score}, {}, [], {"samples": 1})
+def result(score: float, metric: str = "pa_mpjpe") -> EvaluationResult:
+    return EvaluationResult({metric: score}, {}, [], {"samples": 1}, metric_samples={"pa_mpjpe": 0} | {metric: 1})
 
 
 def test_best_by_pa_mpjpe_stays_beside_the_last_ones(tmp_path: Path) -> None:
@@ -139,6 +139,23 @@ def test_best_by_pa_mpjpe_stays_beside_the_last_ones(tmp_path: Path) -> None:
     assert best == {"checkpoint": "checkpoint-2-10", "pa_mpjpe": 40.0, "epoch": 2}
     kinds = [json.loads(line)["kind"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert kinds.count("validation") == 5
+
+
+def test_best_is_never_chosen_by_an_absent_metric(tmp_path: Path) -> None:
+    nothing = EvaluationResult({}, {}, [], {"samples": 1}, metric_samples={"pa_mpjpe": 0})
+    outcomes = [nothing, result(float("nan")), result(9.0, "mpvpe"), result(7.0, "mpvpe"), result(8.0, "mpvpe")]
+    given = iter(outcomes)
+    trainer = make_trainer(tmp_path, epochs=5, keep=5, validate=lambda give_up: next(given))
+    trainer.progress.best = {"checkpoint": "checkpoint-0-0", "pa_mpjpe": 0.0, "epoch": 0}  # of an unlabelled set
+    trainer.run()
+    best = json.loads((tmp_path / "best.json").read_text())
+    assert best == {"checkpoint": "checkpoint-4-20", "mpvpe": 7.0, "epoch": 4}
+    said = (tmp_path / "log.txt").read_text()
+    assert said.count("no metric can choose the best checkpoint") == 2
+    assert said.count("chosen by mpvpe, since pa_mpjpe is absent") == 3 and said.count("the choice starts anew") == 1
+    assert "validation after epoch 4: mpvpe 7.00 over 1  without a sample: pa_mpjpe" in said
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [("pa_mpjpe" in line) for line in lines if line["kind"] == "validation"] == [False, True, False, False, False]
 
 
 def test_a_signal_during_validation_repeats_that_validation_later(tmp_path: Path) -> None:

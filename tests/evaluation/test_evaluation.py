@@ -12,8 +12,8 @@ import torch
 
 from tests.conftest import assert_agrees, reference
 from tore.evaluation import metrics
-from tore.evaluation.evaluator import Evaluator, SampleErrors, sample_errors
-from tore.evaluation.protocol import Protocol, paper_row, summary
+from tore.evaluation.evaluator import Evaluator, SampleErrors, choosing_metric, sample_errors
+from tore.evaluation.protocol import Protocol, metric_lines, paper_row, summary
 from tore.modeling.build import configure
 from tore.tools.evaluation_report import row_of
 
@@ -40,7 +40,7 @@ def test_errors_meet_the_reference(errors: SampleErrors) -> None:
     has = errors.has_joints_3d
     assert_agrees(errors.joints.mean(1)[has], expected["mpjpe"], 1e-5)
     assert_agrees(errors.vertices[has], expected["mpvpe"], 1e-5)
-    assert_agrees(errors.aligned_joints.mean(1), expected["pa_mpjpe"], 1e-5)
+    assert_agrees(errors.aligned_joints.mean(1), expected["pa_mpjpe"], 1e-5)  # of all six, whatever counts
 
 
 def test_result_is_the_mean_in_millimetres(errors: SampleErrors) -> None:
@@ -49,7 +49,10 @@ def test_result_is_the_mean_in_millimetres(errors: SampleErrors) -> None:
     result = evaluator.result()
     expected = reference("metrics")
     assert result.metrics["mpjpe"] == pytest.approx(expected["mpjpe"].mean() * 1000, rel=1e-5)
-    assert result.metrics["pa_mpjpe"] == pytest.approx(expected["pa_mpjpe"].mean() * 1000, rel=1e-5)
+    labelled = expected["has"].astype(bool)
+    assert labelled.sum() == 5
+    assert result.metrics["pa_mpjpe"] == pytest.approx(expected["pa_mpjpe"][labelled].mean() * 1000, rel=1e-5)
+    assert set(result.metric_samples.values()) == {5} and set(result.left_out.values()) == {0}
     assert result.metrics["mpvpe"] == pytest.approx(expected["mpvpe"].mean() * 1000, rel=1e-5)
     assert result.counts == {"samples": 6, "with_joints_3d": 5, "with_mesh": 5}
     assert np.mean([e["mpjpe"] for e in result.per_joint.values()]) == pytest.approx(result.metrics["mpjpe"])
@@ -126,7 +129,7 @@ def test_a_set_without_meshes_has_no_mesh_metric(case) -> None:
     evaluator = Evaluator(NAMES)
     evaluator.update(sample_errors(**case | {"has_mesh": none, "has_joints_3d": none}, centre=HIPS))
     result = evaluator.result()
-    assert set(result.metrics) == {"pa_mpjpe"}
+    assert result.metrics == {} and set(result.metric_samples.values()) == {0}
     assert Evaluator(NAMES).result().metrics == Evaluator(NAMES, parametric=True).result().metrics == {}
     assert "leaves out 6 without 3D joints" in summary(result, Protocol(data="x.yaml"), None)
 
@@ -134,7 +137,7 @@ def test_a_set_without_meshes_has_no_mesh_metric(case) -> None:
 def test_rows_name_their_sample(errors: SampleErrors) -> None:
     rows = errors.rows(range(10, 16), [f"k{i}" for i in range(6)])
     missing = errors.has_mesh.tolist().index(False)
-    assert rows[missing]["mpvpe"] is None and rows[missing]["mpjpe"] is None and rows[missing]["pa_mpjpe"] > 0
+    assert rows[missing]["mpvpe"] is None and rows[missing]["mpjpe"] is None and rows[missing]["pa_mpjpe"] is None
     assert [row["index"] for row in rows] == list(range(10, 16)) and rows[2]["key"] == "k2"
     assert rows[0]["mpjpe"] == pytest.approx(errors.joints[0].mean().item() * 1000)
 
@@ -172,3 +175,69 @@ def test_protocol_and_paper_number_stand_beside_the_metrics(errors: SampleErrors
 def test_a_network_stands_beside_its_own_paper_row(network: str, values: dict, expected: float | None) -> None:
     row = row_of(configure(network, **values))
     assert (row.pa_mpjpe if row else None) == expected
+
+
+def loop_errors(case: dict[str, torch.Tensor], sample: int, joints: list[int]) -> tuple[float, float]:
+    """MPJPE and PA-MPJPE in metres of one sample over some joints, with numpy."""
+    predicted, true = (case[name][sample].double().numpy() for name in ("joints", "true_joints"))
+    apart = (predicted - predicted[list(HIPS)].mean(0)) - (true - true[list(HIPS)].mean(0))
+    mpjpe = np.linalg.norm(apart[joints], axis=1).mean()
+    a, b = predicted[joints] - predicted[joints].mean(0), true[joints] - true[joints].mean(0)
+    u, s, vt = np.linalg.svd(b.T @ a)
+    flip = np.array([1, 1, np.linalg.det(u @ vt)])
+    moved = (s * flip).sum() / (a**2).sum() * a @ (u @ np.diag(flip) @ vt).T
+    return float(mpjpe), float(np.linalg.norm(moved - b, axis=1).mean())
+
+
+def test_unlabelled_joints_are_left_out_of_errors_and_alignment(case) -> None:
+    mask = torch.ones(6, 14, dtype=torch.bool)
+    mask[0, [12, 13]] = False  # neck and head
+    mask[1, 2] = False  # a hip
+    mask[2, 2:] = False  # two joints are no alignment
+    everything = torch.ones(6)
+    spoiled = {name: value.clone() for name, value in case.items()}
+    spoiled["true_joints"][~mask] = 1e4  # what an unlabelled joint holds never matters
+    own = spoiled | {"has_joints_3d": everything, "has_mesh": everything}
+    errors = sample_errors(**own, centre=HIPS, joint_mask=mask)
+    evaluator = Evaluator(NAMES)
+    evaluator.update(errors)
+    result = evaluator.result()
+    kept = [mask[sample].nonzero()[:, 0].tolist() for sample in range(6)]
+    expected = [loop_errors(case, sample, kept[sample]) for sample in range(6)]
+    assert result.metrics["mpjpe"] == pytest.approx(1000 * np.mean([expected[i][0] for i in (0, 3, 4, 5)]))
+    assert result.metrics["pa_mpjpe"] == pytest.approx(1000 * np.mean([expected[i][1] for i in (0, 1, 3, 4, 5)]))
+    assert {name: result.metric_samples[name] for name in ("mpjpe", "pa_mpjpe", "mpvpe")} == {
+        "mpjpe": 4,
+        "pa_mpjpe": 5,
+        "mpvpe": 6,
+    }
+    assert result.left_out == {"joints": 2 + 1 + 12, "uncentred": 2, "unaligned": 1}
+    head = result.per_joint["joint_13"]
+    assert (head["mpjpe_samples"], head["pa_mpjpe_samples"]) == (3, 4)
+    assert head["mpjpe"] == pytest.approx(1000 * errors.joints[3:, 13].mean().item())
+    rows = errors.rows(range(6), list("abcdef"))
+    assert [row["mpjpe"] is None for row in rows] == [False, True, True, False, False, False]
+    assert rows[1]["pa_mpjpe"] == pytest.approx(1000 * expected[1][1])
+    text = summary(result, Protocol(data="x.yaml"), None)
+    assert "left out     15 joints of confidence 0" in text and "mpvpe" in text and "over 6 samples" in text
+    assert "1 samples from PA-MPJPE, since fewer than 3" in text
+
+
+def test_where_all_is_labelled_a_mask_changes_no_bit(case, both_errors: SampleErrors) -> None:
+    with_mask = sample_errors(**case, centre=HIPS, joint_mask=torch.ones(6, 14, dtype=torch.bool))
+    for name in ("joints", "aligned_joints"):
+        assert torch.equal(getattr(with_mask, name), getattr(both_errors, name))
+    for name, (errors, _) in with_mask.columns().items():
+        plain = {"mpjpe": with_mask.joints, "pa_mpjpe": with_mask.aligned_joints}.get(name)
+        assert plain is None or torch.equal(errors, plain.mean(1))
+
+
+def test_an_absent_metric_says_what_is_missing(case) -> None:
+    evaluator = Evaluator(NAMES)
+    evaluator.update(sample_errors(**case | {"has_joints_3d": torch.zeros(6)}, centre=HIPS))
+    result = evaluator.result()
+    assert set(result.metrics) == {"mpvpe", "pa_mpvpe"} and choosing_metric(result.metrics) == "pa_mpvpe"
+    lines = metric_lines(result)
+    assert lines[1].split() == ["pa_mpjpe", "absent", "no", "sample", "has", "3", "labelled", "3D", "joints"]
+    assert "pa_mpjpe" not in json.loads(json.dumps(result.as_dict()))["metrics"]
+    assert all("mpjpe" not in errors for errors in result.per_joint.values())

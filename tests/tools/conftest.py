@@ -7,11 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from tests import rules
 from tests.datasets.data_sets import write_set
 from tests.processes import ROOT, environment
+from tore.body import SMPL
 
 SAMPLES = 13
 SMALL_FM = ["--arch", "test_resnet", "--model_name", "FastMETRO_S", "--keep_ratio", "0.2"]
@@ -23,23 +26,28 @@ QUICK = ["--backbone_weights", "none", "--no_tensorboard", "--visual_steps", "0"
 FM_SCRIPT = "tore/tools/run_tore_fm_bodymesh.py"
 
 
-def labels(count: int) -> list[list[dict]]:
-    """Rule-made labels; some samples lack a mesh or 3D joints."""
+def labels(count: int, body: SMPL) -> list[list[dict]]:
+    """Rule-made poses with the joints of their body, seen in the middle; some samples lack a mesh or 3D joints."""
     people = [rules.label(100 + item, 96, 80) for item in range(count)]
-    for item, person in enumerate(people):
-        person[0]["has_smpl"] = int(item % 5 != 1)
-        person[0]["has_3d_joints"] = int(item % 6 != 2)
+    for item, (person,) in enumerate(people):
+        pose, betas = torch.tensor([person["pose"]]), torch.tensor([person["betas"]])
+        joints = body.joints24(body(pose, betas))[0].numpy().astype(float)
+        joints -= joints.mean(0)
+        ones, pixels = np.ones((24, 1)), joints[:, :2] * 20 + [40, 48]
+        person |= {"3d_joints": np.hstack([joints, ones]).tolist(), "2d_joints": np.hstack([pixels, ones]).tolist()}
+        person["has_smpl"] = int(item % 5 != 1)
+        person["has_3d_joints"] = int(item % 6 != 2)
     return people
 
 
 @pytest.fixture(scope="session")
-def tiny_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_sets(tmp_path_factory: pytest.TempPathFactory, rule_body_dir: Path) -> Path:
     """A data root with `train/set.yaml` (13 pictures) and `val/set.yaml` (7)."""
     root = tmp_path_factory.mktemp("sets")
     for name, count in (("train", SAMPLES), ("val", 7)):
         (root / name).mkdir()
         sources = [(100 + item, 96, 80) for item in range(count)]
-        write_set(root / name, sources, labels(count), suffix=".jpg")
+        write_set(root / name, sources, labels(count, SMPL(rule_body_dir)), suffix=".jpg")
     return root
 
 

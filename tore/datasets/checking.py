@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,14 +17,25 @@ import torch
 from tore.datasets.bad_samples import BadSample
 from tore.datasets.decoder_complaints import decoder_complaints
 from tore.datasets.findings import ERROR, WARNING, Finding, SetReport
-from tore.datasets.label import Label
-from tore.datasets.label_checks import Remark, check_agreement, check_in_picture, check_model_joints, check_ranges
+from tore.datasets.label import Label, described_kind, person_of
+from tore.datasets.label_checks import (
+    Remark,
+    check_agreement,
+    check_in_picture,
+    check_labelled,
+    check_model_joints,
+    check_ranges,
+)
+from tore.datasets.label_shares import LabelShares
 from tore.datasets.mesh_dataset import CROP_SIZE, MeshDataset
 from tore.datasets.picture import row_key
 from tore.datasets.row_checks import check_picture_file, parse_size
 from tore.datasets.set_checksums import SetChecksums
 
 MODEL_BATCH = 64
+LEAST_ROWS = 4  # that a quick look reads however long they take
+KIND = "kind"  # the check that finds a hand's label where a body's is expected, or the reverse
+SIZES = {"body": "24 joints and 72 pose numbers", "hand": "21 joints and 48 pose numbers"}
 ModelJoints = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # pose (B,P), betas (B,10) -> joints (B,J,3)
 
 
@@ -36,25 +48,38 @@ def check_set(
     """
     checker, started = _SetChecker(dataset), time.perf_counter()
     report = checker.report
-    if len(dataset) == 0:
-        report.findings.append(Finding(ERROR, "rows", report.path, "", "the set has no samples"))
     if model_joints is None:
         report.notes.append("no body model at hand: its joints were not compared with the 3D joints")
-    waiting: list[tuple[int, Label]] = []
-    for index in range(len(dataset)):
-        label = checker.check_sample(index)
-        if label is not None and model_joints is not None:
-            waiting.append((index, label))
-            if len(waiting) == MODEL_BATCH:
-                checker.check_models(waiting, model_joints)
-                waiting.clear()
-        if step is not None:
-            step()
-    if model_joints is not None:
-        checker.check_models(waiting, model_joints)
-    report.notes += checker.checksums.notes()
+    checker.check(range(len(dataset)), model_joints, step or (lambda: None))
+    report.notes += checker.checksums.notes() + checker.labels.notes()
     report.seconds = time.perf_counter() - started
     return report
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a quick look at some rows of a set found."""
+
+    looked: int  # rows
+    labels: list[Label]  # of the rows that can be read
+    whole: list[Finding]  # errors of the set itself rather than of one row
+    broken: dict[int, Finding]  # sample -> its first error
+
+
+def look_at(dataset: MeshDataset, model_joints: ModelJoints | None, rows: int, seconds: float) -> Look:
+    """The checks of `check_set` on at most so many rows, spread over the set, in about so many seconds.
+
+    The rows depend on the set's length alone; where time runs out those looked at are still spread.
+    """
+    end = time.perf_counter() + seconds
+    checker = _SetChecker(dataset)
+    whole = list(checker.report.findings)
+    spread = np.unique(np.linspace(0, max(len(dataset) - 1, 0), min(rows, len(dataset))).round().astype(int))
+    shuffled = np.random.RandomState(0).permutation(spread).tolist()
+    in_time = (index for place, index in enumerate(shuffled) if place < LEAST_ROWS or time.perf_counter() < end)
+    looked, labels = checker.check(in_time, model_joints, lambda: None)
+    dataset.rows.close()
+    return Look(looked, labels, whole, checker.broken)
 
 
 class _SetChecker:
@@ -65,6 +90,31 @@ class _SetChecker:
         self.report = SetReport(str(dataset.rows.path), len(dataset))
         self.checksums = SetChecksums(dataset.rows)
         self.report.findings += self.checksums.findings
+        if len(dataset) == 0:
+            self.report.findings.append(Finding(ERROR, "rows", self.report.path, "", "the set has no samples"))
+        self.broken: dict[int, Finding] = {}  # sample -> its first error
+        self.labels = LabelShares()
+
+    def check(
+        self, indices: Iterable[int], model_joints: ModelJoints | None, step: Callable[[], object]
+    ) -> tuple[int, list[Label]]:
+        """Checks samples, and calls `step` after each; how many, and the labels that can be read."""
+        waiting: list[tuple[int, Label]] = []
+        labels: list[Label] = []
+        looked = 0
+        for index in indices:
+            looked += 1
+            label = self.check_sample(index)
+            if label is not None:
+                labels.append(label)
+                waiting.append((index, label))
+            if model_joints is not None and len(waiting) == MODEL_BATCH:
+                self.check_models(waiting, model_joints)
+                waiting.clear()
+            step()
+        if model_joints is not None:
+            self.check_models(waiting, model_joints)
+        return looked, labels
 
     def check_sample(self, index: int) -> Label | None:
         """Checks the rows of one sample; returns its label where that can be read."""
@@ -78,16 +128,25 @@ class _SetChecker:
             self._check_size(index, columns["hw"], size)
         if "label" not in columns:
             return None
+        layout = self.dataset.layout
         try:
+            described = described_kind(person_of(columns["label"], self.rows.place("label", index)))
+            if described not in (None, layout.kind):
+                sizes = " and ".join(f"{SIZES[kind]} for a {kind}" for kind in (described, layout.kind))
+                text = f"the label describes a {described}, and a {layout.kind} is expected ({sizes})"
+                self._find(ERROR, KIND, "label", index, row_key(columns["label"]), text)
+                return None
             label = self.dataset.label(index)
         except BadSample as error:
             self._find_bad("label", index, columns["label"], error)
             return None
-        usual = (self.dataset.layout.joint_rows[0], self.dataset.layout.pose_sizes[0])
+        self.labels.add(label)
+        usual = (layout.joint_rows[0], layout.pose_sizes[0])
         if (len(label.joints_3d), len(label.pose)) != usual:
             text = f"has {len(label.joints_3d)} joints and {len(label.pose)} pose numbers, usual are {usual}"
             self._find(WARNING, "label row", "label", index, label.key, text)
-        self._remark(index, label, check_ranges(label, self.dataset.layout.kind == "hand"))
+        self._remark(index, label, check_ranges(label, layout.kind == "hand"))
+        self._remark(index, label, check_labelled(label, layout.root))
         if size is not None:
             self._remark(index, label, check_in_picture(label, *size, CROP_SIZE))
         self._remark(index, label, check_agreement(label))
@@ -150,4 +209,7 @@ class _SetChecker:
         self._find(ERROR, f"{table} row", table, index, key, text)
 
     def _find(self, severity: str, check: str, table: str, index: int, key: str, text: str) -> None:
-        self.report.findings.append(Finding(severity, check, str(self.rows.place(table, index)), key, text))
+        finding = Finding(severity, check, str(self.rows.place(table, index)), key, text)
+        self.report.findings.append(finding)
+        if severity == ERROR:
+            self.broken.setdefault(index, finding)

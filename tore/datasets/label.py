@@ -72,6 +72,25 @@ def person_of(columns: list[bytes], place: Place) -> dict[str, Any]:
     return people[0]
 
 
+def described_kind(person: dict[str, Any]) -> str | None:
+    """"body" or "hand", by the sizes of a person's 3D joints and pose; None where they do not tell.
+
+    A body has 24 joints and 72 pose numbers, a hand 21 and 48; a hand may carry the body's sizes, zeros behind its own.
+    """
+    try:
+        sizes = {name: np.ravel(np.asarray(person[name], np.float64)) for name in ("3d_joints", "2d_joints", "pose")}
+    except (KeyError, TypeError, ValueError):
+        return None
+    size = (len(sizes["3d_joints"]), len(sizes["pose"]))
+    if size == (21 * 4, 48):
+        return "hand"
+    if size != (24 * 4, 72):
+        return None
+    if sizes["pose"][48:].any() or sizes["3d_joints"][21 * 4 :].any() or sizes["2d_joints"][21 * 3 :].any():
+        return "body"
+    return "hand" if sizes["pose"].any() else None
+
+
 class _Fields:
     """Reads numbers from one person's fields and says what is wrong with them."""
 

@@ -73,6 +73,22 @@ def check_ranges(label: Label, hand: bool) -> Iterator[Remark]:
             yield ERROR, "value range", f"3D joints span {extent:.4g} m, expected {low} to {high} (millimetres?)"
 
 
+def check_labelled(label: Label, root: int) -> Iterator[Remark]:
+    """What is said to be labelled and is not. `root`: the joint that others are relative to, which may lie at 0."""
+    confidence, points = label.joints_3d[:, 3], label.joints_3d[:, :3]
+    without = np.flatnonzero(confidence <= 0)
+    if label.has_3d_joints and 0 < len(without) < len(confidence):
+        shown = ", ".join(map(str, without))
+        text = f"has_3d_joints is 1, but joints {shown} have confidence 0: errors and losses leave them out"
+        yield WARNING, "3D labels", text
+    at_zero = [joint for joint in np.flatnonzero((confidence > 0) & ~points.any(1)) if joint != root]
+    if label.has_3d_joints and at_zero:
+        shown = ", ".join(map(str, at_zero))
+        yield WARNING, "3D labels", f"joints {shown} lie at exactly (0, 0, 0) with a confidence above 0 (unlabelled?)"
+    if label.has_smpl and not label.pose.any() and not label.betas.any():
+        yield WARNING, "pose labels", "has_smpl is 1, but all numbers of pose and betas are 0 (unlabelled?)"
+
+
 def check_in_picture(label: Label, height: int, width: int, size: int) -> Iterator[Remark]:
     """The crop's box and the 2D joints against the picture (height, width) and each other."""
     try:

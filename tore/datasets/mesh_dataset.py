@@ -155,6 +155,19 @@ class MeshDataset(Dataset):
         picture = decode_bgr(columns, self.rows.place("img", index), reduction or 1, rows)
         return row_key(columns), [cropped(picture, label, each, reduction) for each in draws]
 
+    def _compare_keys(self, index: int, label: Label, image_key: str) -> None:
+        """Raises BadSample where the rows of one sample have different keys: another picture's label is no label."""
+        keys = {"img": image_key}
+        if "hw" in self.rows.tables:
+            keys["hw"] = row_key(self.rows.columns("hw", index))
+        for table, key in keys.items():
+            if key != label.key:
+                text = (
+                    f"{self.rows.place(table, index)} has the key {key!r}: the rows belong to different images; put "
+                    "the files in the same order, or name the ones that belong together"
+                )
+                raise BadSample.at(self.rows.place("label", index), label.key, text)
+
     def sample(self, index: int, rng: RandomState | None = None) -> dict[str, Any]:
         """One sample, its draws taken from `rng` in training; evaluation draws nothing.
 
@@ -175,6 +188,7 @@ class MeshDataset(Dataset):
         scale = draw.scale * label.scale
         try:
             key, (image, *views) = self._crops(index, label, (draw, *self.views))
+            self._compare_keys(index, label, key)
             joints_2d = augment_joints_2d(label.joints_2d, label.center, scale, draw, CROP_SIZE)
         except BadSample:
             raise

@@ -11,6 +11,7 @@ import numpy as np
 from tore.datasets.bad_samples import BadSample
 from tore.datasets.crop import PIXELS_PER_SCALE
 from tore.datasets.label import FLAGS, Label
+from tore.datasets.label_shares import is_labelled
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.row_checks import parse_size
 
@@ -43,6 +44,7 @@ def set_statistics(dataset: MeshDataset, step: Callable[[], object] | None = Non
     if not labels:
         return stats
     stats |= {name: float(np.mean([getattr(label, name) for label in labels])) for name in FLAGS}
+    stats["unlabelled"] = float(np.mean([not is_labelled(label) for label in labels]))
     stats["genders"] = dict(Counter(label.gender for label in labels))
     stats["box_side_pixels"] = _quantiles([label.scale * PIXELS_PER_SCALE for label in labels])
     stats["visible_2d_joints"] = _quantiles([int((label.joints_2d[:, -1] > 0).sum()) for label in labels])
@@ -69,7 +71,7 @@ def statistics_text(stats: dict[str, Any]) -> str:
         elif isinstance(value, list):
             shown = "  ".join(f"{number:g}" for number in value)
         else:
-            shown = f"{value:.1%}" if name in FLAGS else str(value)
+            shown = f"{value:.1%}" if name in (*FLAGS, "unlabelled") else str(value)
         lines.append(f"{name.replace('_', ' '):<26}{shown}")
     return "\n".join(lines)
 

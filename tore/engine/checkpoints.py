@@ -103,7 +103,7 @@ class CheckpointFolder:
         sync_to_disk(folder)
 
     def mark_best(self, best: Mapping[str, Any]) -> None:
-        """Writes `best.json`: {"checkpoint", "pa_mpjpe", ...}."""
+        """Writes `best.json`: {"checkpoint", "epoch", and the metric that chose it}."""
         write_json(self.output / BEST, best)
 
     def prune(self, best: str | None) -> None:

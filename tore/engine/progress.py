@@ -19,7 +19,7 @@ class Progress:
     done: int = 0  # iterations done in the present epoch
     iteration: int = 0  # iterations done in all
     skipped: int = 0  # steps left out because their loss was not finite
-    best: dict[str, Any] | None = None  # checkpoint, pa_mpjpe, epoch
+    best: dict[str, Any] | None = None  # checkpoint, epoch, and the metric that chose it
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""

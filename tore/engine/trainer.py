@@ -5,6 +5,7 @@ What is trained, on what and how it is judged comes in as objects and functions;
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -30,7 +31,7 @@ from tore.engine.schedule import Schedule, set_learning_rate
 from tore.engine.signals import StopRequest
 from tore.engine.step import Batch, StepResult, to_device
 from tore.engine.window import Window
-from tore.evaluation.evaluator import EvaluationResult
+from tore.evaluation.evaluator import CHOOSING, EvaluationResult, choosing_metric
 
 BAR_STEPS = 20  # steps between updates of the progress bar's losses
 STATE_FORMAT = 1
@@ -313,14 +314,25 @@ class Trainer:
     def _note_score(self, outcome: EvaluationResult) -> None:
         progress = self.progress
         self.log.metrics("validation", progress.iteration, outcome.metrics, epoch=progress.epoch)
-        shown = "  ".join(f"{name} {value:.2f}" for name, value in outcome.metrics.items())
-        self.log.line(f"validation after epoch {progress.epoch}: {shown}")
-        score = outcome.metrics.get("pa_mpjpe")
-        if score is None:  # no sample of the set has a label
+        samples = outcome.metric_samples
+        shown = "  ".join(f"{name} {value:.2f} over {samples[name]}" for name, value in outcome.metrics.items())
+        absent = ", ".join(name for name in samples if name not in outcome.metrics)
+        without = f"  without a sample: {absent}" if absent else ""
+        self.log.line(f"validation after epoch {progress.epoch}: {shown}{without}")
+        finite = {name: value for name, value in outcome.metrics.items() if math.isfinite(value)}
+        metric = choosing_metric(finite)
+        if metric is None:
+            self.log.line("no metric can choose the best checkpoint: no sample of the validation set is comparable")
             return
-        if progress.best is None or score < progress.best["pa_mpjpe"]:
+        if metric != CHOOSING[0]:
+            self.log.line(f"the best checkpoint is chosen by {metric}, since {CHOOSING[0]} is absent")
+        best = progress.best
+        if best is not None and metric not in best:
+            self.log.line(f"the best checkpoint so far was not chosen by {metric}: the choice starts anew")
+            best = None
+        if best is None or finite[metric] < best[metric]:
             name = f"checkpoint-{progress.epoch}-{progress.iteration}"
-            progress.best = {"checkpoint": name, "pa_mpjpe": score, "epoch": progress.epoch}
+            progress.best = {"checkpoint": name, metric: finite[metric], "epoch": progress.epoch}
 
     def save(self) -> None:
         """Writes a checkpoint of this moment; on every process, since each adds its own random state."""

@@ -2,39 +2,59 @@
 
 A network with the SMPL parameter regressor has a second mesh, that of its parameters: its metrics begin with `smpl_`.
 
-Joint errors average over the samples with 3D joints, mesh errors over those with a mesh.
-Published: the aligned joint error of bodies averages over all samples. Hands have the shares of `hand_shares` besides.
+Every metric averages over the samples that have what it compares, and a sample's joint errors over its labelled joints
+(confidence above 0). MPJPE needs the joints that it is centred on, an alignment at least three joints; a sample without
+them is left out and counted. Hands have the shares of `hand_shares` besides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from tore.evaluation.hand_shares import CURVES, F_SCORES, area_under, hand_shares, no_shares
-from tore.evaluation.metrics import aligned_errors, distances, joint_errors, within_thresholds
+from tore.evaluation.metrics import (
+    ALIGNED_JOINTS,
+    aligned_errors,
+    distances,
+    joint_errors,
+    joint_weights,
+    within_thresholds,
+)
 from tore.geometry.procrustes import align_similarity
 
 MILLIMETRES = 1000.0
 COUNTS = ("samples", "with_joints_3d", "with_mesh")
 ERRORS = {"joints": "mpjpe", "aligned_joints": "pa_mpjpe", "vertices": "mpvpe", "aligned_vertices": "pa_mpvpe"}
 PARAMETRIC = "smpl_"  # begins the names of the parametric mesh's metrics
-# metric -> the samples that it averages over
-COUNTED = {"mpjpe": "with_joints_3d", "pa_mpjpe": "aligned", "mpvpe": "with_mesh", "pa_mpvpe": "with_mesh"}
+CENTRED, ALIGNED, MESH = "centred", "aligned", "with_mesh"  # sums that count the samples of a metric
+COUNTED = {"mpjpe": CENTRED, "pa_mpjpe": ALIGNED, "mpvpe": MESH, "pa_mpvpe": MESH}
+SHARES_COUNTED = {**dict.fromkeys(F_SCORES, MESH), CURVES[0]: ALIGNED, CURVES[1]: MESH}
+CHOOSING = ("pa_mpjpe", "mpjpe", "pa_mpvpe", "mpvpe")  # the first that exists ranks networks and samples
+
+
+def choosing_metric(metrics: Mapping[str, float | None]) -> str | None:
+    """The name of the metric that ranks: PA-MPJPE, where it is absent the next of `CHOOSING`; None without any."""
+    return next((name for name in CHOOSING if metrics.get(name) is not None), None)
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """Means over a whole set: millimetres, PCK and AUC in percent, F-scores between 0 and 1."""
+    """Means over a whole set: millimetres, PCK and AUC in percent, F-scores between 0 and 1.
+
+    A metric that no sample has what it compares for is absent from `metrics`, and 0 in `metric_samples`.
+    """
 
     metrics: dict[str, float]
-    per_joint: dict[str, dict[str, float]]  # joint name -> mpjpe, pa_mpjpe
+    per_joint: dict[str, dict[str, float]]  # joint name -> mpjpe, pa_mpjpe, and mpjpe_samples, pa_mpjpe_samples
     pck_curve: list[float]  # share within 0, 5, ... 150 mm
     counts: dict[str, int]  # samples, with_joints_3d, with_mesh
     curves: dict[str, list[float]] = field(default_factory=dict)  # of a hand: share within 100 steps from 0 to 50 mm
+    metric_samples: dict[str, int] = field(default_factory=dict)  # metric -> the samples that it averages over
+    left_out: dict[str, int] = field(default_factory=dict)  # see `Evaluator.result`
 
     def as_dict(self) -> dict[str, object]:
         """A JSON-ready copy."""
@@ -43,7 +63,7 @@ class EvaluationResult:
 
 @dataclass
 class SampleErrors:
-    """Errors of one batch's samples in metres; what decides whether a sample counts is `has_*` (B,)."""
+    """Errors of one batch's samples in metres; what decides whether a sample counts are the masks."""
 
     joints: Tensor  # (B, J)
     aligned_joints: Tensor  # (B, J)
@@ -51,19 +71,22 @@ class SampleErrors:
     aligned_vertices: Tensor  # (B,)
     has_joints_3d: Tensor  # (B,) bool
     has_mesh: Tensor  # (B,) bool
+    joint_mask: Tensor  # (B, J) bool, the joints that have a label
+    has_centred: Tensor  # (B,) bool, which samples have an MPJPE
     parametric: SampleErrors | None = None  # the same of the mesh of the regressed SMPL parameters
     shares: dict[str, Tensor] | None = None  # of a hand, see `tore.evaluation.hand_shares`
 
     @property
     def has_aligned(self) -> Tensor:
-        """(B,) which aligned joint errors count. Published: all of a body's; here a hand's only with 3D joints."""
-        return torch.ones_like(self.has_joints_3d) if self.shares is None else self.has_joints_3d
+        """(B,) which samples have enough labelled joints for an alignment."""
+        return self.has_joints_3d & (self.joint_mask.sum(1) >= ALIGNED_JOINTS)
 
     def columns(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Metric -> (each sample's error (B,), which samples have a ground truth for it (B,))."""
+        weights = joint_weights(self.joint_mask)
         own = {
-            "mpjpe": (self.joints.mean(1), self.has_joints_3d),
-            "pa_mpjpe": (self.aligned_joints.mean(1), self.has_aligned),
+            "mpjpe": ((self.joints * weights).mean(1), self.has_centred),
+            "pa_mpjpe": ((self.aligned_joints * weights).mean(1), self.has_aligned),
             "mpvpe": (self.vertices, self.has_mesh),
             "pa_mpvpe": (self.aligned_vertices, self.has_mesh),
         }
@@ -92,12 +115,17 @@ def sample_errors(
     has_mesh: Tensor,  # (B,)
     centre: Sequence[int],
     kind: str = "body",  # | "hand"
+    joint_mask: Tensor | None = None,  # (B, J) bool, the joints that have a label; None: all
 ) -> SampleErrors:
     """The errors of a batch, computed in float64."""
     joints, true_joints, vertices, true_vertices = (x.double() for x in (joints, true_joints, vertices, true_vertices))
-    aligned_joints, aligned = aligned_errors(joints, true_joints), align_similarity(vertices, true_vertices)
+    mask = torch.ones_like(joints[..., 0], dtype=torch.bool) if joint_mask is None else joint_mask
+    aligned_joints, aligned = aligned_errors(joints, true_joints, mask), align_similarity(vertices, true_vertices)
     aligned_vertices = distances(aligned, true_vertices)
-    hand = kind == "hand"
+    shares = None
+    if kind == "hand":
+        shares = hand_shares(aligned_joints, aligned_vertices, aligned, true_vertices, joint_weights(mask))
+    centrable = mask[:, list(centre)].all(1) & (mask.sum(1) > len(centre))
     return SampleErrors(
         joints=joint_errors(joints, true_joints, centre),
         aligned_joints=aligned_joints,
@@ -105,13 +133,16 @@ def sample_errors(
         aligned_vertices=aligned_vertices.mean(1),
         has_joints_3d=has_joints_3d.bool(),
         has_mesh=has_mesh.bool(),
-        shares=hand_shares(aligned_joints, aligned_vertices, aligned, true_vertices) if hand else None,
+        joint_mask=mask,
+        has_centred=has_joints_3d.bool() & centrable,
+        shares=shares,
     )
 
 
 def _masked_sum(values: Tensor, mask: Tensor) -> Tensor:
     """Sum of (B, ...) over the samples whose mask is set."""
-    return torch.where(mask.unflatten(0, (-1, *[1] * (values.ndim - 1))), values, torch.zeros_like(values)).sum(0)
+    mask = mask.reshape(*mask.shape, *[1] * (values.ndim - mask.ndim))
+    return torch.where(mask, values, torch.zeros_like(values)).sum(0)
 
 
 class Evaluator:
@@ -129,29 +160,35 @@ class Evaluator:
         self.joint_names = joint_names
         self.sums: dict[str, Tensor] = {}
         nothing = torch.zeros(0, len(joint_names), dtype=torch.float64, device=device)
-        flags = torch.zeros(0, dtype=torch.bool, device=device)
+        flags, sums = torch.zeros(0, dtype=torch.bool, device=device), nothing.sum(1)
         shares = no_shares(device) if kind == "hand" else None
-        empty = SampleErrors(nothing, nothing, nothing.sum(1), nothing.sum(1), flags, flags, shares=shares)
+        empty = SampleErrors(nothing, nothing, sums, sums, flags, flags, nothing.bool(), flags, shares=shares)
         self.update(replace(empty, parametric=empty) if parametric else empty)
 
     def update(self, errors: SampleErrors) -> None:
         """Adds one batch."""
+        weights = joint_weights(errors.joint_mask)
+        labelled = errors.joint_mask & errors.has_joints_3d[:, None]
+        has = {CENTRED: errors.has_centred, ALIGNED: errors.has_aligned, MESH: errors.has_mesh}
         parts = {
             "samples": torch.ones_like(errors.vertices).sum(),
-            "aligned": errors.has_aligned.double().sum(),
             "with_joints_3d": errors.has_joints_3d.double().sum(),
-            "with_mesh": errors.has_mesh.double().sum(),
-            "joints": _masked_sum(errors.joints, errors.has_joints_3d),
-            "aligned_joints": _masked_sum(errors.aligned_joints, errors.has_aligned),
-            "pck": _masked_sum(within_thresholds(errors.joints), errors.has_joints_3d),
-            "vertices": _masked_sum(errors.vertices, errors.has_mesh),
-            "aligned_vertices": _masked_sum(errors.aligned_vertices, errors.has_mesh),
+            **{name: flags.double().sum() for name, flags in has.items()},
+            "labelled": labelled.double().sum(),
+            "joints": _masked_sum(errors.joints * weights, has[CENTRED]),
+            "aligned_joints": _masked_sum(errors.aligned_joints * weights, has[ALIGNED]),
+            "pck": _masked_sum(within_thresholds(errors.joints, weights=weights), has[CENTRED]),
+            "vertices": _masked_sum(errors.vertices, has[MESH]),
+            "aligned_vertices": _masked_sum(errors.aligned_vertices, has[MESH]),
         }
+        for name, values, group in (("mpjpe", errors.joints, CENTRED), ("pa_mpjpe", errors.aligned_joints, ALIGNED)):
+            counted = labelled & has[group][:, None]
+            parts |= {f"joint {name}": _masked_sum(values, counted), f"joint {name}_samples": counted.double().sum(0)}
         if errors.parametric is not None:
             columns = errors.parametric.columns()
             parts |= {PARAMETRIC + name: _masked_sum(*column) for name, column in columns.items()}
-        if errors.shares is not None:
-            parts |= {name: _masked_sum(values, errors.has_mesh) for name, values in errors.shares.items()}
+        for name, values in (errors.shares or {}).items():
+            parts[name] = _masked_sum(values, has[SHARES_COUNTED[name]])
         for name, value in parts.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
 
@@ -163,38 +200,62 @@ class Evaluator:
         self.sums = {name: piece.reshape(size) for (name, size), piece in zip(sizes.items(), pieces, strict=True)}
 
     def result(self) -> EvaluationResult:
-        """Means in millimetres; a metric without a single counted sample is left out."""
-        counts = {name: round(self.sums[name].item()) for name in (*COUNTS, "aligned")}
-        mean_over = {
-            "joints": counts["with_joints_3d"],
-            "aligned_joints": counts["aligned"],
-            "pck": counts["with_joints_3d"],
-            **dict.fromkeys(("vertices", "aligned_vertices", *F_SCORES, *CURVES), counts["with_mesh"]),
-        }
-        means = {name: self.sums[name].cpu() / n for name, n in mean_over.items() if n and name in self.sums}
+        """Means in millimetres; a metric without a single counted sample is left out.
+
+        `left_out`: of the samples with 3D joints, `joints` without label, `uncentred` samples that have no MPJPE and
+        `unaligned` ones that have no PA-MPJPE because too few of their joints are labelled.
+        """
+        whole = (*COUNTS, CENTRED, ALIGNED, "labelled")
+        counts = {name: round(self.sums[name].item()) for name in whole}
+        groups = {name: COUNTED[key] for name, key in ERRORS.items()} | {"pck": CENTRED} | SHARES_COUNTED
+        held = {name: group for name, group in groups.items() if name in self.sums}
+        means = {name: self.sums[name].cpu() / counts[group] for name, group in held.items() if counts[group]}
+        metrics, samples = self._metrics(means, held, counts)
+        curves = {name: means[name].tolist() for name in CURVES if name in means}
+        with_joints = counts["with_joints_3d"]
+        return EvaluationResult(
+            metrics=metrics,
+            per_joint=self._per_joint(),
+            pck_curve=means["pck"].tolist() if "pck" in means else [],
+            counts={name: counts[name] for name in COUNTS},
+            curves=curves,
+            metric_samples=samples,
+            left_out={
+                "joints": with_joints * len(self.joint_names) - counts["labelled"],
+                "uncentred": with_joints - counts[CENTRED],
+                "unaligned": with_joints - counts[ALIGNED],
+            },
+        )
+
+    def _metrics(
+        self, means: Mapping[str, Tensor], held: Mapping[str, str], counts: Mapping[str, int]
+    ) -> tuple[dict[str, float], dict[str, int]]:
+        """The metrics by name, and the samples of each, absent ones included."""
+        samples = {key: counts[COUNTED[key]] for key in ERRORS.values()}
         metrics = {key: means[name].mean().item() * MILLIMETRES for name, key in ERRORS.items() if name in means}
         for name, total in self.sums.items():
             key = name.removeprefix(PARAMETRIC)
-            if name != key and (count := counts[COUNTED[key]]):
-                metrics[name] = total.item() / count * MILLIMETRES
+            if name != key:
+                samples[name] = counts[COUNTED[key]]
+                if samples[name]:
+                    metrics[name] = total.item() / samples[name] * MILLIMETRES
+        samples |= dict.fromkeys(("pck_150mm", "auc_150mm"), counts[CENTRED])
         if "pck" in means:
             metrics["pck_150mm"] = means["pck"][-1].item() * 100
             metrics["auc_150mm"] = means["pck"].mean().item() * 100
+        samples |= {name: counts[held[name]] for name in F_SCORES if name in held}
+        samples |= {f"auc_{name}": counts[held[name]] for name in CURVES if name in held}
         metrics |= {name: means[name].item() for name in F_SCORES if name in means}
-        curves = {name: means[name] for name in CURVES if name in means}
-        metrics |= {f"auc_{name}": area_under(curve) * 100 for name, curve in curves.items()}
-        return EvaluationResult(
-            metrics=metrics,
-            per_joint=self._per_joint(means),
-            pck_curve=means["pck"].tolist() if "pck" in means else [],
-            counts={name: counts[name] for name in COUNTS},
-            curves={name: curve.tolist() for name, curve in curves.items()},
-        )
+        metrics |= {f"auc_{name}": area_under(means[name]) * 100 for name in CURVES if name in means}
+        return metrics, samples
 
-    def _per_joint(self, means: dict[str, Tensor]) -> dict[str, dict[str, float]]:
-        """Joint name -> mpjpe, pa_mpjpe in millimetres."""
-        joints = {ERRORS[name]: means[name] * MILLIMETRES for name in ("joints", "aligned_joints") if name in means}
-        return {
-            joint: {key: errors[place].item() for key, errors in joints.items()}
-            for place, joint in enumerate(self.joint_names)
-        }
+    def _per_joint(self) -> dict[str, dict[str, float]]:
+        """Joint name -> mpjpe and pa_mpjpe in millimetres, each where a sample has it, and the samples of each."""
+        found: dict[str, dict[str, float]] = {joint: {} for joint in self.joint_names}
+        for key in ("mpjpe", "pa_mpjpe"):
+            totals, samples = self.sums[f"joint {key}"].cpu(), self.sums[f"joint {key}_samples"].cpu()
+            errors = (totals / samples * MILLIMETRES).tolist()
+            for joint, error, count in zip(self.joint_names, errors, samples.tolist(), strict=True):
+                found[joint] |= {key: error} if count else {}
+                found[joint][f"{key}_samples"] = round(count)
+        return found

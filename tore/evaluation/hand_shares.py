@@ -16,21 +16,26 @@ CURVE_LIMIT, CURVE_STEPS = 0.050, 100  # metres; Published: 100 thresholds from 
 CURVES = ("joints_50mm", "vertices_50mm")
 
 
-def hand_shares(joint_errors: Tensor, vertex_errors: Tensor, vertices: Tensor, target: Tensor) -> dict[str, Tensor]:
+def hand_shares(
+    joint_errors: Tensor, vertex_errors: Tensor, vertices: Tensor, target: Tensor, weights: Tensor
+) -> dict[str, Tensor]:
     """F-scores (B,) and curves (B, 100) by name.
 
     joint_errors, vertex_errors: (B, J) and (B, V) aligned errors in metres. vertices, target: (B, V, 3), aligned and
-    true.
+    true. weights: (B, J), of `tore.evaluation.metrics.joint_weights`.
     """
     scores = f_scores(vertices, target, tuple(F_SCORES.values())).unbind(1)
-    curves = (within_thresholds(errors, CURVE_LIMIT, CURVE_STEPS) for errors in (joint_errors, vertex_errors))
+    curves = (
+        within_thresholds(errors, CURVE_LIMIT, CURVE_STEPS, by)
+        for errors, by in ((joint_errors, weights), (vertex_errors, None))
+    )
     return dict(zip((*F_SCORES, *CURVES), (*scores, *curves), strict=True))
 
 
 def no_shares(device: torch.device | str) -> dict[str, Tensor]:
     """The same of no sample at all."""
     none = torch.zeros(0, 1, 3, dtype=torch.float64, device=device)
-    return hand_shares(none[..., 0], none[..., 0], none, none)
+    return hand_shares(none[..., 0], none[..., 0], none, none, none[..., 0])
 
 
 def area_under(curve: Tensor) -> float:

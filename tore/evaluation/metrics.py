@@ -14,6 +14,7 @@ from tore.geometry.procrustes import align_similarity
 
 PCK_THRESHOLD = 0.150  # metres; the curve behind the area under it runs from 0 to here
 PCK_STEPS = 31  # 0, 5, ... 150 mm
+ALIGNED_JOINTS = 3  # labelled joints that an alignment needs at least: two fit exactly, whatever is predicted
 
 
 def centred(points: Tensor, centre: Sequence[int]) -> Tensor:
@@ -31,12 +32,34 @@ def joint_errors(predicted: Tensor, target: Tensor, centre: Sequence[int]) -> Te
     return distances(centred(predicted, centre), centred(target, centre))
 
 
-def aligned_errors(predicted: Tensor, target: Tensor) -> Tensor:
-    """Distances (B, N) after the similarity that brings each sample closest to its target: PA errors."""
-    return distances(align_similarity(predicted, target), target)
+def joint_weights(mask: Tensor) -> Tensor:
+    """(B, J) float64: J / (number of labelled joints) where `mask` (B, J) is set, else 0.
+
+    The mean over J of weighted values is that over the labelled joints; where all are labelled the weights are 1.
+    """
+    return mask.double() * (mask.shape[1] / mask.sum(1, keepdim=True).clamp_min(1).double())
 
 
-def within_thresholds(errors: Tensor, limit: float = PCK_THRESHOLD, steps: int = PCK_STEPS) -> Tensor:
-    """(B, steps) share of each sample's errors (B, N), metres, that are at most 0, 5, ... 150 mm, or up to `limit`."""
+def aligned_errors(predicted: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Distances (B, N) after the similarity that brings each sample closest to its target: PA errors.
+
+    `mask` (B, N) bool: only the points that are set decide the alignment; what the others' distances are means nothing.
+    """
+    errors = distances(align_similarity(predicted, target), target)
+    if mask is not None and not mask.all():
+        partly = ~mask.all(1)
+        some, goal = predicted[partly], target[partly]
+        errors[partly] = distances(align_similarity(some, goal, mask[partly]), goal)
+    return errors
+
+
+def within_thresholds(
+    errors: Tensor, limit: float = PCK_THRESHOLD, steps: int = PCK_STEPS, weights: Tensor | None = None
+) -> Tensor:
+    """(B, steps) share of each sample's errors (B, N), metres, that are at most 0, 5, ... 150 mm, or up to `limit`.
+
+    `weights` (B, N): see `joint_weights`.
+    """
     thresholds = torch.linspace(0, limit, steps, dtype=errors.dtype, device=errors.device)
-    return (errors[:, :, None] <= thresholds).to(errors.dtype).mean(1)
+    near = (errors[:, :, None] <= thresholds).to(errors.dtype)
+    return (near if weights is None else near * weights[:, :, None]).mean(1)

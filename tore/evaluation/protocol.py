@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from tore.evaluation.evaluator import MILLIMETRES, PARAMETRIC, EvaluationResult
 from tore.evaluation.hand_shares import CURVE_LIMIT, CURVE_STEPS, F_SCORES
+from tore.evaluation.metrics import ALIGNED_JOINTS
 
 PARAMETRIC_MESH = "of the neutral SMPL body of the regressed rotations and betas, its joints regressed from its mesh"
 
@@ -19,8 +21,8 @@ class Protocol:
     data: str  # the yaml
     joint_set: str = "14 joints (LSP order, common to Human3.6M and 3DPW)"
     joint_source: str = "regressed from the predicted full mesh (Human3.6M regressor, 17 to 14 joints)"
-    root: str = "mesh minus its Human3.6M pelvis; joints centred at the mid-hip for MPJPE"
-    alignment: str = "PA: similarity Procrustes per sample, no reflection, over all samples"
+    root: str = "mesh minus its Human3.6M pelvis; joints centred at the mid-hip for MPJPE (none without both hips)"
+    alignment: str = "PA: similarity Procrustes per sample over its labelled joints, three at least, no reflection"
     box_source: str = "the label's center and scale"
     ground_truth: str = "neutral body model"
     network: str = "the plain network"
@@ -39,11 +41,23 @@ class Protocol:
             f"alignment    {self.alignment}",
             f"box          {self.box_source}",
             f"ground truth {self.ground_truth}",
-            f"samples      {samples}; MPJPE counts {counts['with_joints_3d']} and leaves out "
+            f"samples      {samples}; MPJPE counts {counts['with_joints_3d'] - result.left_out.get('uncentred', 0)} "
+            f"and leaves out "
             f"{samples - counts['with_joints_3d']} without 3D joints; MPVPE counts {counts['with_mesh']} and leaves "
             f"out {samples - counts['with_mesh']} without a mesh",
+            f"left out     {left_out_words(result.left_out)}",
             *more,
         ]
+
+
+def left_out_words(left_out: Mapping[str, int]) -> str:
+    """What is unlabelled within the samples that have 3D joints."""
+    found = [f"{left_out.get('joints', 0)} joints of confidence 0, which no joint error and no alignment compares"]
+    if count := left_out.get("uncentred"):
+        found.append(f"{count} samples from MPJPE, since the joints that it is centred on are unlabelled")
+    if count := left_out.get("unaligned"):
+        found.append(f"{count} samples from PA-MPJPE, since fewer than {ALIGNED_JOINTS} of their joints are labelled")
+    return "; ".join(found)
 
 
 HAND_WORDS = {  # what differs in the protocol of hands
@@ -110,15 +124,43 @@ def curve_lines(result: EvaluationResult) -> list[str]:
     return lines
 
 
+def metric_lines(result: EvaluationResult) -> list[str]:
+    """A line per metric with the samples that it averages over; an absent metric says what no sample has."""
+    if not result.metrics:
+        return ["no sample has a label to compare with"]
+    lines = []
+    for name, count in result.metric_samples.items():
+        if name in result.metrics:
+            lines.append(f"{name:<18} {result.metrics[name]:9.3f} {unit_of(name):<2}  over {count} samples")
+        else:
+            lines.append(f"{name:<18} {'absent':>9}     no sample has {needed_by(name)}")
+    return lines
+
+
+def needed_by(metric: str) -> str:
+    """What a sample needs for a metric."""
+    if "mpvpe" in metric or "vertices" in metric or metric in F_SCORES:
+        return "a labelled mesh"
+    if metric.removeprefix(PARAMETRIC).startswith("pa_") or metric == "auc_joints_50mm":
+        return f"{ALIGNED_JOINTS} labelled 3D joints"
+    return "labelled 3D joints with those that MPJPE is centred on"
+
+
+def joint_lines(result: EvaluationResult) -> list[str]:
+    """The errors of each joint, each with the samples that it averages over."""
+    lines = [f"{'joint':<16}{'MPJPE':>9}{'samples':>9}{'PA-MPJPE':>10}{'samples':>9}  (mm)"]
+    for joint, errors in result.per_joint.items():
+        line = f"{joint:<16}"
+        for name, width in (("mpjpe", 9), ("pa_mpjpe", 10)):
+            shown = f"{errors[name]:.2f}" if name in errors else "-"
+            line += f"{shown:>{width}}{errors[f'{name}_samples']:>9}"
+        lines.append(line)
+    return lines
+
+
 def summary(result: EvaluationResult, protocol: Protocol, row: PaperRow | None) -> str:
     """The table that a person reads: metrics, per joint, protocol, the paper's number."""
-    lines = [f"{name:<18} {value:9.3f} {unit_of(name)}".rstrip() for name, value in result.metrics.items()]
-    if not result.metrics:
-        lines.append("no sample has a label to compare with")
-    lines += curve_lines(result)
-    lines += ["", f"{'joint':<16}{'MPJPE':>9}{'PA-MPJPE':>10}  (mm)"]
-    for joint, errors in result.per_joint.items():
-        lines.append(f"{joint:<16}" + "".join(f"{errors.get(k, float('nan')):>9.2f} " for k in ("mpjpe", "pa_mpjpe")))
+    lines = metric_lines(result) + curve_lines(result) + [""] + joint_lines(result)
     lines += ["", *protocol.lines(result)]
     if row is None:
         lines.append("paper        no row for this network, backbone and kept share")

@@ -12,18 +12,27 @@ from manopth.rotations import nearest_orthogonal
 
 
 @full_precision
-def align_similarity(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def align_similarity(
+    source: torch.Tensor, target: torch.Tensor, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """`source` (B, N, 3) moved, turned without reflection and scaled to lie closest to `target` (B, N, 3).
 
-    Least squares over the N points of each sample, any unit. Works in float64 and returns the dtype of `source`.
+    Least squares over the N points of each sample, any unit; with `weights` (B, N) weighted by them, so that points of
+    weight 0 are moved along and decide nothing. Works in float64 and returns the dtype of `source`.
     A source whose points all coincide lands on the middle of its target.
     """
     points, goal = source.double(), target.double()
-    middle, goal_middle = points.mean(-2, keepdim=True), goal.mean(-2, keepdim=True)
+    if weights is None:
+        middle, goal_middle = points.mean(-2, keepdim=True), goal.mean(-2, keepdim=True)
+    else:
+        weights = weights.to(points)[..., None]  # (B,N,1)
+        total = weights.sum(-2, keepdim=True).clamp_min(torch.finfo(points.dtype).tiny)
+        middle, goal_middle = ((weights * each).sum(-2, keepdim=True) / total for each in (points, goal))
     points, goal = points - middle, goal - goal_middle
-    covariance = goal.mT @ points  # (B,3,3)
+    weighted = points if weights is None else weights * points
+    covariance = goal.mT @ weighted  # (B,3,3)
     rotation = nearest_orthogonal(covariance, reflections=False)
-    spread = points.square().sum((-2, -1))
+    spread = (weighted * points).sum((-2, -1)) if weights is not None else points.square().sum((-2, -1))
     scale = (rotation * covariance).sum((-2, -1)) / spread.clamp_min(torch.finfo(spread.dtype).tiny)
     aligned = scale[..., None, None] * (points @ rotation.mT) + goal_middle
     return aligned.to(source.dtype)

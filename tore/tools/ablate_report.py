@@ -22,9 +22,19 @@ def row_of(cell: Cell, cost: Mapping[str, Any], results: Sequence[Mapping[str, A
     """A line of the table: names, cost, then means over the seeds in millimetres."""
     row: dict[str, Any] = {"network": cell.network, "reducer": cell.reducer, "keep": cell.keep_ratio}
     row |= {"GTR": "yes" if cell.gtr else "no", **cost, "seeds": len(results), "steps": results[0]["steps"]}
-    row |= {title: statistics.mean(r[name] for r in results) for name, title in ERRORS.items() if name in results[0]}
-    judged = [result[JUDGED] for result in results]
-    return row | {f"lowest {ERRORS[JUDGED]}": min(judged), f"highest {ERRORS[JUDGED]}": max(judged)}
+    for name, title in ERRORS.items():
+        values = [result[name] for result in results if result.get(name) is not None]
+        row[title] = statistics.mean(values) if values else None
+    judged = judged_values(results)
+    return row | {
+        f"lowest {ERRORS[JUDGED]}": min(judged, default=None),
+        f"highest {ERRORS[JUDGED]}": max(judged, default=None),
+    }
+
+
+def judged_values(results: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
+    """The judged error of each result that has it; none where no sample of the validation set has what it compares."""
+    return tuple(result[JUDGED] for result in results if result.get(JUDGED) is not None)
 
 
 def write_report(folder: Path, cells: Sequence[Judged], *, plot: bool) -> str:
@@ -38,6 +48,8 @@ def write_report(folder: Path, cells: Sequence[Judged], *, plot: bool) -> str:
     write_whole(folder / "table.csv", csv_text(rows))
     runs = [{**cell.facts(), **cost, **result} for cell, cost, results in cells for result in results]
     write_whole(folder / "table.json", json.dumps({"cells": rows, "runs": runs}, indent=2) + "\n")
+    if not any(judged_values(results) for _, _, results in cells):
+        return f"{table}\n\nno run has a {ERRORS[JUDGED]}: no sample of the validation set has labelled 3D joints"
     if plot:
         draw([panel_of(cells)], folder / "plot.png")
     return table
@@ -48,7 +60,8 @@ def panel_of(cells: Sequence[Judged]) -> Panel:
     points = []
     for cell, cost, results in cells:
         label = cell.name.removeprefix(f"{cell.network}-")
-        points.append(Point(label, cost["GMACs"], tuple(result[JUDGED] for result in results)))
-    runs = max(len(point.ys) for point in points)
+        if ys := judged_values(results):
+            points.append(Point(label, cost["GMACs"], ys))
+    runs = max((len(point.ys) for point in points), default=1)
     spread = f", {runs} seeds and their mean" if runs > 1 else ""
     return Panel(points, "multiply-accumulates of one picture / $10^9$", f"{ERRORS[JUDGED]} in mm{spread}")

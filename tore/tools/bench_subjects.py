@@ -99,11 +99,15 @@ def _accuracy(text: str, subject: str) -> float:
     try:
         if not Path(text).is_file():
             return float(text)
-        return float(json.loads(Path(text).read_text(encoding="utf-8"))["metrics"]["pa_mpjpe"])
-    except (ValueError, KeyError, TypeError) as error:
+        found = json.loads(Path(text).read_text(encoding="utf-8"))["metrics"].get("pa_mpjpe")
+        accuracy = None if found is None else float(found)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"subject {subject!r}: pa_mpjpe={text} is neither a number nor a file of tore evaluate --json"
         ) from error
+    if accuracy is None:
+        raise ValueError(f"subject {subject!r}: {text} holds no PA-MPJPE: no sample of its set had labelled 3D joints")
+    return accuracy
 
 
 @dataclass(frozen=True)

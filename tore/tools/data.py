@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from tore.body import MANO, SMPL, load_body
 from tore.datasets.checking import check_set
 from tore.datasets.findings import ERROR
-from tore.datasets.gallery import PosedMesh, gallery
+from tore.datasets.gallery import gallery
 from tore.datasets.joining import join_sets
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.set_checksums import write_missing
@@ -27,6 +26,7 @@ from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.tools.help import HelpFormatter
 from tore.tools.picture_path import picture_path
+from tore.tools.set_check import posed_mesh
 from tore.visualize.sheet import save_image
 
 BODY_HELP = "folder of the body model files, or stand-in (default: TORE_BODY_DIR, else tore/modeling/data)"
@@ -71,19 +71,6 @@ def find_body(options: argparse.Namespace) -> SMPL | MANO | None:
             raise
         print(f"tore data: going on without a body model: {error}", file=sys.stderr)
         return None
-
-
-def posed_mesh(body: SMPL | MANO) -> PosedMesh:
-    """Full mesh and labelled joints of pose and shape."""
-
-    @torch.no_grad()
-    def run(pose: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if isinstance(body, MANO):
-            return body.layer_joints(pose, betas)
-        vertices = body(pose, betas)
-        return vertices, body.joints24(vertices)
-
-    return run
 
 
 def check(options: argparse.Namespace) -> int:

@@ -60,5 +60,7 @@ def judge_baselines(judge: Judge, training: Path, say: Callable[[str], None]) ->
 
 
 def in_words(metrics: dict[str, Any]) -> str:
-    """The three errors on a line."""
-    return ", ".join(f"{text} {metrics[name]:.1f} mm" for name, text in ERRORS.items())
+    """The three errors on a line; one that no picture has a label for is absent."""
+    return ", ".join(
+        f"{text} {metrics[name]:.1f} mm" if name in metrics else f"{text} absent" for name, text in ERRORS.items()
+    )

@@ -144,5 +144,6 @@ def curves_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
     ):
         for line in lines_of(folder, kind):
             for name in names:
-                found.setdefault(name, []).append((line["iteration"], line[name]))
+                if name in line:  # a metric that no picture has a label for is absent
+                    found.setdefault(name, []).append((line["iteration"], line[name]))
     return found

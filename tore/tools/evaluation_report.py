@@ -20,12 +20,13 @@ from tore.deploy.metro import METROForm
 from tore.engine.distributed import Processes
 from tore.engine.step import Batch
 from tore.engine.validation import evaluate
-from tore.evaluation.evaluator import EvaluationResult
+from tore.evaluation.evaluator import CHOOSING, EvaluationResult, choosing_metric
 from tore.evaluation.protocol import HAND_WORDS, PaperRow, Protocol, paper_row, summary
 from tore.files import write_json, write_whole
 from tore.losses.total import RECIPES
 from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, reduction_of
 from tore.tools.hand_predictions import HandWishes, KeptHands
+from tore.tools.set_check import check_before
 from tore.tools.train_setup import JOINT_NAMES, GroundTruth, Network, measure_maker, validation_loader
 from tore.visualize.sheet import save_image
 
@@ -63,12 +64,16 @@ def evaluate_set(
     collect: bool = False,
     parametric: bool = False,
     keep: Callable[[Batch, Tensor, Tensor], None] | None = None,
+    say: Callable[[str], None] = print,
+    body_dir: str | None = None,
 ) -> tuple[EvaluationResult, list[dict[str, Any]]]:
     """Means over a set, and with `collect` each sample's errors, on every process.
 
     network: whose protocol, "fastmetro" or "metro". parametric: the model regresses SMPL parameters as well.
-    keep: given each batch's joints and meshes, as `measure_maker` says.
+    keep: given each batch's joints and meshes, as `measure_maker` says. Raises ValueError where a quick look at the
+    set finds it unfit; `body_dir` is what the command that shows more is given.
     """
+    check_before(data, body, processes, say, body_dir=body_dir)
     loader = validation_loader(data, batch_size=batch_size, workers=workers, processes=processes)
     measure = measure_maker(body, truth, centre=RECIPES[network, body.kind].centre, oracle=oracle, keep=keep)
     found = evaluate(
@@ -126,6 +131,8 @@ def report(
         collect=samples_path is not None or worst_path is not None,
         parametric=config.smpl_regressor,
         keep=kept.add if hand.pred_zip is not None else None,
+        say=say,
+        body_dir=body_dir,
     )
     if processes.is_main:
         fast = isinstance(model, FastMETROForm | METROForm)
@@ -172,15 +179,19 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 def write_worst(
     path: Path, model: nn.Module, data: MeshDataset, rows: list[dict[str, Any]], count: int, faces: np.ndarray
 ) -> None:
-    """A contact sheet of the samples with the largest PA-MPJPE: the crop, and the prediction over it."""
+    """A contact sheet of the samples with the largest error: the crop, and the prediction over it.
+
+    The error is PA-MPJPE; where no sample has it the first of `CHOOSING` that one has.
+    """
     from tore.tools.training_sheet import crop_pixels  # the drawing rooms need the `render` extra
     from tore.visualize.overlay import overlay_crop
     from tore.visualize.sheet import contact_sheet
 
-    judged = [row for row in rows if row["pa_mpjpe"] is not None]
-    if not judged:
+    metric = choosing_metric({name: next((r[name] for r in rows if r[name] is not None), None) for name in CHOOSING})
+    if metric is None:
         raise ValueError(f"{path} would show nothing: no sample of {data.rows.path} has a label to compare with")
-    chosen = sorted(judged, key=lambda row: -row["pa_mpjpe"])[:count]
+    judged = [row for row in rows if row[metric] is not None]
+    chosen = sorted(judged, key=lambda row: -row[metric])[:count]
     pictures, captions = [], []
     device = next(model.parameters()).device
     for row in chosen:
@@ -189,5 +200,5 @@ def write_worst(
         crop = crop_pixels(image)
         vertices, camera = prediction.vertices[0].cpu().numpy(), prediction.camera[0].cpu().numpy()
         pictures += [crop, overlay_crop(crop, vertices, faces, camera, samples=1)]
-        captions += [f"{row['index']} {row['key']}", f"PA-MPJPE {row['pa_mpjpe']:.1f} mm"]
+        captions += [f"{row['index']} {row['key']}", f"{metric.upper().replace('_', '-')} {row[metric]:.1f} mm"]
     save_image(path, contact_sheet(pictures, captions, columns=6 if count > 2 else 2))

@@ -64,7 +64,10 @@ def page_of(result: EvaluationResult, protocol: Protocol) -> str:
         y_label="%",
     )
     tiles = [(f"{value:.3f} {unit_of(name)}".rstrip(), name) for name, value in result.metrics.items()]
-    joints = [(name, *(f"{value:.2f}" for value in errors.values())) for name, errors in result.per_joint.items()]
+    joints = [
+        (name, *(f"{errors[key]:.2f}" if key in errors else "-" for key in ("mpjpe", "pa_mpjpe")))
+        for name, errors in result.per_joint.items()
+    ]
     facts = [(line[:NAME_WIDTH].strip(), line[NAME_WIDTH:]) for line in protocol.lines(result)]
     sections = [
         report.Section("Within how many millimetres", report.card(chart)),

@@ -31,6 +31,7 @@ from tore.losses.total import RECIPES
 from tore.modeling.backbones import STRIDE
 from tore.modeling.build import describe
 from tore.modeling.checkpoints import save_weights
+from tore.tools.set_check import check_before, trains
 from tore.tools.train_recipe import optimiser_from, recipe_from, surface_faces
 from tore.tools.train_setup import (
     JOINT_NAMES,
@@ -144,6 +145,7 @@ def validation(
         return None
     args, kind, processes = setting.args, setting.kind, setting.processes
     data = MeshDataset(setting.validation_yaml, False, kind)
+    check_before(data, body, processes, setting.log.line, body_dir=args.body_dir)
     loader = validation_loader(
         data, batch_size=args.per_gpu_eval_batch_size, workers=args.num_workers, processes=processes
     )
@@ -194,10 +196,13 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
     state = load_training_state(resume_from) if resume_from is not None else None
     model = network_of(setting, state)
     body = load_body(setting.kind, args.body_dir).to(processes.device)
+    step = loss_step(setting, model, body)
+    usable = trains(step.recipe, setting.kind)
+    check_before(batches.dataset, body, processes, log.line, body_dir=args.body_dir, usable=usable)
     recipe = optimiser_from(args, setting.network)
     trainer = Trainer(
         network=model,
-        step=loss_step(setting, model, body),
+        step=step,
         optimiser=build_optimiser(model.parameters(), recipe, args.lr),
         optimiser_recipe=recipe,
         apart=model.smpl_regressor,

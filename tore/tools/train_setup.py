@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,21 @@ def target_maker(body: BodyModel) -> Callable[[Batch], Targets]:
     return make
 
 
+def judged_targets(body: BodyModel, batch: Batch) -> Targets:
+    """What an evaluation compares with: as in training, but a hand without pose keeps its label's joints (B, 21, 4).
+
+    Published training has hands' joints from their model alone, and so leaves out a hand that has joints only.
+    """
+    targets = target_maker(body)(batch)
+    own = batch["joints_3d"]
+    if body.kind != "hand" or own.shape != targets.joints_3d.shape:
+        return targets
+    has_mesh = targets.has_mesh != 0
+    joints_alone = (batch["has_3d_joints"] != 0) & ~has_mesh
+    joints = torch.where(joints_alone[:, None, None], own.to(targets.joints_3d), targets.joints_3d)
+    return replace(targets, joints_3d=joints, has_joints_3d=has_mesh | joints_alone)
+
+
 class GroundTruth:
     """True meshes minus their root; by the model of the label's gender where its file exists, as published."""
 
@@ -72,7 +88,10 @@ class GroundTruth:
     def describe(self) -> str:
         """One line for the protocol."""
         if self.neutral.kind == "hand":
-            return "mesh and 21 joints of the hand model, of the label's pose and betas"
+            return (
+                "mesh and 21 joints of the hand model, of the label's pose and betas; the label's own joints where it "
+                "has no pose"
+            )
         if not self.gendered:
             return "neutral body model for every sample (no gendered model file found)"
         absent = f"; no file for {', '.join(self.missing)}" if self.missing else ""
@@ -80,7 +99,7 @@ class GroundTruth:
 
     def __call__(self, batch: Batch) -> tuple[Targets, Tensor]:
         """The batch's targets, and its full meshes (B, V, 3) by gender."""
-        targets = target_maker(self.neutral)(batch)
+        targets = judged_targets(self.neutral, batch)
         vertices = targets.vertices[-1]
         for gender, body in self.gendered.items():
             chosen = torch.tensor([g == gender for g in batch["gender"]], device=vertices.device)
@@ -132,6 +151,7 @@ def measure_maker(
                 has_mesh=targets.has_mesh,
                 centre=centre,
                 kind=body.kind,
+                joint_mask=targets.joints_3d[..., 3] > 0,
             )
 
         if keep is not None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from tore.datasets.label import Label
 from tore.datasets.mesh_dataset import CROP_SIZE, LAYOUTS, MeshDataset
 from tore.engine.checkpoints import CheckpointFolder, load_training_state
 from tore.engine.distributed import Processes, start_processes
@@ -37,6 +38,7 @@ from tore.modeling.imagenet_weights import load_backbone_weights
 from tore.modeling.token_reduction_base import kept_tokens
 from tore.modeling.warm_up import WarmUpNetwork, load_rooms, save_image_side
 from tore.tools.help import HelpFormatter
+from tore.tools.set_check import check_before
 from tore.tools.train_run import open_log
 from tore.tools.train_setup import LoaderBatches
 
@@ -91,6 +93,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def usable(label: Label) -> bool:
+    """Whether a label moves one of the warm-up's losses."""
+    joints_3d = label.has_3d_joints and (label.joints_3d[:, 3] > 0).any()
+    return bool(joints_3d or (label.joints_2d[:, 2] > 0).any())
+
+
 def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -> Trainer:
     """The warm-up's trainer, taken up where an earlier run ended if that is asked for."""
     checkpoints = CheckpointFolder(Path(args.output_dir), keep=1)
@@ -100,6 +108,7 @@ def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -
     data = MeshDataset(
         Path(args.data_dir) / args.train_yaml, True, args.body, seed=args.seed, on_bad_sample=args.on_bad_sample
     )
+    check_before(data, None, processes, log.line, usable=usable)
     workers, batch = args.num_workers, args.per_gpu_train_batch_size
     batches = LoaderBatches(data, batch_size=batch, accumulate=1, workers=workers, processes=processes)
     backbone = Backbone(args.arch)
