@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tore.body import load_body
 from tore.body.joints import FINGERTIP_JOINTS, HAND_FINGERTIP_VERTICES, HAND_NAMES
 from tore.engine.distributed import Processes
 from tore.evaluation import f_score, freihand
@@ -19,6 +20,7 @@ from tore.evaluation.hand_shares import CURVE_STEPS, area_under
 from tore.geometry.merging import merge_predictions
 from tore.geometry.procrustes import align_similarity
 from tore.tools.hand_predictions import KeptHands
+from tore.tools.train_setup import judged_targets, target_maker
 
 
 def brute_force_f(predicted: np.ndarray, target: np.ndarray, threshold: float) -> float:
@@ -220,3 +222,46 @@ def test_hands_of_two_processes_come_in_the_order_of_their_pictures(tmp_path: Pa
     alone.add({"key": ["a"]}, joints[:1], vertices[:1])
     with pytest.raises(ValueError, match="not named by a picture's number"):
         alone.write(tmp_path / "other.zip", Processes(), said.append)
+
+
+def test_hands_with_joints_alone_are_judged_by_joints(rule_body_dir: Path) -> None:
+    body = load_body("hand", rule_body_dir)
+    r = np.random.RandomState(5)
+    labelled = torch.from_numpy(r.standard_normal((3, 21, 4)).astype(np.float32) * 0.05)
+    labelled[..., 3] = 1
+    labelled[1, 7, 3] = 0
+    batch = {
+        "pose": torch.zeros(3, 48),
+        "betas": torch.zeros(3, 10),
+        "joints_3d": labelled,
+        "joints_2d": labelled[..., :3],
+        "has_smpl": torch.tensor([1, 0, 0]),
+        "has_3d_joints": torch.tensor([1, 1, 0]),
+    }
+    training, judged = target_maker(body)(batch), judged_targets(body, batch)
+    assert training.has_joints_3d.tolist() == [1, 0, 0]  # the official recipe
+    assert judged.has_joints_3d.tolist() == [True, True, False] and judged.has_mesh.tolist() == [1, 0, 0]
+    assert torch.equal(judged.joints_3d[0], training.joints_3d[0]) and torch.equal(judged.joints_3d[1], labelled[1])
+    predicted = torch.from_numpy(r.standard_normal((3, 21, 3)) * 0.05)
+    errors = sample_errors(
+        joints=predicted,
+        true_joints=judged.joints_3d[..., :3],
+        vertices=torch.zeros(3, 778, 3),
+        true_vertices=torch.rand(3, 778, 3),
+        has_joints_3d=judged.has_joints_3d,
+        has_mesh=judged.has_mesh,
+        centre=(0,),
+        kind="hand",
+        joint_mask=judged.joints_3d[..., 3] > 0,
+    )
+    evaluator = Evaluator(HAND_NAMES, kind="hand")
+    evaluator.update(errors)
+    result = evaluator.result()
+    counts = result.metric_samples
+    assert (counts["pa_mpjpe"], counts["auc_joints_50mm"], counts["mpvpe"], counts["f_5mm"]) == (2, 2, 1, 1)
+    used = [joint for joint in range(21) if joint != 7]
+    own = aligned_by_hand(predicted[1, used].numpy(), labelled[1, used, :3].double().numpy())
+    expected = np.linalg.norm(own - labelled[1, used, :3].double().numpy(), axis=1)
+    assert errors.columns()["pa_mpjpe"][0][1].item() == pytest.approx(expected.mean(), rel=1e-9)
+    curve = torch.stack([errors.shares["joints_50mm"][1, 40], torch.tensor((expected <= 0.05 * 40 / 99).mean())])
+    assert curve[0].item() == pytest.approx(curve[1].item())

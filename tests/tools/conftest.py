@@ -42,12 +42,22 @@ def labels(count: int, body: SMPL) -> list[list[dict]]:
 
 @pytest.fixture(scope="session")
 def tiny_sets(tmp_path_factory: pytest.TempPathFactory, rule_body_dir: Path) -> Path:
-    """A data root with `train/set.yaml` (13 pictures) and `val/set.yaml` (7)."""
-    root = tmp_path_factory.mktemp("sets")
+    """A data root with `train/set.yaml` (13 pictures) and `val/set.yaml` (7), of the rule-made body."""
+    return write_sets(tmp_path_factory.mktemp("sets"), rule_body_dir)
+
+
+@pytest.fixture(scope="session")
+def standin_sets(tmp_path_factory: pytest.TempPathFactory, standin_dir: Path) -> Path:
+    """The same of the synthetic body model."""
+    return write_sets(tmp_path_factory.mktemp("standin_sets"), standin_dir)
+
+
+def write_sets(root: Path, bodies: Path) -> Path:
+    """Writes both sets, their joints those of the body model in `bodies`."""
     for name, count in (("train", SAMPLES), ("val", 7)):
         (root / name).mkdir()
         sources = [(100 + item, 96, 80) for item in range(count)]
-        write_set(root / name, sources, labels(count, SMPL(rule_body_dir)), suffix=".jpg")
+        write_set(root / name, sources, labels(count, SMPL(bodies)), suffix=".jpg")
     return root
 
 

@@ -26,7 +26,7 @@ from tore.losses.total import LossRecipe
 ROWS, SECONDS = 64, 1.0  # of a quick look
 # Errors that make a row useless whatever the others are; the rest may be one odd label among many.
 FATAL = ("index", "keys", "checksum", KIND, "img row", "label row")
-ODD_SHARE, ODD_ROWS = 0.05, 2  # of the rows looked at: from these on odd labels are no longer single ones
+ODD_SHARE, ODD_ROWS = 0.2, 2  # of the rows looked at: from these on odd labels are no longer single ones
 BROKEN_SHARE = 0.5  # of the rows looked at, which `--on_bad_sample skip` puts up with
 Usable = Callable[[Label], bool]
 
