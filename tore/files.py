@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -196,10 +196,13 @@ def check_outputs(*files: str | Path | None, folder: str | Path | None = None) -
         check_output_file(path)
 
 
-def parse_json(text: str | bytes, where: str) -> Any:
-    """The value of a JSON text. ValueError, which begins with `where`, for anything that is none."""
+def parse_json(text: str | bytes, where: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """The value of a JSON text. ValueError, which begins with `where`, for anything that is none.
+
+    pairs: makes an object of its names and values, instead of a dictionary that keeps the last value of each name.
+    """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=pairs)
     except RecursionError:
         raise ValueError(f"{where} is not JSON that can be read: it is nested too deep") from None
     except ValueError as error:

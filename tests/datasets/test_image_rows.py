@@ -113,6 +113,13 @@ def test_every_orientation_is_turned_upright(kind: str, orientation: int) -> Non
         assert found.shape == upright.shape and np.abs(found.astype(int) - upright).mean() < 4
 
 
+def test_an_orientation_in_xmp_alone_counts_too() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
+    data = file_of(Image.fromarray(rules.photo(3, 48, 64)), "JPEG", xmp=xmp)
+    assert decoded_size(data) == (64, 48)
+    np.testing.assert_array_equal(decode_picture(row(data), PLACE), read_picture(data))
+
+
 def test_our_check_accepts_our_conversion_of_turned_photographs(tmp_path: Path) -> None:
     arrays = sources.spin_arrays(8)
     arrays["imgname"] = np.array([f"photo{orientation}.jpg" for orientation in ORIENTATIONS])

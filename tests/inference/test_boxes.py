@@ -41,6 +41,7 @@ LAYOUTS = {
     "sides": {"a.jpg": [dict(zip("xywh", S, strict=True)), {"bbox": W}], "785": [S]},
     "per image": [{"file_name": "a.jpg", "boxes": [S, W]}, {"image_id": 785, "boxes": [S]}],
     "COCO results": COCO_RESULTS,
+    "COCO results under a name": {"annotations": COCO_RESULTS},
     "COCO annotations": COCO_ANNOTATIONS,
 }
 
@@ -117,6 +118,9 @@ def test_names_that_are_not_clear_are_refused(tmp_path: Path) -> None:
         ([{"image_id": "a", "category_id": number, "bbox": S} for number in (0, 2)], "categories '0', '2' and no list"),
         (COCO_ANNOTATIONS | {"categories": [{"id": 1, "name": "car"}]}, "none of them called person"),
         (COCO_ANNOTATIONS | {"annotations": [{"image_id": 4, "bbox": S}]}, "names no image of the file's list"),
+        (COCO_ANNOTATIONS | {"images": [{"id": number, "file_name": "a.jpg"} for number in (1, 2)]}, "is there twice"),
+        ({"images": COCO_ANNOTATIONS["images"]}, "images but no annotations"),
+        ({"a.jpg": [[-0.01, 0.1, 1.02, 0.9]]}, "it is normalized"),
         ("7", "boxes are written as"),
     ],
 )
@@ -132,6 +136,9 @@ def test_flags_that_do_not_fit_the_file(tmp_path: Path) -> None:
         read_boxes(path, "xyxy")
     with pytest.raises(ValueError, match="has no score; leave --box_threshold out"):
         read_boxes(path, threshold=0.5)
+    path.with_name("wide.json").write_bytes(b"\xff\xfe{\x00")
+    with pytest.raises(ValueError, match=r"wide\.json is not JSON"):
+        read_boxes(path.with_name("wide.json"))
     with pytest.raises(ValueError, match="box threshold nan"):
         read_boxes(path, threshold=float("nan"))
     with pytest.raises(FileNotFoundError, match="missing"):

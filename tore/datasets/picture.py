@@ -18,6 +18,7 @@ from tore.datasets.sets import Place
 JPEG_START, PNG_START, PNG_HEADER = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", 29
 JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # without tables, which share these numbers
 CMYK_COMPONENTS = 4
+EXIF, XMP_ORIENTATION = b"Exif\0", b"tiff:Orientation"
 OPAQUE_PNG = (0, 2, 3)  # color types: gray, RGB, palette
 ORIENTATION, NOT_BY_A_QUARTER = 0x0112, (1, 2, 3, 4)
 
@@ -106,7 +107,9 @@ def _decode(data: bytes, reduction: int = 1, rows: int | None = None) -> np.ndar
 def _read_alike(data: bytes) -> bool:
     """Whether OpenCV reads the file as inference does: JPEG in gray or color, PNG of 8 bits without transparency."""
     if data.startswith(JPEG_START):
-        return _jpeg_components(data) != CMYK_COMPONENTS
+        header, components = _jpeg_header(data)
+        turned_elsewhere = XMP_ORIENTATION in header and EXIF not in header  # where OpenCV does not look
+        return components != CMYK_COMPONENTS and not turned_elsewhere
     if not data.startswith(PNG_START) or len(data) < PNG_HEADER:
         return False
     depth, color = data[24], data[25]
@@ -114,15 +117,15 @@ def _read_alike(data: bytes) -> bool:
     return depth <= 8 and color in OPAQUE_PNG and b"tRNS" not in chunks and b"eXIf" not in chunks
 
 
-def _jpeg_components(data: bytes) -> int:
-    """The number of color components in the frame header, 0 where none is found."""
+def _jpeg_header(data: bytes) -> tuple[bytes, int]:
+    """All before the frame header, and its number of color components, 0 where none is found."""
     position = len(JPEG_START)
     while position + 10 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker in JPEG_FRAMES:
-            return data[position + 9]
+            return data[:position], data[position + 9]
         position += 1 if marker == 0xFF else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return 0
+    return data[:position], 0
 
 
 def _reduced(picture: np.ndarray, reduction: int) -> np.ndarray:

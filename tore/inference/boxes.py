@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tore.files import parse_json
 from tore.inference.crops import Box
 from tore.inference.names import short, some
 
@@ -22,10 +23,11 @@ FORMATS: dict[str, str] = {"xywh": "x, y, width, height", "xyxy": "left, top, ri
 EXPECTED = '{"name.jpg": [[x, y, width, height], ...], ...}, or COCO annotations or results'
 PERSON_NAMES, HAND_NAMES = ("person", "people", "pedestrian", "human"), ("hand", "hands")
 COCO_PERSON = 1
-NORMALIZED_LIMIT = 1.0
+NORMALIZED_LIMIT = 1.5  # pixels; a box that lies within is one in shares of the image, which may reach a bit beyond it
 BOX_NAMES, LIST_NAMES = ("bbox", "box"), ("boxes", "bboxes")
 IMAGE_NAMES = ("file_name", "image_name", "image_path", "filename", "image", "name", "image_id")
 SCORE_NAMES, CATEGORY_NAMES = ("score", "confidence"), ("category_id", "label")
+ENTRY_LISTS = ("annotations", "results", "predictions", "detections")
 SIDES = {
     "xywh": (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height")),
     "xyxy": (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("left", "top", "right", "bottom")),
@@ -82,17 +84,17 @@ def parse_boxes(words: list[str], box_format: str = "xywh") -> list[Box]:
     if not numbers or len(numbers) % 4:
         raise ValueError(asked)
     try:
-        return [as_box(numbers[start : start + 4], box_format) for start in range(0, len(numbers), 4)]
+        return [_as_box(numbers[start : start + 4], box_format) for start in range(0, len(numbers), 4)]
     except _Wrong as wrong:
         raise ValueError(str(wrong)) from None
 
 
-class _Wrong(ValueError):
+class _Wrong(Exception):
     """What is wrong with an entry, without the file's name."""
 
 
-def as_box(values: Any, box_format: str = "xywh") -> Box:
-    """Four numbers in one of `FORMATS` as x, y, width, height. ValueError where they are no box in pixels."""
+def _as_box(values: Any, box_format: str = "xywh") -> Box:
+    """Four numbers in one of `FORMATS` as x, y, width, height. _Wrong where they are no box in pixels."""
     shown = f"box {short(values)}"
     if not isinstance(values, list | tuple) or len(values) != 4:
         raise _Wrong(f"{shown} is not four numbers ({FORMATS[box_format]})")
@@ -105,7 +107,7 @@ def as_box(values: Any, box_format: str = "xywh") -> Box:
     if not np.isfinite((a, b, c, d)).all():
         raise _Wrong(f"{shown} holds a number that is not finite")
     if max(map(abs, (a, b, c, d))) <= NORMALIZED_LIMIT:
-        raise _Wrong(f"{shown} lies within 0..1: it is normalized; multiply by the image's width and height")
+        raise _Wrong(f"{shown} lies within about 0..1: it is normalized; multiply by the image's width and height")
     if box_format == "xyxy":
         if c <= a or d <= b:
             raise _Wrong(f"{shown} as left, top, right, bottom has no area; if it is x, y, width, height, use xywh")
@@ -124,15 +126,13 @@ def _content(path: Path) -> Any:
         return found
 
     data = path.read_bytes()
-    try:
-        encoding = json.detect_encoding(data)
+    encoding = json.detect_encoding(data)
+    try:  # a name that is not UTF-8 in the file is the one that the file system has
         text = data.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "strict")
-        return json.loads(text, object_pairs_hook=unique)
-    except _Wrong:
-        raise
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deep" if isinstance(error, RecursionError) else short(str(error))
-        raise ValueError(f"{path} is not JSON ({reason}); boxes are written as {EXPECTED}") from None
+        return parse_json(text, str(path), unique)
+    except ValueError as error:
+        named = "" if str(path) in str(error) else f"{path} is not JSON: "
+        raise ValueError(f"{named}{error}; boxes are written as {EXPECTED}") from None
 
 
 class _Reader:
@@ -149,8 +149,8 @@ class _Reader:
         if isinstance(content, dict) and isinstance(content.get("images"), list) and "annotations" in content:
             persons = _person_categories(content.get("categories"))
             found = list(self._annotations(content))
-        elif isinstance(content, list):
-            found = [box for entry in content for box in self._entry(entry)]
+        elif isinstance(content, list | dict) and (entries := _entries(content)) is not None:
+            found = [box for entry in entries for box in self._entry(entry)]
         elif isinstance(content, dict):
             found = [box for name, value in content.items() for box in self._image(name, value)]
         else:
@@ -159,7 +159,7 @@ class _Reader:
         boxes: dict[ImageName, list[Box]] = {name: [] for name in self.images}
         for box in kept:
             try:
-                boxes[box.image].append(as_box(box.values, self.box_format))
+                boxes[box.image].append(_as_box(box.values, self.box_format))
             except _Wrong as wrong:
                 raise _Wrong(f"{_named(box.image)}: {wrong}") from None
         return Detections(str(self.path), boxes, self.notes)
@@ -170,8 +170,9 @@ class _Reader:
         for image in content["images"]:
             if not isinstance(image, dict) or "id" not in image or not isinstance(image.get("file_name"), str):
                 raise _Wrong(f"image {short(image)} has no id and file_name")
-            if names.setdefault(_key(image["id"]), image["file_name"]) != image["file_name"]:
-                raise _Wrong(f"the image number {short(image['id'])} is there twice")
+            if _key(image["id"]) in names or image["file_name"] in self.images:
+                raise _Wrong(f"the image {short(image)} is there twice, by its id or its file_name")
+            names[_key(image["id"])] = image["file_name"]
             self._name(image["file_name"])
         if not isinstance(content["annotations"], list):
             raise _Wrong(f"annotations are {short(content['annotations'])}, not a list")
@@ -291,6 +292,16 @@ class _Reader:
         kept = [box for box in found if box.score >= self.threshold]
         self.notes.append(f"{len(found) - len(kept)} of {len(found)} boxes score below {self.threshold:g}")
         return kept
+
+
+def _entries(content: list[Any] | dict[str, Any]) -> list[Any] | None:
+    """The items of COCO results, also where they lie under a name of their own; None for a dictionary by image."""
+    if isinstance(content, list):
+        return content
+    if isinstance(content.get("images"), list) and not any(isinstance(item, list) for item in content["images"]):
+        raise _Wrong("it has images but no annotations: it is a list of images, not of boxes")
+    lists = [content[name] for name in ENTRY_LISTS if isinstance(content.get(name), list)]
+    return lists[0] if len(lists) == 1 and all(isinstance(item, dict) for item in lists[0]) else None
 
 
 def _named(name: ImageName) -> str:
