@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from tests.standin_figure import BENT, Figure, edges_of, joints24, joints_h36m
 from tore.body import standin, standin_files
 from tore.body.load import load_body
 from tore.body.topology import load_topology
+from tore.entry import entry_point
+from tore.files import OutputError
 from tore.paths import STANDIN_HAND_FILES, STANDIN_VERSION
 
 
@@ -138,6 +142,45 @@ def test_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
     with pytest.raises(OSError, match="disk full"):
         standin.standin_dir()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_build_ended_by_a_signal_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path))
+
+    def end(kind: str, figure: object, folder: Path) -> None:
+        (folder / "half").write_text("half")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    @entry_point("tore try")
+    def main(argv=None) -> int:
+        standin.standin_dir()
+        return 0
+
+    monkeypatch.setattr(standin, "build", lambda kind: None)
+    monkeypatch.setattr(standin, "write_files", end)
+    with pytest.raises(SystemExit) as stop:
+        main([])
+    assert stop.value.code == 143 and list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_build_left_is_removed_later(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path))
+    old, new = (tmp_path / f".standin-v{STANDIN_VERSION}.{name}" for name in ("old", "new"))
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "half").touch()
+    os.utime(old, (1e9, 1e9))
+    monkeypatch.setattr(standin, "build", lambda kind: None)
+    monkeypatch.setattr(standin, "write_files", lambda kind, figure, folder: (folder / kind).touch())
+    made = standin.standin_dir()
+    assert sorted(tmp_path.iterdir()) == [new, made], "another process may still write into a new one"
+
+
+def test_a_cache_that_cannot_be_made_names_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with pytest.raises(OutputError, match="is a file, not a folder; set TORE_CACHE_DIR to a folder that can be"):
+        standin.standin_dir()
 
 
 def test_a_broken_write_keeps_the_old_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_READER_GONE = 128 + signal.SIGPIPE
 EXPECTED = (ValueError, OSError, ImportError, MemoryError)  # what the code raises on purpose, and the machine
 ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+LONGEST = 1200  # characters of a message
 SMALLER = "use a smaller batch or image"
 NO_SHARED_MEMORY = "/dev/shm is too small for the loading processes; use --num_workers 0, or make /dev/shm larger"
 # Marks in the text of a RuntimeError -> what to tell.
@@ -144,7 +145,10 @@ def _from_worker(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    """On one line, and without most of what a message quotes where that is a whole file."""
+    line = " ".join(text.split())
+    half = LONGEST // 2
+    return line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}"
 
 
 def _tell(name: str, sentence: str, code: int) -> int:

@@ -12,7 +12,6 @@ as they were. `<output>/best.json` names the best one.
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import shutil
@@ -23,7 +22,7 @@ from typing import Any
 
 import torch
 
-from tore.files import sync_to_disk, write_json, writing
+from tore.files import read_json, sync_to_disk, write_json, writing
 
 NAME = re.compile(r"checkpoint-(\d+)-(\d+)")
 TRAINING, PUBLISHED, COMPLETE, BEST = "training.pt", "state_dict.bin", "complete.json", "best.json"
@@ -35,10 +34,10 @@ UNREADABLE = (RuntimeError, ValueError, EOFError, IndexError, KeyError, pickle.U
 def is_complete(path: Path) -> bool:
     """Whether every file that `complete.json` lists is there with its size."""
     try:
-        sizes = json.loads((path / COMPLETE).read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, KeyError):
+        sizes = dict(read_json(path / COMPLETE)["files"])
+        return all((path / name).is_file() and (path / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return all((path / name).is_file() and (path / name).stat().st_size == size for name, size in sizes.items())
 
 
 def position_of(path: Path) -> tuple[int, int]:

@@ -78,5 +78,5 @@ def _iteration_of(line: str) -> int:
     """The iteration of a line of `metrics.jsonl`; a torn line counts as later than any."""
     try:
         return int(json.loads(line)["iteration"])
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 2**62

@@ -11,7 +11,7 @@ from typing import Any
 
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.schedule import iterations_per_epoch
-from tore.files import write_json
+from tore.files import read_json, write_json
 from tore.tools.ablate_grid import TRAINERS, Cell, cell_arguments
 from tore.tools.train_run import run
 
@@ -39,7 +39,9 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / SETTINGS
     wanted = json.loads(json.dumps(settings))
     if path.is_file():
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = read_json(path)
+        if not isinstance(there, dict):
+            raise ValueError(f"{path} holds no settings of an ablation: give another --out")
         other = [f"--{n} {there.get(n)} (now {wanted[n]})" for n in wanted if there.get(n) != wanted[n]]
         if other:
             raise ValueError(f"{folder} holds an ablation with {', '.join(other)}: give the same, or another --out")
@@ -75,6 +77,9 @@ def results_under(folder: Path) -> dict[Cell, list[dict[str, Any]]]:
     """The results of every finished run in an ablation's folder, by cell and in the order of their seeds."""
     found: dict[Cell, list[dict[str, Any]]] = defaultdict(list)
     for path in folder.glob(f"*/seed-*/{RESULT}"):
-        result = json.loads(path.read_text(encoding="utf-8"))
-        found[Cell(**{field.name: result.pop(field.name) for field in fields(Cell)})].append(result)
+        try:
+            result = dict(read_json(path))
+            found[Cell(**{field.name: result.pop(field.name) for field in fields(Cell)})].append(result)
+        except (KeyError, TypeError):
+            raise ValueError(f"{path} holds no result of an ablation: delete it to train that cell again") from None
     return {cell: sorted(results, key=lambda result: result["seed"]) for cell, results in found.items()}

@@ -23,6 +23,7 @@ from tore.body.topology import Topology
 from tore.deploy.form import for_inference
 from tore.deploy.parts import Parts
 from tore.evaluation.protocol import PAPER_HUMAN36M, PaperRow
+from tore.files import read_json
 from tore.modeling import create_model
 from tore.modeling.build import CONFIGS, SIZES, FastMETROConfig, ModelConfig, build_model, reduction_of
 from tore.modeling.checkpoints import load_model, read_checkpoint
@@ -99,7 +100,7 @@ def _accuracy(text: str, subject: str) -> float:
     try:
         if not Path(text).is_file():
             return float(text)
-        found = json.loads(Path(text).read_text(encoding="utf-8"))["metrics"].get("pa_mpjpe")
+        found = read_json(text)["metrics"].get("pa_mpjpe")
         accuracy = None if found is None else float(found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tore.engine.checkpoints import CheckpointFolder
-from tore.files import write_json
+from tore.files import read_json, write_json
 from tore.modeling.build import ModelConfig
 from tore.paths import STAND_IN
 from tore.tools.demo_data import repeated_set
@@ -86,7 +86,10 @@ def plan_for(minutes: float, sets: Sets, flags: Sequence[str], where: Where, fol
     """How many steps fit into `minutes`, from a few measured ones; remembered in the folder, so that it stays."""
     note = folder / "plan.json"
     if note.is_file():
-        return Plan(**json.loads(note.read_text(encoding="utf-8")))
+        try:
+            return Plan(**read_json(note))
+        except TypeError:
+            raise ValueError(f"{note} holds no plan of a training: delete it") from None
     short = sets.of_length(PROBE_STEPS * BATCH, folder / "probe.yaml")
     train(
         [*flags, "--train_yaml", str(short), "--val_yaml", "none", "--num_train_epochs", "1", "--logging_steps", "1"],

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tore.files import write_json
+from tore.files import read_json, write_json
 
 Work = Callable[[Path], Mapping[str, Any]]  # into this folder; returns plain values
 SETTINGS, DONE = "settings.json", "done.json"
@@ -35,7 +35,7 @@ class Stages:
         """
         folder, plain = self.folder / name.replace(" ", "_"), json.loads(json.dumps(settings))
         done = _read(folder / DONE)
-        if done is not None and done["settings"] == plain:
+        if done is not None and done.get("settings") == plain and {"seconds", "result"} <= done.keys():
             self.say(f"{name}: done before, in {folder}")
             self.seconds[name] = done["seconds"]
             return done["result"]
@@ -63,6 +63,6 @@ class Stages:
 def _read(path: Path) -> dict[str, Any] | None:
     """The JSON object of a file; None where there is none, or a torn one."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return dict(read_json(path))
+    except (OSError, ValueError, TypeError):
         return None

@@ -8,6 +8,7 @@ becomes zeros and has_* = 0. SPIN's `openpose` and both projects' file lists of 
 from __future__ import annotations
 
 import struct
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -111,6 +112,10 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         with np.load(path) as arrays:
             for name in (name for name in ("imgname", "gender", *SHAPES) if name in held):
                 found[name] = _objects(path, name) if _holds_objects(path, name) else arrays[name]
+        if not all(isinstance(values, np.ndarray) for values in found.values()):
+            raise ValueError("an entry does not begin as an array does")
+        if not all(map(_has_letters, found.values())):
+            raise ValueError("a name in it holds what is no letter")
         return found
     except _Foreign as foreign:
         raise ValueError(str(foreign)) from None
@@ -152,6 +157,14 @@ def _objects(path: Path, name: str) -> np.ndarray:
         return np.array([item.item() if isinstance(item, np.generic) else item for item in items])
     except ValueError:
         raise ValueError(f"array {name!r} holds objects of different kinds or lengths") from None
+
+
+def _has_letters(values: np.ndarray) -> bool:
+    """Whether text, if that is what the array holds, is made of letters that Unicode has."""
+    if values.dtype.kind != "U" or not values.size or not values.dtype.itemsize:
+        return True
+    codes = np.ascontiguousarray(values).view(np.dtype(np.uint32).newbyteorder(values.dtype.byteorder))
+    return bool(codes.max() <= sys.maxunicode)
 
 
 def _text(name: object, where: str) -> str:

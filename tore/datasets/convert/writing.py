@@ -24,7 +24,7 @@ from tore.datasets.convert.entries import NOT_FINITE, Entry, Source
 from tore.datasets.picture import decoded_size
 from tore.datasets.sets import write_linelist, write_yaml
 from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, index_path
-from tore.files import write_whole
+from tore.files import parse_json, read_json, write_whole
 
 TABLES = ("img", "hw", "label")
 FLAGS = ("has_2d_joints", "has_3d_joints", "has_smpl", "gender")
@@ -173,12 +173,12 @@ class _Conversion:
         complete = min(len(writer) for writer in self.tables.values())
         for text in lines:
             try:
-                line = json.loads(text)
-            except ValueError:
+                line = parse_json(text, str(self.files.journal))
+                if self.tally.rows == complete and not line["left_out"]:
+                    break
+                self.tally.add(line)
+            except (ValueError, KeyError, TypeError):
                 raise ValueError(f"{self.files.journal} is damaged: add --restart to convert anew") from None
-            if self.tally.rows == complete and not line["left_out"]:
-                break
-            self.tally.add(line)
         for writer in self.tables.values():
             writer.truncate(self.tally.rows)
         if header:
@@ -261,8 +261,8 @@ def _finished_report(files: SetFiles, source: Source) -> dict[str, Any] | None:
     there = [path for path in files.finished() if path.exists()]
     if files.report in there:
         report: dict[str, Any] = {}
-        with suppress(ValueError):
-            report = json.loads(files.report.read_bytes())
+        with suppress(ValueError, TypeError):
+            report = dict(read_json(files.report))
         if report.get("source") != json.loads(json.dumps(source.description)):
             raise ValueError(_other_source(files.report))
         missing = [path for path in files.finished() if path not in there]
