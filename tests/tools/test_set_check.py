@@ -13,6 +13,7 @@ import pytest
 from tests.datasets.damages import read_rows, sound_set, write_rows
 from tore.datasets.bad_samples import BadSample
 from tore.datasets.mesh_dataset import MeshDataset
+from tore.datasets.sets import write_linelist
 from tore.engine.distributed import Processes
 from tore.losses.total import FASTMETRO_BODY, METRO_HAND
 from tore.tools.data import main
@@ -106,6 +107,17 @@ def test_rows_shifted_by_one_are_refused_and_never_read(tmp_path: Path, table: s
 def test_shifted_labels_under_the_right_keys_are_found_as_far_as_they_can_be(tmp_path: Path) -> None:
     assert "not as it was written" in str(refusal(shifted(tmp_path, "label", keep_keys=True, keep_checksums=True)))
     assert "height and width are" in str(refusal(shifted(tmp_path, "img", keep_keys=True)))
+
+
+def test_another_choice_of_rows_is_said_and_lost_rows_are_refused(tmp_path: Path) -> None:
+    yaml = sound_set(tmp_path)
+    write_linelist(tmp_path / "set.linelist.tsv", [0, 1, 2, 3])
+    yaml.write_text(yaml.read_text() + "linelist: set.linelist.tsv\n")
+    (tmp_path / "set.linelist.tsv").write_text("0\n2\n")
+    assert refusal(yaml) is None and "it has 4 checksums" in SAID[0]
+    rows = read_rows(tmp_path)
+    write_rows(tmp_path, {table: lines[1:] for table, lines in rows.items()}, keep_checksums=True)
+    assert "rows were lost or added" in str(refusal(yaml))
 
 
 def test_single_broken_rows_are_passed_over_only_where_that_is_wanted(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class Look:
     looked: int  # rows
     labels: list[Label]  # of the rows that can be read
     whole: list[Finding]  # errors of the set itself rather than of one row
-    broken: dict[int, Finding]  # sample -> its first error
+    broken: dict[int, Finding]  # sample -> its first error, in the order of the set
 
 
 def look_at(dataset: MeshDataset, model_joints: ModelJoints | None, rows: int, seconds: float) -> Look:
@@ -79,7 +79,7 @@ def look_at(dataset: MeshDataset, model_joints: ModelJoints | None, rows: int, s
     in_time = (index for place, index in enumerate(shuffled) if place < LEAST_ROWS or time.perf_counter() < end)
     looked, labels = checker.check(in_time, model_joints, lambda: None)
     dataset.rows.close()
-    return Look(looked, labels, whole, checker.broken)
+    return Look(looked, labels, whole, dict(sorted(checker.broken.items())))
 
 
 class _SetChecker:

@@ -16,6 +16,7 @@ from tore.body.mano import MANO
 from tore.body.smpl import SMPL
 from tore.datasets.bad_samples import BadSample
 from tore.datasets.checking import KIND, Look, look_at
+from tore.datasets.checksums import checksum_path
 from tore.datasets.findings import Finding
 from tore.datasets.gallery import PosedMesh
 from tore.datasets.label import Label
@@ -98,8 +99,11 @@ def _joints_of(body: BodyModel) -> Callable[[torch.Tensor, torch.Tensor], torch.
 def refusal_of(look: Look, dataset: MeshDataset, body_dir: str | Path | None, say: Callable[[str], None]) -> str | None:
     """Why a set cannot be used, or None. Single odd labels are said and used."""
     more = f"`{check_command(dataset, body_dir)}` shows more"
-    if look.whole:
-        return f"{_shown(look.whole[0])}; {more}"
+    for finding in look.whole:
+        if not _is_of_linelist(finding, dataset):
+            return f"{_shown(finding)}; {more}"
+    if look.whole:  # which rows a set has is chosen by hand more often than damaged
+        say(f"{_shown(look.whole[0])}; {more}")
     fatal = [finding for finding in look.broken.values() if finding.check in FATAL]
     odd = [finding for finding in look.broken.values() if finding.check not in FATAL]
     found = f"{len(look.broken)} of {look.looked} rows looked at of {dataset.rows.path} are faulty"
@@ -141,6 +145,11 @@ def check_command(dataset: MeshDataset, body_dir: str | Path | None) -> str:
     """The command line that checks every row of the set."""
     words = ["tore", "data", "check", str(dataset.rows.path), "--body", dataset.layout.kind]
     return shlex.join(words + (["--data_dir", str(body_dir)] if body_dir else []))
+
+
+def _is_of_linelist(finding: Finding, dataset: MeshDataset) -> bool:
+    path = dataset.rows.linelist_path
+    return path is not None and finding.place in (str(path), str(checksum_path(path)))
 
 
 def _shown(finding: Finding) -> str:
