@@ -11,17 +11,20 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from tests.processes import ROOT, environment
 from tore import cli
 from tore.engine.signals import StopRequest
 from tore.entry import entry_point, flag_of, sentence_of
 from tore.files import OutputError
+from tore.inference.picture import read_picture
 from tore.streams import Guarded, guarded_streams, printable
 
 TOOLS = sorted(
@@ -232,6 +235,29 @@ def test_letters_without_bytes_are_escaped_as_json_does(text: str, encoding: str
     guarded.write(text)
     guarded.flush()
     assert guarded.failure is None and stream.buffer.getvalue().decode(encoding or "utf-8") == shown
+
+
+def test_a_command_keeps_pillows_warnings_to_itself(tmp_path: Path) -> None:
+    """And no other's; in another thread than the main one it leaves the process's filters alone."""
+    Image.new("L", (8, 6)).save(tmp_path / "odd.png", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f")
+    inside: list[list] = []
+
+    @entry_point("tore test")
+    def read(argv: Sequence[str] | None = None) -> int:
+        inside.append(list(warnings.filters))
+        read_picture(tmp_path / "odd.png")
+        warnings.warn("of the command's own", stacklevel=1)
+        return 0
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        before = list(warnings.filters)
+        assert read([]) == 0 and warnings.filters == before and inside[0] != before
+        assert [str(one.message) for one in caught] == ["of the command's own"]
+        other = threading.Thread(target=read, args=([],))
+        other.start()
+        other.join()
+        assert inside[1] == before and any("EXIF" in str(one.message) for one in caught)
 
 
 def test_streams_are_put_back() -> None:

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,7 @@ def entry_point(name: str, *, interrupted: str = "interrupted") -> Callable[[Mai
     def decorate(main: Main) -> Main:
         @functools.wraps(main)
         def guarded(argv: Sequence[str] | None = None) -> int:
-            with guarded_streams(), _quiet_workers():
+            with guarded_streams(), _quiet_workers(), _quiet_pillow():
                 given = list(sys.argv[1:] if argv is None else argv)
                 try:
                     with _ending_signals():
@@ -190,6 +191,20 @@ def _quiet_workers() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+
+
+@contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Inside, Pillow does not warn of large images and odd metadata, which commands read as they are.
+
+    Filters belong to the whole process and are no matter of one thread: a command in another one leaves them alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
 
 
 @contextmanager

@@ -275,6 +275,13 @@ def test_double_precision_checkpoints_stay_double(tmp_path: Path, standin_dir: P
     assert recovery.dtype == torch.float64 and recovery.predict(photo)[0].finite
 
 
+def test_a_network_without_numbers_is_refused(recovery: MeshRecovery, photo: np.ndarray, standin_dir: Path) -> None:
+    with torch.device("meta"):
+        empty = MeshRecovery(tore.create_model(data_dir=standin_dir, **SMALL), recovery.body)
+    with pytest.raises(ValueError, match="meta device, which holds no numbers"):
+        empty.predict(photo)
+
+
 def test_a_prediction_compares_and_prints(recovery: MeshRecovery) -> None:
     images = torch.rand(2, 3, 224, 224)
     with torch.no_grad():

@@ -221,6 +221,8 @@ class MeshRecovery:
         if self.body.kind != "hand" and any(crop.left for crop in crops):
             raise ValueError(f"{self.checkpoint or 'this network'} recovers people, who have no left or right")
         device, dtype = _place_of(self.model)
+        if device.type == "meta":
+            raise ValueError(f"{self.checkpoint or 'this network'} is on the meta device, which holds no numbers")
         body = self._body_on(device)
         images = torch.stack([crop.image for crop in crops]).to(device, dtype)  # (B,3,n,n)
         with torch.autocast(device.type, enabled=False):
