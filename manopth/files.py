@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,26 +19,11 @@ from typing import IO, Any
 
 import numpy as np
 import scipy.sparse
-import torch
 
+from manopth.damage import DAMAGE, UnfitFile, damaged
 from manopth.pickled_arrays import PickledArray, PickledType, array_from_data
+from manopth.torch_files import read_torch_file
 
-DAMAGE = (
-    pickle.UnpicklingError,
-    EOFError,
-    OSError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    ImportError,
-    MemoryError,
-    RecursionError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 NUMPY_MODULES = ("numpy.core", "numpy._core")
 SPARSE_KINDS = ("csc", "csr", "coo")
 SPARSE_MODULES = {f"scipy.sparse.{prefix}{kind}": kind for prefix in ("", "_") for kind in SPARSE_KINDS}
@@ -175,16 +159,11 @@ def _unpickle(stream: IO[bytes], path: Path) -> Any:
     try:
         return _plain(_Unpickler(stream).load())
     except _Refused as refused:
-        raise ValueError(
+        raise UnfitFile(
             f"{path} asks for {refused}, which no data file needs; nothing was executed: get it again from its site"
         ) from None
     except DAMAGE as error:
-        raise _damaged(path, "a pickle", error) from None
-
-
-def _damaged(path: Path, kind: str, error: BaseException) -> ValueError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return ValueError(f"{path} cannot be read as {kind} ({reason}): it is cut short or another file; get it again")
+        raise damaged(path, "a pickle", error) from None
 
 
 def _read_npy(stream: IO[bytes], path: Path) -> np.ndarray:
@@ -199,10 +178,10 @@ def _read_npy(stream: IO[bytes], path: Path) -> np.ndarray:
             flat = np.frombuffer(raw, dtype=dtype, count=count).copy()
             return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
     except DAMAGE as error:
-        raise _damaged(path, "a numpy array", error) from None
+        raise damaged(path, "a numpy array", error) from None
     array = np.asarray(_unpickle(stream, path), dtype=object)
     if array.shape != shape:
-        raise ValueError(f"{path} announces an array {shape} and holds {array.shape}: it is damaged; get it again")
+        raise UnfitFile(f"{path} announces an array {shape} and holds {array.shape}: it is damaged; get it again")
     return array
 
 
@@ -213,14 +192,16 @@ def _read_members(path: Path, names: Iterable[str], optional: Iterable[str] = ()
             held = {member.removesuffix(".npy") for member in archive.namelist()}
             missing = [name for name in names if name not in held]
             if missing:
-                raise ValueError(
+                raise UnfitFile(
                     f"{path} lacks {', '.join(missing)} (it holds {', '.join(sorted(held))}): "
                     "it is another file; get the published one"
                 )
             wanted = [*names, *(name for name in optional if name in held)]
             return {name: _read_entry(archive, name, path) for name in wanted}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise _damaged(path, "an .npz archive", error) from None
+    except (FileNotFoundError, UnfitFile):
+        raise
+    except DAMAGE as error:
+        raise damaged(path, "an .npz archive", error) from None
 
 
 def _read_entry(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
@@ -254,14 +235,7 @@ def load_array(path: str | Path) -> np.ndarray:
 
 def load_tensor(path: str | Path) -> Any:
     """The tensor (or `torch.Size`) of a `.pt` file, through torch's own restricted reader, on the CPU."""
-    path = Path(path)
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except DAMAGE as error:
-        reason = str(error).split("\n")[0]
-        raise _damaged(path, "a tensor file", ValueError(reason)) from None
+    return read_torch_file(path)
 
 
 def load_body_arrays(path: str | Path) -> dict[str, np.ndarray]:

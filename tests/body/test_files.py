@@ -264,7 +264,7 @@ def test_tensor_files(tmp_path: Path) -> None:
         assert type(loaded) is type(value)
         assert list(loaded) == list(value)
     torch.save(Calls(os.system, f"touch {tmp_path / 'mark'}"), path)
-    with pytest.raises(ValueError, match="cannot be read as a tensor file") as error:
+    with pytest.raises(ValueError, match="holds pickled code") as error:
         files.load_tensor(path)
     one_sentence(path, error)
     assert not (tmp_path / "mark").exists()

@@ -160,7 +160,7 @@ def test_a_damaged_checkpoint_is_not_complete(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-0-9" / "complete.json").unlink()
     assert folder.newest() is None and not is_complete(tmp_path / "nowhere")
     (tmp_path / "checkpoint-0-9" / "training.pt").write_bytes(b"junk")
-    with pytest.raises(ValueError, match=r"training.pt cannot be read"):
+    with pytest.raises(ValueError, match=r"training.pt is not a checkpoint or is damaged"):
         load_training_state(tmp_path / "checkpoint-0-9")
     with pytest.raises(FileNotFoundError, match="is missing"):
         load_training_state(tmp_path)

@@ -12,30 +12,28 @@ as they were. `<output>/best.json` names the best one.
 
 from __future__ import annotations
 
-import pickle
 import re
 import shutil
-import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from manopth.torch_files import read_torch_file
 from tore.files import read_json, sync_to_disk, write_json, writing
 
 NAME = re.compile(r"checkpoint-(\d+)-(\d+)")
 TRAINING, PUBLISHED, COMPLETE, BEST = "training.pt", "state_dict.bin", "complete.json", "best.json"
 WRITING = ".writing-"
-# What torch raises for a file that is none of its own, is cut off, or would execute something.
-UNREADABLE = (RuntimeError, ValueError, EOFError, IndexError, KeyError, pickle.UnpicklingError, struct.error)
 
 
 def is_complete(path: Path) -> bool:
     """Whether every file that `complete.json` lists is there with its size."""
     try:
         sizes = dict(read_json(path / COMPLETE)["files"])
-        return all((path / name).is_file() and (path / name).stat().st_size == size for name, size in sizes.items())
+        written = [path / name for name in (TRAINING, PUBLISHED)]
+        return all(file.is_file() and file.stat().st_size == sizes[file.name] for file in written)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -67,6 +65,28 @@ class CheckpointFolder:
     def newest(self) -> Path | None:
         """The newest complete checkpoint, or None."""
         return next(reversed(self.complete()), None)
+
+    def newest_sound(self, say: Callable[[str], None]) -> Path | None:
+        """The newest checkpoint whose training state can be read; `say` gets a line for each newer one that cannot.
+
+        Raises ValueError where there are checkpoints and none can be read: nothing starts anew without a word.
+        """
+        found = [path for path in self.output.iterdir() if NAME.fullmatch(path.name)] if self.output.is_dir() else []
+        for path in sorted(found, key=position_of, reverse=True):
+            if not is_complete(path):
+                say(f"{path} is not used: files are missing or cut short, or its {COMPLETE} is damaged")
+                continue
+            try:
+                load_training_state(path)
+            except ValueError as error:
+                say(f"{path} is not used: {error}")
+                continue
+            return path
+        if found:
+            raise ValueError(
+                f"none of {len(found)} checkpoints in {self.output} can be read; choose another --output_dir"
+            )
+        return None
 
     def save(self, state: Mapping[str, Any], publish: Callable[[Path], None], *, epoch: int, iteration: int) -> Path:
         """Writes one checkpoint and returns its folder; one that is there already for this iteration stays.
@@ -123,9 +143,9 @@ def load_training_state(path: Path) -> dict[str, Any]:
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: give a checkpoint folder that training wrote")
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise ValueError(f"{file} cannot be read ({error}); resume from an older checkpoint folder") from error
+        state = read_torch_file(file)
+    except ValueError as error:
+        raise ValueError(f"{error}; or resume from an older checkpoint folder") from error
     if not isinstance(state, dict) or "iteration" not in state:
         raise ValueError(f"{file} holds no training state; resume from another checkpoint folder")
     return state

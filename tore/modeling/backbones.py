@@ -79,11 +79,15 @@ def _features_of(arch: str) -> nn.Module:
 
 
 def identify(keys: dict[str, torch.Size]) -> str | None:
-    """The published name of the backbone whose timm entries (name -> shape) these are, None for any other."""
-    names = set(keys)
+    """The published name of the backbone whose timm entries (name -> shape) these are, None for any other.
+
+    Step counters of batch norms do not count: many files are without them.
+    """
+    names = {name for name in keys if not name.endswith("num_batches_tracked")}
     for arch in PUBLISHED:
         with torch.device("meta"):
-            expected = Backbone(arch).trunk.state_dict()
+            entries = Backbone(arch).trunk.state_dict().items()
+        expected = {name: value for name, value in entries if not name.endswith("num_batches_tracked")}
         if names == set(expected) and all(keys[name] == value.shape for name, value in expected.items()):
             return arch
     return None

@@ -122,7 +122,7 @@ def add_smpl_regressor(model: FastMETRO | METRO) -> None:
     config = replace(model.config, smpl_regressor=True)
     _check_smpl_regressor(config, config.body)
     model.smpl_regressor = SMPLRegressor(vertices=model.upsampling.sizes[1])
-    model.config = config
+    _note(model, config)
 
 
 def _check_smpl_regressor(config: ModelConfig, kind: str) -> None:
@@ -137,8 +137,14 @@ def build_model(config: ModelConfig, topology: Topology) -> FastMETRO | METRO:
     options = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in ("arch", "body", "stand_in")}
     kind = FastMETRO if isinstance(config, FastMETROConfig) else METRO
     model = kind(backbone=backbone, topology=topology, **options)
-    model.config = config
+    _note(model, config)
     return model
+
+
+def _note(model: FastMETRO | METRO, config: ModelConfig) -> None:
+    """Keeps with a network what it is, for files of it: its configuration and the shapes of its entries."""
+    model.config = config
+    model.layout = {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
 def topology_for(config: ModelConfig, data_dir: str | Path | None = None) -> Topology:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tore.device import resolve_device
 from tore.modeling.backbones import PUBLISHED, identify
@@ -30,6 +30,7 @@ from tore.modeling.metro import METRO
 from tore.modeling.published_keys import UNREAD, backbone_names, network_name
 from tore.modeling.shape_facts import shape_facts
 from tore.modeling.tensor_file import read_tensors, write_tensors
+from tore.modeling.wrappings import bare_name, named_tensors, own_state, unwrapped
 
 OWN_FORMAT = "tore-1"
 PUBLISHED_REDUCTIONS = ("itp", "none")  # of image tokens
@@ -43,7 +44,7 @@ class Checkpoint:
     """What a file holds: the network's configuration, its tensors under our names, and what was left out."""
 
     path: Path
-    layout: str  # "published" | "own"
+    layout: str  # "published" | "own" | "own names"
     config: ModelConfig
     state: dict[str, Tensor]
     dropped: tuple[str, ...]  # entries that nothing reads
@@ -71,7 +72,11 @@ def load_model(
     checkpoint = read_checkpoint(path, **overrides)
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):  # the caller's generator and default device stay
         model = build_model(checkpoint.config, topology_for(checkpoint.config, data_dir))
-    _check(checkpoint, model.state_dict())
+    expected = model.state_dict()
+    # Files of old torch versions, and many that were converted, have no step counters in their batch norms.
+    counters = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
+    checkpoint.state.update({name: value for name, value in counters.items() if name not in checkpoint.state})
+    _check(checkpoint, expected)
     model.load_state_dict(checkpoint.state)
     dtypes = {value.dtype for value in checkpoint.state.values() if value.is_floating_point()}
     dtype = torch.float64 if dtypes == {torch.float64} else torch.float32  # whatever the process's default is
@@ -83,12 +88,54 @@ def read_checkpoint(path: str | Path, **overrides: Any) -> Checkpoint:
     path = Path(path)
     content = read_tensors(path)
     if isinstance(content, dict) and content.get("format") == OWN_FORMAT:
-        config = configure(**{**content["config"], **overrides})
-        return Checkpoint(path, "own", config, content["state_dict"], (), ())
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{path} holds no flat dictionary of tensors; use the state_dict.bin of a checkpoint folder")
-    entries = {name.removeprefix("module."): value for name, value in content.items()}
+        return _own_layout(content, path, overrides)
+    if isinstance(content, dict) and {"iteration", "optimiser"} <= content.keys():
+        raise ValueError(f"{path} is the state of a training run; use {path.with_name('state_dict.bin')} beside it")
+    entries = named_tensors(content, path)
+    if any(name.startswith(TRUNK) for name in entries):
+        return from_own_names(entries, path, **overrides)
     return from_published(entries, path, **overrides)
+
+
+def _own_layout(content: Mapping[str, Any], path: Path, overrides: Mapping[str, Any]) -> Checkpoint:
+    config, state = content.get("config"), content.get("state_dict")
+    if not isinstance(config, dict) or not isinstance(state, dict) or "network" not in config:
+        raise ValueError(f"{path} is damaged: it lacks its configuration or its tensors; get it again")
+    try:
+        configured = configure(**{**config, **overrides})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    state = {bare_name(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    return Checkpoint(path, "own", configured, state, (), ())
+
+
+def from_own_names(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -> Checkpoint:
+    """A network's plain `state_dict()`, with the configuration that its shapes tell and `overrides` add.
+
+    Raises ValueError naming the arguments that are missing: `arch` where the backbone is none of the official ones,
+    `image_reduction` where no entry tells how image tokens are reduced.
+    """
+    state = dict(entries)
+    network = "metro" if any(name.startswith(("select_tokens.", "blocks.")) for name in state) else "fastmetro"
+    facts = shape_facts(network, {name: tuple(value.shape) for name, value in state.items()})
+    facts["geometry_reduction"] = any(name.startswith("shape_regressor.") for name in state)
+    if network == "metro":
+        facts.setdefault("image_mixing", "mean")
+    elif (steps := sum(name.startswith("upsampling.steps.") for name in state)):
+        facts["learned_upsampling"] = steps // 2
+    lacking = []
+    if "arch" not in overrides and (arch := _identified(state)) is not None:
+        facts["arch"] = arch
+    elif "arch" not in overrides:
+        lacking.append("arch='resnet50' or another backbone's name")
+    if facts.get("image_reduction") == "none" and "image_reduction" not in overrides:
+        lacking.append("image_reduction='none', or the name of a token reduction without weights")
+    if lacking:
+        raise ValueError(
+            f"{path} is a plain state_dict() of this project's networks and does not tell everything: "
+            f"give load_model(..., {', '.join(lacking)}), or write the file with tore.save_model(model, FILE)"
+        )
+    return Checkpoint(path, "own names", configure(network, **{**facts, **overrides}), state, (), ())
 
 
 def from_published(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -> Checkpoint:
@@ -120,39 +167,72 @@ def from_published(entries: Mapping[str, Tensor], path: Path, **overrides: Any) 
     return Checkpoint(path, "published", configure(network, **values), state, dropped, tuple(unexpected))
 
 
-def save_model(model: FastMETRO | METRO, path: str | Path, half: bool = False) -> None:
+def save_model(model: nn.Module, path: str | Path, half: bool = False) -> None:
     """Writes our own layout: it remembers what shapes cannot tell (heads, dropout, any backbone, stand-in).
+
+    A network inside torch.compile, DataParallel, DistributedDataParallel or AveragedModel is taken out of them. A path
+    that ends in `.safetensors` gives a file of that format, with a checksum in its metadata.
 
     `half` stores learned numbers in 16 bits, for half the file; they are loaded as float32. Running statistics, which
     may lie beyond 16 bits, stay as they are.
+
+    Raises ValueError for what is no FastMETRO or METRO network, or would not load again.
     """
-    state = model.state_dict()
+    network = _network_in(model)
+    state = own_state(network)
     if half:
-        state |= {name: value.detach().half() for name, value in model.named_parameters()}
-    content = {"format": OWN_FORMAT, "config": describe(model.config), "state_dict": state}
+        learned = {bare_name(name) for name, _ in network.named_parameters()}
+        state |= {name: value.detach().half() for name, value in state.items() if name in learned}
+    _check_loadable(network, state)
+    content = {"format": OWN_FORMAT, "config": describe(network.config), "state_dict": state}
     write_tensors(content, path)
 
 
-def save_published(model: FastMETRO | METRO, path: str | Path) -> None:
+def _network_in(model: nn.Module) -> FastMETRO | METRO:
+    """The network in its wrappers. ValueError for anything else."""
+    network = unwrapped(model)
+    if not isinstance(network, FastMETRO | METRO) or not hasattr(network, "config"):
+        raise ValueError(
+            f"a {type(network).__name__} is no FastMETRO or METRO network and would not load again; "
+            "give the network that create_model or load_model made"
+        )
+    return network
+
+
+def _check_loadable(network: FastMETRO | METRO, state: Mapping[str, Tensor]) -> None:
+    """ValueError where the network has other entries than its configuration makes."""
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    made = network.layout
+    other = sorted(name for name in shapes.keys() | made.keys() if shapes.get(name) != made.get(name))
+    if other:
+        raise ValueError(
+            f"the network was changed after it was made ({len(other)} entries, such as {', '.join(other[:3])}), and a "
+            "file of it would not load again; save its state_dict() with torch.save, or undo the change"
+        )
+
+
+def save_published(model: nn.Module, path: str | Path) -> None:
     """Writes the published layout, every published entry present; what this network does not carry is zeros."""
     write_tensors(published_state(model), path)
 
 
-def save_weights(model: FastMETRO | METRO, path: str | Path) -> None:
+def save_weights(model: nn.Module, path: str | Path) -> None:
     """Writes the published layout where it can hold the network, else our own; `load_model` reads both."""
-    (save_published if _has_published_layout(model.config) else save_model)(model, path)
+    (save_published if _has_published_layout(_network_in(model).config) else save_model)(model, path)
 
 
 def _has_published_layout(config: ModelConfig) -> bool:
     return getattr(config, "image_reduction", "itp") in PUBLISHED_REDUCTIONS
 
 
-def published_state(model: FastMETRO | METRO) -> dict[str, Tensor]:
+def published_state(model: nn.Module) -> dict[str, Tensor]:
     """The network's tensors under their published names, and zeros for the published entries nothing reads.
 
     Raises ValueError for a network that the published layout cannot tell from another.
     """
-    config, state = model.config, model.state_dict()
+    model = _network_in(model)
+    config, state = model.config, own_state(model)
+    _check_loadable(model, state)
     if not _has_published_layout(config):
         raise ValueError(
             f"the published layout knows no token reduction {config.image_reduction!r}; write it with save_model"
@@ -205,12 +285,16 @@ def _network_of(entries: Iterable[str], path: Path) -> str:
     )
 
 
+def _identified(state: Mapping[str, Tensor]) -> str | None:
+    return identify({name.removeprefix(TRUNK): value.shape for name, value in state.items() if name.startswith(TRUNK)})
+
+
 def _arch_of(state: Mapping[str, Tensor], path: Path) -> str:
-    shapes = {name.removeprefix(TRUNK): value.shape for name, value in state.items() if name.startswith(TRUNK)}
-    arch = identify(shapes)
+    arch = _identified(state)
     if arch is None:
+        count = sum(name.startswith(TRUNK) for name in state)
         raise ValueError(
-            f"{path} holds a backbone of {len(shapes)} entries that is none of {', '.join(PUBLISHED)}: "
+            f"{path} holds a backbone of {count} entries that is none of {', '.join(PUBLISHED)}: "
             "name it with arch=..., or get the whole file again if it should be one of these"
         )
     return arch

@@ -29,6 +29,7 @@ class FastMETRO(nn.Module):
 
     backbone: Backbone
     config: Any  # what build_model made this from; nothing in here reads it
+    layout: dict[str, tuple[int, ...]]  # the shapes of its entries as build_model made it, likewise
 
     def __init__(
         self,

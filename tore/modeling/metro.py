@@ -33,6 +33,7 @@ class METRO(nn.Module):
     template_remainder: Tensor
     backbone: Backbone
     config: Any  # what build_model made this from; nothing in here reads it
+    layout: dict[str, tuple[int, ...]]  # the shapes of its entries as build_model made it, likewise
 
     def __init__(
         self,

@@ -66,9 +66,9 @@ def wanted_checkpoint(setting: RunSetting, checkpoints: CheckpointFolder) -> Pat
     """The checkpoint folder to go on from. An elastic restart goes on by itself."""
     wanted = setting.args.resume
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    newest = checkpoints.newest()
     if wanted == "auto" or (restarted and wanted == "none"):
-        return newest
+        return checkpoints.newest_sound(setting.log.line)
+    newest = checkpoints.newest()
     if wanted != "none":
         return Path(wanted)
     if newest is not None:
