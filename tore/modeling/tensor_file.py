@@ -7,7 +7,6 @@ here holds one in its metadata, which is compared where it is there.
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save_file
 
 from manopth.damage import DAMAGE, UnfitFile
 from manopth.torch_files import read_torch_file
+from tore.files import replacing
 
 SAFETENSORS = ".safetensors"
 SUM, PLAIN, NAMED = "crc32", "plain", "state_dict"  # metadata: the checksum, the plain values as JSON; the tensors' key
@@ -76,16 +76,11 @@ def write_tensors(value: Any, path: str | Path) -> None:
     made when missing.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         if path.suffix == SAFETENSORS:
             _write_safetensors(value, temporary)
         else:
             torch.save(value, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write_safetensors(value: Mapping[str, Any], path: Path) -> None:
