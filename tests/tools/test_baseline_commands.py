@@ -149,7 +149,7 @@ def test_a_reducer_without_a_published_layout_is_trained_and_found_again(
     file = newest(tmp_path / "a") / "state_dict.bin"
     model = load_model(file, rule_body_dir, "cpu")
     assert (reduction_of(model.config), model.config.kept_tokens, model.config.heads) == ("tome+gtr", 24, 4)
-    more = ["--resume_checkpoint", str(file), "--run_eval_only"]
+    more = ["--resume_checkpoint", str(file), "--run_eval_only", "--keep_ratio", "0.5"]
     assert train("fm", tiny_sets, rule_body_dir, tmp_path / "b", *more) == 0
     assert json.loads((tmp_path / "b" / "evaluation.json").read_text())["metrics"]["pa_mpjpe"] > 0
 
@@ -240,8 +240,8 @@ def test_another_files_reduction_is_said(tiny_sets: Path, rule_body_dir: Path, t
     start = ["--resume_checkpoint", str(tmp_path / "none.bin"), "--run_eval_only"]
     for more, words in [
         (["--token_reduction", "tore"], "image_reduction none, not itp"),
-        (["--geometry_reduction", "true"], "geometry_reduction False, not True"),
-        (["--smpl_regressor"], "holds no SMPL parameter regressor"),
+        (["--geometry_reduction", "true"], "geometry_reduction false, not true"),
+        (["--token_reduction", "none", "--smpl_regressor"], "holds no SMPL parameter regressor"),
     ]:
         assert train("fm", tiny_sets, rule_body_dir, tmp_path / "out", *start, *more) == 2
         assert words in capfd.readouterr().err

@@ -142,7 +142,9 @@ def test_warmed_up_image_side_goes_into_training(tiny_sets: Path, rule_body_dir:
     first, second = ["--output_dir", str(tmp_path / "first")], ["--output_dir", str(tmp_path / "second")]
     assert warm_up.main([*warm, *first, "--num_train_epochs", "1"]) == 0
     assert warm_up.main([*warm, *first, "--num_train_epochs", "2"]) == 2, "an earlier run is there"
-    assert warm_up.main([*warm, *first, "--num_train_epochs", "2", "--resume", "auto"]) == 0
+    longer = [*warm, *first, "--num_train_epochs", "2", "--resume", "auto"]
+    assert warm_up.main(longer) == 2, "another schedule"
+    assert warm_up.main([*longer, "--allow_changes"]) == 0
     newest = CheckpointFolder(tmp_path / "first", keep=1).newest()
     assert newest is not None and newest.name == "checkpoint-2-6"
     weights = newest / "state_dict.bin"

@@ -38,11 +38,18 @@ def is_complete(path: Path) -> bool:
         return False
 
 
-def position_of(path: Path) -> tuple[int, int]:
-    """Iteration and epoch in a checkpoint folder's name: the order of checkpoints."""
+def order_of(path: Path) -> tuple[int, int, int]:
+    """How checkpoints follow each other: by the number of their writing, where they have one, epoch and iteration.
+
+    A run that goes on with another set or batch counts its iterations anew, so that names alone do not tell.
+    """
     match = NAME.fullmatch(path.name)
     assert match is not None, path
-    return int(match.group(2)), int(match.group(1))
+    try:
+        number = int(read_json(path / COMPLETE).get("number", 0))
+    except (OSError, ValueError, TypeError, AttributeError):  # the note of a damaged one
+        number = 0
+    return number, int(match.group(1)), int(match.group(2))
 
 
 class CheckpointFolder:
@@ -54,13 +61,14 @@ class CheckpointFolder:
             raise ValueError(f"--keep_checkpoints {keep} would delete the checkpoint just written; use at least 1")
         self.output = output
         self.keep = keep
+        self._own: set[str] = set()  # names of those written here
 
     def complete(self) -> list[Path]:
         """The complete checkpoints, oldest first."""
         if not self.output.is_dir():
             return []
         found = [path for path in self.output.iterdir() if NAME.fullmatch(path.name) and is_complete(path)]
-        return sorted(found, key=position_of)
+        return sorted(found, key=order_of)
 
     def newest(self) -> Path | None:
         """The newest complete checkpoint, or None."""
@@ -72,7 +80,7 @@ class CheckpointFolder:
         Raises ValueError where there are checkpoints and none can be read: nothing starts anew without a word.
         """
         found = [path for path in self.output.iterdir() if NAME.fullmatch(path.name)] if self.output.is_dir() else []
-        for path in sorted(found, key=position_of, reverse=True):
+        for path in sorted(found, key=order_of, reverse=True):
             if not is_complete(path):
                 say(f"{path} is not used: files are missing or cut short, or its {COMPLETE} is damaged")
                 continue
@@ -89,36 +97,43 @@ class CheckpointFolder:
         return None
 
     def save(self, state: Mapping[str, Any], publish: Callable[[Path], None], *, epoch: int, iteration: int) -> Path:
-        """Writes one checkpoint and returns its folder; one that is there already for this iteration stays.
+        """Writes one checkpoint and returns its folder; one that was written here for this iteration stays.
 
-        `publish` writes `state_dict.bin` to the path it is given.
+        One of that name that an earlier run left is replaced. `publish` writes `state_dict.bin` to the given path.
         """
         path = self.output / f"checkpoint-{epoch}-{iteration}"
-        if path.is_dir() and is_complete(path):
+        earlier = self.complete()
+        if path in earlier and path.name in self._own:
             return path
+        number = 1 + (order_of(earlier[-1])[0] if earlier else 0)
+        position = {"number": number, "epoch": epoch, "iteration": iteration}
         with writing(path):
             self.output.mkdir(parents=True, exist_ok=True)
-            for leftover in [*self.output.glob(f"{WRITING}*"), path]:
+            for leftover in [*self.output.glob(f"{WRITING}*"), *([] if path in earlier else [path])]:
                 shutil.rmtree(leftover, ignore_errors=True)
             temporary = self.output / f"{WRITING}{path.name}"
             try:
                 temporary.mkdir()
                 torch.save(dict(state), temporary / TRAINING)
                 publish(temporary / PUBLISHED)
-                self._complete(temporary, epoch=epoch, iteration=iteration)
+                self._complete(temporary, position)
+                replaced = self._hide(path) if path in earlier else None
                 temporary.rename(path)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
                 raise
             sync_to_disk(self.output)
+        if replaced is not None:
+            shutil.rmtree(replaced)
+        self._own.add(path.name)
         return path
 
-    def _complete(self, folder: Path, *, epoch: int, iteration: int) -> None:
+    def _complete(self, folder: Path, position: Mapping[str, int]) -> None:
         """Puts the folder's files on disk, and last the note that lists them."""
         sizes = {name: (folder / name).stat().st_size for name in (TRAINING, PUBLISHED)}
         for name in sizes:
             sync_to_disk(folder / name)
-        write_json(folder / COMPLETE, {"epoch": epoch, "iteration": iteration, "files": sizes})
+        write_json(folder / COMPLETE, {**position, "files": sizes})
         sync_to_disk(folder)
 
     def mark_best(self, best: Mapping[str, Any]) -> None:
@@ -129,9 +144,12 @@ class CheckpointFolder:
         """Deletes all but the last `keep` checkpoints and the one named `best`."""
         for path in self.complete()[: -self.keep]:
             if path.name != best:
-                # Renamed first, so that a half-deleted folder is never taken for a checkpoint.
-                hidden = path.rename(path.with_name(f"{WRITING}old-{path.name}"))
-                shutil.rmtree(hidden)
+                shutil.rmtree(self._hide(path))
+
+    @staticmethod
+    def _hide(path: Path) -> Path:
+        """Renames a checkpoint before it is deleted, so that half of a folder is never taken for one."""
+        return path.rename(path.with_name(f"{WRITING}old-{path.name}"))
 
 
 def load_training_state(path: Path) -> dict[str, Any]:

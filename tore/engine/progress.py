@@ -26,6 +26,36 @@ class Progress:
         return asdict(self)
 
 
+def steps_per_epoch(state: Mapping[str, Any]) -> int | None:
+    """How many steps an epoch of a saved state had; None where an old state, in its first epoch, does not tell."""
+    if "per_epoch" in state:
+        return int(state["per_epoch"])
+    return (state["iteration"] - state["done"]) // state["epoch"] if state["epoch"] else None
+
+
+def is_of_another_size(state: Mapping[str, Any], per_epoch: int, global_batch: int) -> bool:
+    """Whether the set behind a saved state had more or fewer samples than one of `per_epoch` steps can have."""
+    saved = steps_per_epoch(state)
+    if saved is None:
+        return False
+    fewest, fewest_now = saved * state["global_batch"], per_epoch * global_batch
+    return fewest >= fewest_now + global_batch or fewest_now >= fewest + state["global_batch"]
+
+
+def position_under(state: Mapping[str, Any], per_epoch: int, global_batch: int) -> tuple[int, int]:
+    """Iterations done in the present epoch and in all, of a saved state under a set and batch of today.
+
+    Whole epochs carry over, and the iterations are counted as if all of them had been of `per_epoch` steps. Within the
+    epoch the run goes on behind as many samples (rounded down); with a set of another size it begins that epoch anew.
+    """
+    if is_of_another_size(state, per_epoch, global_batch):
+        return 0, state["epoch"] * per_epoch
+    if state["global_batch"] == global_batch:
+        return state["done"], state["iteration"]
+    done = min(state["done"] * state["global_batch"] // global_batch, per_epoch)
+    return done, state["epoch"] * per_epoch + done
+
+
 def restore_progress(
     state: Mapping[str, Any],
     *,
@@ -38,18 +68,21 @@ def restore_progress(
     """The position of a saved training state under today's processes, and what there is to say about it.
 
     With the same processes and batch the random states and the unfinished log window come back, and the run goes on
-    bit for bit. Otherwise the position moves to the step that has seen as many samples of the epoch (rounded down).
+    bit for bit. Otherwise the position moves, see `position_under`.
     """
     progress = Progress(**{name: state[name] for name in Progress().state_dict()})
     notes = [f"resumed at epoch {progress.epoch + 1}, step {progress.done}, iteration {progress.iteration}"]
+    progress.done, progress.iteration = position_under(state, per_epoch, global_batch)
+    place = f"step {progress.done} of epoch {progress.epoch + 1} (iteration {progress.iteration})"
     if state["global_batch"] != global_batch:
-        seen = progress.done * state["global_batch"]
-        progress.done = min(seen // global_batch, per_epoch)
-        progress.iteration = progress.epoch * per_epoch + progress.done
         notes.append(
             f"one step took {state['global_batch']} samples and now takes {global_batch}: the epoch has {per_epoch} "
-            f"steps, and the run goes on at step {progress.done} of epoch {progress.epoch + 1} (iteration "
-            f"{progress.iteration}), {seen - progress.done * global_batch} samples before where it was"
+            f"steps, and the run goes on at {place}; the learning rate is not scaled with the batch"
+        )
+    elif is_of_another_size(state, per_epoch, global_batch):
+        notes.append(
+            f"an epoch had {steps_per_epoch(state)} steps and now has {per_epoch}: {progress.epoch} whole epochs carry "
+            f"over, and the run goes on at {place}"
         )
     ranks = state["ranks"]
     if len(ranks) == processes.size:

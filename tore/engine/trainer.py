@@ -151,13 +151,18 @@ class Trainer:
                 if isinstance(module, _BatchNorm):
                     module.eval()
 
+    @property
+    def finished(self) -> bool:
+        """Whether every epoch is done."""
+        return self.progress.epoch >= self.epochs
+
     # ---- the loop
 
     def run(self) -> str | None:
         """Trains to the end, or until a signal asks to stop: then saves and returns its name."""
         self.log.start(self.progress.iteration)
         with StopRequest() as stop, self._progress_bar() as bar:
-            while self.progress.epoch < self.epochs:
+            while not self.finished:
                 if self._train_epoch(stop, bar) or self._end_epoch(stop):
                     self.save()
                     self.log.close()
@@ -343,6 +348,7 @@ class Trainer:
                 "format": STATE_FORMAT,
                 **progress.state_dict(),
                 "global_batch": self.batches.global_batch,
+                "per_epoch": self.batches.per_epoch,
                 "model": self.network.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "scaler": self.scaler.state_dict(),
@@ -368,9 +374,11 @@ class Trainer:
         """Takes up a saved training state; says what another number of processes or batch size changes."""
         self.network.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
-        if self.average is not None and state["average"] is not None:
-            self.average.load_state_dict(state["average"])
+        if state["scaler"]:  # empty where the run computed without one
+            self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            fresh = MovingAverage(self.network, self.average.decay).state_dict()
+            self.average.load_state_dict(state["average"] or fresh)
         self.progress, notes = restore_progress(
             state,
             processes=self.processes,

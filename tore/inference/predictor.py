@@ -28,7 +28,7 @@ from tore.inference.pairing import Asked, paired
 from tore.inference.picture import PictureSource, read_picture
 from tore.inference.recovery import BodyParameters, Recovery, picture_camera, place
 from tore.modeling.backbones import STRIDE
-from tore.modeling.checkpoints import load_model
+from tore.modeling.checkpoints import Checkpoint, load_model
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.prediction import MeshPrediction
 from tore.visualize.pinhole import CROP_SIZE
@@ -79,7 +79,7 @@ class MeshRecovery:
     @classmethod
     def from_checkpoint(
         cls,
-        path: str | Path,
+        path: str | Path | Checkpoint,
         data_dir: str | Path | None = None,
         device: str | torch.device = "auto",
         *,
@@ -88,7 +88,7 @@ class MeshRecovery:
         compiled: bool = False,
         arch: str | None = None,
     ) -> MeshRecovery:
-        """Reads a published or own checkpoint; network, backbone and body are worked out from it.
+        """Reads a published or own checkpoint, or takes one that was read; all of the network is worked out from it.
 
         data_dir: folder of the body model files; None means the usual one, or the stand-in's own for a network that
         was trained on it. fast: run the network's inference form (`tore.deploy`), the same to rounding; it pays for
@@ -103,7 +103,7 @@ class MeshRecovery:
         network: torch.nn.Module = model
         if (fast or compiled) and not amp:
             network = for_inference(model, Parts(compiled=compiled))
-        return cls(network, body, amp=amp, checkpoint=str(path))
+        return cls(network, body, amp=amp, checkpoint=str(path.path if isinstance(path, Checkpoint) else path))
 
     @property
     def one_size(self) -> bool:

@@ -18,6 +18,8 @@ Any other timm name works when the network has a stride-32 feature map.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import timm
 import torch
 from torch import Tensor, nn
@@ -30,6 +32,7 @@ PUBLISHED = {
     "hrnet-w64": "hrnet_w64",
     **{f"efficientnet-b{i}": f"tf_efficientnet_b{i}" for i in range(5)},
 }
+FAMILIES = {"resnet50": "layer1.", "hrnet": "stage2.", "efficientnet": "conv_head."}  # and what only they hold
 STRIDE = 32
 EFFICIENTNET_TRAINING = {"drop_path_rate": 0.2, "bn_momentum": 0.01}
 RESNET_START = {"zero_init_last": False}  # torchvision's, which the published code builds on
@@ -83,11 +86,17 @@ def identify(keys: dict[str, torch.Size]) -> str | None:
 
     Step counters of batch norms do not count: many files are without them.
     """
-    names = {name for name in keys if not name.endswith("num_batches_tracked")}
+    shapes = {name: shape for name, shape in keys.items() if not name.endswith("num_batches_tracked")}
+    families = {family for family, mark in FAMILIES.items() if any(name.startswith(mark) for name in keys)}
     for arch in PUBLISHED:
-        with torch.device("meta"):
-            entries = Backbone(arch).trunk.state_dict().items()
-        expected = {name: value for name, value in entries if not name.endswith("num_batches_tracked")}
-        if names == set(expected) and all(keys[name] == value.shape for name, value in expected.items()):
+        if families.intersection(arch.split("-")[:1]) and shapes == _shapes_of(arch):
             return arch
     return None
+
+
+@lru_cache
+def _shapes_of(arch: str) -> dict[str, torch.Size]:
+    """The entries of a published backbone, name -> shape, without step counters."""
+    with torch.device("meta"):
+        entries = Backbone(arch).trunk.state_dict().items()
+    return {name: value.shape for name, value in entries if not name.endswith("num_batches_tracked")}

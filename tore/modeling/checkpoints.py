@@ -36,6 +36,7 @@ OWN_FORMAT = "tore-1"
 PUBLISHED_REDUCTIONS = ("itp", "none")  # of image tokens
 BACKBONE = "backbone."
 TRUNK = "backbone.trunk."
+SET_FREELY = ("dropout", "stand_in")  # fields that change no weight and may be set by hand
 SHAPE_REGRESSOR = "transformer_3."  # what tells TORE's files from the baselines'
 
 
@@ -47,29 +48,33 @@ class Checkpoint:
     layout: str  # "published" | "own" | "own names"
     config: ModelConfig
     state: dict[str, Tensor]
+    told: dict[str, Any]  # fields of the configuration that the file itself tells, and `network`
     dropped: tuple[str, ...]  # entries that nothing reads
     unexpected: tuple[str, ...]  # entries that belong to no room
 
 
 def load_model(
-    path: str | Path, data_dir: str | Path | None = None, device: str | torch.device = "auto", **overrides: Any
+    path: str | Path | Checkpoint,
+    data_dir: str | Path | None = None,
+    device: str | torch.device = "auto",
+    **overrides: Any,
 ) -> FastMETRO | METRO:
     """The network of a published or own checkpoint, in evaluation mode.
 
     Args:
-        path: the checkpoint file.
+        path: the checkpoint file, or what `read_checkpoint` gave for it.
         data_dir: folder of the body model files; None means `tore.paths.body_dir()`, or the stand-in's own
             folder for a network that was trained on it.
         device: "auto", "cpu", "cuda", "cuda:1", "mps" ...
         overrides: fields of the configuration to set by hand, such as `arch` for a backbone that has no
-            published name, or `heads`, which no entry tells.
+            published name, or `heads`, which no entry of the published layout tells.
 
     Raises:
         FileNotFoundError: the checkpoint or a body model file is missing.
-        ValueError: the file is no checkpoint, or its entries do not fit; every missing, unexpected and
-            misshapen entry is listed by room.
+        ValueError: the file is no checkpoint, an override contradicts what it tells, or its entries do not fit; every
+            missing, unexpected and misshapen entry is listed by room.
     """
-    checkpoint = read_checkpoint(path, **overrides)
+    checkpoint = path if isinstance(path, Checkpoint) else read_checkpoint(path, **overrides)
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):  # the caller's generator and default device stay
         model = build_model(checkpoint.config, topology_for(checkpoint.config, data_dir))
     expected = model.state_dict()
@@ -101,12 +106,14 @@ def _own_layout(content: Mapping[str, Any], path: Path, overrides: Mapping[str, 
     config, state = content.get("config"), content.get("state_dict")
     if not isinstance(config, dict) or not isinstance(state, dict) or "network" not in config:
         raise ValueError(f"{path} is damaged: it lacks its configuration or its tensors; get it again")
+    told = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    _check_overrides(told, overrides, path)
     try:
-        configured = configure(**{**config, **overrides})
+        configured = configure(**{**told, **overrides})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     state = {bare_name(name): value for name, value in state.items() if isinstance(value, Tensor)}
-    return Checkpoint(path, "own", configured, state, (), ())
+    return Checkpoint(path, "own", configured, state, told, (), ())
 
 
 def from_own_names(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -> Checkpoint:
@@ -124,7 +131,7 @@ def from_own_names(entries: Mapping[str, Tensor], path: Path, **overrides: Any) 
     elif (steps := sum(name.startswith("upsampling.steps.") for name in state)):
         facts["learned_upsampling"] = steps // 2
     lacking = []
-    if "arch" not in overrides and (arch := _identified(state)) is not None:
+    if (arch := _arch_of(state)) is not None:
         facts["arch"] = arch
     elif "arch" not in overrides:
         lacking.append("arch='resnet50' or another backbone's name")
@@ -135,7 +142,10 @@ def from_own_names(entries: Mapping[str, Tensor], path: Path, **overrides: Any) 
             f"{path} is a plain state_dict() of this project's networks and does not tell everything: "
             f"give load_model(..., {', '.join(lacking)}), or write the file with tore.save_model(model, FILE)"
         )
-    return Checkpoint(path, "own names", configure(network, **{**facts, **overrides}), state, (), ())
+    unsure = ("image_reduction", "kept_tokens") if facts.get("image_reduction") == "none" else ()
+    told = {"network": network, "body": "body"} | {n: value for n, value in facts.items() if n not in unsure}
+    _check_overrides(told, overrides, path)
+    return Checkpoint(path, "own names", configure(network, **{**facts, **overrides}), state, told, (), ())
 
 
 def from_published(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -> Checkpoint:
@@ -161,10 +171,33 @@ def from_published(entries: Mapping[str, Tensor], path: Path, **overrides: Any) 
             state[ours_or_none] = value
     facts = shape_facts(network, {name: tuple(value.shape) for name, value in state.items()})
     usual = {} if geometry_reduction else WITHOUT_GEOMETRY_REDUCTION.get((network, facts.get("body", "body")), {})
-    values = {"geometry_reduction": geometry_reduction, **usual, **facts, **overrides}
-    if "arch" not in values:
-        values["arch"] = _arch_of(state, path)
-    return Checkpoint(path, "published", configure(network, **values), state, dropped, tuple(unexpected))
+    told = {"network": network, "body": "body", "geometry_reduction": geometry_reduction, **facts}
+    arch = _arch_of(state)
+    if arch is not None:
+        told["arch"] = arch
+    elif "arch" not in overrides:
+        raise ValueError(
+            f"{path} holds a backbone that is none of {', '.join(PUBLISHED)}: name it with arch=... "
+            "(--arch of a command), or get the whole file again if it should be one of these"
+        )
+    _check_overrides(told, overrides, path)
+    config = configure(**{**usual, **told, **overrides})
+    return Checkpoint(path, "published", config, state, told, dropped, tuple(unexpected))
+
+
+def _check_overrides(told: Mapping[str, Any], overrides: Mapping[str, Any], path: Path) -> None:
+    """ValueError where a field was set by hand to another value than the file's; dropout may be any."""
+    other = {n: v for n, v in overrides.items() if n not in SET_FREELY and n in told and not _same(n, v, told[n])}
+    if other:
+        found = ", ".join(f"{name} {told[name]}, not {value}" for name, value in other.items())
+        raise ValueError(f"{path} holds a network with {found}: leave that out, or name another file")
+
+
+def _same(name: str, asked: Any, there: Any) -> bool:
+    """Whether two values of a field make one network; the tag behind a timm name only tells its weights."""
+    if name == "arch":
+        return str(asked).partition(".")[0] == str(there).partition(".")[0]
+    return (tuple(asked) if isinstance(asked, list) else asked) == there
 
 
 def save_model(model: nn.Module, path: str | Path, half: bool = False) -> None:
@@ -217,8 +250,13 @@ def save_published(model: nn.Module, path: str | Path) -> None:
 
 
 def save_weights(model: nn.Module, path: str | Path) -> None:
-    """Writes the published layout where it can hold the network, else our own; `load_model` reads both."""
-    (save_published if _has_published_layout(_network_in(model).config) else save_model)(model, path)
+    """Writes the published layout where it can hold the network, else our own; `load_model` reads both.
+
+    The published layout does not tell the attention heads: other numbers than the usual need our own.
+    """
+    config = _network_in(model).config
+    usual = config.heads == type(config)().heads
+    (save_published if usual and _has_published_layout(config) else save_model)(model, path)
 
 
 def _has_published_layout(config: ModelConfig) -> bool:
@@ -285,19 +323,8 @@ def _network_of(entries: Iterable[str], path: Path) -> str:
     )
 
 
-def _identified(state: Mapping[str, Tensor]) -> str | None:
+def _arch_of(state: Mapping[str, Tensor]) -> str | None:
     return identify({name.removeprefix(TRUNK): value.shape for name, value in state.items() if name.startswith(TRUNK)})
-
-
-def _arch_of(state: Mapping[str, Tensor], path: Path) -> str:
-    arch = _identified(state)
-    if arch is None:
-        count = sum(name.startswith(TRUNK) for name in state)
-        raise ValueError(
-            f"{path} holds a backbone of {count} entries that is none of {', '.join(PUBLISHED)}: "
-            "name it with arch=..., or get the whole file again if it should be one of these"
-        )
-    return arch
 
 
 def _check(checkpoint: Checkpoint, expected: Mapping[str, Tensor]) -> None:

@@ -27,9 +27,13 @@ from tore.tools.ablate_report import write_report
 from tore.tools.ablate_run import RESULT, claim, place_of, results_under, set_budget, train_cell
 from tore.tools.cost import topology_at_hand
 from tore.tools.cost_plot import need_plot_package
+from tore.tools.flags import Rule, check_rules, typed_flags
 from tore.tools.train_arguments import true_or_false
 
 EXIT_SOME_FAILED = 1
+RULES = (
+    Rule(("keep_ratios",), lambda args: set(args.reducers) == {"none"}, "no cell reduces image tokens", refused=False),
+)
 # The training script's flags that the grid sets, each with the flag to use instead.
 SET_BY_THE_GRID = {
     "token_reduction": "--reducers",
@@ -41,6 +45,7 @@ SET_BY_THE_GRID = {
     "resume": "the same --out to go on",
     "resume_checkpoint": "--steps to train longer",
     "run_eval_only": "the same --out to see the table",
+    "allow_changes": "another --out",
 }
 # Flags that change no result: two calls that fill one table may differ in them.
 WITHOUT_EFFECT = ("data_dir", "num_workers", "device", "logging_steps", "no_tensorboard", "keep_checkpoints",
@@ -68,7 +73,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.set_defaults(keep_checkpoints=1, no_tensorboard=True, visual_steps=0, logging_steps=100)
     args = parser.parse_args(argv)
     for name, instead in SET_BY_THE_GRID.items():
-        if getattr(args, name, None) != parser.get_default(name):
+        if name in typed_flags(args):
             parser.error(f"--{name} has no place in an ablation; use {instead}")
     return args
 
@@ -91,6 +96,8 @@ class Ablation:
         check_outputs(folder=args.out)
         if not args.no_plot:
             need_plot_package()
+        for line in check_rules(args, RULES):
+            print(line, file=sys.stderr)
         self.args, self.folder = args, args.out
         self.cells = cells_of(args.network, args.reducers, args.keep_ratios, args.gtr)
         self.topology = topology_at_hand("body", args.body_dir)

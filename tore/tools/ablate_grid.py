@@ -15,6 +15,7 @@ from tore.body.topology import Topology
 from tore.modeling import create_model
 from tore.modeling.cost import measure_cost
 from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
+from tore.tools.flags import Flags, typed_flags
 
 TRAINERS = {"fastmetro": run_tore_fm_bodymesh, "metro": run_tore_m_bodymesh}
 GRID_FLAGS = ("network", "out", "reducers", "keep_ratios", "gtr", "seeds", "steps", "no_plot")
@@ -67,7 +68,9 @@ def cell_arguments(args: argparse.Namespace, cell: Cell, seed: int, folder: Path
     """The training script's parsed flags `args` as they are for one cell and seed; it goes on where it was cut off."""
     own = {name: value for name, value in vars(args).items() if name not in GRID_FLAGS}
     values = own | cell.flags() | {"seed": seed, "output_dir": str(folder), "resume": "auto"}
-    return argparse.Namespace(**values)
+    made = Flags(**values)
+    made.typed = dict(typed_flags(args))
+    return made
 
 
 def cost_of(args: argparse.Namespace, cell: Cell, topology: Topology) -> dict[str, Any]:

@@ -37,16 +37,23 @@ from tore.tools.bench_report import flat_rows, panels_of, report
 from tore.tools.bench_subjects import BASELINES, FORMS, Subject, paper_requests, parse_subject, subjects_of
 from tore.tools.bench_timing import alternate, median_and_p90, peak_memory, synchroniser
 from tore.tools.cost_plot import draw, need_plot_package
+from tore.tools.flags import FlagParser, Rule, check_rules
 from tore.tools.help import HelpFormatter
 from tore.tools.machine import machine
 from tore.tools.tables import csv_text
 
+TIMING = ("batch", "dtype", "warm_up", "repeats", "seconds", "threads")
+RULES = (
+    Rule(TIMING, lambda options: options.no_timing, "--no_timing counts alone", refused=False),
+    Rule(("end_to_end",), lambda options: options.no_timing, "is timed; leave --no_timing out"),
+    Rule(("pictures",), lambda options: not options.end_to_end, "goes with --end_to_end N; add it"),
+)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog="tore bench", description=__doc__, formatter_class=HelpFormatter)
+    parser = FlagParser(prog="tore bench", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     add("subjects", nargs="*", metavar="SUBJECT", help=f"what to measure (default: {' '.join(BASELINES)})")
     add("--paper", action="store_true", help="print the paper's numbers; without subjects measure the paper's rows")
@@ -136,6 +143,8 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("--batch, --repeats, --warm_up, --threads and --image_size take numbers of at least 1")
     if options.dtype != ["float32"] and options.form != ["plain"]:
         raise ValueError(f"--form {' '.join(options.form)}: the inference form is made for float32; leave --dtype out")
+    for line in check_rules(options, RULES):
+        print(line, file=sys.stderr)
     if options.plot is not None:
         need_plot_package()
     torch.set_num_threads(options.threads)

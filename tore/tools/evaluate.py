@@ -16,18 +16,26 @@ from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.memory import keep_freed_memory
 from tore.modeling import load_model
+from tore.tools.checkpoint_flags import add_checkpoint_flags, open_checkpoint
 from tore.tools.evaluation_report import report
+from tore.tools.flags import FlagParser, Rule, check_rules
 from tore.tools.hand_arguments import add_hand_flags, wishes_of
 from tore.tools.hand_predictions import HandWishes
 from tore.tools.help import HelpFormatter
 from tore.tools.picture_path import picture_path
 from tore.tools.train_arguments import WORKERS, true_or_false
+from tore.tools.train_rules import HAND_RULES
 from tore.tools.train_setup import published_file
+
+RULES = (
+    Rule(("worst",), lambda args: args.worst_sheet is None, "goes with --worst_sheet FILE; add it"),
+    *HAND_RULES,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(
+    parser = FlagParser(
         prog="tore evaluate", description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter
     )
     parser.add_argument("--checkpoint", "--resume_checkpoint", required=True, help="state_dict.bin, or its folder")
@@ -45,6 +53,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples", type=Path, help="write every sample's errors, one JSON object a line")
     parser.add_argument("--worst", type=int, default=12, help="how many samples --worst_sheet shows")
     parser.add_argument("--worst_sheet", type=picture_path, help="write a contact sheet of the worst samples")
+    parser.set_defaults(notices=[])
+    add_checkpoint_flags(parser)
     add_hand_flags(parser)
     return parser
 
@@ -53,10 +63,13 @@ def run(args: argparse.Namespace) -> None:
     """Evaluates with the parsed flags."""
     check_outputs(args.json, args.samples, args.worst_sheet, args.pred_zip)
     keep_freed_memory()
+    ignored = check_rules(args, RULES)
     processes = start_processes(args.device, args.local_rank)
     try:
-        overrides = {"arch": args.arch} if args.arch else {}
-        model = load_model(published_file(args.checkpoint), args.body_dir, processes.device, **overrides)
+        checkpoint, notes = open_checkpoint(args, published_file(args.checkpoint))
+        for note in [*args.notices, *ignored, *notes] if processes.is_main else []:
+            print(note, file=sys.stderr)
+        model = load_model(checkpoint, args.body_dir, processes.device)
         hand = wishes_of(args)
         if model.config.body != "hand" and hand != HandWishes():
             raise ValueError(f"{args.checkpoint} recovers people; leave the flags of hands out")

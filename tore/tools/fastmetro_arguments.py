@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 
 from tore.modeling.build import SIZES, TOKEN_REDUCTIONS
-from tore.tools.train_arguments import add_idle_flags, add_network_flags, network_choices, true_or_false
+from tore.tools.flags import add_idle_flags
+from tore.tools.train_arguments import add_network_flags, network_choices, true_or_false
 
 IDLE = {
-    "--conv_1x1_dim": "the projection takes as many channels as the backbone gives",
     "--pos_type": "the position code is the sine code",
     "--drop_out": "FastMETRO's dropout is --transformer_dropout",
     "--num_hidden_layers": "FastMETRO's layers come with --model_name",
@@ -45,7 +45,10 @@ def add_fastmetro_flags(parser: argparse.ArgumentParser) -> argparse.ArgumentPar
     )
     group.add_argument("--transformer_dropout", type=float, default=0.1, help="dropout of the Transformers")
     group.add_argument("--transformer_nhead", type=int, default=8, help="attention heads")
-    add_idle_flags(parser, IDLE)
+    group.add_argument(
+        "--conv_1x1_dim", type=int, help="compared with a checkpoint; else as many channels as the backbone gives"
+    )
+    add_idle_flags(parser, IDLE, only={"--pos_type": "sine"})
     return parser
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from tore.tools.train_arguments import add_idle_flags, add_network_flags, network_choices, widths
+from tore.tools.flags import add_idle_flags, typed_flags
+from tore.tools.train_arguments import add_network_flags, network_choices, widths
 
 COORDINATES = 3
 BERT_INTERMEDIATE = 3072
@@ -37,7 +38,8 @@ def network_options(args: argparse.Namespace) -> dict[str, Any]:
     if len(hidden) != COORDINATES or len(args.input_feat_dim) != COORDINATES:
         raise ValueError("--input_feat_dim and --hidden_feat_dim take three numbers, one for each block")
     follow = tuple(width // 2 for width in hidden[:-1])
-    if args.input_feat_dim[1:] != follow:
+    fresh = args.resume_checkpoint is None  # else the file tells the widths, and is compared with the flags
+    if fresh and "input_feat_dim" in typed_flags(args) and args.input_feat_dim[1:] != follow:
         raise ValueError(
             f"--input_feat_dim {','.join(map(str, args.input_feat_dim))} does not go with --hidden_feat_dim: the "
             f"second and third block take half the width before them, {follow[0]} and {follow[1]}"

@@ -35,7 +35,10 @@ from tore.inference.results import FORMATS as RESULT_FORMATS
 from tore.inference.results import as_plain
 from tore.inference.run import Job, Report, Run
 from tore.memory import keep_freed_memory
+from tore.tools.checkpoint_flags import add_checkpoint_flags, open_checkpoint
+from tore.tools.flags import FlagParser, Rule, add_idle_flags, check_rules
 from tore.tools.help import HelpFormatter, take_negative_numbers
+from tore.tools.train_setup import published_file
 from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
 from tore.visualize.mesh_files import need_mesh_packages
 from tore.visualize.renderer import need_render_packages
@@ -44,6 +47,15 @@ TABLE_ROWS = 40
 FAST_FROM = 16  # pictures; making the inference form takes as long as it saves on these
 BEYOND = 1.02  # of the image's width or height: a box that ends behind it may be corners
 EXIT_SOME_FAILED, EXIT_NOT_STARTED = 1, 2
+RULES = (
+    Rule(("frame_rate",), lambda args: args.save_poses is None, "is written with the poses; add --save_poses"),
+    Rule(
+        ("compile",),
+        lambda args: args.plain or args.amp,
+        "is for the quicker twin in single precision; leave --plain and --amp out",
+    ),
+    Rule(("plain",), lambda args: args.amp, "--amp runs the plain network", refused=False),
+)
 
 
 class Row(NamedTuple):
@@ -58,8 +70,8 @@ class Row(NamedTuple):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The published flags and our own."""
-    parser = argparse.ArgumentParser(prog="tore infer", description=__doc__, formatter_class=HelpFormatter)
+    """The official flags and our own."""
+    parser = FlagParser(prog="tore infer", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     add("--resume_checkpoint", type=Path, required=True, metavar="FILE", help="published or own checkpoint")
     add("--image_file_or_path", nargs="+", required=True, metavar="PATH", help="pictures, folders, quoted patterns")
@@ -93,6 +105,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--compile", action="store_true", help=compiled)
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--json_lines", action="store_true", help="print one JSON object per picture instead of the table")
+    parser.set_defaults(notices=[])
+    add_checkpoint_flags(parser)
+    add_idle_flags(parser, {"--seed": "nothing is drawn at random"})
     take_negative_numbers(parser)
     return parser
 
@@ -140,8 +155,6 @@ def tell(text: str) -> None:
 def pose_file(args: argparse.Namespace, recovery: MeshRecovery, jobs: list[Job]) -> PoseFile | None:
     """Where --save_poses gathers the poses; ValueError for a network that regresses none."""
     if args.save_poses is None:
-        if args.frame_rate is not None:
-            raise ValueError("--frame_rate is written with the poses; add --save_poses")
         return None
     if not recovery.regresses_parameters:
         raise ValueError(f"{args.resume_checkpoint} has no SMPL parameter regressor; leave --save_poses out")
@@ -228,12 +241,14 @@ def save(poses: PoseFile) -> bool:
 
 
 def recovery_for(args: argparse.Namespace, pictures: int) -> MeshRecovery:
-    """The network, in its inference form where there are enough pictures to pay for making it."""
-    if args.compile and (args.plain or args.amp):
-        raise ValueError("--compile is for the quicker twin in single precision; leave --plain and --amp out")
+    """The network, in its inference form where there are enough pictures to pay for making it; says what is idle."""
+    ignored = check_rules(args, RULES)
+    checkpoint, notes = open_checkpoint(args, published_file(args.resume_checkpoint))
+    for note in [*args.notices, *ignored, *notes]:
+        tell(note)
     fast = pictures >= FAST_FROM and not (args.plain or args.amp)
-    options = {"amp": args.amp, "fast": fast, "compiled": args.compile, "arch": args.arch}
-    return MeshRecovery.from_checkpoint(args.resume_checkpoint, args.data_dir, args.device, **options)
+    options = {"amp": args.amp, "fast": fast, "compiled": args.compile}
+    return MeshRecovery.from_checkpoint(checkpoint, args.data_dir, args.device, **options)
 
 
 @entry_point("tore infer")

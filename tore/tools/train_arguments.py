@@ -13,6 +13,7 @@ from tore.engine.optimiser import CLIPS
 from tore.engine.schedule import SCHEDULES
 from tore.engine.step import AMP_TYPES
 from tore.modeling.warm_up import REST, ROOMS
+from tore.tools.flags import FlagParser, add_idle_flags
 from tore.tools.hand_arguments import add_hand_flags
 from tore.tools.help import HelpFormatter, take_negative_numbers
 
@@ -43,27 +44,6 @@ def numbers(text: str) -> tuple[float, ...]:
     return scale, x, y
 
 
-class IdleFlag(argparse.Action):
-    """A published flag without effect: it notes one line in `namespace.notices`."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, reason: str, **options: Any) -> None:
-        self.reason = reason
-        super().__init__(option_strings, dest, nargs="?", default=argparse.SUPPRESS, help=argparse.SUPPRESS, **options)
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
-        """Notes why nothing happens."""
-        notices = [*getattr(namespace, "notices", []), f"{option} has no effect: {self.reason}"]
-        namespace.notices = notices
-
-
-def add_idle_flags(parser: argparse.ArgumentParser, reasons: dict[str, str]) -> None:
-    """Takes the published flags of `reasons`: flag -> why it does nothing."""
-    for flag, reason in reasons.items():
-        parser.add_argument(flag, action=IdleFlag, dest=f"idle_{flag.strip('-')}", reason=reason)
-
-
 SETS = {  # training and validation set of the published runs, below --data_dir
     "body": ("Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml", "human3.6m/valid.protocol2.yaml"),
     "hand": ("freihand/train.yaml", "freihand/test.yaml"),
@@ -72,7 +52,7 @@ SETS = {  # training and validation set of the published runs, below --data_dir
 
 def shared_parser(description: str, *, epochs: int, batch: int, kind: str = "body") -> argparse.ArgumentParser:
     """A parser with every flag that is not one network's own; `kind`: "body" | "hand"."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
+    parser = FlagParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
     parser.set_defaults(notices=[])
     take_negative_numbers(parser)
     _add_data(parser, kind)
@@ -128,6 +108,11 @@ def _add_data(parser: argparse.ArgumentParser, kind: str) -> None:
     group.add_argument("--output_dir", default="output/", help="folder of checkpoints, logs and pictures")
     group.add_argument("--resume_checkpoint", help="a state_dict.bin (or its folder) to start or evaluate from")
     group.add_argument("--resume", default="none", help="none | auto: go on from the newest checkpoint | its folder")
+    group.add_argument(
+        "--allow_changes",
+        action="store_true",
+        help="with --resume: go on although the set or a flag is another one than the run began with",
+    )
     group.add_argument(
         "--fast_crop",
         action="store_true",

@@ -15,6 +15,8 @@ from torch import Tensor
 from tore.body import load_body
 from tore.body.body_model import BodyModel
 from tore.datasets.mesh_dataset import MeshDataset
+from tore.datasets.set_identity import set_identity
+from tore.datasets.sets import TSVSet
 from tore.deploy.compiler import check_compiler
 from tore.engine.checkpoints import CheckpointFolder, load_training_state
 from tore.engine.distributed import Processes
@@ -31,6 +33,7 @@ from tore.losses.total import RECIPES
 from tore.modeling.backbones import STRIDE
 from tore.modeling.build import describe
 from tore.modeling.checkpoints import save_weights
+from tore.tools.resuming import Pace, accept_changes, changes_of, plain_flags
 from tore.tools.set_check import check_before, trains
 from tore.tools.train_recipe import optimiser_from, recipe_from, surface_faces
 from tore.tools.train_setup import (
@@ -67,7 +70,10 @@ def wanted_checkpoint(setting: RunSetting, checkpoints: CheckpointFolder) -> Pat
     wanted = setting.args.resume
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if wanted == "auto" or (restarted and wanted == "none"):
-        return checkpoints.newest_sound(setting.log.line)
+        newest = checkpoints.newest_sound(setting.log.line)
+        if newest is None:
+            setting.log.line(f"no checkpoint in {setting.args.output_dir} yet: the run begins")
+        return newest
     newest = checkpoints.newest()
     if wanted != "none":
         return Path(wanted)
@@ -84,10 +90,8 @@ def network_of(setting: RunSetting, state: dict[str, Any] | None) -> Network:
     model, notes = build_network(args, setting.network, setting.kind, setting.options, fresh=state is None)
     for note in notes:
         setting.log.line(note)
-    if state is not None and state["config"]["model"] != describe(model.config):
-        saved, flags = state["config"]["model"], describe(model.config)
-        other = [f"{name} {saved.get(name)} (flags: {flags[name]})" for name in flags if saved.get(name) != flags[name]]
-        raise ValueError(f"the checkpoint was trained with {', '.join(other)}; give the same flags")
+    if state is not None:
+        check_same_network(state, describe(model.config))
     model.to(device)
     if args.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -96,6 +100,44 @@ def network_of(setting: RunSetting, state: dict[str, Any] | None) -> Network:
         model.compile()
     seed_process(args.seed + setting.processes.rank)
     return model
+
+
+def check_same_network(state: dict[str, Any], flags: dict[str, Any]) -> None:
+    """ValueError where a training state is of another network than the flags'; dropout alone may change on the way."""
+    if "model" not in state["config"]:
+        raise ValueError("the checkpoint to resume from is no training script's: it may be a warm-up's; name another")
+    saved = state["config"]["model"]
+    other = [
+        f"{name} {saved.get(name)} (flags: {flags[name]})"
+        for name in flags
+        if name != "dropout" and saved.get(name) != flags[name]
+    ]
+    if other:
+        raise ValueError(f"the checkpoint was trained with {', '.join(other)}; give the same flags")
+
+
+def sets_of(setting: RunSetting, batches: LoaderBatches) -> dict[str, Any]:
+    """The identity of the run's sets, by their flags; None for no validation."""
+    judged = setting.validation_yaml
+    return {
+        "train_yaml": set_identity(batches.dataset.rows),
+        "val_yaml": None if judged is None else set_identity(TSVSet(judged)),
+    }
+
+
+def go_on(trainer: Trainer, setting: RunSetting, state: dict[str, Any], resumed: Path, sets: dict[str, Any]) -> None:
+    """Takes up a saved state where nothing of the run has changed, or only what --allow_changes lets through."""
+    args, log = setting.args, setting.log
+    pace = Pace(
+        args.lr, trainer.schedule, args.num_train_epochs, trainer.batches.per_epoch, trainer.batches.global_batch
+    )
+    changes = changes_of(args, state, pace, sets)
+    accept_changes(changes, resumed, allowed=args.allow_changes, say=log.line)
+    log.line(f"going on from {resumed}")
+    trainer.resume(state)
+    if changes.judged and trainer.progress.best is not None:
+        log.line(f"{trainer.progress.best['checkpoint']} was the best by another judging: the best is chosen anew")
+        trainer.progress.best = None
 
 
 def training_batches(setting: RunSetting) -> LoaderBatches:
@@ -199,7 +241,7 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
     step = loss_step(setting, model, body)
     usable = trains(step.recipe, setting.kind)
     check_before(batches.dataset, body, processes, log.line, body_dir=args.body_dir, usable=usable)
-    recipe = optimiser_from(args, setting.network)
+    recipe, sets = optimiser_from(args, setting.network), sets_of(setting, batches)
     trainer = Trainer(
         network=model,
         step=step,
@@ -213,7 +255,7 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
         log=log,
         checkpoints=checkpoints,
         save_published=lambda path: save_weights(model, path),
-        config={"flags": {n: v for n, v in vars(args).items() if n != "notices"}, "model": describe(model.config)},
+        config={"flags": plain_flags(args), "model": describe(model.config), "sets": sets},
         validate=validation(setting, model, body),
         draw=drawing(setting, body.faces),
         average=MovingAverage(model, args.ema) if args.ema else None,
@@ -227,7 +269,6 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
         seed=args.seed,
         schedule=Schedule(args.schedule, args.warm_up_share),
     )
-    if state is not None:
-        log.line(f"going on from {resume_from}")
-        trainer.resume(state)
+    if state is not None and resume_from is not None:
+        go_on(trainer, setting, state, resume_from, sets)
     return trainer

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from tore.body.body_model import BodyModel
 from tore.body.files import read_level_faces
-from tore.engine.optimiser import BASELINE_OPTIMISERS, OPTIMISERS, OptimiserRecipe
+from tore.engine.optimiser import BASELINE_OPTIMISERS, CLIPS, OPTIMISERS, OptimiserRecipe
 from tore.losses.total import BASELINE_RECIPES, RECIPES, LossRecipe
 from tore.modeling.build import ModelConfig, prunes_image_tokens
+from tore.tools.flags import shown, typed_flags
 
 TORE_RECIPE = "tore"
 FULL_LEVEL = -1
@@ -39,6 +40,15 @@ def recipe_from(args: argparse.Namespace, config: ModelConfig) -> LossRecipe:
         itp=_token_weight(args, config, recipe.itp),
         smpl_parameters=args.smpl_param_loss_weight if config.smpl_regressor else 0.0,
     )
+    typed = typed_flags(args)
+    if "smpl_param_loss_weight" in typed and args.smpl_param_loss_weight and not config.smpl_regressor:
+        raise ValueError(
+            f"{shown(args, 'smpl_param_loss_weight')} weighs the SMPL parameter regressor, which this network has not; "
+            "add --smpl_regressor, or leave it out"
+        )
+    shares = [dest for dest in ("vloss_w_full", "vloss_w_sub", "vloss_w_sub2") if dest in typed]
+    if shares and not recipe.vertices:
+        raise ValueError(f"{shown(args, shares[0])} shares out --vertices_loss_weight, which is 0; leave it out")
     if config.smpl_regressor and not recipe.smpl_parameters:
         raise ValueError("--smpl_param_loss_weight 0 would never train the SMPL parameter regressor; give a weight")
     usual = network == "metro" or args.recipe != TORE_RECIPE
@@ -74,6 +84,11 @@ def optimiser_from(args: argparse.Namespace, network: str) -> OptimiserRecipe:
     """
     recipe = (OPTIMISERS if args.recipe == TORE_RECIPE else BASELINE_OPTIMISERS)[network]
     clip, limit = _chosen(args.gradient_clip, recipe.clip), _chosen(args.gradient_clip_limit, recipe.clip_limit)
+    if clip == "none" and args.gradient_clip_limit is not None:
+        raise ValueError(
+            f"--gradient_clip_limit {args.gradient_clip_limit:g} limits nothing: the recipe clips no gradients; add "
+            f"--gradient_clip {' or '.join(name for name in CLIPS if name != 'none')}, or leave it out"
+        )
     if clip != "none" and limit <= 0:
         raise ValueError(f"--gradient_clip {clip} needs --gradient_clip_limit above 0, such as 0.3; it is {limit:g}")
     return replace(recipe, clip=clip, clip_limit=limit)

@@ -20,6 +20,7 @@ from tore.memory import keep_freed_memory
 from tore.tools.evaluation_report import report
 from tore.tools.hand_arguments import wishes_of
 from tore.tools.train_compose import RunSetting, build_trainer, training_batches
+from tore.tools.train_rules import check_training_flags
 from tore.tools.train_setup import build_network
 
 
@@ -58,7 +59,7 @@ def run(
     try:
         log = open_log(args, processes, quiet=args.quiet)
         options = network_options(args)
-        for notice in args.notices:
+        for notice in [*args.notices, *check_training_flags(args, network)]:
             log.line(notice)
         if args.device == "cuda" and processes.device.type != "cuda":
             log.line("no CUDA device here: running on the CPU")
@@ -67,7 +68,12 @@ def run(
         if args.run_eval_only:
             return evaluate_only(setting)
         batches = training_batches(setting)
-        stopped_by = build_trainer(setting, batches).run()
+        trainer = build_trainer(setting, batches)
+        if trainer.finished:
+            more = "--num_train_epochs with --allow_changes trains longer"
+            log.line(f"finished: all {trainer.epochs} epochs of the run are done, nothing is left to train; {more}")
+            return 0
+        stopped_by = trainer.run()
         if args.on_bad_sample == "skip":
             batches.dataset.bad_samples.merge(processes.maximum)
             log.line(batches.dataset.bad_sample_summary())

@@ -26,11 +26,14 @@ from tore.evaluation.evaluator import SampleErrors, sample_errors
 from tore.geometry.merging import merge_predictions
 from tore.losses.total import Targets
 from tore.modeling import create_model, load_model
-from tore.modeling.build import ModelConfig, add_smpl_regressor, describe, reduction_fields
+from tore.modeling.build import add_smpl_regressor, describe
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
 from tore.modeling.starts import start_camera, start_from_template
 from tore.modeling.warm_up import load_rooms
+from tore.tools.checkpoint_flags import open_checkpoint
+from tore.tools.flags import shown, typed_flags
+from tore.tools.metro_arguments import COORDINATES
 
 JOINT_NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}
 GENDERS = ("female", "male")
@@ -229,7 +232,7 @@ def build_network(
 ) -> tuple[Network, list[str]]:
     """The network of the flags and what there is to say about it; `fresh`: its backbone starts from ImageNet.
 
-    With --resume_checkpoint it comes from that file, which must hold the same network, backbone and reductions;
+    With --resume_checkpoint it comes from that file, and typed flags about the network must say what the file holds;
     --smpl_regressor adds that room to it where it has none.
     """
     if args.resume_checkpoint is None:
@@ -239,15 +242,14 @@ def build_network(
         )
         if fresh:
             start_network(model, args)
-        return model, []
-    shapeless = {name: options[name] for name in ("dropout", "heads") if name in options}
-    path = published_file(args.resume_checkpoint)
-    model = load_model(path, args.body_dir, "cpu", arch=args.arch, **shapeless)
+        return model, first_inputs(model, args)
+    checkpoint, notes = open_checkpoint(args, published_file(args.resume_checkpoint))
+    path, config = checkpoint.path, checkpoint.config
+    if config.network != network or config.body != kind:
+        raise ValueError(f"{path} holds a {config.network} of a {config.body}, not {network} of a {kind}")
+    model = load_model(checkpoint, args.body_dir, "cpu")
     model.train()
-    if model.config.network != network or model.config.body != kind:
-        raise ValueError(f"{path} holds a {model.config.network} of a {model.config.body}, not {network} of a {kind}")
-    check_reductions(args, model.config, path)
-    notes = [f"weights from {path}: {describe(model.config)}"]
+    notes.append(f"weights from {path}: {describe(model.config)}")
     if args.smpl_regressor and not model.config.smpl_regressor:
         if args.run_eval_only:
             raise ValueError(f"{path} holds no SMPL parameter regressor; leave --smpl_regressor out")
@@ -256,16 +258,9 @@ def build_network(
     return model, notes
 
 
-def check_reductions(args: argparse.Namespace, config: ModelConfig, path: Path) -> None:
-    """ValueError where a file's network reduces its tokens in another way than the flags say."""
-    asked: dict[str, Any] = {}
-    if args.token_reduction is not None:
-        asked = reduction_fields(config.network, config.body, args.token_reduction, args.geometry_reduction)
-    elif args.geometry_reduction is not None:
-        asked = {"geometry_reduction": args.geometry_reduction}
-    for name in ("image_reduction", "geometry_reduction"):
-        if name in asked and asked[name] != getattr(config, name):
-            raise ValueError(
-                f"{path} holds a network with {name} {getattr(config, name)}, not {asked[name]}: leave "
-                "--token_reduction and --geometry_reduction out, or name another file"
-            )
+def first_inputs(model: Network, args: argparse.Namespace) -> list[str]:
+    """A line where --input_feat_dim names another width of the first block than the backbone gives."""
+    wanted = COORDINATES + model.backbone.channels
+    if "input_feat_dim" not in typed_flags(args) or args.input_feat_dim[0] == wanted:
+        return []
+    return [f"{shown(args, 'input_feat_dim')}: with {args.arch} the first block takes {wanted} inputs"]

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tore.datasets.label import Label
 from tore.datasets.mesh_dataset import CROP_SIZE, LAYOUTS, MeshDataset
+from tore.datasets.set_identity import set_identity
 from tore.engine.checkpoints import CheckpointFolder, load_training_state
 from tore.engine.distributed import Processes, start_processes
 from tore.engine.logs import RunLog
@@ -37,11 +39,23 @@ from tore.modeling.backbones import STRIDE, Backbone
 from tore.modeling.imagenet_weights import load_backbone_weights
 from tore.modeling.token_reduction_base import kept_tokens
 from tore.modeling.warm_up import WarmUpNetwork, load_rooms, save_image_side
+from tore.tools.flags import FlagParser, Rule, check_rules
 from tore.tools.help import HelpFormatter
+from tore.tools.resuming import Pace, accept_changes, changes_of, plain_flags
 from tore.tools.set_check import check_before
+from tore.tools.train_rules import check_ranges
 from tore.tools.train_run import open_log
 from tore.tools.train_setup import LoaderBatches
 
+NETWORK = ("arch", "body", "model_dim_1", "keep_ratio")
+RULES = (
+    Rule(
+        ("backbone_weights",),
+        lambda args: args.warm_start is not None,
+        "the backbone starts from --warm_start; leave one of the two out",
+    ),
+    Rule(("allow_changes",), lambda args: args.resume == "none", "goes with --resume; add --resume auto"),
+)
 RECIPE = OptimiserRecipe("adamw", weight_decay=1e-2, clip="norm", clip_limit=1.0)
 
 
@@ -65,7 +79,7 @@ class WarmUpStep:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog="tore warm-up", description=__doc__, formatter_class=HelpFormatter)
+    parser = FlagParser(prog="tore warm-up", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     add("--train_yaml", required=True, help="training set, relative to --data_dir")
     add("--data_dir", default="", help="root of the data sets")
@@ -85,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--on_bad_sample", choices=("raise", "skip"), default="raise")
     add("--output_dir", default="output/warm-up", help="folder of checkpoints and logs")
     add("--resume", choices=("none", "auto"), default="none", help="auto: go on from the newest checkpoint")
+    add("--allow_changes", action="store_true", help="with --resume: go on although the set or a flag is another one")
     add("--logging_steps", type=int, default=100, help="steps between log lines")
     add("--no_tensorboard", action="store_true", help="write no TensorBoard files")
     add("--device", default="auto", help="auto, cpu, cuda, mps")
@@ -123,6 +138,8 @@ def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -
     )
     if args.warm_start is not None:
         load_rooms(network, args.warm_start)
+    sets = {"train_yaml": set_identity(data.rows)}
+    schedule = Schedule("cosine", args.warm_up_share)
     network.to(processes.device).to(memory_format=torch.channels_last)
     cells = args.size // STRIDE
     trainer = Trainer(
@@ -137,16 +154,31 @@ def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -
         log=log,
         checkpoints=checkpoints,
         save_published=lambda path: save_image_side(network, path),
-        config={"flags": {name: str(value) for name, value in vars(args).items()}},
+        config={"flags": plain_flags(args), "sets": sets},
         channels_last=True,
         logging_steps=args.logging_steps,
         seed=args.seed,
-        schedule=Schedule("cosine", args.warm_up_share),
+        schedule=schedule,
     )
     if newest is not None:
+        state = load_training_state(newest)
+        pace = Pace(args.lr, schedule, args.num_train_epochs, batches.per_epoch, batches.global_batch)
+        check_same_image_side(args, state["config"]["flags"], newest)
+        accept_changes(changes_of(args, state, pace, sets), newest, allowed=args.allow_changes, say=log.line)
         log.line(f"going on from {newest}")
-        trainer.resume(load_training_state(newest))
+        trainer.resume(state)
     return trainer
+
+
+def check_same_image_side(args: argparse.Namespace, saved: Mapping[str, Any], newest: Path) -> None:
+    """ValueError where the checkpoint is of another image side than the flags', whatever changes are allowed."""
+    other = [
+        f"--{name} {saved[name]} (now {getattr(args, name)})"
+        for name in NETWORK
+        if name in saved and str(saved[name]) != str(getattr(args, name))
+    ]
+    if other:
+        raise ValueError(f"{newest} was trained with {', '.join(other)}; give the same flags, or another --output_dir")
 
 
 @entry_point("tore warm-up")
@@ -154,12 +186,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs with the flags of `argv`. 0: done, 2: something that the user can mend, 75: stopped after saving."""
     args = build_parser().parse_args(argv)
     check_outputs(folder=args.output_dir)
+    check_ranges(args)
+    check_rules(args, RULES)
     keep_freed_memory()
     processes = start_processes(args.device, args.local_rank)
     try:
         seed_process(args.seed)
         log = open_log(args, processes)
-        stopped_by = build_trainer(args, processes, log).run()
+        trainer = build_trainer(args, processes, log)
+        if trainer.finished:
+            log.line(f"finished: all {trainer.epochs} epochs are done, nothing is left to train")
+            return 0
+        stopped_by = trainer.run()
         log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; go on with --resume auto")
         return 0 if stopped_by is None else EXIT_STOPPED
     finally:
