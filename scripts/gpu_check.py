@@ -308,7 +308,7 @@ def check_speed(setting: Setting) -> Iterator[Row]:
     batches = (1, 2) if setting.tiny else (1, 32, 256)
     for subject in setting.subjects[: 1 if setting.tiny else 3]:
         model = setting.model(subject).eval().to(setting.device)
-        for mode in (MODES[1], MODES[2]):
+        for mode in (MODES[setting.device.type == "cuda"], MODES[2]):
             for batch in batches:
                 images = setting.images(batch).to(setting.device)
                 half = torch.autocast(setting.device.type, torch.bfloat16, enabled=mode.amp == "bf16")

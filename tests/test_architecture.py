@@ -15,7 +15,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "streams": set(),
     "entry": {"files", "streams"},
     "memory": set(),
-    "geometry": {"manopth.rotations"},
+    "geometry": {"manopth.precision", "manopth.rotations"},
     "body": {"files", "geometry", "paths", "manopth"},
     "modeling": {"files", "geometry", "body", "paths", "device", "manopth.torch_files", "manopth.damage"},
     "visualize": {"files", "geometry", "body.joints"},
