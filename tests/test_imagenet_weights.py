@@ -38,5 +38,5 @@ def test_files_of_other_networks_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=sentence):
             load_backbone_weights(Backbone(ours), tmp_path / "x.pth")
     torch.save({"_conv_stem.weight": torch.zeros(1)}, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match="use --arch efficientnet-b0 with this file"):
+    with pytest.raises(ValueError, match="use --arch efficientnet-b0 with it"):
         load_backbone_weights(Backbone("efficientnet_b0"), tmp_path / "x.pth")

@@ -76,11 +76,9 @@ def _refuse_other_padding(arch: str, entries: Mapping[str, Tensor], path: Path) 
                 f"--arch {other} with this file, or give {arch} its official file (docs/DOWNLOAD.md)"
             )
         return
-    if "_conv_stem.weight" in entries and arch not in PUBLISHED:
-        raise ValueError(
-            f"{path} is an official EfficientNet file, which pads as TensorFlow does and {arch} does not: use "
-            f"--arch {arch.removeprefix('tf_').replace('_', '-')} with this file"
-        )
+    official = arch.removeprefix("tf_").replace("_", "-")
+    if "_conv_stem.weight" in entries and arch not in PUBLISHED and official in PUBLISHED:
+        raise ValueError(f"{path} is an official EfficientNet file: use --arch {official} with it, not {arch}")
     twin = arch.removeprefix("tf_") if arch.startswith("tf_") else f"tf_{arch}"
     if arch not in PUBLISHED and path.name.startswith(twin) and timm.is_model(twin):
         raise ValueError(f"{path} is {twin}'s, which pads in another way than {arch}: use --arch {twin} with this file")
