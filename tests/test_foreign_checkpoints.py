@@ -158,7 +158,7 @@ def test_the_older_checkpoint_is_taken_in_place_of_a_damaged_one(tmp_path: Path)
         file = tmp_path / f"checkpoint-0-{number}" / name
         file.write_bytes(flipped(file.read_bytes(), 8 * (file.stat().st_size // 2 if number == 3 else 0)))
     assert folder.newest_sound(said.append) == tmp_path / "checkpoint-0-1"
-    assert "training.pt is damaged: the record" in said[0] and "complete.json is damaged" in said[1]
+    assert "complete.json is damaged" in said[0] and "training.pt is damaged: the record" in said[1]
     (tmp_path / "checkpoint-0-1" / "training.pt").unlink()
     with pytest.raises(ValueError, match="none of 3 checkpoints"):
         folder.newest_sound(said.append)

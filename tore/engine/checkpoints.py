@@ -75,15 +75,15 @@ class CheckpointFolder:
         return next(reversed(self.complete()), None)
 
     def newest_sound(self, say: Callable[[str], None]) -> Path | None:
-        """The newest checkpoint whose training state can be read; `say` gets a line for each newer one that cannot.
+        """The newest checkpoint whose training state can be read; `say` gets a line for each that was left out.
 
         Raises ValueError where there are checkpoints and none can be read: nothing starts anew without a word.
         """
         found = [path for path in self.output.iterdir() if NAME.fullmatch(path.name)] if self.output.is_dir() else []
-        for path in sorted(found, key=order_of, reverse=True):
-            if not is_complete(path):
-                say(f"{path} is not used: files are missing or cut short, or its {COMPLETE} is damaged")
-                continue
+        sound = self.complete()
+        for path in sorted(set(found) - set(sound)):  # without its note, no one knows how new it is
+            say(f"{path} is not used: files are missing or cut short, or its {COMPLETE} is damaged")
+        for path in reversed(sound):
             try:
                 load_training_state(path)
             except ValueError as error:
