@@ -188,7 +188,8 @@ def create_model(
         topology: joints and mesh levels, instead of reading them from `data_dir`.
         backbone_weights: ImageNet file of the backbone; None leaves it at its random start.
         image_size: side of the square pictures in pixels; it sets how many image tokens there are.
-        device: where the network goes. Under `torch.device("meta")` its parameters stay there, without numbers.
+        device: where the network goes; "meta": parameters and constants without numbers. Made under
+            `torch.device("meta")` without naming it here, the parameters stay there and the constants have numbers.
         options: further fields of `FastMETROConfig` or `METROConfig`, such as `dropout=0.0`.
 
     Raises:
@@ -215,7 +216,7 @@ def create_model(
     if backbone_weights is not None:
         load_backbone_weights(model.backbone, backbone_weights)
     on_meta = any(parameter.is_meta for parameter in model.parameters())
-    return model if on_meta else model.to(resolve_device(device))
+    return model if on_meta and device != "meta" else model.to(resolve_device(device))
 
 
 def reduction_fields(
