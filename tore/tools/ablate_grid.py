@@ -69,7 +69,7 @@ def cell_arguments(args: argparse.Namespace, cell: Cell, seed: int, folder: Path
     own = {name: value for name, value in vars(args).items() if name not in GRID_FLAGS}
     values = own | cell.flags() | {"seed": seed, "output_dir": str(folder), "resume": "auto"}
     made = Flags(**values)
-    made.typed = dict(typed_flags(args))
+    made.typed = {dest: name for dest, name in typed_flags(args).items() if dest in values}
     return made
 
 
