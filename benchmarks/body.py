@@ -23,7 +23,7 @@ from manopth.manolayer import ManoLayer
 from manopth.rotations import axis_angle_to_matrix
 from tests import rules
 from tests.body import naive
-from tore.geometry.procrustes import align_similarity
+from tore.geometry.alignment import align_similarity
 
 ALIGNED = 64  # sets of joints
 

@@ -22,13 +22,13 @@ from benchmarks.item import make_set
 from tore import create_model
 from tore.body import load_body
 from tore.body.body_model import BodyModel
-from tore.body.standin import standin_dir
 from tore.datasets.mesh_dataset import MeshDataset
-from tore.deploy import for_inference
 from tore.engine.distributed import Processes
+from tore.export import for_inference
 from tore.memory import keep_freed_memory
-from tore.tools.evaluation_report import evaluate_set
-from tore.tools.train_setup import GroundTruth
+from tore.synthetic.body_files import standin_dir
+from tore.training.evaluate import GroundTruth
+from tore.training.evaluation_report import evaluate_set
 
 BOX_SCALE = 3.0  # times 200 pixels
 

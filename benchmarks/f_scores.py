@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from benchmarks.body import milliseconds
-from tore.evaluation.f_score import f_scores
-from tore.evaluation.hand_shares import F_SCORES
+from tore.evaluation.metrics import F_SCORES, f_scores
 
 VERTICES = 778
 THRESHOLDS = tuple(F_SCORES.values())

@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tore.tools import bench
-from tore.tools.machine import machine
+from tore.analysis.tables import machine
+from tore.cli import bench
 
 __all__ = ["machine", "main"]
 

@@ -22,11 +22,11 @@ from torch import Tensor
 
 import tore
 from benchmarks.inference import machine
-from tore.body.standin import standin_dir
-from tore.deploy import Parts, for_inference
+from tore.analysis.cost import measure_cost
 from tore.device import resolve_device
+from tore.export import Parts, for_inference
 from tore.memory import keep_freed_memory
-from tore.modeling.cost import measure_cost
+from tore.synthetic.body_files import standin_dir
 
 WITHOUT = {
     "fused backbone": Parts(fused_backbone=False),

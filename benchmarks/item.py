@@ -28,12 +28,11 @@ from tests import rules
 from tests.datasets import published_crop
 from tests.datasets.data_sets import consistent_person, encode, picture_row, write_set
 from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD, Draw, augment_pose, draw_augmentation, draw_mask
-from tore.datasets.checking import check_set
-from tore.datasets.checksums import SUFFIX
 from tore.datasets.crop import rows_read
+from tore.datasets.images import decode_bgr
+from tore.datasets.inspection.checking import check_set
 from tore.datasets.mesh_dataset import BODY, CROP_SIZE, MeshDataset
-from tore.datasets.picture import decode_bgr
-from tore.datasets.tsv import TSVWriter
+from tore.datasets.tsv import SUFFIX, TSVWriter
 from tore.memory import keep_freed_memory
 
 CHECKED_ROWS = 60

@@ -27,9 +27,9 @@ import tore
 from benchmarks import train_step
 from benchmarks.inference_form import alternate, limit_sides
 from benchmarks.operations import Limits, Operations, Work, measure_bandwidth
-from tore.body.standin import standin_dir
-from tore.deploy import for_inference
+from tore.export import for_inference
 from tore.memory import keep_freed_memory
+from tore.synthetic.body_files import standin_dir
 
 REPEATS = 5
 

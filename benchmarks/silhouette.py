@@ -21,15 +21,15 @@ import torch
 from PIL import Image
 
 from tests.inference.conftest import KnownNetwork
-from tore.body.standin import standin_dir
-from tore.datasets.synthesis.picture import BATCH, Sample, Studio
 from tore.geometry.camera import crop_camera
 from tore.inference.crops import BOX_MARGIN, box_crop, box_window
-from tore.inference.drawing import crop_overlay, draw_people
+from tore.inference.outputs import crop_overlay, draw_people
 from tore.inference.predictor import MeshRecovery
-from tore.inference.recovery import Recovery
+from tore.inference.result import Recovery
+from tore.synthetic.body_files import standin_dir
+from tore.synthetic.image import BATCH, Sample, Studio
+from tore.visualize.drawing import contact_sheet
 from tore.visualize.renderer import render
-from tore.visualize.sheet import contact_sheet
 
 LIMIT = 0.97
 SHOWN = 6

@@ -27,17 +27,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tore import create_model
 from tore.body import load_body
-from tore.body.standin import standin_dir
 from tore.datasets.loader import begin_epoch, train_loader
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import write_yaml
 from tore.datasets.tsv import TSVWriter
 from tore.engine.distributed import Processes
-from tore.engine.optimiser import FASTMETRO_OPTIMISER, build_optimiser, clip_gradients
-from tore.engine.step import AMP_TYPES, Batch, LossStep, to_device
-from tore.losses.total import FASTMETRO_BODY, weighted_sum
+from tore.engine.optimization import FASTMETRO_OPTIMISER, build_optimiser, clip_gradients
+from tore.engine.step import AMP_TYPES, Batch, LossStep, target_maker, to_device
+from tore.losses.criterion import weighted_sum
+from tore.losses.recipes import FASTMETRO_BODY
 from tore.memory import keep_freed_memory
-from tore.tools.train_setup import target_maker
+from tore.synthetic.body_files import standin_dir
 
 PARTS = ("data", "targets", "forward", "losses", "backward", "optimiser")
 SIDE = 1000  # of the made-up pictures, as large as Human3.6M's

@@ -163,4 +163,3 @@ def _first_line(error: BaseException) -> str:
     if not text or text.isdigit() or "persistent" in text or "magic" in text.lower():
         return "torch did not write it"
     return text.splitlines()[0].split(". ")[0]
-

@@ -28,12 +28,11 @@ from torch import Tensor, nn
 
 from tore import create_model
 from tore.body import load_body
-from tore.body.standin import standin_dir
 from tore.engine.distributed import Processes
-from tore.engine.optimiser import OPTIMISERS, build_optimiser, clip_gradients
-from tore.engine.step import LossStep, to_device
-from tore.losses.total import BASELINE_RECIPES, RECIPES
-from tore.tools.train_setup import target_maker
+from tore.engine.optimization import OPTIMISERS, build_optimiser, clip_gradients
+from tore.engine.step import LossStep, target_maker, to_device
+from tore.losses.recipes import BASELINE_RECIPES, RECIPES
+from tore.synthetic.body_files import standin_dir
 
 SECONDS = {"outputs": 90, "training": 150, "compile": 60, "graphs": 40, "nccl": 20, "pinned": 20, "speed": 90}
 CUDA_ONLY = ("graphs", "nccl", "pinned")

@@ -12,11 +12,11 @@ from PIL import Image
 from manopth.files import load_body_arrays
 from manopth.lbs import SkinnedModel, linear_blend_skinning
 from manopth.rotations import axis_angle_to_matrix
-from tore.body.standin import standin_dir
+from tore.geometry.camera import PinholeCamera
 from tore.paths import STANDIN_BODY_FILES, STANDIN_HAND_FILES
-from tore.visualize.pinhole import PinholeCamera
+from tore.synthetic.body_files import standin_dir
+from tore.visualize.drawing import contact_sheet
 from tore.visualize.renderer import render
-from tore.visualize.sheet import contact_sheet
 
 CELL = 240
 ROOT = Path(__file__).resolve().parents[1]

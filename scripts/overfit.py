@@ -20,17 +20,16 @@ from torch.utils.data import default_collate
 
 from tore import create_model
 from tore.body import load_body
-from tore.body.standin import standin_dir
 from tore.datasets.mesh_dataset import MeshDataset
-from tore.datasets.synthesis.writing import Recipe, write_pictures
 from tore.engine.distributed import Processes
-from tore.engine.optimiser import FASTMETRO_OPTIMISER, build_optimiser, clip_gradients
-from tore.engine.random_state import seed_process
-from tore.engine.schedule import set_learning_rate
-from tore.engine.step import LossStep, to_device
+from tore.engine.optimization import FASTMETRO_OPTIMISER, build_optimiser, clip_gradients, set_learning_rate
+from tore.engine.state import seed_process
+from tore.engine.step import LossStep, target_maker, to_device
 from tore.evaluation.metrics import joint_errors
-from tore.losses.total import FASTMETRO_BODY, Targets
-from tore.tools.train_setup import target_maker
+from tore.losses.criterion import Targets
+from tore.losses.recipes import FASTMETRO_BODY
+from tore.synthetic.body_files import standin_dir
+from tore.synthetic.writing import Recipe, write_pictures
 
 WATCH_STEPS = 50  # between two looks at the MPJPE of all pictures
 

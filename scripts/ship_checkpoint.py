@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tore
 from tore.paths import shipped_checkpoint
-from tore.tools.train_setup import published_file
+from tore.training.build import published_file
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from tore.tools.demo_judging import ERRORS, MEAN
-from tore.tools.demo_pictures import COLUMNS, read_rows
-from tore.tools.stages import DONE
-from tore.visualize.sheet import contact_sheet
+from tore.demo.images import COLUMNS, read_rows
+from tore.demo.judging import ERRORS, MEAN
+from tore.demo.stages import DONE
+from tore.visualize.drawing import contact_sheet
 
 ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

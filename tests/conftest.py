@@ -13,9 +13,9 @@ import torch
 
 from tests import rules
 from tests.standin_figure import Figure
-from tore.body import standin
-from tore.modeling.published_keys import UNREAD
+from tore.modeling.official_keys import UNREAD
 from tore.paths import MANO_FILES, SMPL_FILES, STANDIN_BODY_FILES, STANDIN_HAND_FILES, BodyFiles
+from tore.synthetic import body_files
 
 REFERENCE = Path(__file__).parent / "reference"
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -95,7 +95,7 @@ def rule_body_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def standin_dir() -> Path:
     """The folder of the stand-in body and hand, made once in the project's cache folder and reused by later runs."""
-    return standin.standin_dir()
+    return body_files.standin_dir()
 
 
 @pytest.fixture(scope="session")
@@ -114,3 +114,6 @@ def standin_hand(standin_dir: Path) -> Figure:
 def figure(request: pytest.FixtureRequest) -> Figure:
     """Each stand-in in turn."""
     return request.getfixturevalue(request.param)
+
+
+from tests.training_runs import tiny_sets  # noqa: E402, F401 - a fixture of several packages

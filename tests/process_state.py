@@ -81,7 +81,7 @@ def main(standin: str, checkpoint: str, image: str, folder: str) -> None:
     people.predict([image, image], batch_size=1)
     list(people.iter_predict(image, keep_crop=False))
     compare("predict")
-    from tore.datasets.synthesis.writing import Recipe, write_pictures
+    from tore.synthetic.writing import Recipe, write_pictures
 
     write_pictures(Recipe("body", "val", 0, 64, standin), 2, folder)
     compare("synth")

@@ -62,7 +62,7 @@ def serve() -> None:
     """The helper's life: a JSON request a line (start or wait), a JSON answer a line."""
     import torch
 
-    import tore.tools.evaluate
+    import tore.cli.evaluate
     import tore.tools.run_tore_fm_bodymesh
     import tore.tools.run_tore_m_bodymesh  # noqa: F401
 

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from tore.modeling.attention import attend
 from tore.modeling.build import create_model
-from tore.modeling.depthwise import quicken_depthwise
-from tore.modeling.dropout import drop
-from tore.modeling.linear import Linear
-from tore.modeling.neighbour_blocks import NeighbourBlocks
-from tore.modeling.shape_regressor import ShapeRegressor
+from tore.modeling.neural_shape_regressor import ShapeRegressor
+from tore.modeling.transformer import attend
+from tore.ops.depthwise import quicken_depthwise
+from tore.ops.linear import Linear, drop
+from tore.ops.neighbor_attention import NeighbourBlocks
 
 ARCH = "mobilenetv4_conv_small"
 SIDE = 96  # 3 x 3 image tokens

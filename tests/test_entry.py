@@ -21,10 +21,10 @@ from PIL import Image
 
 from tests.processes import ROOT, environment
 from tore import cli
-from tore.engine.signals import StopRequest
+from tore.engine.faults import StopRequest
 from tore.entry import entry_point, flag_of, sentence_of
 from tore.files import OutputError
-from tore.inference.picture import read_picture
+from tore.inference.images import read_picture
 from tore.streams import Guarded, guarded_streams, printable
 
 TOOLS = sorted(
@@ -272,8 +272,8 @@ def test_streams_are_put_back() -> None:
 
 INFO = {
     "verb": ["-m", "tore", "info", CHECKPOINT],
-    "module": ["-m", "tore.tools.info", CHECKPOINT],
-    "script": ["tore/tools/info.py", CHECKPOINT],
+    "module": ["-m", "tore.cli.info", CHECKPOINT],
+    "script": ["tore/cli/info.py", CHECKPOINT],
 }
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import tore
 from manopth.torch_files import read_torch_file
-from tore.engine.checkpoints import CheckpointFolder
+from tore.engine.state import CheckpointFolder
 from tore.paths import shipped_checkpoint
 
 ARCH = "mobilenetv3_small_100"

@@ -9,8 +9,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from tore.modeling.backbones import Backbone
-from tore.modeling.imagenet_weights import load_backbone_weights
+from tore.modeling.backbones import Backbone, load_backbone_weights
 
 
 @pytest.mark.parametrize("arch", ["mobilenetv3_small_100", "regnetx_002", "convnext_atto"])

@@ -16,22 +16,22 @@ from numpy.random import RandomState
 from tests.datasets import sources
 from tests.datasets.data_sets import write_set
 from tests.mutations import mutated
-from tore.datasets.checking import check_set
+from tore.analysis.ablation import claim
+from tore.analysis.benchmark import parse_subject
 from tore.datasets.convert.freihand import FreiHand
-from tore.datasets.convert.spin_npz import SpinAnnotations
-from tore.datasets.convert.threedpw_site import load_tracks
+from tore.datasets.convert.spin import SpinAnnotations
+from tore.datasets.convert.threedpw import load_tracks
+from tore.datasets.inspection.checking import check_set
+from tore.datasets.inspection.statistics import set_statistics
 from tore.datasets.mesh_dataset import MeshDataset
-from tore.datasets.statistics import set_statistics
-from tore.engine.checkpoints import CheckpointFolder, load_training_state
-from tore.engine.logs import RunLog
+from tore.demo.stages import Stages
+from tore.engine.logging import RunLog
+from tore.engine.state import CheckpointFolder, load_training_state
 from tore.entry import sentence_of
 from tore.evaluation.freihand import read_predictions, write_predictions
 from tore.files import read_json, write_json
 from tore.inference.boxes import read_boxes
-from tore.inference.picture import read_picture
-from tore.tools.ablate_run import claim
-from tore.tools.bench_subjects import parse_subject
-from tore.tools.stages import Stages
+from tore.inference.images import read_picture
 
 COUNT = 96
 ROWS = ((1, 24, 32), (2, 30, 20))

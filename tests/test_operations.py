@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.operations import Limits, Operations, kind_of, touched_bytes
-from tore.modeling.linear import Linear
+from tore.ops.linear import Linear
 
 LIMITS = Limits(1e9, np.array([1e3, 1e6]), np.array([1e9, 2e9]))
 

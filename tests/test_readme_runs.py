@@ -22,7 +22,7 @@ DEMO = "--from_scratch --pictures 4 --train_pictures 16 --shown 1 --minutes 0.00
 SHORTENED = {
     "bash scripts/quickstart.sh": f"{DEMO} --arch test_resnet --device cpu",
     "bash scripts/test.sh": "-k readme",
-    "python ./tore/tools/tore_inference_fm.py": "--device cpu",
+    "python ./tore/cli/infer.py": "--device cpu",
     "tore synth pictures": "--train 4 --val 2 --size 64 --data_dir stand-in --workers 1 --quiet",
     "tore data show": "--count 2 --cell 64",
     "python tore/tools/run_tore_fm_bodymesh.py": (

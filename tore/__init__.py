@@ -14,7 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tore.deploy import for_inference
+    from tore.export import for_inference
     from tore.inference.predictor import MeshRecovery
     from tore.modeling import MeshPrediction, create_model, load_model, save_model, save_published
 

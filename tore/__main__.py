@@ -1,5 +1,7 @@
 """`python -m tore`: the same as the `tore` command."""
 
+from __future__ import annotations
+
 import sys
 
 from tore.cli import main

@@ -112,7 +112,7 @@ def cache_dir() -> Path:
 
 
 def standin_folder() -> Path:
-    """Where the synthetic stand-in is kept; `tore.body.standin.standin_dir` makes it."""
+    """Where the synthetic stand-in is kept; `tore.synthetic.body_files.standin_dir` makes it."""
     return cache_dir() / f"standin-v{STANDIN_VERSION}"
 
 

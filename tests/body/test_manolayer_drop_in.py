@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from manopth.files import load_body_arrays
 from manopth.manolayer import ManoLayer
 from manopth.rotations import axis_angle_to_matrix
-from tore.body.mano import MANO
+from tore.body.body_model import MANO
 
 # What the official layer registers, from the model's arrays: name -> array and shape.
 ARRAYS = {

@@ -13,13 +13,11 @@ from torch import Tensor
 import tore
 from manopth.manolayer import ManoLayer
 from manopth.rotations import nearest_rotation, rotation_6d_to_matrix
-from tore.body.load import load_body
-from tore.body.mano import MANO
-from tore.body.smpl import SMPL
-from tore.geometry.procrustes import align_similarity
+from tore.body.body_model import MANO, SMPL, load_body
+from tore.geometry.alignment import align_similarity
 from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, matrix_to_quaternion
-from tore.modeling.position_code import sine_position_code
-from tore.modeling.smpl_regressor import signed_rotation
+from tore.modeling.heads import signed_rotation
+from tore.modeling.transformer import sine_position_code
 
 
 @pytest.fixture(scope="module")

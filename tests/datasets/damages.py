@@ -12,8 +12,7 @@ from numpy.random import RandomState
 
 from tests import rules
 from tests.datasets.data_sets import consistent_person, encode, write_set
-from tore.datasets.checksums import checksum_path
-from tore.datasets.tsv import TSVReader, index_path
+from tore.datasets.tsv import TSVReader, checksum_path, index_path
 
 SOURCES = ((1, 96, 128), (2, 120, 90), (3, 100, 100), (4, 80, 120))
 Rows = dict[str, list[list[bytes]]]

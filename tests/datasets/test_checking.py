@@ -16,12 +16,12 @@ from tests import rules
 from tests.datasets.damages import DAMAGES, SOURCES, index_damage, read_rows, sound_set, write_rows
 from tests.datasets.data_sets import consistent_person, encode, picture_row, write_set
 from tore.body import SMPL
-from tore.datasets.checking import check_set
-from tore.datasets.label_checks import fit_weak_perspective
+from tore.cli.data import main
+from tore.datasets.inspection.checking import check_set
+from tore.datasets.inspection.rows import fit_weak_perspective
+from tore.datasets.inspection.statistics import set_statistics
 from tore.datasets.mesh_dataset import MeshDataset
-from tore.datasets.statistics import set_statistics
 from tore.datasets.tsv import TSVReader, TSVWriter
-from tore.tools.data import main
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])

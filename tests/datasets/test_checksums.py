@@ -13,12 +13,10 @@ import pytest
 from numpy.random import RandomState
 
 from tests.datasets.damages import DAMAGES, QUIET_DAMAGES, index_damage, read_rows, sound_set, write_rows
-from tore.datasets.checksums import checksum_path, read_checksums
-from tore.datasets.joining import join_sets
+from tore.cli.data import main
 from tore.datasets.mesh_dataset import MeshDataset
-from tore.datasets.sets import write_linelist, write_yaml
-from tore.datasets.tsv import TSVReader, TSVWriter
-from tore.tools.data import main
+from tore.datasets.sets import join_sets, write_linelist, write_yaml
+from tore.datasets.tsv import TSVReader, TSVWriter, checksum_path, read_checksums
 
 TABLES = ("img", "hw", "label")
 

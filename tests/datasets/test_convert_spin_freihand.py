@@ -10,7 +10,7 @@ import pytest
 
 from tests.datasets import sources
 from tore.datasets.convert.freihand import FreiHand
-from tore.datasets.convert.spin_npz import SpinAnnotations
+from tore.datasets.convert.spin import SpinAnnotations
 from tore.datasets.convert.writing import convert
 from tore.datasets.sets import TSVSet
 

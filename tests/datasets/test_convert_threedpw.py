@@ -20,11 +20,9 @@ from tests import rules
 from tests.datasets import sources
 from tore import cli
 from tore.body import load_body
-from tore.datasets.convert import threedpw_pose2mesh, threedpw_site
-from tore.datasets.convert.entries import NOT_FINITE, Entry
-from tore.datasets.convert.posed_bodies import BEHIND, BodyModels
-from tore.datasets.convert.threedpw_pose2mesh import Pose2MeshAnnotations
-from tore.datasets.convert.threedpw_site import NO_CAMERA, ThreeDPWSequences
+from tore.datasets.convert import threedpw
+from tore.datasets.convert.entries import BEHIND, NOT_FINITE, BodyModels, Entry
+from tore.datasets.convert.threedpw import NO_CAMERA, Pose2MeshAnnotations, ThreeDPWSequences
 from tore.datasets.convert.writing import convert
 from tore.datasets.sets import TSVSet
 from tore.paths import SMPL_GENDERED
@@ -166,7 +164,7 @@ def test_every_start_gives_the_same_bits(
         return exact(self, gender, poses, betas) + poses.sum()
 
     monkeypatch.setattr(BodyModels, "joints24", by_batch)
-    for module in (threedpw_site, threedpw_pose2mesh):
+    for module in (threedpw, threedpw):
         monkeypatch.setattr(module, "CHUNK", 3)
     sources.write_threedpw(root, "test", [sources.threedpw_sequence(4, 4, "m", name="a_first_sequence")])
     site = ThreeDPWSequences(root, "test", data_dir=body_dir)

@@ -16,7 +16,7 @@ import pytest
 from tests.datasets import sources
 from tore.datasets.convert import writing
 from tore.datasets.convert.entries import NOT_FINITE
-from tore.datasets.convert.spin_npz import SpinAnnotations
+from tore.datasets.convert.spin import SpinAnnotations
 from tore.datasets.convert.writing import convert
 from tore.datasets.sets import TSVSet
 from tore.datasets.tsv import TSVReader

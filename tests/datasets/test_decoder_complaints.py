@@ -7,11 +7,11 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from tore.datasets.decoder_complaints import ERROR_STREAM, decoder_complaints
+from tore.datasets.images import ERROR_STREAM, decoder_complaints
 
 CLOSED = """
 import os, sys
-from tore.datasets.decoder_complaints import decoder_complaints
+from tore.datasets.images import decoder_complaints
 for _ in range(2):
     with decoder_complaints() as lines:
         os.write(2, b"damaged")

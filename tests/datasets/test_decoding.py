@@ -14,11 +14,8 @@ from PIL import Image
 
 from tests import rules
 from tests.datasets.data_sets import encode, picture_row
-from tore.datasets.base64_text import decode_base64, decode_pure_base64
 from tore.datasets.crop import crop_picture, rows_read
-from tore.datasets.decoder_complaints import decoder_complaints
-from tore.datasets.jpeg_rows import first_rows
-from tore.datasets.picture import DECODERS, decode_bgr
+from tore.datasets.images import DECODERS, decode_base64, decode_bgr, decode_pure_base64, decoder_complaints, first_rows
 from tore.datasets.sets import Place
 
 HEIGHT, WIDTH = 203, 150

@@ -13,13 +13,13 @@ from PIL import Image, ImageOps
 
 from tests import rules
 from tests.datasets import sources
-from tore.datasets.checking import check_set
-from tore.datasets.convert.spin_npz import SpinAnnotations
+from tore.datasets.convert.spin import SpinAnnotations
 from tore.datasets.convert.writing import convert
+from tore.datasets.images import decode_bgr, decode_picture, decoded_size
+from tore.datasets.inspection.checking import check_set
 from tore.datasets.mesh_dataset import MeshDataset
-from tore.datasets.picture import decode_bgr, decode_picture, decoded_size
 from tore.datasets.sets import Place
-from tore.inference.picture import read_picture
+from tore.inference.images import read_picture
 
 PLACE = Place("set.img.tsv", 0)
 TURNED = 0x0112

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.datasets.data_sets import write_set
+from tore.cli.data import main
 from tore.datasets.sets import TSVSet, write_linelist, write_yaml
-from tore.tools.data import main
 
 
 def rows_of(yaml: Path) -> list[dict[str, list[bytes]]]:

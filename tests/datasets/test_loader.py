@@ -16,12 +16,19 @@ from tests import rules
 from tests.datasets.data_sets import write_set
 from tests.processes import environment
 from tore.datasets import loader as loader_module
-from tore.datasets.bad_samples import BadSample
-from tore.datasets.loader import ReadByThreads, begin_epoch, eval_loader, network_fills_cores, train_loader
+from tore.datasets.loader import (
+    EvalSampler,
+    ReadByThreads,
+    TrainSampler,
+    begin_epoch,
+    eval_loader,
+    network_fills_cores,
+    train_loader,
+)
 from tore.datasets.mesh_dataset import MeshDataset
-from tore.datasets.samplers import EvalSampler, TrainSampler
+from tore.datasets.sets import BadSample
 from tore.engine.distributed import Processes
-from tore.tools.train_setup import validation_loader
+from tore.training.evaluate import validation_loader
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])

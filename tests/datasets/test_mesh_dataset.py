@@ -18,10 +18,10 @@ from tests import rules
 from tests.conftest import reference
 from tests.datasets.data_sets import BODY_SOURCES, HAND_SOURCES, consistent_person, encode, picture_row, write_set
 from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD, Draw, draw_augmentation, finish_picture
-from tore.datasets.bad_samples import BadSample
 from tore.datasets.crop import crop_picture
-from tore.datasets.jpeg_rows import first_rows
+from tore.datasets.images import first_rows
 from tore.datasets.mesh_dataset import LAYOUTS, MeshDataset
+from tore.datasets.sets import BadSample
 from tore.datasets.tsv import TSVReader, TSVWriter
 
 CASES = [("body", BODY_SOURCES), ("hand", HAND_SOURCES)]
@@ -187,10 +187,10 @@ def test_pictures_are_decoded_only_as_far_as_crops_read(
         heights.append(len(cv2.imdecode(np.frombuffer(cut, np.uint8), cv2.IMREAD_COLOR)))
         return cut
 
-    monkeypatch.setattr("tore.datasets.picture.first_rows", watch)
+    monkeypatch.setattr("tore.datasets.images.first_rows", watch)
     cut = images()
     assert min(heights) < 330 and np.mean(np.array(heights) < 500) > 0.7
-    monkeypatch.setattr("tore.datasets.picture.first_rows", lambda data, rows, reduction: data)
+    monkeypatch.setattr("tore.datasets.images.first_rows", lambda data, rows, reduction: data)
     for one, other in zip(cut, images(), strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tore.datasets.checksums import checksum_path
 from tore.datasets.sets import TSVSet, write_linelist, write_yaml
-from tore.datasets.tsv import TSVReader, TSVWriter, index_path, scan_offsets
+from tore.datasets.tsv import TSVReader, TSVWriter, checksum_path, index_path, scan_offsets
 
 ROWS = [["käse/😀\u2028.jpg", "[1]"], ["b", ""], ["", "x" * 5_000_000], ["last", "z"]]
 

@@ -13,13 +13,15 @@ import pytest
 import torch
 from torch import nn
 
-from tore.engine import optimiser, schedule
-from tore.engine.checkpoints import CheckpointFolder, is_complete, load_training_state
+from tore.engine import optimization
 from tore.engine.distributed import Processes, choose_device, start_processes
-from tore.engine.ema import MovingAverage
-from tore.engine.logs import RunLog
-from tore.engine.random_state import (
+from tore.engine.logging import RunLog
+from tore.engine.state import (
+    CheckpointFolder,
+    MovingAverage,
     capture_random_state,
+    is_complete,
+    load_training_state,
     restore_random_state,
     seed_process,
     untouched_random_state,
@@ -27,40 +29,40 @@ from tore.engine.random_state import (
 
 
 def test_rate_falls_to_a_tenth_after_half_of_the_epochs() -> None:
-    rates = [schedule.learning_rate(1e-4, step, 10, 6) for step in (1, 29, 30, 59, 60)]
+    rates = [optimization.learning_rate(1e-4, step, 10, 6) for step in (1, 29, 30, 59, 60)]
     assert rates == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5, 1e-6])
-    odd = [schedule.learning_rate(1.0, step, 10, 5) for step in (24, 25, 29, 30)]
+    odd = [optimization.learning_rate(1.0, step, 10, 5) for step in (24, 25, 29, 30)]
     assert odd == pytest.approx([1, 1, 1, 0.1]), "2.5 epochs round up to whole ones"
 
 
 def test_cosine_rises_falls_and_ends_at_zero() -> None:
-    plain, rising = schedule.Schedule("cosine"), schedule.Schedule("cosine", 0.2)
+    plain, rising = optimization.Schedule("cosine"), optimization.Schedule("cosine", 0.2)
     assert [plain.rate(2.0, step, 10, 2) for step in (0, 10, 20)] == pytest.approx([2.0, 1.0, 0.0])
     assert [rising.rate(2.0, step, 10, 2) for step in (1, 4, 12, 20)] == pytest.approx([0.5, 2.0, 1.0, 0.0])
-    published = schedule.Schedule("published", 0.1)
+    published = optimization.Schedule("published", 0.1)
     assert [published.rate(1.0, step, 10, 2) for step in (1, 2, 9, 10)] == pytest.approx([0.5, 1.0, 1.0, 0.1])
     with pytest.raises(ValueError, match="'linear' is not known"):
-        schedule.Schedule("linear")
+        optimization.Schedule("linear")
     with pytest.raises(ValueError, match=r"warm_up_share 1\.0"):
-        schedule.Schedule("cosine", 1.0)
+        optimization.Schedule("cosine", 1.0)
 
 
 def test_iterations_are_floored_and_too_few_samples_said() -> None:
-    assert schedule.iterations_per_epoch(129, 64) == 2
+    assert optimization.iterations_per_epoch(129, 64) == 2
     with pytest.raises(ValueError, match="3 samples but one step takes 4"):
-        schedule.iterations_per_epoch(3, 4)
+        optimization.iterations_per_epoch(3, 4)
 
 
 @pytest.mark.parametrize("network", ["fastmetro", "metro"])
 def test_optimiser_steps_equal_the_formula(network: str) -> None:
-    recipe = optimiser.OPTIMISERS[network]
+    recipe = optimization.OPTIMISERS[network]
     weight = nn.Parameter(torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64))
-    stepper = optimiser.build_optimiser([weight], recipe, 1e-2)
+    stepper = optimization.build_optimiser([weight], recipe, 1e-2)
     expected, m, v = weight.detach().clone(), torch.zeros(3).double(), torch.zeros(3).double()
     for step in range(1, 4):
         gradient = torch.tensor([0.1, -5.0, 0.2], dtype=torch.float64) * step
         weight.grad = gradient.clone()
-        optimiser.clip_gradients([weight], recipe)
+        optimization.clip_gradients([weight], recipe)
         if network == "fastmetro":
             gradient = gradient.clamp(-0.3, 0.3)
             expected = expected * (1 - 1e-2 * 1e-4)
@@ -73,10 +75,10 @@ def test_optimiser_steps_equal_the_formula(network: str) -> None:
 def test_gradient_norm_and_norm_clipping() -> None:
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(4))]
     parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])
-    assert optimiser.gradient_norm(parameters).item() == 5.0
-    optimiser.clip_gradients(parameters, optimiser.OptimiserRecipe("adamw", 0.0, "norm", 0.5))
-    assert optimiser.gradient_norm(parameters).item() == pytest.approx(0.5, rel=1e-4)
-    assert optimiser.gradient_norm([nn.Parameter(torch.zeros(1))]).item() == 0.0
+    assert optimization.gradient_norm(parameters).item() == 5.0
+    optimization.clip_gradients(parameters, optimization.OptimiserRecipe("adamw", 0.0, "norm", 0.5))
+    assert optimization.gradient_norm(parameters).item() == pytest.approx(0.5, rel=1e-4)
+    assert optimization.gradient_norm([nn.Parameter(torch.zeros(1))]).item() == 0.0
 
 
 def test_moving_average_equals_the_formula_and_is_lent_only() -> None:

@@ -10,8 +10,8 @@ import torch
 from tests.engine.test_trainer import train_lines
 from tests.engine.toy import ToyBatches, make_trainer
 from tests.processes import run_ranks
-from tore.engine.checkpoints import load_training_state
 from tore.engine.distributed import Processes, start_processes
+from tore.engine.state import load_training_state
 
 
 class Double(ToyBatches):

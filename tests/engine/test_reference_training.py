@@ -11,12 +11,11 @@ from tests import rules
 from tests.conftest import assert_agrees, reference, rule_state_dict
 from tore.body import load_body
 from tore.engine.distributed import Processes
-from tore.engine.optimiser import OPTIMISERS, build_optimiser, clip_gradients
-from tore.engine.schedule import learning_rate, set_learning_rate
-from tore.engine.step import LossStep
-from tore.losses.total import RECIPES, weighted_sum
+from tore.engine.optimization import OPTIMISERS, build_optimiser, clip_gradients, learning_rate, set_learning_rate
+from tore.engine.step import LossStep, target_maker
+from tore.losses.criterion import weighted_sum
+from tore.losses.recipes import RECIPES
 from tore.modeling import load_model
-from tore.tools.train_setup import target_maker
 
 PER_EPOCH, EPOCHS, BATCH = 10, 60, 4
 NORMAL_TOLERANCE = 1e-7  # the rule-made faces hold degenerate ones

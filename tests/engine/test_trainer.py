@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.engine.toy import ToyBatches, make_trainer
-from tore.engine.checkpoints import load_training_state
 from tore.engine.distributed import Processes
-from tore.engine.non_finite import NonFiniteLossError
+from tore.engine.faults import NonFiniteLossError
+from tore.engine.state import load_training_state
 from tore.evaluation.evaluator import EvaluationResult
 
 

@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tore.engine.checkpoints import CheckpointFolder
 from tore.engine.distributed import Processes
-from tore.engine.ema import MovingAverage
-from tore.engine.logs import RunLog
-from tore.engine.optimiser import FASTMETRO_OPTIMISER, build_optimiser
-from tore.engine.random_state import seed_process
+from tore.engine.logging import RunLog
+from tore.engine.optimization import FASTMETRO_OPTIMISER, build_optimiser
+from tore.engine.state import CheckpointFolder, MovingAverage, seed_process
 from tore.engine.step import LossStep
 from tore.engine.trainer import Trainer
-from tore.losses.total import FASTMETRO_BODY, Targets
+from tore.losses.criterion import Targets
+from tore.losses.recipes import FASTMETRO_BODY
 
 SIZES = (4, 8, 16)
 JOINTS, CELLS = 14, 4

@@ -15,7 +15,7 @@ from tore.evaluation import metrics
 from tore.evaluation.evaluator import Evaluator, SampleErrors, choosing_metric, sample_errors
 from tore.evaluation.protocol import Protocol, metric_lines, paper_row, summary
 from tore.modeling.build import configure
-from tore.tools.evaluation_report import row_of
+from tore.training.evaluation_report import row_of
 
 NAMES = [f"joint_{i}" for i in range(14)]
 HIPS = (2, 3)

@@ -14,13 +14,13 @@ import torch
 from tore.body import load_body
 from tore.body.joints import FINGERTIP_JOINTS, HAND_FINGERTIP_VERTICES, HAND_NAMES
 from tore.engine.distributed import Processes
-from tore.evaluation import f_score, freihand
+from tore.engine.step import target_maker
+from tore.evaluation import freihand, metrics
 from tore.evaluation.evaluator import Evaluator, sample_errors
-from tore.evaluation.hand_shares import CURVE_STEPS, area_under
-from tore.geometry.merging import merge_predictions
-from tore.geometry.procrustes import align_similarity
-from tore.tools.hand_predictions import KeptHands
-from tore.tools.train_setup import judged_targets, target_maker
+from tore.evaluation.metrics import CURVE_STEPS, area_under
+from tore.geometry.alignment import align_similarity, merge_predictions
+from tore.training.evaluate import judged_targets
+from tore.training.hand_submission import KeptHands
 
 
 def brute_force_f(predicted: np.ndarray, target: np.ndarray, threshold: float) -> float:
@@ -53,11 +53,11 @@ def random_hands(count: int, seed: int = 0, noise: float = 0.008) -> tuple[np.nd
 
 @pytest.mark.parametrize("chunk", [1, 16])
 def test_f_scores_are_the_brute_force(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f_score, "CHUNK", chunk)
+    monkeypatch.setattr(metrics, "CHUNK", chunk)
     r = np.random.RandomState(3)
     target = r.standard_normal((4, 30, 3)) * 0.01
     predicted = target[:, :25] + r.standard_normal((4, 25, 3)) * np.array([0, 0.003, 0.01, 1])[:, None, None]
-    found = f_score.f_scores(torch.from_numpy(predicted), torch.from_numpy(target), (0.005, 0.015))
+    found = metrics.f_scores(torch.from_numpy(predicted), torch.from_numpy(target), (0.005, 0.015))
     expected = [
         [brute_force_f(p, t, limit) for limit in (0.005, 0.015)] for p, t in zip(predicted, target, strict=True)
     ]
@@ -68,7 +68,7 @@ def test_f_scores_are_the_brute_force(chunk: int, monkeypatch: pytest.MonkeyPatc
 def test_closer_than_the_threshold_means_strictly() -> None:
     points = torch.tensor([[[0.0, 0, 0], [1, 0, 0]]], dtype=torch.float64)
     moved = points + torch.tensor([0, 0.5, 0], dtype=torch.float64)
-    assert f_score.f_scores(moved, points, (0.5, 0.5000001)).tolist() == [[0, 1]]
+    assert metrics.f_scores(moved, points, (0.5, 0.5000001)).tolist() == [[0, 1]]
 
 
 def test_metrics_of_hands_are_those_of_loops() -> None:
@@ -83,9 +83,9 @@ def test_metrics_of_hands_are_those_of_loops() -> None:
         curves = [np.array([(errors <= limit).mean() for limit in limits]) for errors in (by_joint, by_vertex)]
         areas = [((curve[1:] + curve[:-1]) / 2).sum() / 99 * 100 for curve in curves]
         scores = [brute_force_f(mesh[::10], vertices[hand, ::10], limit) for limit in (0.005, 0.015)]
-        again = f_score.f_scores(*(torch.from_numpy(x[None, ::10]) for x in (mesh, vertices[hand])), (0.005, 0.015))
+        again = metrics.f_scores(*(torch.from_numpy(x[None, ::10]) for x in (mesh, vertices[hand])), (0.005, 0.015))
         np.testing.assert_allclose(again[0].numpy(), scores)
-        whole = f_score.f_scores(*(torch.from_numpy(x[None]) for x in (mesh, vertices[hand])), (0.005, 0.015))
+        whole = metrics.f_scores(*(torch.from_numpy(x[None]) for x in (mesh, vertices[hand])), (0.005, 0.015))
         rows.append([by_joint.mean() * 1000, by_vertex.mean() * 1000, *areas, *whole[0].tolist()])
     names = ("pa_mpjpe", "pa_mpvpe", "auc_joints_50mm", "auc_vertices_50mm", "f_5mm", "f_15mm")
     assert [result.metrics[name] for name in names] == pytest.approx(np.mean(rows, 0).tolist(), rel=1e-9)

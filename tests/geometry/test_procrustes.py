@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.conftest import assert_agrees, reference
-from tore.geometry.procrustes import align_similarity
+from tore.geometry.alignment import align_similarity
 
 
 def align_one(source: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -11,10 +11,9 @@ from torch import nn
 
 import tore
 from tests import rules
-from tore.body.body_model import BodyModel
-from tore.body.load import load_body
+from tore.body.body_model import BodyModel, load_body
 from tore.inference.predictor import MeshRecovery
-from tore.modeling.prediction import MeshPrediction
+from tore.modeling.heads import MeshPrediction
 
 SMALL = {"arch": "resnet10t", "widths": (64, 32), "hidden": (64, 64), "heads": 4}
 

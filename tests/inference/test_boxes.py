@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tore.inference.boxes import parse_boxes, read_boxes
-from tore.inference.matching import boxes_for
+from tore.inference.inputs import boxes_for
 
 IMAGES = [Path("in/a.jpg"), Path("in/b.png"), Path("in/000000000785.jpg")]
 STRONG, WEAK = (50.0, 40.0, 150.0, 190.0), (10.0, 20.0, 30.0, 40.0)

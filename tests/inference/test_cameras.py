@@ -12,15 +12,19 @@ import torch
 from benchmarks import silhouette
 from tests.inference.conftest import KnownNetwork
 from tore.body.body_model import BodyModel
-from tore.datasets.synthesis.picture import Studio
-from tore.geometry.camera import crop_camera, picture_translation, project_weak_perspective
+from tore.geometry.camera import (
+    PinholeCamera,
+    crop_camera,
+    picture_translation,
+    pinhole_of_crop,
+    project_weak_perspective,
+)
 from tore.inference.crops import box_crop, box_window
-from tore.inference.drawing import crop_and_overlay, draw_people, other_views, tokens
+from tore.inference.outputs import crop_and_overlay, draw_people, other_views, tokens
 from tore.inference.predictor import MeshRecovery
-from tore.inference.recovery import picture_camera
-from tore.visualize.overlay import overlay_crop
-from tore.visualize.pinhole import PinholeCamera
-from tore.visualize.pinhole import crop_camera as pinhole_of_crop
+from tore.inference.result import picture_camera
+from tore.synthetic.image import Studio
+from tore.visualize.drawing import overlay_crop
 from tore.visualize.renderer import render
 
 Standing = tuple[np.ndarray, BodyModel]

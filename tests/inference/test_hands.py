@@ -15,10 +15,9 @@ from tests import rules
 from tests.inference.conftest import SMALL
 from tore import cli
 from tore.body.joints import HAND_NAMES
-from tore.inference.drawing import crop_overlay, draw_people
-from tore.inference.outputs import Wanted, write_outputs
+from tore.inference.outputs import Wanted, crop_overlay, draw_people, write_outputs
 from tore.inference.predictor import MeshRecovery
-from tore.inference.recovery import Recovery
+from tore.inference.result import Recovery
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 

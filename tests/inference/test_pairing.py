@@ -12,7 +12,7 @@ import torch
 import tore
 from tests import rules
 from tests.inference.conftest import SMALL
-from tore.body.load import load_body
+from tore.body.body_model import load_body
 from tore.inference.pairing import Asked, paired
 from tore.inference.predictor import MeshRecovery
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from tore.inference.picture import read_picture
+from tore.inference.images import read_picture
 
 GREY_MODES = ("1", "L", "LA", "I", "F", "I;16")
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tests import rules
-from tore.inference.picture import read_picture
+from tore.inference.images import read_picture
 from tore.inference.predictor import MeshRecovery
 
 DTYPES = ["uint8", "int16", "uint16", "int32", "uint32", "int64", "float16", "bfloat16", "float32", "float64"]

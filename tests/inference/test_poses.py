@@ -13,10 +13,10 @@ import tore
 from tests import rules
 from tests.inference.conftest import SMALL
 from tore import cli
-from tore.body.load import load_body
-from tore.inference.poses import PoseFile
+from tore.body.body_model import load_body
+from tore.inference.outputs import PoseFile
 from tore.inference.predictor import MeshRecovery
-from tore.inference.results import as_plain, as_values, save_result
+from tore.inference.result import as_plain, as_values, save_result
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,10 @@ from tests import rules
 from tests.conftest import assert_agrees, rule_state_dict
 from tests.inference.conftest import SMALL
 from tore.body.joints import HAND_NAMES, J14_NAMES
-from tore.inference import drawing
+from tore.inference import outputs
 from tore.inference.crops import crops_of
-from tore.inference.evaluation_mode import evaluating
-from tore.inference.predictor import MeshRecovery
-from tore.inference.recovery import BodyParameters, Recovery
+from tore.inference.predictor import MeshRecovery, evaluating
+from tore.inference.result import BodyParameters, Recovery
 
 NORMALISE = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -149,7 +148,7 @@ def test_crops_that_are_let_go(recovery: MeshRecovery, photo: np.ndarray) -> Non
     assert len(stored) < 0.15 * len(pickle.dumps(kept))
     for person in (small, pickle.loads(stored), copy.deepcopy(small)):
         with pytest.raises(ValueError, match="picture 1, person 1: the crop's pixels were not kept"):
-            drawing.crop_overlay(person, recovery.faces)
+            outputs.crop_overlay(person, recovery.faces)
         with pytest.raises(ValueError, match="keep_crop=True"):
             recovery.recover([person.crop])
 

@@ -12,8 +12,7 @@ import trimesh
 
 from tore.body.joints import J14_NAMES
 from tore.inference.predictor import MeshRecovery
-from tore.inference.recovery import Recovery
-from tore.inference.results import UNITS, as_plain, save_result
+from tore.inference.result import UNITS, Recovery, as_plain, save_result
 from tore.visualize.mesh_files import save_mesh
 
 JOINTS = ("joints", "joints_2d", "mesh_joints", "mesh_joints_2d")

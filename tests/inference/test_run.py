@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from tests import rules
-from tore.inference import run as run_module
+from tore.inference import pipeline as run_module
 from tore.inference.crops import Crop
 from tore.inference.outputs import Wanted
+from tore.inference.pipeline import Job, Run
 from tore.inference.predictor import MeshRecovery
-from tore.inference.run import Job, Run
 
 PATIENCE = 20.0  # seconds after which a stage that should have run beside another has not
 

@@ -19,10 +19,10 @@ from tests import rules
 from tests.conftest import assert_agrees
 from tests.inference.conftest import SMALL
 from tore import cli
-from tore.deploy.fastmetro import FastMETROForm
+from tore.cli import infer as infer_module
+from tore.export.fastmetro import FastMETROForm
 from tore.inference.predictor import MeshRecovery
 from tore.modeling.fastmetro import FastMETRO
-from tore.tools import tore_inference_fm
 
 ROOT = Path(__file__).parents[2]
 
@@ -304,7 +304,7 @@ def test_many_pictures_get_the_inference_form(
     small_checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless told otherwise; the results are the plain network's to rounding."""
-    monkeypatch.setattr(tore_inference_fm, "FAST_FROM", 2)
+    monkeypatch.setattr(infer_module, "FAST_FROM", 2)
     made = []
     make = MeshRecovery.from_checkpoint
     monkeypatch.setattr(
@@ -337,12 +337,12 @@ def test_compiling_without_a_compiler_is_refused(
     small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert infer(small_checkpoint, pictures, "--compile") == tore_inference_fm.EXIT_NOT_STARTED
+    assert infer(small_checkpoint, pictures, "--compile") == infer_module.EXIT_NOT_STARTED
     assert "'no-such-compiler' is not there" in capsys.readouterr().err
 
 
 def test_compiling_the_plain_network_is_refused(
     small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert infer(small_checkpoint, pictures, "--compile", "--plain") == tore_inference_fm.EXIT_NOT_STARTED
+    assert infer(small_checkpoint, pictures, "--compile", "--plain") == infer_module.EXIT_NOT_STARTED
     assert "leave --plain and --amp out" in capsys.readouterr().err

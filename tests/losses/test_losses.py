@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from tests.conftest import reference
-from tore.losses import keypoints, surface, tokens, total, vertices
-from tore.losses.reduction import labelled_mean
-from tore.losses.smpl_parameters import smpl_parameters_loss
+from tore.losses import criterion, recipes
+from tore.losses import terms as terms_module
+from tore.losses.terms import labelled_mean, smpl_parameters_loss
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -33,10 +33,12 @@ def itp_inputs() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def test_itp_loss_meets_the_reference(itp_inputs) -> None:
     heatmap, points, has = itp_inputs
     expected = reference("itp_loss")
-    assert tokens.itp_loss(heatmap, points, has, (7, 7)).item() == pytest.approx(float(expected["loss"]), rel=1e-12)
-    mask = tokens.coverage_mask(points, (7, 7))[has.bool()]
+    assert terms_module.itp_loss(heatmap, points, has, (7, 7)).item() == pytest.approx(
+        float(expected["loss"]), rel=1e-12
+    )
+    mask = terms_module.coverage_mask(points, (7, 7))[has.bool()]
     assert (mask.numpy() == expected["mask_gt"]).all()
-    stretched = tokens.stretch_clusters(heatmap).mean(1).unflatten(1, (7, 7))[has.bool()]
+    stretched = terms_module.stretch_clusters(heatmap).mean(1).unflatten(1, (7, 7))[has.bool()]
     np.testing.assert_allclose(stretched.numpy(), expected["mask_pred_mean"], rtol=0, atol=1e-12)
 
 
@@ -49,19 +51,21 @@ def test_coverage_mask_equals_a_loop_on_any_grid() -> None:
             column, row = (x + 1) / 2 * 6, (y + 1) / 2 * 4
             if 0 <= column < 6 and 0 <= row < 4:
                 expected[sample, int(row), int(column)] = 1
-    assert torch.equal(tokens.coverage_mask(points, (4, 6)), expected)
+    assert torch.equal(terms_module.coverage_mask(points, (4, 6)), expected)
 
 
 def test_token_loss_gradient_flows_through_minimum_and_maximum(itp_inputs) -> None:
     heatmap, points, has = (x[:1, :2] if i == 0 else x[:1] for i, x in enumerate(itp_inputs))
     heatmap = heatmap.clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda h: tokens.itp_loss(h, points, has, (7, 7)), (heatmap,))
+    assert torch.autograd.gradcheck(lambda h: terms_module.itp_loss(h, points, has, (7, 7)), (heatmap,))
 
 
 def test_token_weight_starts_slowly() -> None:
     expected = reference("train_tore_fastmetro_S_resnet50_keep0.8")["itp_weight"]
-    assert [tokens.itp_weight(1e-3, step / 10) for step in (1, 2, 3)] == pytest.approx(expected.tolist(), rel=1e-12)
-    assert tokens.itp_weight(1.0, 3.0) == 0.5
+    assert [terms_module.itp_weight(1e-3, step / 10) for step in (1, 2, 3)] == pytest.approx(
+        expected.tolist(), rel=1e-12
+    )
+    assert terms_module.itp_weight(1.0, 3.0) == 0.5
 
 
 @pytest.mark.parametrize("distance", ["l1", "squared"])
@@ -76,10 +80,10 @@ def test_joint_terms_equal_loops(distance: str) -> None:
         for joint in range(14):
             error = (predicted[sample, joint] - centre) - (target[sample, joint, :3] - goal_centre)
             values += (target[sample, joint, 3] * error.abs() ** power).tolist()
-    metric = keypoints.DISTANCES[distance]
-    actual = keypoints.joints_3d_loss(predicted, target, has, distance=metric, centre=(2, 3))
+    metric = terms_module.DISTANCES[distance]
+    actual = terms_module.joints_3d_loss(predicted, target, has, distance=metric, centre=(2, 3))
     assert actual.item() == pytest.approx(np.mean(values), rel=1e-12)
-    flat = keypoints.joints_2d_loss(predicted[..., :2], target[..., [0, 1, 3]], distance=metric)
+    flat = terms_module.joints_2d_loss(predicted[..., :2], target[..., [0, 1, 3]], distance=metric)
     error = (predicted[..., :2] - target[..., :2]).abs() ** power * target[..., 3:]
     assert flat.item() == pytest.approx(error.sum().item() / (3 * 14 * 2), rel=1e-12)
 
@@ -97,9 +101,9 @@ def test_surface_terms_equal_loops() -> None:
                 cosines.append(abs(edge @ normal) / np.linalg.norm(edge))
                 lengths.append(abs(np.sqrt(edge @ edge + 1e-6) - np.sqrt(true @ true + 1e-6)))
     has = torch.ones(2)
-    edges, true_edges = surface.face_edges(a, faces), surface.face_edges(b, faces)
-    assert surface.normal_loss(edges, true_edges, has).item() == pytest.approx(np.mean(cosines), rel=1e-10)
-    assert surface.edge_loss(edges, true_edges, has).item() == pytest.approx(np.mean(lengths), rel=1e-10)
+    edges, true_edges = terms_module.face_edges(a, faces), terms_module.face_edges(b, faces)
+    assert terms_module.normal_loss(edges, true_edges, has).item() == pytest.approx(np.mean(cosines), rel=1e-10)
+    assert terms_module.edge_loss(edges, true_edges, has).item() == pytest.approx(np.mean(lengths), rel=1e-10)
 
 
 def test_vertex_term_weighs_levels_and_labelled_samples() -> None:
@@ -107,10 +111,10 @@ def test_vertex_term_weighs_levels_and_labelled_samples() -> None:
     target = [random(3, n, 3, seed=n + 1) for n in (4, 8, 16)]
     has, weights = torch.tensor([0, 1, 1]), (0.1, 0.3, 0.5)
     expected = sum(w * (p - t)[1:].abs().mean() for w, p, t in zip(weights, predicted, target, strict=True))
-    actual = vertices.vertices_loss(predicted, target, has, level_weights=weights)
+    actual = terms_module.vertices_loss(predicted, target, has, level_weights=weights)
     assert actual.item() == pytest.approx(expected.item(), rel=1e-12)
     with pytest.raises(ValueError, match="3 predicted mesh levels, 2 target levels"):
-        vertices.vertices_loss(predicted, target[1:], has, level_weights=weights)
+        terms_module.vertices_loss(predicted, target[1:], has, level_weights=weights)
 
 
 def test_unlabelled_samples_never_matter() -> None:
@@ -132,7 +136,7 @@ def test_mean_over_two_halves_with_counts_is_the_mean_over_the_whole() -> None:
     assert (sum(halves) / 2).item() == pytest.approx(labelled_mean(values, has).item(), rel=1e-12)
 
 
-def tiny_case() -> tuple[SimpleNamespace, torch.Tensor, total.Targets, torch.Tensor]:
+def tiny_case() -> tuple[SimpleNamespace, torch.Tensor, criterion.Targets, torch.Tensor]:
     levels = tuple(random(2, n, 3, seed=n) for n in (4, 8, 16))
     heatmap = torch.softmax(random(2, 3, 49, seed=9), -1)
     prediction = SimpleNamespace(
@@ -142,7 +146,7 @@ def tiny_case() -> tuple[SimpleNamespace, torch.Tensor, total.Targets, torch.Ten
         heatmap=heatmap,
         levels=levels,
     )
-    targets = total.Targets(
+    targets = criterion.Targets(
         vertices=tuple(random(2, n, 3, seed=n + 50) for n in (4, 8, 16)),
         joints_3d=random(2, 14, 4, seed=7).abs(),
         joints_2d=random(2, 14, 3, seed=8).abs(),
@@ -154,21 +158,21 @@ def tiny_case() -> tuple[SimpleNamespace, torch.Tensor, total.Targets, torch.Ten
 
 def test_total_is_the_weighted_sum_of_the_named_terms() -> None:
     prediction, regressed, targets, faces = tiny_case()
-    recipe = total.FASTMETRO_BODY
-    terms = total.loss_terms(prediction, regressed, targets, recipe, faces=faces, grid=(7, 7))
+    recipe = recipes.FASTMETRO_BODY
+    terms = criterion.loss_terms(prediction, regressed, targets, recipe, faces=faces, grid=(7, 7))
     assert set(terms) == {"joints_3d", "joints_2d", "vertices", "normal", "edge", "itp"} == set(recipe.weights(1.0))
     weights = {"joints_3d": 1000, "joints_2d": 100, "vertices": 100, "normal": 100, "edge": 1000}
     expected = sum(w * terms[n].item() for n, w in weights.items()) + 5e-4 * terms["itp"].item()
-    assert total.weighted_sum(terms, recipe.weights(3.0)).item() == pytest.approx(expected, rel=1e-12)
-    assert "normal" not in total.loss_terms(
+    assert criterion.weighted_sum(terms, recipe.weights(3.0)).item() == pytest.approx(expected, rel=1e-12)
+    assert "normal" not in criterion.loss_terms(
         prediction, regressed, targets, recipe.without_surface(), faces=faces, grid=(7, 7)
     )
 
 
 def test_recipes_hold_the_published_weights() -> None:
-    metro = total.METRO_BODY.weights(0.0)
+    metro = recipes.METRO_BODY.weights(0.0)
     assert metro == {"joints_3d": 1000.0, "vertices": 100.0, "joints_2d": 100.0, "normal": 0.1, "edge": 1.0}
-    fast = total.FASTMETRO_BODY.without_surface().weights(3.0)
+    fast = recipes.FASTMETRO_BODY.without_surface().weights(3.0)
     assert fast == {"joints_3d": 1000.0, "vertices": 100.0, "joints_2d": 100.0, "itp": 5e-4}
 
 
@@ -176,14 +180,16 @@ def test_token_loss_without_tokens_says_so() -> None:
     prediction, regressed, targets, faces = tiny_case()
     prediction.heatmap = None
     with pytest.raises(ValueError, match="prunes no tokens"):
-        total.loss_terms(prediction, regressed, targets, replace(total.METRO_BODY, itp=1.0), faces=faces, grid=(7, 7))
+        criterion.loss_terms(
+            prediction, regressed, targets, replace(recipes.METRO_BODY, itp=1.0), faces=faces, grid=(7, 7)
+        )
 
 
 @pytest.mark.parametrize("kind", ["l1", "squared"])
 def test_smpl_parameters_loss_is_the_loop(kind: str) -> None:
     rotations, betas = random(4, 24, 3, 3, seed=1), random(4, 10, seed=2)
     pose, goal, has = random(4, 72, seed=3), random(4, 10, seed=4), torch.tensor([1, 0, 1, 1])
-    distance = keypoints.DISTANCES[kind]
+    distance = terms_module.DISTANCES[kind]
     by_rotation, by_shape = [], []
     for b in (0, 2, 3):
         for joint in range(24):

@@ -1,4 +1,4 @@
-"""What a body and a hand have in common: a skinned mesh with levels, joints regressed from it, training targets."""
+"""Body models: SMPL and MANO as one interface, pose and shape in, mesh and joints out, and their loading."""
 
 from __future__ import annotations
 
@@ -9,10 +9,26 @@ import numpy as np
 import torch
 from torch import nn
 
+from manopth.files import load_body_arrays
 from manopth.lbs import SkinnedModel, linear_blend_skinning
+from manopth.manolayer import ManoLayer
 from manopth.precision import full_precision
 from manopth.rotations import axis_angle_to_matrix
+from tore.body.files import model_path, read_levels, read_regressor
+from tore.body.joints import (
+    H36M_NAMES,
+    H36M_PELVIS,
+    H36M_TO_J14,
+    HAND_FINGERTIP_VERTICES,
+    HAND_NAMES,
+    HAND_WRIST,
+    J14_NAMES,
+    MANO_TO_HAND,
+    SMPL_NAMES,
+    SMPL_TO_J24,
+)
 from tore.body.mesh_levels import MeshLevels
+from tore.paths import find_body_files
 
 
 class BodyTargets(NamedTuple):
@@ -99,3 +115,100 @@ class BodyModel(nn.Module):
         """The mesh levels of pose and betas minus the root regressed from the mesh; joints come with the labels."""
         vertices = self(pose, betas)
         return BodyTargets(joints=None, vertices=self.centred_levels(vertices, self.root(vertices)))
+
+
+class SMPL(BodyModel):
+    """SMPL of one gender: 24 skeleton joints, pose (B, 72), the mesh in metres around its own origin."""
+
+    kind = "body"
+    num_joints = len(J14_NAMES)
+    j24_rows: torch.Tensor
+    h36m_rows: torch.Tensor
+
+    def __init__(self, data_dir: str | Path | None = None, gender: str = "neutral") -> None:
+        path = model_path(self.kind, data_dir, gender)
+        arrays = load_body_arrays(path)
+        joints, vertices = arrays["J_regressor"].shape
+        if joints != len(SMPL_NAMES):
+            raise ValueError(f"{path} has {joints} joints, not SMPL's {len(SMPL_NAMES)}; get the published file again")
+        files = find_body_files(self.kind, data_dir)[1]
+        extra_rows = max(SMPL_TO_J24) + 1 - joints
+        extra = read_regressor(files.regressor_extra, extra_rows, vertices, data_dir)
+        h36m = read_regressor(files.regressor_h36m, len(H36M_NAMES), vertices, data_dir)
+        super().__init__(
+            skinned=SkinnedModel(arrays),
+            faces=arrays["f"],
+            levels=read_levels(self.kind, data_dir),
+            output_rows=h36m[list(H36M_TO_J14)],
+            root_row=h36m[[H36M_PELVIS]],
+            path=path,
+        )
+        self.keep("h36m_rows", h36m)
+        self.keep("j24_rows", np.concatenate([arrays["J_regressor"], extra])[list(SMPL_TO_J24)])
+
+    @full_precision
+    def joints24(self, vertices: torch.Tensor) -> torch.Tensor:
+        """The 24 label joints (B, 24, 3) from the posed mesh (B, 6890, 3); not the posed skeleton, as published."""
+        return self.j24_rows @ vertices
+
+    @full_precision
+    def joints_h36m(self, vertices: torch.Tensor) -> torch.Tensor:
+        """The 17 Human3.6M joints (B, 17, 3) from the mesh (B, 6890, 3)."""
+        return self.h36m_rows @ vertices
+
+
+class MANO(BodyModel):
+    """The right hand: 16 skeleton joints, pose (B, 48) whose fingers count from the mean hand, no PCA."""
+
+    kind = "hand"
+    num_joints = len(HAND_NAMES)
+
+    def __init__(self, data_dir: str | Path | None = None) -> None:
+        path = model_path(self.kind, data_dir)
+        levels = read_levels(self.kind, data_dir)
+        layer = ManoLayer(mano_root=path, use_pca=False, flat_hand_mean=False, persistent=False)
+        skeleton_rows = layer.model.joint_regressor.mT.numpy()
+        if skeleton_rows.shape[1] <= max(HAND_FINGERTIP_VERTICES):
+            raise ValueError(f"{path} has {skeleton_rows.shape[1]} vertices, too few for a MANO hand")
+        tip_rows = np.eye(skeleton_rows.shape[1])[list(HAND_FINGERTIP_VERTICES)]
+        rows = np.concatenate([skeleton_rows, tip_rows])[list(MANO_TO_HAND)]
+        super().__init__(
+            skinned=layer.model,
+            faces=layer.th_faces.numpy(),
+            levels=levels,
+            output_rows=rows,
+            root_row=rows[[HAND_WRIST]],
+            path=path,
+        )
+        self.layer = layer
+
+    @full_precision
+    def rotations(self, pose: torch.Tensor) -> torch.Tensor:
+        """Rotation matrices (B, 16, 3, 3) of a pose (B, 48), the mean hand added; matrices are taken as they are."""
+        return pose if pose.ndim == 4 else self.layer.rotations(pose)
+
+    @full_precision
+    def layer_joints(self, pose: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vertices (B, 778, 3) and the layer's own 21 joints (B, 21, 3): posed skeleton and fingertips, metres."""
+        vertices, skeleton = self.skin(pose, betas)
+        return vertices, self.layer.joints21(vertices, skeleton)
+
+    def targets(self, pose: torch.Tensor, betas: torch.Tensor) -> BodyTargets:
+        """The mesh levels and the layer's 21 joints of pose and betas, minus the layer's wrist."""
+        vertices, joints = self.layer_joints(pose, betas)
+        wrist = joints[:, [HAND_WRIST]]
+        return BodyTargets(joints=joints - wrist, vertices=self.centred_levels(vertices, wrist))
+
+
+def load_body(kind: str, data_dir: str | Path | None = None, gender: str = "neutral") -> SMPL | MANO:
+    """SMPL for "body" (of a gender: "neutral", "female", "male"), MANO's right hand for "hand".
+
+    Raises FileNotFoundError with the file to fetch, ValueError for another kind or gender and for a wrong file.
+    """
+    if kind == "hand" and gender == "neutral":
+        return MANO(data_dir)
+    if kind == "body":
+        return SMPL(data_dir, gender)
+    if kind == "hand":
+        raise ValueError(f"gender {gender!r} of a hand is not known; hands have none, leave it out")
+    raise ValueError(f"body kind {kind!r} is not known; use 'body' or 'hand'")

@@ -31,7 +31,7 @@ def locate(kind: str, data_dir: str | Path | None = None) -> tuple[Path, BodyFil
     """The folder and file names of a body model; the stand-in is made where it is asked for and not there yet."""
     folder, files = find_body_files(kind, data_dir)
     if folder == standin_folder() and not folder.is_dir():
-        from tore.body.standin import standin_dir  # it reads files through this module
+        from tore.synthetic.body_files import standin_dir  # it reads files through this module
 
         standin_dir()
     return folder, files

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import torch
 
+from tore.body.body_model import MANO, SMPL
 from tore.body.files import read_adjacency, read_levels
 from tore.body.joints import NUM_JOINTS
-from tore.body.mano import MANO
 from tore.body.mesh_levels import MeshLevels
-from tore.body.smpl import SMPL
 
 TEMPLATE_ROOT_ANGLE = 3.1416  # Published: half a turn about x to five digits, not pi
 

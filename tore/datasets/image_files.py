@@ -1,21 +1,144 @@
-"""Image files of every kind become one kind: (H, W, 3) uint8 RGB, upright.
-
-What inference shows a network, and what training and evaluation read from rows that OpenCV would read otherwise.
-Gray, palette, 16-bit, float, CMYK and Lab images are converted, transparent ones are laid on white, the EXIF
-orientation is obeyed, an animation gives its first frame.
-"""
+"""Image files and arrays of every kind as (H, W, 3) uint8 RGB by one rule."""
 
 from __future__ import annotations
 
 import io
 import struct
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
-from tore.datasets.pixels import eight_bits
+CHANNEL_ORDERS = ("rgb", "bgr")
+CHANNELS = (1, 3, 4)
+HALF_LEVEL = 0.5 / 255  # of the range; what is beyond it by less is rounding, and is cut off
+DIM = 16.0  # a float image of 0 to 255 whose largest value is below it is too dark to be told from one of 0 to 1
+NORMALIZED = 4.0  # ImageNet's mean and deviation bring 0 to 1 into -2.2 to 2.7
+ARRAY_SHAPES = "arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+TENSOR_SHAPES = "tensors are (H, W), (1, H, W), (3, H, W) or (4, H, W)"
+
+ValueRange = tuple[float, float]  # what is black and what is white
+
+
+def pixels_of(
+    values: np.ndarray | torch.Tensor,
+    name: str,
+    value_range: ValueRange | None = None,
+    channel_order: str = "rgb",
+) -> np.ndarray:
+    """An array or a tensor as (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
+
+    channel_order: "bgr" for what OpenCV reads. Raises ValueError with one sentence about what `name` is.
+    """
+    table = _from_tensor(values, name) if isinstance(values, torch.Tensor) else _from_array(values, name)
+    if table.size == 0:
+        raise ValueError(f"{name} has no pixels (shape {tuple(values.shape)})")
+    try:
+        pixels = eight_bits(table, value_range)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if channel_order == "bgr" and pixels.ndim == 3 and pixels.shape[2] > 1:
+        pixels = pixels[:, :, [2, 1, 0, 3][: pixels.shape[2]]]
+    return np.ascontiguousarray(pixels)
+
+
+def check_reading(value_range: Any, channel_order: Any) -> None:
+    """ValueError where the two do not say what they should."""
+    if channel_order not in CHANNEL_ORDERS:
+        raise ValueError(f"channel_order is {channel_order!r}; give {' or '.join(map(repr, CHANNEL_ORDERS))}")
+    if value_range is None:
+        return
+    try:
+        black, white = (float(value) for value in value_range)
+    except (TypeError, ValueError):
+        black, white = np.nan, np.nan
+    if not (np.isfinite([black, white]).all() and black < white):
+        raise ValueError(f"value_range is {value_range!r}; give the numbers that are black and white, as in (0, 255)")
+
+
+def eight_bits(values: np.ndarray, value_range: ValueRange | None = None) -> np.ndarray:
+    """Numbers of any real dtype as uint8, by the rule above. ValueError with what speaks against it."""
+    if values.dtype == bool:
+        if value_range is not None:
+            raise ValueError("booleans are black and white; leave value_range out")
+        return values * np.uint8(255)
+    if values.dtype == np.uint8 and value_range is None:
+        return values
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"numbers of dtype {values.dtype} are no brightness; give whole numbers or floats")
+    low, high = values.min(), values.max()
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(f"values from {low:g} to {high:g}, not all finite; floats count from 0 to 1 or to 255")
+    if value_range is None:
+        value_range = _range_of_floats(low, high) if values.dtype.kind == "f" else _range_of_integers(low, high)
+        if values.dtype.kind != "f":
+            return values.astype(np.uint8)
+    black, white = float(value_range[0]), float(value_range[1])
+    slack = HALF_LEVEL * (white - black)
+    if low < black - slack or high > white + slack:
+        raise ValueError(f"values from {low:g} to {high:g} are beyond the range {black:g} to {white:g}")
+    share = (values.astype(np.float64) - black) / (white - black)
+    return np.rint(share.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _range_of_integers(low: Any, high: Any) -> ValueRange:
+    if low < 0 or high > 255:
+        raise ValueError(
+            f"values from {low} to {high}; whole numbers count from 0 to 255, be they of 8 or 16 bits or more; "
+            "for another range give value_range, such as (0, 65535)"
+        )
+    if high == 1:
+        raise ValueError("values are 0 and 1; give value_range=(0, 1) for black and white, or (0, 255)")
+    return 0, 255
+
+
+def _range_of_floats(low: Any, high: Any) -> ValueRange:
+    found = f"values from {low:g} to {high:g}; floats count from 0 to 1 or from 0 to 255"
+    if low < -HALF_LEVEL:
+        if low >= -NORMALIZED and high <= NORMALIZED:
+            raise ValueError(f"{found}: give them before normalization, or another value_range such as (-1, 1)")
+        raise ValueError(f"{found}: give value_range=(black, white)")
+    if high <= 1 + HALF_LEVEL:
+        return 0, 1
+    if DIM <= high <= 255 * (1 + HALF_LEVEL):
+        return 0, 255
+    raise ValueError(f"{found}, which these do not tell: give value_range=(black, white)")
+
+
+def _from_array(values: np.ndarray, name: str) -> np.ndarray:
+    shape = values.shape
+    if values.dtype.kind not in "biuf":
+        kind = "text" if values.dtype.kind in "USO" else "numbers"
+        raise ValueError(f"{name} is an array of {kind} (dtype {values.dtype}); give paths as a list: array.tolist()")
+    if values.ndim not in (2, 3) or (values.ndim == 3 and shape[2] not in CHANNELS):
+        turn = values.ndim == 3 and shape[0] in CHANNELS
+        fix = ": give array.transpose(1, 2, 0)" if turn else ""
+        raise ValueError(f"{name} has shape {shape}; {ARRAY_SHAPES}{fix}")
+    return np.asarray(values)
+
+
+def _from_tensor(values: torch.Tensor, name: str) -> np.ndarray:
+    """A tensor's numbers, channels last."""
+    shape = tuple(values.shape)
+    if values.is_nested or values.layout != torch.strided:
+        raise ValueError(f"{name} is a tensor of layout {values.layout}; give a dense one: tensor.to_dense()")
+    if values.is_quantized:
+        raise ValueError(f"{name} is a quantized tensor; give its values: tensor.dequantize()")
+    if values.is_complex():
+        raise ValueError(f"{name} is a tensor of complex numbers ({values.dtype}); give real ones")
+    if values.is_meta:
+        raise ValueError(f"{name} is a tensor on the meta device, which holds no values")
+    if values.ndim not in (2, 3) or (values.ndim == 3 and shape[0] not in CHANNELS):
+        turn = values.ndim == 3 and shape[2] in CHANNELS
+        fix = ": give tensor.permute(2, 0, 1)" if turn else ""
+        raise ValueError(f"{name} has shape {shape}; {TENSOR_SHAPES}{fix}")
+    planes = values.detach().cpu().resolve_neg()
+    if planes.is_floating_point() and planes.dtype not in (torch.float16, torch.float32, torch.float64):
+        planes = planes.float()  # bfloat16 and 8-bit floats, which numpy lacks
+    return (planes.movedim(0, -1) if planes.ndim == 3 else planes).numpy()
+
 
 PAPER = (255, 255, 255)
 WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")

@@ -1,16 +1,16 @@
-"""One person's label: the JSON of a label row, checked field by field."""
+"""A sample's label: its fields, their ranges, and how many samples have which."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tore.datasets.bad_samples import BadSample
-from tore.datasets.picture import row_key
-from tore.datasets.sets import Place
+from tore.datasets.images import row_key
+from tore.datasets.sets import BadSample, Place
 
 FLAGS = ("has_smpl", "has_3d_joints", "has_2d_joints")
 GENDERS = {"m": "male", "f": "female", "male": "male", "female": "female"}
@@ -73,7 +73,7 @@ def person_of(columns: list[bytes], place: Place) -> dict[str, Any]:
 
 
 def described_kind(person: dict[str, Any]) -> str | None:
-    """"body" or "hand", by the sizes of a person's 3D joints and pose; None where they do not tell.
+    """ "body" or "hand", by the sizes of a person's 3D joints and pose; None where they do not tell.
 
     A body has 24 joints and 72 pose numbers, a hand 21 and 48; a hand may carry the body's sizes, zeros behind its own.
     """
@@ -126,3 +126,43 @@ class _Fields:
         if value not in (0, 1):
             raise self.bad(name, f"is {value:g}, expected 0 or 1")
         return int(value)
+
+
+class LabelShares:
+    """Counts labels."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def add(self, label: Label) -> None:
+        """Counts one label."""
+        counts = self.counts
+        counts["labels"] += 1
+        counts.update({flag: getattr(label, flag) for flag in FLAGS})
+        counts["without label"] += not is_labelled(label)
+        if label.has_3d_joints:
+            unlabelled = int((label.joints_3d[:, 3] <= 0).sum())
+            counts["joints"] += len(label.joints_3d)
+            counts["unlabelled joints"] += unlabelled
+            counts["partly labelled"] += 0 < unlabelled < len(label.joints_3d)
+
+    def notes(self) -> list[str]:
+        """The shares in sentences."""
+        counts = self.counts
+        total = counts["labels"]
+        if not total:
+            return []
+        shares = ", ".join(f"{flag} {counts[flag]} ({counts[flag] / total:.1%})" for flag in FLAGS)
+        notes = [f"labelled of {total} rows: {shares}; {counts['without label']} have no label at all"]
+        if counts["unlabelled joints"]:
+            notes.append(
+                f"of the rows with 3D joints {counts['partly labelled']} leave some of them at confidence 0 "
+                f"({counts['unlabelled joints'] / counts['joints']:.1%} of all their joints)"
+            )
+        return notes
+
+
+def is_labelled(label: Label) -> bool:
+    """Whether a label has anything to compare with: a mesh, 3D joints, or 2D joints."""
+    joints_3d = label.has_3d_joints and (label.joints_3d[:, 3] > 0).any()
+    return bool(label.has_smpl or joints_3d or (label.joints_2d[:, 2] > 0).any())

@@ -25,11 +25,10 @@ from tore.datasets.augmentation import (
     draw_mask,
     finish_picture,
 )
-from tore.datasets.bad_samples import BadSample, BadSampleLog
 from tore.datasets.crop import crop_picture, decoding_reduction, fast_crop, rows_read
+from tore.datasets.images import decode_bgr, decode_picture, row_key
 from tore.datasets.label import Label, parse_label
-from tore.datasets.picture import decode_bgr, decode_picture, row_key
-from tore.datasets.sets import TSVSet
+from tore.datasets.sets import BadSample, BadSampleLog, TSVSet
 
 CROP_SIZE = 224
 

@@ -1,19 +1,17 @@
-"""The yaml file that names the TSV files of one data set, and the line list that picks rows from them.
-
-Keys: `img`, `hw`, `label`, `linelist`, with paths relative to the yaml file. `hw` and `linelist` may be absent.
-A plain set names one file each, and line i of the line list is the row that sample i is read from. A set with
-`composite: True` gives lists of files (or the name of a text file that lists them, one a line), and line i of its line
-list is `source<TAB>row`.
-"""
+"""TSV data sets: the yaml that names their files, the rows of a sample, samples that cannot be used, joining sets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 import yaml
+from torch import Tensor
 
 from tore.datasets.tsv import TSVReader, write_with_checksums
 from tore.files import read_yaml, write_whole
@@ -166,3 +164,95 @@ def _file_names(path: Path, table: str, value: object, composite: bool) -> list[
     if not listing.is_file():
         raise FileNotFoundError(f"{listing} is missing: {path} names it as the list of its {table!r} files")
     return [line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+SHOWN = 10
+
+
+class BadSample(ValueError):
+    """One row that cannot be used; the message names file, row, key and finding. Made with `BadSample.at`."""
+
+    def __init__(self, message: str) -> None:
+        # an error in a loader's worker arrives as the text of its traceback, which ends with the message
+        super().__init__(message.rstrip().rsplit(f"{BadSample.__name__}: ", 1)[-1])
+
+    @classmethod
+    def at(cls, place: Place, key: str, finding: str) -> BadSample:
+        """The error of one row."""
+        return cls(f"{place} (key {key!r}): {finding}")
+
+
+class BadSampleLog:
+    """Which samples were passed over, in memory that loader workers share with the process that started them."""
+
+    def __init__(self, size: int) -> None:
+        self._marks = torch.zeros(size, dtype=torch.uint8, device="cpu").share_memory_()
+
+    def mark(self, index: int) -> None:
+        """Notes that sample `index` could not be used."""
+        self._marks[index] = 1
+
+    def indices(self) -> list[int]:
+        """The samples passed over so far, each once, ascending."""
+        return torch.nonzero(self._marks)[:, 0].tolist()
+
+    def merge(self, largest_of_all: Callable[[Tensor], Tensor]) -> None:
+        """Adds what other processes passed over; the function gives the entry-wise largest tensor of all processes."""
+        self._marks.copy_(largest_of_all(self._marks))
+
+    def summary(self, read: Callable[[int], object]) -> str:
+        """A few lines for the end of a run: how many, and the first ones' findings, got by reading them again."""
+        bad = self.indices()
+        if not bad:
+            return f"all {len(self._marks)} samples could be used"
+        lines = [f"{len(bad)} of {len(self._marks)} samples could not be used and were replaced by the next one:"]
+        for index in bad[:SHOWN]:
+            try:
+                read(index)
+            except BadSample as error:
+                lines.append(f"  {error}")
+        if len(bad) > SHOWN:
+            lines.append(f"  ... and {len(bad) - SHOWN} more")
+        return "\n".join(lines)
+
+
+def join_sets(yamls: Sequence[str | Path], out: str | Path, overwrite: bool = False) -> int:
+    """Writes the yaml `out` and its line list: the samples of all sets, one after the other; returns how many.
+
+    The table of sizes is left out where one of the sets has none. Raises ValueError where a file is there already.
+    """
+    out = Path(out)
+    linelist = out.with_name(f"{out.stem}.linelist.tsv")
+    for path in (out, linelist):
+        if path.exists() and not overwrite:
+            raise ValueError(f"{path} is there already: name another --out, or add --overwrite")
+    sets = [TSVSet(yaml) for yaml in yamls]
+    shared = [table for table in TABLES if all(table in one.tables for one in sets)]
+    names = {
+        table: [os.path.relpath(reader.path, out.parent) for one in sets for reader in one.tables[table]]
+        for table in shared
+    }
+    first = np.cumsum([0, *(len(one.tables["img"]) for one in sets)])  # number of each set's first file
+    picks = np.concatenate([one.picks + [start, 0] for one, start in zip(sets, first, strict=False)])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_linelist(linelist, [(int(source), int(row)) for source, row in picks])
+    write_yaml(out, **names, linelist=linelist.name)
+    return len(picks)
+
+
+ROWS = {"label": 4096, "img": 32}  # at most so many of a table's rows are read, evenly spread
+
+
+def set_identity(rows: TSVSet) -> dict[str, Any]:
+    """{"samples": their number, "digest": of what they are}; the same wherever the files lie.
+
+    Every row of a set of up to 4096 samples has its label in the digest, of a larger one 4096 rows; of the images
+    the bytes of 32 rows and the size of the files.
+    """
+    digest = hashlib.sha256(rows.picks.tobytes())
+    for table, most in ROWS.items():
+        for reader in rows.tables[table]:
+            digest.update(f"{table} {len(reader)} {reader.path.stat().st_size}\n".encode())
+        for index in np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)):
+            digest.update(b"\t".join(rows.columns(table, int(index))))
+    return {"samples": len(rows), "digest": digest.hexdigest()[:16]}

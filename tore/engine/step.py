@@ -1,7 +1,4 @@
-"""One training step up to its loss: targets, forward pass, terms, weighted sum.
-
-Which body, which targets and which joints is handed in; a hand and a body differ by these arguments alone.
-"""
+"""One training step up to its loss: targets, forward pass, terms, weighted sum."""
 
 from __future__ import annotations
 
@@ -12,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tore.body.body_model import BodyModel
+from tore.body.joints import J24_TO_J14
 from tore.engine.distributed import Processes
-from tore.losses.total import LabelCounts, LossRecipe, Targets, loss_terms, weighted_sum
+from tore.losses.criterion import LabelCounts, Targets, loss_terms, weighted_sum
+from tore.losses.recipes import LossRecipe
 
 Batch = Mapping[str, Any]
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -116,3 +116,23 @@ class LossStep:
 
 def _full(value: Tensor | None) -> Tensor | None:
     return value.float() if value is not None and value.dtype in HALVES else value
+
+
+def labelled_joints(body: BodyModel, joints: Tensor) -> Tensor:
+    """The network's joints (B, J, .) among the label's (B, 24, .)."""
+    return joints[:, list(J24_TO_J14)] if body.kind == "body" else joints
+
+
+def target_maker(body: BodyModel) -> Callable[[Batch], Targets]:
+    """The function that turns a batch into `Targets`; a hand's joints come from its model, with confidence 1."""
+
+    def make(batch: Batch) -> Targets:
+        aim = body.targets(batch["pose"], batch["betas"])
+        has_mesh = batch["has_smpl"]
+        joints_3d, has_joints = labelled_joints(body, batch["joints_3d"]), batch["has_3d_joints"]
+        if aim.joints is not None:
+            joints_3d, has_joints = torch.cat((aim.joints, torch.ones_like(aim.joints[..., :1])), -1), has_mesh
+        joints_2d = labelled_joints(body, batch["joints_2d"])
+        return Targets(aim.vertices, joints_3d, joints_2d, has_mesh, has_joints, batch["pose"], batch["betas"])
+
+    return make

@@ -19,18 +19,19 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from tqdm import tqdm
 
-from tore.engine.checkpoints import CheckpointFolder
 from tore.engine.distributed import Processes, buffer_sharing_option
-from tore.engine.ema import MovingAverage
-from tore.engine.logs import RunLog
-from tore.engine.non_finite import BufferKeeper, NonFiniteLossError, describe_non_finite, name_non_finite
-from tore.engine.optimiser import OptimiserRecipe, clip_gradients, gradient_norm
-from tore.engine.progress import Progress, restore_progress
-from tore.engine.random_state import capture_random_state, untouched_random_state
-from tore.engine.schedule import Schedule, set_learning_rate
-from tore.engine.signals import StopRequest
+from tore.engine.faults import BufferKeeper, NonFiniteLossError, StopRequest, describe_non_finite, name_non_finite
+from tore.engine.logging import RunLog, Window
+from tore.engine.optimization import OptimiserRecipe, Schedule, clip_gradients, gradient_norm, set_learning_rate
+from tore.engine.state import (
+    CheckpointFolder,
+    MovingAverage,
+    Progress,
+    capture_random_state,
+    restore_progress,
+    untouched_random_state,
+)
 from tore.engine.step import Batch, StepResult, to_device
-from tore.engine.window import Window
 from tore.evaluation.evaluator import CHOOSING, EvaluationResult, choosing_metric
 
 BAR_STEPS = 20  # steps between updates of the progress bar's losses

@@ -15,16 +15,20 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from tore.evaluation.hand_shares import CURVES, F_SCORES, area_under, hand_shares, no_shares
 from tore.evaluation.metrics import (
     ALIGNED_JOINTS,
+    CURVES,
+    F_SCORES,
     aligned_errors,
+    area_under,
     distances,
+    hand_shares,
     joint_errors,
     joint_weights,
+    no_shares,
     within_thresholds,
 )
-from tore.geometry.procrustes import align_similarity
+from tore.geometry.alignment import align_similarity
 
 MILLIMETRES = 1000.0
 COUNTS = ("samples", "with_joints_3d", "with_mesh")
@@ -74,7 +78,7 @@ class SampleErrors:
     joint_mask: Tensor  # (B, J) bool, the joints that have a label
     has_centred: Tensor  # (B,) bool, which samples have an MPJPE
     parametric: SampleErrors | None = None  # the same of the mesh of the regressed SMPL parameters
-    shares: dict[str, Tensor] | None = None  # of a hand, see `tore.evaluation.hand_shares`
+    shares: dict[str, Tensor] | None = None  # of a hand, see `tore.evaluation.metrics`
 
     @property
     def has_aligned(self) -> Tensor:

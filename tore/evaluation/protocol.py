@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tore.evaluation.evaluator import MILLIMETRES, PARAMETRIC, EvaluationResult
-from tore.evaluation.hand_shares import CURVE_LIMIT, CURVE_STEPS, F_SCORES
-from tore.evaluation.metrics import ALIGNED_JOINTS
+from tore.evaluation.metrics import ALIGNED_JOINTS, CURVE_LIMIT, CURVE_STEPS, F_SCORES
 
 PARAMETRIC_MESH = "of the neutral SMPL body of the regressed rotations and betas, its joints regressed from its mesh"
 

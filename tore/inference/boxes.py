@@ -1,7 +1,7 @@
 """Boxes as detectors write them: COCO annotations and results, or lists by image name, with scores or without.
 
 All become `Detections`: for each name or number of an image its boxes (x, y, width, height) in pixels. Which image a
-name means is found by `tore.inference.matching`.
+name means is found by `tore.inference.inputs`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the network sees of a picture: the middle of it as published, or a person's box.
 
-Frames are those of `tore.visualize.pinhole`: continuous pixels, the outer corner of the upper left pixel at (0, 0).
+Frames are those of `tore.geometry.camera`: continuous pixels, the outer corner of the upper left pixel at (0, 0).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from PIL import Image
 
 from tore.datasets.augmentation import Draw, finish_picture
 from tore.datasets.crop import MAX_BOX_SIDE, PIXELS_PER_SCALE, crop_picture
-from tore.visualize.pinhole import CROP_SIZE
+from tore.geometry.camera import CROP_SIZE
 
 BOX_MARGIN = 1.2  # side of a person's crop over the longer side of the box, as in the published data
 LONG_RATIO = 64  # pictures longer than this many times their shorter side are never made whole at the crop's size

@@ -1,27 +1,151 @@
-"""What inference writes for a picture, and under which names.
-
-`<name>_tore_pred.jpg` is the crop and the overlay side by side; with boxes it is the whole picture and everyone
-drawn into it, and each person has its own files, `<name>_person1_tore_pred.jpg` and so on.
-"""
+"""What inference writes of an image: drawings, meshes, results, pose files."""
 
 from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from tore.files import write_whole
-from tore.inference import drawing
 from tore.inference.names import readable
-from tore.inference.recovery import Recovery
-from tore.inference.results import save_result
+from tore.inference.result import BodyParameters, Recovery, save_result
+from tore.visualize.drawing import contact_sheet, overlay, token_sheet, view
 from tore.visualize.mesh_files import save_mesh
+from tore.visualize.renderer import MESH_COLOR
+
+TURNS = {"front": 0.0, "side": 90.0, "back": 180.0}
+PEOPLE_COLORS = (
+    MESH_COLOR, (0.90, 0.66, 0.52), (0.62, 0.80, 0.60), (0.82, 0.66, 0.84), (0.90, 0.82, 0.52), (0.56, 0.80, 0.80),
+)  # fmt: skip
+
+
+def crop_overlay(recovery: Recovery, faces: np.ndarray) -> np.ndarray:
+    """The mesh drawn over the crop by the picture's camera: (n, n, 3) uint8. Behind the camera it is not drawn."""
+    crop = recovery.crop.pixels
+    if not recovery.in_front:
+        return crop.copy()
+    return overlay(crop, recovery.vertices + recovery.translation, recovery.own_faces(faces), recovery.crop_view)
+
+
+def crop_and_overlay(recovery: Recovery, faces: np.ndarray) -> np.ndarray:
+    """The crop and, to its right, the mesh over it: (n, 2n, 3) uint8, as published."""
+    return np.hstack([recovery.crop.pixels, crop_overlay(recovery, faces)])
+
+
+def draw_people(picture: np.ndarray, people: Sequence[Recovery], faces: np.ndarray) -> np.ndarray:
+    """The whole picture (H, W, 3) uint8 with every person at its place, nearer ones before farther ones.
+
+    All people are of this picture and so share its camera. A person behind the camera is not drawn.
+    """
+    shown = [person for person in people if person.in_front]
+    if not shown:
+        return picture.copy()
+    vertices = np.concatenate([person.vertices + person.translation for person in shown])  # (N V, 3)
+    count = len(shown[0].vertices)
+    scene = np.concatenate([person.own_faces(faces) + index * count for index, person in enumerate(shown)])  # (N F, 3)
+    colors = [PEOPLE_COLORS[(person.crop.person - 1) % len(PEOPLE_COLORS)] for person in shown]
+    return overlay(picture, vertices, scene, shown[0].picture_camera, color=np.repeat(colors, count, axis=0))
+
+
+def other_views(recovery: Recovery, faces: np.ndarray, names: Sequence[str] = ("side", "back")) -> np.ndarray:
+    """A sheet: crop, overlay, and the mesh alone from the named sides ("front", "side", "back")."""
+    crop = recovery.crop.pixels
+    own = recovery.own_faces(faces)
+    drawn = [view(recovery.vertices, own, degrees=TURNS[name], size=crop.shape[0]).color for name in names]
+    cells = [crop, crop_overlay(recovery, faces), *drawn]
+    return contact_sheet(cells, ["crop", "overlay", *names], columns=len(cells), cell=crop.shape[0])
+
+
+def tokens(recovery: Recovery) -> np.ndarray:
+    """A sheet of where the kept image tokens looked: their mean, then each.
+
+    Raises ValueError for a network without image token pruning.
+    """
+    if recovery.heatmap is None:
+        raise ValueError(f"{recovery.checkpoint or 'this network'} prunes no image tokens, so there are none to show")
+    return token_sheet(recovery.crop.pixels, recovery.heatmap)
+
+
+FRAME = "the camera of each picture: x right, y down, z away; metres and radians"
+
+
+class PoseFile:
+    """Gathers the body parameters of people, in whatever order images are done, and writes them as one `.npz`."""
+
+    def __init__(
+        self,
+        path: Path,
+        images: Iterable[str | Path] = (),
+        *,
+        frame_rate: float | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        """`images`: all of them, in the order of their rows. `frame_rate`: images per second, where they are frames.
+
+        Raises ValueError for another ending or no rate, FileExistsError where the file is there and may not be
+        replaced.
+        """
+        if path.suffix != ".npz":
+            raise ValueError(f"{path}: poses are written as .npz")
+        if frame_rate is not None and not (np.isfinite(frame_rate) and frame_rate > 0):
+            raise ValueError(f"frame rate {frame_rate:g}: give a positive number of images per second")
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} is there already; add --overwrite or name another file")
+        self.path, self.frame_rate = path, frame_rate
+        self._people: dict[str, dict[int, BodyParameters]] = {str(image): {} for image in images}
+
+    def add(self, image: str | Path, people: Iterable[Recovery]) -> None:
+        """Takes the parameters of an image's people, from a network that regresses them; none where it failed."""
+        own = self._people.setdefault(str(image), {})
+        for person in people:
+            assert person.parameters is not None, "the network regresses no SMPL parameters"
+            own[person.crop.person] = person.parameters
+
+    @property
+    def failed(self) -> int:
+        """The number of images without anybody, whose rows are NaN."""
+        return sum(not people for people in self._people.values())
+
+    def write(self) -> Path | None:
+        """Writes the file whole or not at all; None where nobody was recovered."""
+        if not any(self._people.values()):
+            return None
+        stream = io.BytesIO()
+        np.savez_compressed(stream, **self._arrays())
+        write_whole(self.path, stream.getvalue())
+        return self.path
+
+    def _arrays(self) -> dict[str, Any]:
+        images = list(self._people)
+        most = max(max(people, default=0) for people in self._people.values())
+        rows = [people.get(number + 1) for people in self._people.values() for number in range(most)]
+        valid = np.array([row is not None for row in rows])
+        first = next(row for row in rows if row is not None)
+        values = {}
+        for name in ("pose", "betas", "translation"):
+            blank = np.full(getattr(first, name).shape, np.nan)
+            values[name] = np.stack([blank if row is None else getattr(row, name) for row in rows]).astype(np.float64)
+        arrays: dict[str, Any] = {
+            "poses": values["pose"],  # (N, 72), N = images * most
+            "trans": values["translation"],  # (N, 3)
+            "betas": values["betas"][valid].mean(0),  # (10,)
+            "frame_betas": values["betas"],  # (N, 10)
+            "valid": valid,  # (N,) bool
+            "gender": np.array("neutral"),
+            "frame": np.array(FRAME),
+            "picture": np.repeat(np.array(images), most),  # (N,)
+            "picture_index": np.repeat(np.arange(len(images)), most),  # (N,), from 0: over the frame rate it is seconds
+            "person": np.tile(np.arange(1, most + 1), len(images)),  # (N,), from 1
+        }
+        return arrays if self.frame_rate is None else arrays | {"mocap_framerate": np.array(self.frame_rate)}
+
 
 JPEG_QUALITY = 95
 JPEG_MAX_SIDE = 65_500
@@ -33,7 +157,7 @@ class Wanted:
     """Which files are written for each person."""
 
     overlay: bool = True
-    views: tuple[str, ...] = ()  # of `tore.inference.drawing.TURNS`
+    views: tuple[str, ...] = ()  # of `tore.inference.outputs.TURNS`
     tokens: bool = False
     mesh: str | None = None  # obj | ply | glb
     results: str | None = None  # npz | json
@@ -85,15 +209,15 @@ def write_outputs(
         write(path, lambda target: write_whole(target, _jpeg(pixels)))
 
     if picture is not None and wanted.overlay:
-        draw(_named(stem, f"{SUFFIX}.jpg"), _beside(picture, drawing.draw_people(picture, people, faces)))
+        draw(_named(stem, f"{SUFFIX}.jpg"), _beside(picture, draw_people(picture, people, faces)))
     for person in people:
         own = stem if person.crop.box is None else _person_stem(stem, person.crop.person)
         if wanted.overlay:
-            draw(_named(own, f"{SUFFIX}.jpg"), drawing.crop_and_overlay(person, faces))
+            draw(_named(own, f"{SUFFIX}.jpg"), crop_and_overlay(person, faces))
         if wanted.views:
-            draw(_named(own, f"{SUFFIX}_views.jpg"), drawing.other_views(person, faces, wanted.views))
+            draw(_named(own, f"{SUFFIX}_views.jpg"), other_views(person, faces, wanted.views))
         if wanted.tokens:
-            draw(_named(own, f"{SUFFIX}_tokens.jpg"), drawing.tokens(person))
+            draw(_named(own, f"{SUFFIX}_tokens.jpg"), tokens(person))
         if wanted.mesh:
             save = partial(save_mesh, vertices=person.vertices, faces=person.own_faces(faces), name=readable(own.name))
             write(_named(own, f"{SUFFIX}.{wanted.mesh}"), save)

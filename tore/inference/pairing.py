@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tore.inference.crops import Box
-from tore.inference.picture import PictureSource
+from tore.inference.images import PictureSource
 
 END = object()
 

@@ -1,10 +1,11 @@
-"""The Python door: `MeshRecovery.from_checkpoint(path).predict(images)`."""
+"""From images to recovered people: `MeshRecovery`."""
 
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -12,26 +13,52 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils._pytree import tree_map_only
 
-from tore.body.body_model import BodyModel
-from tore.body.load import load_body
-from tore.body.standin import standin_dir
-from tore.datasets.pixels import ValueRange, check_reading
-from tore.deploy.fastmetro import FastMETROForm
-from tore.deploy.form import for_inference
-from tore.deploy.parts import Parts
+from tore.body.body_model import BodyModel, load_body
+from tore.datasets.image_files import ValueRange, check_reading
+from tore.export.fastmetro import FastMETROForm
+from tore.export.form import for_inference
+from tore.export.parts import Parts
+from tore.geometry.camera import CROP_SIZE
 from tore.geometry.rotations import matrix_to_axis_angle
 from tore.inference.crops import Box, Crop, crops_of
-from tore.inference.evaluation_mode import evaluating
+from tore.inference.images import PictureSource, read_picture
 from tore.inference.pairing import Asked, paired
-from tore.inference.picture import PictureSource, read_picture
-from tore.inference.recovery import BodyParameters, Recovery, picture_camera, place
+from tore.inference.result import BodyParameters, Recovery, picture_camera, place
 from tore.modeling.backbones import STRIDE
 from tore.modeling.checkpoints import Checkpoint, load_model
 from tore.modeling.fastmetro import FastMETRO
-from tore.modeling.prediction import MeshPrediction
-from tore.visualize.pinhole import CROP_SIZE
+from tore.modeling.heads import MeshPrediction
+from tore.synthetic.body_files import standin_dir
+
+_lock = threading.Lock()
+_switched: dict[nn.Module, int] = {}  # modules kept out of training mode, and by how many `evaluating`
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module of `model` is in evaluation mode inside; afterwards each is again in the mode in which it was.
+
+    Threads may share the network: the last one that leaves puts the modes back. Only `training` is set, so that
+    modules with a `train` of their own (a batch norm that is kept frozen) are not asked.
+    """
+    with _lock:
+        held = [module for module in model.modules() if module.training or module in _switched]
+        for module in held:
+            _switched[module] = _switched.get(module, 0) + 1
+            module.training = False
+    try:
+        yield
+    finally:
+        with _lock:
+            for module in held:
+                _switched[module] -= 1
+                if not _switched[module]:
+                    del _switched[module]
+                    module.training = True
+
 
 AMP_TYPES = {"cuda": torch.float16, "mps": torch.float16}  # elsewhere bfloat16
 BATCH_SIZE = 8
@@ -144,7 +171,7 @@ class MeshRecovery:
         The network, which knows right hands, is shown their mirror images.
         channel_order: of arrays and tensors, "rgb" unless it is said: "bgr" for what `cv2.imread` gives.
         value_range: the numbers that are black and white in arrays and tensors. Without it whole numbers count from 0
-        to 255 whatever their dtype, floats from 0 to 1 or, where they go beyond 16, to 255; `tore.datasets.pixels`
+        to 255 whatever their dtype, floats from 0 to 1 or, where they go beyond 16, to 255; `tore.datasets.image_files`
         has the rule, and what it cannot tell is refused.
         keep_crop: False lets go of what each crop showed (0.75 MB a person); drawing over it then raises ValueError.
 
@@ -192,9 +219,7 @@ class MeshRecovery:
         found = self._batches(map(crops, paired(pictures, boxes, left)), int(batch_size), focal_length)
         return found if keep_crop else (replace(person, crop=person.crop.without_pixels()) for person in found)
 
-    def _batches(
-        self, crops: Iterator[list[Crop]], batch_size: int, focal_length: float | None
-    ) -> Iterator[Recovery]:
+    def _batches(self, crops: Iterator[list[Crop]], batch_size: int, focal_length: float | None) -> Iterator[Recovery]:
         """A pass whenever as many crops wait as a batch takes, and one for the rest, also before an error."""
         waiting: list[Crop] = []
         failure: Exception | None = None

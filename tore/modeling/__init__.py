@@ -2,6 +2,6 @@
 
 from tore.modeling.build import create_model
 from tore.modeling.checkpoints import load_model, save_model, save_published
-from tore.modeling.prediction import MeshPrediction
+from tore.modeling.heads import MeshPrediction
 
 __all__ = ["MeshPrediction", "create_model", "load_model", "save_model", "save_published"]

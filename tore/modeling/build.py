@@ -10,13 +10,12 @@ import torch
 
 from tore.body.topology import Topology, load_topology
 from tore.device import resolve_device
-from tore.modeling.backbones import STRIDE, Backbone
+from tore.modeling.backbones import STRIDE, Backbone, load_backbone_weights
 from tore.modeling.fastmetro import FastMETRO
-from tore.modeling.imagenet_weights import load_backbone_weights
+from tore.modeling.heads import SMPLRegressor
+from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.metro import METRO
-from tore.modeling.smpl_regressor import SMPLRegressor
-from tore.modeling.token_reduction_base import kept_tokens
-from tore.modeling.token_reduction_by_name import REDUCERS
+from tore.modeling.token_reduction_baselines import REDUCERS
 from tore.paths import STAND_IN, STANDIN_BODY_FILES, STANDIN_HAND_FILES, find_body_files
 
 SIZES = {"S": 1, "M": 2, "L": 3}
@@ -180,7 +179,7 @@ def create_model(
         arch: backbone, see `tore.modeling.backbones`.
         size: FastMETRO's S, M or L: 1, 2 or 3 layers on each side of each Transformer. METRO has one size.
         token_reduction: "tore" (the paper's), "none" (the published baseline), or for FastMETRO another way to fewer
-            image tokens, see `tore.modeling.token_reduction_by_name`.
+            image tokens, see `tore.modeling.token_reduction_baselines`.
         geometry_reduction: whether the main Transformer sees joints alone; None means in all cases but "none".
         keep_ratio: FastMETRO's share of image tokens that are kept, in (0, 1].
         body: "body" or "hand".

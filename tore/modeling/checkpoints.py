@@ -1,8 +1,4 @@
-"""Reading and writing checkpoints: the published layout and our own.
-
-The published layout is a flat dictionary of tensors; everything about the network is worked out from the
-entries' names and shapes. Our own layout is `{"format", "config", "state_dict"}` with the names of our modules.
-"""
+"""Checkpoints: official files and our own, read strictly and written."""
 
 from __future__ import annotations
 
@@ -16,21 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from tore.device import resolve_device
+from tore.files import read_tensors, write_tensors
 from tore.modeling.backbones import PUBLISHED, identify
-from tore.modeling.build import (
-    WITHOUT_GEOMETRY_REDUCTION,
-    ModelConfig,
-    build_model,
-    configure,
-    describe,
-    topology_for,
-)
+from tore.modeling.build import WITHOUT_GEOMETRY_REDUCTION, ModelConfig, build_model, configure, describe, topology_for
+from tore.modeling.checkpoint_contents import bare_name, named_tensors, own_state, shape_facts, unwrapped
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
-from tore.modeling.published_keys import UNREAD, backbone_names, network_name
-from tore.modeling.shape_facts import shape_facts
-from tore.modeling.tensor_file import read_tensors, write_tensors
-from tore.modeling.wrappings import bare_name, named_tensors, own_state, unwrapped
+from tore.modeling.official_keys import UNREAD, backbone_names, network_name
 
 OWN_FORMAT = "tore-1"
 PUBLISHED_REDUCTIONS = ("itp", "none")  # of image tokens
@@ -128,7 +116,7 @@ def from_own_names(entries: Mapping[str, Tensor], path: Path, **overrides: Any) 
     facts["geometry_reduction"] = any(name.startswith("shape_regressor.") for name in state)
     if network == "metro":
         facts.setdefault("image_mixing", "mean")
-    elif (steps := sum(name.startswith("upsampling.steps.") for name in state)):
+    elif steps := sum(name.startswith("upsampling.steps.") for name in state):
         facts["learned_upsampling"] = steps // 2
     lacking = []
     if (arch := _arch_of(state)) is not None:

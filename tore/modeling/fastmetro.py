@@ -1,9 +1,4 @@
-"""FastMETRO with or without token reduction (paper section 3; the body has J=14 joint tokens, the hand 21).
-
-A picture becomes a feature map, the feature map image tokens, the tokens points of the body by two encoder-decoders
-of falling width. TORE's two ideas are choices: fewer image tokens (`image_reduction`), and joints alone as the points,
-from which the shape regressor grows the coarse mesh (`geometry_reduction`). The coarse mesh is up-sampled.
-"""
+"""FastMETRO with and without TORE: two encoder-decoders queried by joints, then the neural shape regressor."""
 
 from __future__ import annotations
 
@@ -14,14 +9,38 @@ from torch import Tensor, nn
 
 from tore.body.topology import Topology
 from tore.modeling.backbones import Backbone
-from tore.modeling.encoder_decoder import EncoderDecoder
-from tore.modeling.geometry_tokens import GeometryTokens
-from tore.modeling.position_code import TokenPositions
-from tore.modeling.prediction import MeshPrediction, assemble
-from tore.modeling.shape_regressor import ShapeRegressor
-from tore.modeling.smpl_regressor import SMPLRegressor
-from tore.modeling.token_reduction_by_name import create_reducer
-from tore.modeling.upsampling import Upsampling
+from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble
+from tore.modeling.neural_shape_regressor import ShapeRegressor, Upsampling
+from tore.modeling.token_reduction_baselines import create_reducer
+from tore.modeling.transformer import EncoderDecoder, TokenPositions
+
+
+class GeometryTokens(nn.Module):
+    """The learned query tokens of FastMETRO's main Transformer and who may look at whom among them."""
+
+    allowed: Tensor | None
+
+    def __init__(self, *, joints: int, width: int, adjacency: Tensor | None) -> None:
+        """`adjacency` (Vc, Vc) of the coarse mesh, not zero between neighbours; None asks for joints alone."""
+        super().__init__()
+        self.joints = nn.Parameter(torch.randn(joints, width))
+        self.vertices = None if adjacency is None else nn.Parameter(torch.randn(len(adjacency), width))
+        self.register_buffer("allowed", None if adjacency is None else query_mask(joints, adjacency), persistent=False)
+
+    def forward(self, batch: int) -> Tensor:
+        """(batch, Q, width), joints first."""
+        tokens = self.joints if self.vertices is None else torch.cat((self.joints, self.vertices))
+        return tokens.expand(batch, -1, -1)
+
+
+def query_mask(joints: int, adjacency: Tensor) -> Tensor:
+    """(J + Vc, J + Vc) bool, True where a row may look at a column.
+
+    Joints see every query; a vertex sees every joint, itself and its mesh neighbours.
+    """
+    allowed = torch.ones(joints + len(adjacency), joints + len(adjacency), dtype=torch.bool, device=adjacency.device)
+    allowed[joints:, joints:] = adjacency != 0
+    return allowed
 
 
 class FastMETRO(nn.Module):

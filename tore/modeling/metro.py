@@ -1,27 +1,123 @@
-"""METRO with or without token reduction (paper section 3; the body has J=14 joint tokens, the hand 21).
-
-Tokens are image features behind the points of a template body; three progressive BERT blocks narrow them to
-coordinates. With geometry token reduction they are joints alone, and the shape regressor grows the mesh and the
-camera from the last block's hidden state; without, they are joints and coarse vertices. The up-sampling is learned.
-There is no image token pruning.
-"""
+"""METRO with and without TORE: image features mixed into joint tokens, BERT blocks, camera, mesh."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tore.body.topology import Topology
 from tore.modeling.backbones import Backbone
-from tore.modeling.bert import MetroBlock
-from tore.modeling.image_mixing import MixedPositions, RepeatedMean
-from tore.modeling.point_camera import PointCamera
-from tore.modeling.prediction import MeshPrediction, assemble
-from tore.modeling.shape_regressor import ShapeRegressor
-from tore.modeling.smpl_regressor import SMPLRegressor
-from tore.modeling.upsampling import Upsampling
+from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble
+from tore.modeling.neural_shape_regressor import ShapeRegressor, Upsampling
+from tore.modeling.transformer import attend
+from tore.ops.linear import Dropout, Linear
+
+
+class MixedPositions(nn.Conv1d):
+    """Every token's features are a learned mixture of the feature map's positions."""
+
+    def __init__(self, positions: int, tokens: int) -> None:
+        super().__init__(positions, tokens, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w), h * w = positions -> (B, Q, C). Raises ValueError for another number of positions."""
+        positions = features.shape[2] * features.shape[3]
+        if positions != self.in_channels:
+            raise ValueError(
+                f"METRO mixes {self.in_channels} image tokens but these pictures give {positions}; "
+                f"use 224 x 224 pictures, or create it with image_tokens={positions}"
+            )
+        return super().forward(features.flatten(2).transpose(1, 2))
+
+
+class RepeatedMean(nn.Module):
+    """Every token's features are the mean over the feature map, whatever its size."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, Q, C)."""
+        return features.mean((2, 3))[:, None].expand(-1, self.tokens, -1)
+
+
+LAYER_NORM_EPS = 1e-12
+INITIAL_STD = 0.02
+MAX_POSITIONS = 512
+
+
+class BertLayer(nn.Module):
+    """Post-norm self-attention and a GELU feed-forward network."""
+
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = Linear(width, width)
+        self.key = Linear(width, width)
+        self.value = Linear(width, width)
+        self.attention_output = Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.intermediate = Linear(width, hidden)
+        self.output = Linear(hidden, width)
+        self.output_norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, J, width) -> (B, J, width)."""
+        dropout = self.dropout.p if self.training else 0.0
+        mixed = attend(self.query(x), self.key(x), self.value(x), heads=self.heads, dropout=dropout)
+        x = self.attention_norm(self.dropout(self.attention_output(mixed)) + x)
+        return self.output_norm(self.dropout(self.output(F.gelu(self.intermediate(x)))) + x)
+
+
+class MetroBlock(nn.Module):
+    """Linear embedding + learned position code, BERT layers, Linear output + residual Linear of the input."""
+
+    def __init__(
+        self, *, inputs: int, width: int, outputs: int, layers: int, heads: int, hidden: int, dropout: float
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"METRO block width {width} is not divisible by {heads} heads")
+        self.embedding = Linear(inputs, width)
+        self.positions = nn.Embedding(MAX_POSITIONS, width)
+        self.dropout = Dropout(dropout)
+        self.layers = nn.Sequential(*(BertLayer(width, heads, hidden, dropout) for _ in range(layers)))
+        self.head = Linear(width, outputs)
+        self.residual = Linear(inputs, outputs)
+        self.apply(_initialise)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, J, inputs) -> output (B, J, outputs), last hidden state (B, J, width)."""
+        positions = self.positions.weight[: x.shape[1]]  # (J, width)
+        hidden = self.layers(self.dropout(positions + self.embedding(x)))
+        return self.head(hidden) + self.residual(x), hidden
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=INITIAL_STD)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+
+
+class PointCamera(nn.Module):
+    """Three Linears and nothing between them: xyz to one number, over the points to a hidden layer, to the camera."""
+
+    def __init__(self, *, points: int, hidden: int) -> None:
+        super().__init__()
+        self.of_point = nn.Linear(3, 1)
+        self.of_points = nn.Linear(points, hidden)
+        self.output = nn.Linear(hidden, 3)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """(B, P, 3) -> camera (B, 3)."""
+        return self.output(self.of_points(self.of_point(points).squeeze(2)))
+
 
 MASKED_VALUE = 0.01  # what masked modelling puts in place of a token
 

@@ -9,10 +9,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from tore.cli.network_flags import add_fastmetro_flags, fastmetro_options
+from tore.cli.training_flags import shared_parser
 from tore.entry import entry_point
-from tore.tools.fastmetro_arguments import add_fastmetro_flags, network_options
-from tore.tools.train_arguments import shared_parser
-from tore.tools.train_run import run_tool
+from tore.training.run import run_tool
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
 @entry_point("tore train-fm-hand")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs with the flags of `argv` and returns the exit code."""
-    return run_tool(build_parser(), argv, network="fastmetro", kind="hand", network_options=network_options)
+    return run_tool(build_parser(), argv, network="fastmetro", kind="hand", network_options=fastmetro_options)
 
 
 if __name__ == "__main__":

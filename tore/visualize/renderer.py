@@ -1,19 +1,68 @@
-"""Pictures of triangle meshes by ray casting on the CPU: no display, no OpenGL, only pip packages (embreex).
-
-Frames, units and the place of pixel centres are stated in `pinhole.py`. One ray goes through every pixel centre
-inside the mesh's projected box and settles depth and mask; further rays inside a pixel smooth the colours.
-"""
+"""Renders a mesh before a pinhole camera."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
-from tore.visualize.pinhole import PinholeCamera
-from tore.visualize.shading import STUDIO, Lighting, shade
+from tore.geometry.camera import PinholeCamera
+
+
+@dataclass(frozen=True)
+class Light:
+    """A lamp at infinity: `direction` (3,) points from the surface to the lamp, `color` (3,) is its strength."""
+
+    direction: tuple[float, float, float]
+    color: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """Lamps, and the light from everywhere: `sky` on surfaces that look up, `ground` on those that look down."""
+
+    lights: tuple[Light, ...]
+    sky: tuple[float, float, float] = (0.32, 0.33, 0.36)
+    ground: tuple[float, float, float] = (0.20, 0.19, 0.18)
+    gloss: float = 0.0
+    shininess: float = 24.0
+
+
+STUDIO = Lighting(
+    lights=(
+        Light((-0.5, -0.7, -0.8), (0.62, 0.61, 0.58)),
+        Light((0.9, -0.1, -0.5), (0.20, 0.21, 0.24)),
+        Light((0.2, -0.6, 0.9), (0.16, 0.16, 0.17)),
+    ),
+    gloss=0.08,
+)
+
+
+def shade(normals: np.ndarray, colors: np.ndarray, directions: np.ndarray, lighting: Lighting) -> np.ndarray:
+    """Light that a surface sends to the viewer.
+
+    normals: (P, 3) unit, outward. colors: (P, 3) in [0, 1]. directions: (P, 3) of the viewing rays, any length.
+    Returns (P, 3) in [0, 1].
+    """
+    up = (0.5 - 0.5 * normals[:, 1:2]).astype(np.float32)  # (P, 1): 1 looks up, 0 looks down
+    incoming = up * np.asarray(lighting.sky, np.float32) + (1 - up) * np.asarray(lighting.ground, np.float32)
+    glint = np.zeros_like(incoming)
+    for light in lighting.lights:
+        toward = np.asarray(light.direction, np.float32)
+        toward = toward / np.linalg.norm(toward)
+        strength = np.asarray(light.color, np.float32)
+        incoming = incoming + np.maximum(normals @ toward, 0)[:, None] * strength
+        if lighting.gloss:
+            view = -directions / np.linalg.norm(directions, axis=1, keepdims=True)
+            half = view + toward
+            half /= np.linalg.norm(half, axis=1, keepdims=True)
+            facing = np.maximum(np.einsum("pc,pc->p", normals, half), 0) ** lighting.shininess
+            glint = glint + facing[:, None] * strength
+    return np.clip(colors * incoming + lighting.gloss * glint, 0, 1)
+
 
 MESH_COLOR = (0.65, 0.74, 0.86)
 RAYS_AT_ONCE = 400_000

@@ -19,11 +19,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tore.datasets.checksums import checksum_path
 from tore.datasets.convert.entries import NOT_FINITE, Entry, Source
-from tore.datasets.picture import decoded_size
+from tore.datasets.images import decoded_size
 from tore.datasets.sets import write_linelist, write_yaml
-from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, index_path
+from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, checksum_path, index_path
 from tore.files import parse_json, read_json, write_whole
 
 TABLES = ("img", "hw", "label")

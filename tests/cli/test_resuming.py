@@ -1,0 +1,139 @@
+"""Going on with another set, schedule or seed: refused with what it would do, or done knowingly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.datasets.data_sets import write_set
+from tests.training_runs import QUICK, SMALL_FM, data_flags, labels
+from tore.body.body_model import SMPL
+from tore.engine.state import CheckpointFolder, load_training_state
+from tore.tools import run_tore_fm_bodymesh
+
+EPOCHS, STEPS = 4, 3  # 13 samples in batches of 4
+TWO_DONE = f"checkpoint-2-{2 * STEPS}"
+PACE = ["--per_gpu_train_batch_size", "4", "--num_workers", "0", "--logging_steps", "1", "--val_yaml", "none"]
+LONG = ["--num_train_epochs", str(EPOCHS)]
+
+
+def train(sets: Path, bodies: Path, output: Path, *more: str) -> int:
+    flags = [*data_flags(sets, bodies, output), *SMALL_FM, *QUICK, *PACE, *LONG, *more]
+    return run_tore_fm_bodymesh.main(flags)
+
+
+@pytest.fixture(scope="module")
+def half(tiny_sets: Path, rule_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of a run of four epochs that was cut off behind its second."""
+    output = tmp_path_factory.mktemp("half")
+    assert train(tiny_sets, rule_body_dir, output, "--keep_checkpoints", "9") == 0
+    for later in (f"checkpoint-3-{3 * STEPS}", f"checkpoint-4-{4 * STEPS}"):
+        shutil.rmtree(output / later)
+    return output
+
+
+@pytest.fixture
+def run(half: Path, tmp_path: Path) -> Path:
+    """A copy of that folder, to go on in."""
+    return Path(shutil.copytree(half, tmp_path / "run"))
+
+
+def of_size(sets: Path, bodies: Path, count: int) -> Path:
+    """A set of the first `count` samples, by a line list of its own."""
+    folder = sets / f"train-{count}"
+    if not folder.is_dir():
+        folder.mkdir()
+        write_set(folder, [(100 + item, 96, 80) for item in range(count)], labels(count, SMPL(bodies)), suffix=".jpg")
+    return folder / "set.yaml"
+
+
+# Flags, and the words that name old value, new value and consequence.
+CHANGES = [
+    (["--num_train_epochs", "8"], ["--num_train_epochs 4 -> 8", "the rate would climb from 1e-05 back to 1e-04"]),
+    (["--num_train_epochs", "3"], ["--num_train_epochs 4 -> 3", "the run ends after epoch 3"]),
+    (["--lr", "1e-3"], ["--lr 0.0001 -> 0.001", "the rate would climb from 1e-05 back to 1e-04"]),
+    (["--seed", "7"], ["--seed 88 -> 7", "augmentation"]),
+    (["--per_gpu_train_batch_size", "2"], ["4 -> 2", "one step takes 2 samples instead of 4", "6 steps instead of 3"]),
+    (["--accumulate", "2"], ["--accumulate 1 -> 2", "one step takes 8 samples instead of 4"]),
+    (["--schedule", "cosine"], ["--schedule published -> cosine", "the rate would climb"]),
+    (["--vertices_loss_weight", "5"], ["--vertices_loss_weight none -> 5"]),
+    (["--ema", "0.9"], ["--ema 0 -> 0.9"]),
+    (["--amp", "bf16"], ["--amp none -> bf16"]),
+    (["--transformer_dropout", "0.2"], ["--transformer_dropout 0.1 -> 0.2"]),
+]
+
+
+@pytest.mark.parametrize(("flags", "words"), CHANGES, ids=lambda value: value[0])
+def test_a_change_is_refused_with_what_it_does(
+    flags: list[str], words: list[str], run: Path, tiny_sets: Path, rule_body_dir: Path, capfd
+) -> None:
+    assert train(tiny_sets, rule_body_dir, run, "--resume", "auto", *flags) == 2
+    said = capfd.readouterr().err
+    assert all(word in said for word in [*words, "--allow_changes"]), said
+    assert CheckpointFolder(run, keep=1).newest() == run / TWO_DONE, "nothing was trained"
+
+
+@pytest.mark.parametrize(("count", "steps"), [(24, 6), (8, 2)])
+def test_epochs_carry_over_to_a_set_of_another_size(
+    count: int, steps: int, run: Path, tiny_sets: Path, rule_body_dir: Path, capfd
+) -> None:
+    """Whichever way the size goes, the third of four epochs runs at a tenth of the rate, as the schedule says."""
+    another = ["--resume", "auto", "--train_yaml", str(of_size(tiny_sets, rule_body_dir, count))]
+    assert train(tiny_sets, rule_body_dir, run, *another) == 2
+    assert f"--train_yaml 13 -> {count} samples" in capfd.readouterr().err
+    assert train(tiny_sets, rule_body_dir, run, *another, "--allow_changes", "--num_workers", "0") == 0
+    said = capfd.readouterr().err
+    assert f"an epoch has {steps} steps instead of {STEPS}" in said and "stays at 1e-05" in said
+    rates = {int(line.split("step ")[1].split("/")[0]): line for line in said.splitlines() if "epoch 3/4 step" in line}
+    assert len(rates) == steps and all("lr 1e-05" in line for line in rates.values())
+    newest = CheckpointFolder(run, keep=1).newest()
+    assert newest is not None and newest.name == f"checkpoint-4-{4 * steps}"
+
+
+def test_what_changes_no_result_changes_freely(
+    run: Path, half: Path, tiny_sets: Path, rule_body_dir: Path, tmp_path: Path, capfd
+) -> None:
+    """Another place of the same set, other steps of logging and saving: the weights stay those of the plain run."""
+    moved = Path(shutil.copytree(tiny_sets, tmp_path / "moved"))
+    plain = Path(shutil.copytree(half, tmp_path / "plain"))
+    assert train(tiny_sets, rule_body_dir, plain, "--resume", "auto") == 0
+    capfd.readouterr()
+    free = ["--logging_steps", "2", "--save_steps", "2", "--keep_checkpoints", "2", "--quiet"]
+    assert train(moved, rule_body_dir, run, "--resume", "auto", *free) == 0
+    assert "the same set at another place" in (run / "log.txt").read_text()
+    states = [load_training_state(folder / f"checkpoint-4-{4 * STEPS}")["model"] for folder in (plain, run)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+    assert train(moved, rule_body_dir, run, "--resume", "auto") == 0
+    assert "all 4 epochs of the run are done" in capfd.readouterr().err
+
+
+def test_a_start_that_cannot_come_again_is_refused(run: Path, tiny_sets: Path, rule_body_dir: Path, capfd) -> None:
+    for flags in (["--warm_start", "other.bin"], ["--camera_start", "0.9,0,0"], ["--template_start"]):
+        assert train(tiny_sets, rule_body_dir, run, "--resume", "auto", *flags) == 2
+        said = capfd.readouterr().err
+        assert flags[0] in said and "goes on with its own weights" in said
+
+
+def test_a_checkpoint_that_records_less_goes_on_with_a_line(
+    run: Path, tiny_sets: Path, rule_body_dir: Path, capfd
+) -> None:
+    state = load_training_state(run / TWO_DONE)
+    del state["per_epoch"], state["config"]["sets"], state["config"]["flags"]["warm_up_share"]
+    del state["config"]["flags"]["schedule"]
+    torch.save(state, run / TWO_DONE / "training.pt")
+    note = run / TWO_DONE / "complete.json"
+    size = (run / TWO_DONE / "training.pt").stat().st_size
+    content = json.loads(note.read_text())
+    content["files"]["training.pt"] = size
+    note.write_text(json.dumps(content))
+    another = str(of_size(tiny_sets, rule_body_dir, 24))
+    assert train(tiny_sets, rule_body_dir, run, "--resume", "auto", "--train_yaml", another) == 2
+    assert "6 steps instead of 3" in capfd.readouterr().err
+    assert train(tiny_sets, rule_body_dir, run, "--resume", "auto") == 0
+    said = capfd.readouterr().err
+    assert "does not record --schedule: taken as given" in said
+    assert "that it is the same is not checked" in said

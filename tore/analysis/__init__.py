@@ -1,0 +1,1 @@
+"""What networks cost and what they reach: cost, benchmark, ablation, tables."""

@@ -1,0 +1,218 @@
+"""A grid of networks trained under one budget: its cells, runs and report."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tore.analysis.cost import measure_cost
+from tore.analysis.tables import Panel, Point, csv_text, draw, markdown
+from tore.body.topology import Topology
+from tore.cli.flags import Flags, typed_flags
+from tore.datasets.mesh_dataset import MeshDataset
+from tore.engine.optimization import iterations_per_epoch
+from tore.files import read_json, write_json, write_whole
+from tore.modeling import create_model
+from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
+from tore.training.run import run
+
+TRAINERS = {"fastmetro": run_tore_fm_bodymesh, "metro": run_tore_m_bodymesh}
+GRID_FLAGS = ("network", "out", "reducers", "keep_ratios", "gtr", "seeds", "steps", "no_plot")
+ITP = "itp"  # the paper's image token pruning; the training script's name for it is "tore"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One network of the grid: its image token reducer, the share it keeps, and geometry token reduction."""
+
+    network: str  # "fastmetro" | "metro"
+    reducer: str  # a name of `tore.modeling.token_reduction_baselines.REDUCERS`
+    keep_ratio: float | None  # None where image tokens are not reduced
+    gtr: bool
+
+    @property
+    def name(self) -> str:
+        """Its folder's name, such as "fastmetro-itp-0.2-gtr"."""
+        ratio = "" if self.keep_ratio is None else f"-{self.keep_ratio:g}"
+        return f"{self.network}-{self.reducer}{ratio}{'-gtr' if self.gtr else ''}"
+
+    def flags(self) -> dict[str, Any]:
+        """The training script's flags that make this network."""
+        flags: dict[str, Any] = {"geometry_reduction": self.gtr}
+        flags["token_reduction"] = "tore" if self.reducer == ITP else self.reducer
+        if self.keep_ratio is not None:
+            flags["keep_ratio"] = self.keep_ratio
+        return flags
+
+    def facts(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def cells_of(network: str, reducers: Sequence[str], ratios: Sequence[float], gtr: Sequence[bool]) -> list[Cell]:
+    """Every combination once; a network whose image tokens are not reduced has no ratio.
+
+    Raises ValueError for a reducer that METRO cannot have: its image tokens are mixed, not chosen.
+    """
+    if network == "metro" and list(reducers) != ["none"]:
+        raise ValueError(f"METRO has no image tokens to reduce: give --reducers none, not {' '.join(reducers)}")
+    found = []
+    for reducer, geometry in itertools.product(reducers, gtr):
+        kept: Sequence[float | None] = [None] if reducer == "none" else ratios
+        found += [Cell(network, reducer, ratio, geometry) for ratio in kept]
+    return list(dict.fromkeys(found))
+
+
+def cell_arguments(args: argparse.Namespace, cell: Cell, seed: int, folder: Path) -> argparse.Namespace:
+    """The training script's parsed flags `args` as they are for one cell and seed; it goes on where it was cut off."""
+    own = {name: value for name, value in vars(args).items() if name not in GRID_FLAGS}
+    values = own | cell.flags() | {"seed": seed, "output_dir": str(folder), "resume": "auto"}
+    made = Flags(**values)
+    made.typed = {dest: name for dest, name in typed_flags(args).items() if dest in values}
+    return made
+
+
+def cost_of(args: argparse.Namespace, cell: Cell, topology: Topology) -> dict[str, Any]:
+    """Kept image tokens, millions of parameters and 10^9 multiply-accumulates of the cell's network.
+
+    Raises ValueError for a network that cannot be.
+    """
+    options = TRAINERS[cell.network].network_options(cell_arguments(args, cell, args.seed, Path()))
+    with torch.device("meta"):  # tensors without storage: only sizes count
+        model = create_model(cell.network, arch=args.arch, topology=topology, device="meta", **options)
+    cost = measure_cost(model)
+    tokens = getattr(model.config, "kept_tokens", None)
+    return {"kept_tokens": tokens, "Mparams": cost.total_parameters / 1e6, "GMACs": cost.total_macs_here / 1e9}
+
+
+SETTINGS, RESULT = "ablation.json", "result.json"
+
+
+def set_budget(args: argparse.Namespace) -> int:
+    """Sets `args.num_train_epochs` to what `args.steps` comes to, and returns the steps of those whole epochs.
+
+    Raises ValueError for a budget or a training set that gives no step, or where nothing would be judged.
+    """
+    if args.steps < 1 or args.val_yaml.lower() == "none":
+        raise ValueError("an ablation needs --steps of at least 1 and a --val_yaml")
+    samples = len(MeshDataset(Path(args.data_dir) / args.train_yaml, True, "body"))
+    per_epoch = iterations_per_epoch(samples, args.per_gpu_train_batch_size * args.accumulate)
+    args.num_train_epochs = -(-args.steps // per_epoch)
+    return args.num_train_epochs * per_epoch
+
+
+def claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Notes in the folder what holds for all of its cells.
+
+    Raises ValueError where it holds an ablation under other settings, naming the first that differ.
+    """
+    path = folder / SETTINGS
+    wanted = json.loads(json.dumps(settings))
+    if path.is_file():
+        there = read_json(path)
+        if not isinstance(there, dict):
+            raise ValueError(f"{path} holds no settings of an ablation: give another --out")
+        other = [f"--{n} {there.get(n)} (now {wanted[n]})" for n in wanted if there.get(n) != wanted[n]]
+        if other:
+            raise ValueError(f"{folder} holds an ablation with {', '.join(other)}: give the same, or another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, wanted)
+
+
+def place_of(folder: Path, cell: Cell, seed: int) -> Path:
+    """The folder of a cell's run."""
+    return folder / cell.name / f"seed-{seed}"
+
+
+def train_cell(args: argparse.Namespace, cell: Cell, seed: int, folder: Path) -> int:
+    """Trains and evaluates one cell, from where an earlier call was cut off, and notes its result.
+
+    Returns the training script's exit code; what it raises is not caught.
+    """
+    flags = cell_arguments(args, cell, seed, folder)
+    code = run(flags, network=cell.network, kind="body", network_options=TRAINERS[cell.network].network_options)
+    if code == 0:
+        write_json(folder / RESULT, {**cell.facts(), "seed": seed, **last_validation(folder / "metrics.jsonl")})
+    return code
+
+
+def last_validation(path: Path) -> dict[str, Any]:
+    """The errors after the last epoch (not the best ones): {"steps", "mpjpe", "pa_mpjpe", ...}."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    last = [line for line in lines if line["kind"] == "validation"][-1]
+    return {"steps": last["iteration"]} | {n: v for n, v in last.items() if n not in ("kind", "iteration", "epoch")}
+
+
+def results_under(folder: Path) -> dict[Cell, list[dict[str, Any]]]:
+    """The results of every finished run in an ablation's folder, by cell and in the order of their seeds."""
+    found: dict[Cell, list[dict[str, Any]]] = defaultdict(list)
+    for path in folder.glob(f"*/seed-*/{RESULT}"):
+        try:
+            result = dict(read_json(path))
+            found[Cell(**{field.name: result.pop(field.name) for field in fields(Cell)})].append(result)
+        except (KeyError, TypeError):
+            raise ValueError(f"{path} holds no result of an ablation: delete it to train that cell again") from None
+    return {cell: sorted(results, key=lambda result: result["seed"]) for cell, results in found.items()}
+
+
+ERRORS = {"pa_mpjpe": "PA-MPJPE", "mpjpe": "MPJPE", "mpvpe": "MPVPE"}
+Judged = tuple[Cell, Mapping[str, Any], Sequence[Mapping[str, Any]]]  # a cell, its cost, its results
+JUDGED = "pa_mpjpe"  # whose spread over the seeds is shown
+
+
+def row_of(cell: Cell, cost: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A line of the table: names, cost, then means over the seeds in millimetres."""
+    row: dict[str, Any] = {"network": cell.network, "reducer": cell.reducer, "keep": cell.keep_ratio}
+    row |= {"GTR": "yes" if cell.gtr else "no", **cost, "seeds": len(results), "steps": results[0]["steps"]}
+    for name, title in ERRORS.items():
+        values = [result[name] for result in results if result.get(name) is not None]
+        row[title] = statistics.mean(values) if values else None
+    judged = judged_values(results)
+    return row | {
+        f"lowest {ERRORS[JUDGED]}": min(judged, default=None),
+        f"highest {ERRORS[JUDGED]}": max(judged, default=None),
+    }
+
+
+def judged_values(results: Sequence[Mapping[str, Any]]) -> tuple[float, ...]:
+    """The judged error of each result that has it; none where no sample of the validation set has what it compares."""
+    return tuple(result[JUDGED] for result in results if result.get(JUDGED) is not None)
+
+
+def write_report(folder: Path, cells: Sequence[Judged], *, plot: bool) -> str:
+    """Writes table.md, table.csv, table.json and, with `plot`, plot.png; returns the table.
+
+    cells: each has a result.
+    """
+    rows = [row_of(*parts) for parts in cells]
+    table = markdown(rows)
+    write_whole(folder / "table.md", table + "\n")
+    write_whole(folder / "table.csv", csv_text(rows))
+    runs = [{**cell.facts(), **cost, **result} for cell, cost, results in cells for result in results]
+    write_whole(folder / "table.json", json.dumps({"cells": rows, "runs": runs}, indent=2) + "\n")
+    if not any(judged_values(results) for _, _, results in cells):
+        return f"{table}\n\nno run has a {ERRORS[JUDGED]}: no sample of the validation set has labelled 3D joints"
+    if plot:
+        draw([panel_of(cells)], folder / "plot.png")
+    return table
+
+
+def panel_of(cells: Sequence[Judged]) -> Panel:
+    """Error against cost: a point per seed, their mean larger."""
+    points = []
+    for cell, cost, results in cells:
+        label = cell.name.removeprefix(f"{cell.network}-")
+        if ys := judged_values(results):
+            points.append(Point(label, cost["GMACs"], ys))
+    runs = max((len(point.ys) for point in points), default=1)
+    spread = f", {runs} seeds and their mean" if runs > 1 else ""
+    return Panel(points, "multiply-accumulates of one picture / $10^9$", f"{ERRORS[JUDGED]} in mm{spread}")

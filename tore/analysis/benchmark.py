@@ -1,0 +1,362 @@
+"""Latency, throughput and memory of networks that take turns within one run."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from tore.analysis.cost import Cost, measure_cost, topology_at_hand
+from tore.body.body_model import BodyModel
+from tore.body.topology import Topology
+from tore.evaluation.protocol import PAPER_HUMAN36M, PaperRow
+from tore.export.form import for_inference
+from tore.export.parts import Parts
+from tore.files import read_json
+from tore.inference.outputs import Wanted
+from tore.inference.pipeline import Job, Run
+from tore.inference.predictor import MeshRecovery
+from tore.modeling import create_model
+from tore.modeling.build import CONFIGS, SIZES, FastMETROConfig, ModelConfig, build_model, reduction_of
+from tore.modeling.checkpoints import load_model, read_checkpoint
+from tore.modeling.heads import MeshPrediction
+from tore.training.build import Network
+from tore.training.evaluation_report import row_of
+
+SIZE_NAMES = {layers: name for name, layers in SIZES.items()}
+FORMS = ("plain", "fast", "compiled")  # the network as it is, its inference form, that compiled
+BASELINES = ("fastmetro", "fastmetro,token_reduction=none", "metro", "metro,token_reduction=none")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A subject as it was asked for."""
+
+    network: str | None  # None for a checkpoint
+    file: Path | None
+    options: dict[str, Any] = field(default_factory=dict)  # of `create_model`, or of `load_model` for a file
+    label: str | None = None
+    pa_mpjpe: float | None = None
+    form: str = "plain"  # of FORMS
+
+
+def parse_subject(text: str) -> Request:
+    """Reads a subject's text. ValueError where it names an option that does not exist or a value that cannot be."""
+    whole = Path(text).exists()
+    first, *rest = [text] if whole else text.split(",")
+    options: dict[str, Any] = {}
+    for part in rest:
+        name, sign, value = part.partition("=")
+        if not sign or not value:
+            raise ValueError(f"subject {text!r}: {part!r} is no option; write name=value, such as keep_ratio=0.8")
+        options[name] = value if name in ("label", "pa_mpjpe") else _value(value)
+    label, accuracy = options.pop("label", None), options.pop("pa_mpjpe", None)
+    pa_mpjpe = _accuracy(accuracy, text) if accuracy is not None else None
+    if first in CONFIGS:
+        known = _create_options()
+        if unknown := sorted(set(options) - known):
+            raise ValueError(f"subject {text!r}: no option {', '.join(unknown)}; use {', '.join(sorted(known))}")
+        return Request(first, None, options, label, pa_mpjpe)
+    if not Path(first).exists():
+        raise FileNotFoundError(f"subject {text!r}: {first} is neither a checkpoint file nor {' nor '.join(CONFIGS)}")
+    return Request(None, Path(first), options, label, pa_mpjpe)
+
+
+def paper_requests() -> list[Request]:
+    """The paper's rows; where only geometry tokens are reduced, ITP keeps every token, as the published code does."""
+    return [Request(row.network, None, _options_of(row)) for row in PAPER_HUMAN36M]
+
+
+def _options_of(row: PaperRow) -> dict[str, Any]:
+    if not row.geometry_reduction:
+        return {"arch": row.arch, "token_reduction": "none"}
+    return {"arch": row.arch} | ({} if row.network == "metro" else {"keep_ratio": row.keep_ratio or 1.0})
+
+
+def _create_options() -> set[str]:
+    places = ("network", "data_dir", "topology", "device", "options", "image_size", "backbone_weights")
+    return {name for name in inspect.signature(create_model).parameters if name not in places} | {"smpl_regressor"}
+
+
+def _value(text: str) -> Any:
+    """A number, true or false, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _accuracy(text: str, subject: str) -> float:
+    """A number, or `metrics.pa_mpjpe` of a JSON file."""
+    try:
+        if not Path(text).is_file():
+            return float(text)
+        found = read_json(text)["metrics"].get("pa_mpjpe")
+        accuracy = None if found is None else float(found)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"subject {subject!r}: pa_mpjpe={text} is neither a number nor a file of tore evaluate --json"
+        ) from error
+    if accuracy is None:
+        raise ValueError(f"subject {subject!r}: {text} holds no PA-MPJPE: no sample of its set had labelled 3D joints")
+    return accuracy
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to be measured, with its cost; `build` gives it weights."""
+
+    label: str
+    request: Request
+    config: ModelConfig
+    topology: Topology
+    cost: Cost
+    data_dir: str | None
+
+    @property
+    def paper(self) -> PaperRow | None:
+        """The paper's row of this network."""
+        return row_of(self.config)
+
+    def build(self, device: torch.device) -> nn.Module:
+        """The network on its device, in evaluation mode and in the wanted form."""
+        if self.request.file is not None:
+            network = load_model(self.request.file, self.data_dir, device, **self.request.options)
+        else:
+            network = build_model(self.config, self.topology).to(device).eval()
+        form = self.request.form
+        return network if form == "plain" else for_inference(network, Parts(compiled=form == "compiled"))
+
+    def facts(self) -> dict[str, Any]:
+        """What it is, as plain values."""
+        config = self.config
+        facts: dict[str, Any] = {
+            "subject": self.label,
+            "network": config.network,
+            "backbone": config.arch,
+            "size": None,
+        }
+        facts |= {"tokens": reduction_of(config), "kept": None, "form": self.request.form}
+        if isinstance(config, FastMETROConfig):
+            facts |= {"size": SIZE_NAMES.get(config.layers, str(config.layers)), "kept": config.kept_tokens}
+        return facts
+
+
+def subjects_of(requests: Sequence[Request], data_dir: str | None, image_size: int) -> list[Subject]:
+    """The subjects with their costs, under labels of which no two are the same."""
+    found: list[Subject] = []
+    for request in requests:
+        model, topology = _without_storage(request, data_dir, image_size)
+        config, cost = model.config, measure_cost(model, image_size)
+        label = (request.label or _label(request, config)) + ("" if request.form == "plain" else f" {request.form}")
+        same = sum(subject.label == label or subject.label.startswith(f"{label} (") for subject in found)
+        label = f"{label} ({same + 1})" if same else label
+        found.append(Subject(label, request, config, topology, cost, data_dir))
+    return found
+
+
+def _without_storage(request: Request, data_dir: str | None, image_size: int) -> tuple[Network, Topology]:
+    """The subject's network on the meta device, where only sizes count, and what it was built on."""
+    if request.file is not None:
+        config = read_checkpoint(request.file, **request.options).config
+        topology = topology_at_hand(config.body, data_dir)
+        with torch.device("meta"):
+            return build_model(config, topology).to("meta"), topology
+    topology = topology_at_hand(request.options.get("body", "body"), data_dir)
+    common: dict[str, Any] = {"topology": topology, "image_size": image_size, "device": "meta"}
+    with torch.device("meta"):
+        return create_model(request.network or "", **common, **request.options), topology
+
+
+def _label(request: Request, config: ModelConfig) -> str:
+    """Such as "fastmetro-L resnet50 tore 39", or the file's name."""
+    if request.file is not None:
+        return request.file.name if request.file.name != "state_dict.bin" else str(request.file)
+    size, kept = "", ""
+    if isinstance(config, FastMETROConfig):
+        size = f"-{SIZE_NAMES.get(config.layers, config.layers)}"
+        kept = f" {config.kept_tokens}" if config.kept_tokens is not None else ""
+    hand = " hand" if config.body == "hand" else ""
+    return f"{config.network}{size} {config.arch} {reduction_of(config)}{kept}{hand}"
+
+
+LEAST_ROUNDS = 2
+
+
+def alternate(
+    functions: Mapping[str, Callable[[], object]],
+    *,
+    warm_up: int,
+    repeats: int,
+    seconds: float,
+    synchronise: Callable[[], object],
+    tell: Callable[[], object] = lambda: None,
+) -> dict[str, list[float]]:
+    """Seconds of each function's `repeats` calls, after `warm_up` untimed ones.
+
+    Every round calls each function once, the next round beginning one further on. Where the timed rounds take more
+    than `seconds` together the rest is left out, but two are timed at least. `synchronise` waits for the device; `tell`
+    is called after every call.
+    """
+    names = list(functions)
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(warm_up + repeats):
+        if number >= warm_up + LEAST_ROUNDS and sum(map(sum, taken.values())) > seconds:
+            break
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            synchronise()
+            start = time.perf_counter()
+            functions[name]()
+            synchronise()
+            if number >= warm_up:
+                taken[name].append(time.perf_counter() - start)
+            tell()
+    return taken
+
+
+def median_and_p90(seconds: list[float]) -> tuple[float, float]:
+    """Both in milliseconds."""
+    middle, late = np.quantile(seconds, (0.5, 0.9))
+    return 1000 * float(middle), 1000 * float(late)
+
+
+def synchroniser(device: torch.device) -> Callable[[], object]:
+    """A function that waits until the device has done what it was given."""
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    return torch.mps.synchronize if device.type == "mps" else lambda: None
+
+
+class LiveTensors(TorchDispatchMode):
+    """Counts the bytes of the tensors that operations make inside it, for as long as each of them lives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = 0
+        self._sizes: dict[StorageWeakRef, int] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs the operation and notes what it made."""
+        result = function(*args, **(kwargs or {}))
+        given = {tensor.untyped_storage()._cdata for tensor in tree_leaves((args, kwargs)) if _is_plain(tensor)}
+        self._sizes = {reference: size for reference, size in self._sizes.items() if not reference.expired()}
+        for tensor in filter(_is_plain, tree_leaves(result)):
+            storage = tensor.untyped_storage()
+            if storage._cdata not in given:
+                self._sizes[StorageWeakRef(storage)] = storage.nbytes()
+        self.peak = max(self.peak, sum(self._sizes.values()))
+        return result
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.layout is torch.strided
+
+
+def peak_memory(model: nn.Module, images: Tensor, device: torch.device) -> int:
+    """Most bytes that weights, pictures and one forward pass take at once.
+
+    On CUDA by its allocator; elsewhere the tensors that are alive together, without what libraries take inside an
+    operation.
+    """
+    own = (*model.parameters(), *model.buffers(), images)
+    held = sum(tensor.numel() * tensor.element_size() for tensor in own)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        model(images)
+        return held + torch.cuda.max_memory_allocated(device) - before
+    with LiveTensors() as live:
+        model(images)
+    return held + live.peak
+
+
+PICTURE_SIZE, JPEG_QUALITY = (640, 480), 90
+REST_CAMERA = (0.9, 0.0, 0.0)  # scale, tx, ty of a figure in the middle of its crop
+
+
+class AtRest(nn.Module):
+    """The network at its full cost, its answer replaced by the figure at rest in the middle of the crop.
+
+    Random weights give no body, and drawing costs what the mesh covers.
+    """
+
+    vertices: Tensor
+    camera: Tensor
+
+    def __init__(self, network: nn.Module, body: BodyModel) -> None:
+        super().__init__()
+        self.network = network
+        pose = torch.zeros(1, 72 if body.kind == "body" else 48)
+        pose[0, 0] = torch.pi if body.kind == "body" else 0.0
+        device = next(network.parameters()).device
+        with torch.no_grad():
+            rest = body.cpu().targets(pose, torch.zeros(1, 10)).vertices[-1]  # (1, V, 3)
+        self.register_buffer("vertices", rest.to(device))
+        self.register_buffer("camera", torch.tensor([REST_CAMERA]).to(device))
+
+    def forward(self, images: Tensor) -> MeshPrediction:
+        """images (B, 3, n, n)."""
+        batch = len(images)
+        vertices, camera = self.vertices.expand(batch, -1, -1), self.camera.expand(batch, -1)
+        return self.network(images)._replace(vertices=vertices, camera=camera)
+
+
+def made_pictures(count: int, folder: Path) -> list[Path]:
+    """Writes `count` smooth colour pictures as JPEG files of 640 x 480."""
+    random = np.random.default_rng(0)
+    paths = [folder / f"{index:03d}.jpg" for index in range(count)]
+    for path in paths:
+        coarse = Image.fromarray(random.integers(0, 256, (15, 20, 3), np.uint8))
+        coarse.resize(PICTURE_SIZE, Image.Resampling.BICUBIC).save(path, quality=JPEG_QUALITY)
+    return paths
+
+
+def time_stages(
+    networks: Mapping[str, nn.Module],
+    bodies: Mapping[str, BodyModel],
+    pictures: Sequence[Path],
+    *,
+    batch_size: int,
+    repeats: int,
+    tell: Callable[[], object] = lambda: None,
+) -> dict[str, dict[str, float]]:
+    """Milliseconds per picture of each stage and in all, for each network: medians over `repeats` after one untimed.
+
+    Stages run side by side, so that all of it can take less than their sum. networks: with random weights; each round
+    runs all of them in turn. bodies: each network's own.
+    """
+    recoveries = {name: MeshRecovery(AtRest(network, bodies[name]), bodies[name]) for name, network in networks.items()}
+    taken: dict[str, list[dict[str, float]]] = {name: [] for name in networks}
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = [Job(path, Path(folder) / path.stem) for path in pictures]
+        for number in range(repeats + 1):
+            for name, recovery in recoveries.items():
+                run = Run(recovery, Wanted(), batch_size=batch_size, overwrite=True)
+                start = time.perf_counter()
+                failed = [report.error for report in run(jobs) if report.error]
+                whole = time.perf_counter() - start
+                if failed:
+                    raise ValueError(failed[0])
+                if number:
+                    stages = run.seconds | {"all": whole}
+                    taken[name].append({stage: 1000 * seconds / len(jobs) for stage, seconds in stages.items()})
+                tell()
+    return {
+        name: {stage: statistics.median(row[stage] for row in rows) for stage in rows[0]}
+        for name, rows in taken.items()
+    }

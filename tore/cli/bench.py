@@ -1,0 +1,196 @@
+"""What networks cost and how fast they run: parameters, multiply-accumulates by part, latency, throughput, memory.
+
+tore bench                                          METRO and FastMETRO-L on ResNet-50, each with TORE and without
+tore bench --paper --no_timing                      the paper's rows, its own numbers beside ours
+tore bench fastmetro,arch=efficientnet-b0,keep_ratio=0.5 out/state_dict.bin,pa_mpjpe=numbers.json --plot cost.png
+
+A subject is a network or a checkpoint file, and options with commas between them: those of create_model, `label`, and
+`pa_mpjpe` (mm, or a file of `tore evaluate --json`). Networks take turns within one run, a call of each in every
+round, so that all of them see the same machine. Without a checkpoint weights are random, which changes no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from tore.analysis.benchmark import (
+    BASELINES,
+    FORMS,
+    Subject,
+    alternate,
+    made_pictures,
+    median_and_p90,
+    paper_requests,
+    parse_subject,
+    peak_memory,
+    subjects_of,
+    synchroniser,
+    time_stages,
+)
+from tore.analysis.benchmark_report import flat_rows, panels_of, report
+from tore.analysis.tables import csv_text, draw, machine, need_plot_package
+from tore.body.body_model import load_body
+from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules
+from tore.device import resolve_device
+from tore.entry import entry_point
+from tore.files import check_outputs, write_whole
+from tore.inference.inputs import find_pictures
+from tore.modeling.build import IMAGE_SIZE
+from tore.paths import body_dir_at_hand
+
+TIMING = ("batch", "dtype", "warm_up", "repeats", "seconds", "threads")
+RULES = (
+    Rule(TIMING, lambda options: options.no_timing, "--no_timing counts alone", refused=False),
+    Rule(("end_to_end",), lambda options: options.no_timing, "is timed; leave --no_timing out"),
+    Rule(("pictures",), lambda options: not options.end_to_end, "goes with --end_to_end N; add it"),
+)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = FlagParser(prog="tore bench", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
+    add = parser.add_argument
+    add("subjects", nargs="*", metavar="SUBJECT", help=f"what to measure (default: {' '.join(BASELINES)})")
+    add("--paper", action="store_true", help="print the paper's numbers; without subjects measure the paper's rows")
+    add("--batch", nargs="+", type=int, default=[1, 8], help="pictures in a forward pass")
+    add("--dtype", nargs="+", default=["float32"], choices=tuple(DTYPES), help="number type; not float32: autocast")
+    add(
+        "--form",
+        nargs="+",
+        default=["plain"],
+        choices=FORMS,
+        help="fast: the inference form; compiled: that, by torch.compile",
+    )
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add("--threads", type=int, default=torch.get_num_threads(), help="of a CPU")
+    add("--warm_up", type=int, default=2, help="untimed rounds before the timed ones; the first measures memory")
+    add("--repeats", type=int, default=10, help="timed rounds")
+    add("--seconds", type=float, default=20.0, help="leave rounds out beyond this time for one type and batch")
+    add("--no_timing", action="store_true", help="count only")
+    add("--end_to_end", type=int, default=0, metavar="N", help="also take N pictures from file to drawing")
+    add("--pictures", nargs="+", metavar="PATH", help="for --end_to_end (default: made ones of 640 x 480)")
+    add("--image_size", type=int, default=IMAGE_SIZE, help="side of the network's picture in pixels")
+    add("--data_dir", help="folder of the body model files (default: the usual one, else the stand-in)")
+    add("--csv", type=Path, help="write a line per subject, type and batch")
+    add("--json", type=Path, help="the same, with machine and protocol")
+    add("--plot", type=Path, help="draw throughput, and error where given, over multiply-accumulates (PNG)")
+    return parser
+
+
+class InType(nn.Module):
+    """A network that runs in a number type where that is safe."""
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network, self.dtype = network, dtype
+
+    def forward(self, images: torch.Tensor) -> Any:
+        """images (B, 3, n, n), as they are."""
+        with torch.autocast(images.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.network(images)
+
+
+def time_networks(
+    networks: dict[str, nn.Module], options: argparse.Namespace, device: torch.device
+) -> list[dict[str, Any]]:
+    """A row of latency, throughput and memory for each type, batch and network."""
+    rows: list[dict[str, Any]] = []
+    rounds = (options.warm_up + options.repeats) * len(networks) * len(options.batch) * len(options.dtype)
+    with tqdm(total=rounds, unit="pass", disable=None) as bar:
+        for dtype, batch in [(dtype, batch) for dtype in options.dtype for batch in options.batch]:
+            images = torch.randn(batch, 3, options.image_size, options.image_size).to(device)
+            typed = {label: InType(network, DTYPES[dtype]) for label, network in networks.items()}
+            memory = {}
+            for label, network in typed.items():
+                memory[label] = peak_memory(network, images, device) / 2**20
+                bar.update()
+            calls = {label: partial(network, images) for label, network in typed.items()}
+            rule: dict[str, Any] = {"warm_up": options.warm_up - 1, "repeats": options.repeats}
+            rule |= {"seconds": options.seconds, "synchronise": synchroniser(device), "tell": bar.update}
+            for label, seconds in alternate(calls, **rule).items():
+                median, p90 = median_and_p90(seconds)
+                row = {"subject": label, "dtype": dtype, "batch": batch, "rounds": len(seconds)}
+                row |= {"median ms": median, "p90 ms": p90, "images/s": 1000 * batch / median}
+                rows.append(row | {"peak MiB": memory[label]})
+    return rows
+
+
+def time_end_to_end(
+    subjects: Sequence[Subject], networks: dict[str, nn.Module], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """A row of milliseconds per picture and stage for each batch and network, in float32."""
+    kinds = {subject.label: subject.config.body for subject in subjects}
+    loaded = {kind: load_body(kind, body_dir_at_hand(kind, options.data_dir)) for kind in set(kinds.values())}
+    bodies = {label: loaded[kind] for label, kind in kinds.items()}
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        found = find_pictures(options.pictures) if options.pictures else made_pictures(options.end_to_end, Path(folder))
+        for batch in options.batch:
+            rule = {"batch_size": batch, "repeats": options.repeats}
+            stages = time_stages(networks, bodies, found[: options.end_to_end], **rule)
+            rows += [{"subject": label, "batch": batch, **times} for label, times in stages.items()]
+    return rows
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measures, prints and writes. Raises ValueError, FileNotFoundError or ImportError where that cannot be."""
+    if min([*options.batch, options.repeats, options.warm_up, options.threads, options.image_size]) < 1:
+        raise ValueError("--batch, --repeats, --warm_up, --threads and --image_size take numbers of at least 1")
+    if options.dtype != ["float32"] and options.form != ["plain"]:
+        raise ValueError(f"--form {' '.join(options.form)}: the inference form is made for float32; leave --dtype out")
+    for line in check_rules(options, RULES):
+        print(line, file=sys.stderr)
+    if options.plot is not None:
+        need_plot_package()
+    torch.set_num_threads(options.threads)
+    device = resolve_device(options.device)
+    requests = [parse_subject(text) for text in options.subjects]
+    if not requests:
+        requests = paper_requests() if options.paper else [parse_subject(text) for text in BASELINES]
+    requests = [replace(request, form=form) for request in requests for form in options.form]
+    subjects = subjects_of(requests, options.data_dir, options.image_size)
+    about = machine(device)
+    protocol = f"Rounds to warm up: {options.warm_up}; all subjects take turns in every round."
+    timings: list[dict[str, Any]] = []
+    stages: list[dict[str, Any]] = []
+    if not options.no_timing:
+        networks: dict[str, nn.Module] = {subject.label: subject.build(device) for subject in subjects}
+        with torch.inference_mode():
+            timings = time_networks(networks, options, device)
+            stages = time_end_to_end(subjects, networks, options) if options.end_to_end else []
+    print(about + "\n")
+    print(report(subjects, timings, stages, paper=options.paper, protocol=protocol))
+    rows = flat_rows(subjects, timings)
+    if options.csv is not None:
+        write_whole(options.csv, csv_text(rows))
+    if options.json is not None:
+        content = {"machine": about, "protocol": protocol, "rows": rows, "end_to_end": stages}
+        write_whole(options.json, json.dumps(content, indent=2) + "\n")
+    if options.plot is not None:
+        draw(panels_of(subjects, timings), options.plot)
+
+
+@entry_point("tore bench")
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or 2 where something that the user can mend is wrong."""
+    options = build_parser().parse_args(argv)
+    check_outputs(options.csv, options.json, options.plot)
+    run(options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""Runs the whole project on synthetic people, without a licensed file or a download, and writes a report page.
+
+Pictures of the stand-in body (or hand) are made; the network that ships with the project is judged on held-out ones
+beside two baselines, recovers meshes from them, and is trained on; another one learns a few pictures by heart. What
+is done is kept: the same command goes on where it was stopped. --from_scratch trains a new network in place of the one
+that ships.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tore.cli.flags import HelpFormatter
+from tore.demo.report import write_report
+from tore.demo.stages import SMALL_BACKBONE, Demo
+from tore.demo.training import StoppedError
+from tore.engine.faults import EXIT_STOPPED
+from tore.entry import entry_point
+from tore.files import check_outputs
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(prog="tore demo", description=__doc__, formatter_class=HelpFormatter)
+    add = parser.add_argument
+    add("--body", choices=("body", "hand"), default="body", help="what is recovered")
+    add("--checkpoint", type=Path, help="network to show (default: the one that ships, else a new one)")
+    add("--from_scratch", action="store_true", help="train a new network in place of one that is there")
+    add("--minutes", type=float, default=1.5, help="of training")
+    add("--arch", help=f"backbone of new networks, or of a --checkpoint that does not tell [{SMALL_BACKBONE}]")
+    add("--pictures", type=int, default=128, help="held-out pictures to be judged by")
+    add("--train_pictures", type=int, default=512, help="pictures to train on; more minutes deserve more")
+    add("--shown", type=int, default=6, help="held-out pictures in the report, the first ones")
+    add("--overfit_pictures", type=int, default=8, help="pictures to learn by heart")
+    add("--overfit_steps", type=int, default=200, help="steps to learn them in, 0: leave this out")
+    add("--output_dir", type=Path, default=Path("output/demo"), help="report and everything behind it")
+    add("--device", default="auto", help="auto, cpu, cuda, mps")
+    add("--workers", type=int, default=min(os.cpu_count() or 1, 8), help="processes that make pictures")
+    add("--seed", type=int, default=0, help="of pictures, weights and order")
+    return parser
+
+
+def check(args: argparse.Namespace) -> None:
+    """ValueError for numbers that cannot be."""
+    for name, least in (("pictures", 1), ("train_pictures", 16), ("shown", 1), ("overfit_pictures", 1), ("workers", 1)):
+        if getattr(args, name) < least:
+            raise ValueError(f"--{name} {getattr(args, name)}: give {least} or more")
+    if args.minutes <= 0 or args.overfit_steps < 0:
+        raise ValueError(
+            f"--minutes {args.minutes:g} must be above 0 and --overfit_steps {args.overfit_steps} not below"
+        )
+    check_outputs(folder=args.output_dir)
+    if args.checkpoint is not None and args.from_scratch:
+        raise ValueError("--checkpoint names a network and --from_scratch asks for a new one; leave one of them out")
+
+
+@entry_point("tore demo", interrupted="stopped; the same command goes on from here")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs; 2 for bad input, 75 where a signal stopped training after it had saved, 130 where it stopped the rest."""
+    args = build_parser().parse_args(argv)
+    check(args)
+    given = sys.argv[1:] if argv is None else argv
+    try:
+        found = Demo(args, say=print).run()
+        report = write_report(found, args.output_dir / "report.html", command=shlex.join(["tore", "demo", *given]))
+    except StoppedError as error:
+        print(f"tore demo: {error}; the same command goes on from here", file=sys.stderr)
+        return EXIT_STOPPED
+    print(f"report: {report.resolve()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Evaluates a checkpoint on a TSV set: `tore evaluate --checkpoint state_dict.bin --val_yaml valid.yaml`.
+
+Network, backbone and size come from the file. Under torchrun the processes share the samples and give the same numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
+from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules, picture_path
+from tore.cli.training_flags import WORKERS, add_hand_flags, true_or_false, wishes_of
+from tore.cli.training_rules import HAND_RULES
+from tore.engine.distributed import start_processes
+from tore.entry import entry_point
+from tore.export import for_inference
+from tore.files import check_outputs
+from tore.memory import keep_freed_memory
+from tore.modeling import load_model
+from tore.training.build import published_file
+from tore.training.evaluation_report import report
+from tore.training.hand_submission import HandWishes
+
+RULES = (
+    Rule(("worst",), lambda args: args.worst_sheet is None, "goes with --worst_sheet FILE; add it"),
+    *HAND_RULES,
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = FlagParser(prog="tore evaluate", description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter)
+    parser.add_argument("--checkpoint", "--resume_checkpoint", required=True, help="state_dict.bin, or its folder")
+    parser.add_argument("--val_yaml", required=True, help="relative to --data_dir")
+    parser.add_argument("--data_dir", default=".", help="root of the data sets")
+    parser.add_argument("--body_dir", help="folder of the body model files, or stand-in [TORE_BODY_DIR]")
+    parser.add_argument("--arch", help="the backbone's name, for one that the file does not tell")
+    parser.add_argument("--oracle", type=true_or_false, default=False, help="judge the directly predicted joints")
+    parser.add_argument("--per_gpu_eval_batch_size", type=int, default=16, help="pictures of one process in a batch")
+    parser.add_argument("--num_workers", type=int, default=4, help=WORKERS)
+    parser.add_argument("--fast", action="store_true", help="by the quicker twin, the same to rounding; timed on CPUs")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")
+    parser.add_argument("--json", type=Path, help="write metrics, protocol and the paper's row")
+    parser.add_argument("--samples", type=Path, help="write every sample's errors, one JSON object a line")
+    parser.add_argument("--worst", type=int, default=12, help="how many samples --worst_sheet shows")
+    parser.add_argument("--worst_sheet", type=picture_path, help="write a contact sheet of the worst samples")
+    parser.set_defaults(notices=[])
+    add_checkpoint_flags(parser)
+    add_hand_flags(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluates with the parsed flags."""
+    check_outputs(args.json, args.samples, args.worst_sheet, args.pred_zip)
+    keep_freed_memory()
+    ignored = check_rules(args, RULES)
+    processes = start_processes(args.device, args.local_rank)
+    try:
+        checkpoint, notes = open_checkpoint(args, published_file(args.checkpoint))
+        for note in [*args.notices, *ignored, *notes] if processes.is_main else []:
+            print(note, file=sys.stderr)
+        model = load_model(checkpoint, args.body_dir, processes.device)
+        hand = wishes_of(args)
+        if model.config.body != "hand" and hand != HandWishes():
+            raise ValueError(f"{args.checkpoint} recovers people; leave the flags of hands out")
+        report(
+            for_inference(model) if args.fast else model,
+            Path(args.data_dir) / args.val_yaml,
+            body_dir=args.body_dir,
+            oracle=args.oracle,
+            batch_size=args.per_gpu_eval_batch_size,
+            workers=args.num_workers,
+            processes=processes,
+            say=print,
+            json_path=args.json,
+            samples_path=args.samples,
+            worst=args.worst,
+            worst_path=args.worst_sheet,
+            hand=hand,
+        )
+    finally:
+        processes.close()
+
+
+@entry_point("tore evaluate")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs with the flags of `argv`; 2 when something that the user can mend is wrong."""
+    run(build_parser().parse_args(argv))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

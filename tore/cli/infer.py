@@ -1,0 +1,274 @@
+"""Recovers the people or hands of pictures and draws their meshes: a picture, several, a folder, or a quoted pattern.
+
+python tore/cli/infer.py --resume_checkpoint state_dict.bin --image_file_or_path pictures/
+
+For each picture <name>_tore_pred.jpg is written, the crop and the overlay side by side. The network (FastMETRO or
+METRO), its backbone and its body are worked out from the checkpoint. Folders and patterns give images in natural order
+(1, 2, 10). Exit code: 0 when every image came through, also where a box file says that nobody is in it (even in all of
+them: a line says so), 1 when some could not be read, drawn or written (each is named, the others go on), 2 when nothing
+could start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
+from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_idle_flags, check_rules, take_negative_numbers
+from tore.entry import entry_point, sentence_of
+from tore.files import check_outputs
+from tore.inference.boxes import FORMATS as BOX_FORMATS
+from tore.inference.boxes import parse_boxes, read_boxes
+from tore.inference.crops import Crop
+from tore.inference.inputs import boxes_for, find_pictures, output_stems
+from tore.inference.names import json_text, readable
+from tore.inference.outputs import TURNS, PoseFile, Wanted
+from tore.inference.pipeline import Job, Report, Run
+from tore.inference.predictor import BATCH_SIZE, MeshRecovery
+from tore.inference.result import FORMATS as RESULT_FORMATS
+from tore.inference.result import as_plain
+from tore.memory import keep_freed_memory
+from tore.training.build import published_file
+from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
+from tore.visualize.mesh_files import need_mesh_packages
+from tore.visualize.renderer import need_render_packages
+
+TABLE_ROWS = 40
+FAST_FROM = 16  # pictures; making the inference form takes as long as it saves on these
+BEYOND = 1.02  # of the image's width or height: a box that ends behind it may be corners
+EXIT_SOME_FAILED, EXIT_NOT_STARTED = 1, 2
+RULES = (
+    Rule(("frame_rate",), lambda args: args.save_poses is None, "is written with the poses; add --save_poses"),
+    Rule(
+        ("compile",),
+        lambda args: args.plain or args.amp,
+        "is for the quicker twin in single precision; leave --plain and --amp out",
+    ),
+    Rule(("plain",), lambda args: args.amp, "--amp runs the plain network", refused=False),
+)
+
+
+class Row(NamedTuple):
+    """One picture in the summary."""
+
+    name: str
+    size: str
+    people: int
+    written: str
+    failed: bool
+    beyond: int  # boxes that reach beyond the image
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The official flags and our own."""
+    parser = FlagParser(prog="tore infer", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
+    add = parser.add_argument
+    add("--resume_checkpoint", type=Path, required=True, metavar="FILE", help="published or own checkpoint")
+    add("--image_file_or_path", nargs="+", required=True, metavar="PATH", help="pictures, folders, quoted patterns")
+    add("--output_dir", type=Path, metavar="DIR", help="where to write (default: beside each picture)")
+    add(
+        "--data_dir", metavar="DIR", help="body model files, or stand-in (default: TORE_BODY_DIR or tore/modeling/data)"
+    )
+    people = parser.add_argument_group("people").add_mutually_exclusive_group()
+    files = '{"name.jpg": [[x, y, width, height], ...], ...}, with scores or without, or COCO annotations or results'
+    people.add_argument("--boxes", type=Path, metavar="JSON", help=files)
+    repeated: dict[str, Any] = {"nargs": "+", "action": "extend", "metavar": "X,Y,W,H"}
+    people.add_argument("--box", **repeated, help="a person's box in pixels; may be repeated")
+    add("--box_format", choices=tuple(BOX_FORMATS), help="what a box's four numbers are [xywh]")
+    add("--box_threshold", type=float, metavar="SCORE", help="leave out the boxes of --boxes that score lower")
+    add("--left", action="store_true", help="hands: all are left ones (the network sees them mirrored)")
+    add("--left_box", **repeated, help="hands: a left one's box, beside the right ones of --box")
+    add("--focal_length", type=float, help="pixels, of the whole pictures (default: 1000 per 224 of the shorter side)")
+    add("--save_mesh", choices=MESH_FORMATS, help="write each mesh")
+    add("--save_results", choices=RESULT_FORMATS, help="write joints, vertices, cameras, names and units")
+    add("--save_poses", type=Path, metavar="NPZ", help="write everyone's SMPL pose, shape and place into one file")
+    add("--frame_rate", type=float, help="pictures per second where they are a film's frames, for --save_poses")
+    add("--views", nargs="*", choices=tuple(TURNS), help="draw the mesh from other sides (alone: side and back)")
+    add("--show_tokens", action="store_true", help="draw where each kept image token looked")
+    add("--no_overlay", action="store_true", help="leave <name>_tore_pred.jpg out; needs no renderer")
+    add("--batch_size", type=int, default=BATCH_SIZE, help="most people in one pass")
+    add("--arch", metavar="NAME", help="the backbone's name, for one that the file does not tell")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add("--amp", action="store_true", help="half precision where that is safe")
+    add("--plain", action="store_true", help=f"not the network's quicker twin, which {FAST_FROM} pictures or more get")
+    compiled = "by torch.compile: the first pass takes minutes, thousands pay for it; a CPU needs a C++ compiler"
+    add("--compile", action="store_true", help=compiled)
+    add("--overwrite", action="store_true", help="replace files that are there")
+    add("--json_lines", action="store_true", help="print one JSON object per picture instead of the table")
+    parser.set_defaults(notices=[])
+    add_checkpoint_flags(parser)
+    add_idle_flags(parser, {"--seed": "nothing is drawn at random"})
+    take_negative_numbers(parser)
+    return parser
+
+
+def wanted_files(args: argparse.Namespace) -> Wanted:
+    """Which files to write; asks at once for packages that they need."""
+    views = tuple(args.views or ("side", "back")) if args.views is not None else ()
+    wanted = Wanted(not args.no_overlay, views, args.show_tokens, args.save_mesh, args.save_results)
+    if wanted.draws_meshes:
+        need_render_packages("drawing a mesh (leave --views out and add --no_overlay to go on without)")
+    if wanted.mesh:
+        need_mesh_packages()
+    if not (wanted.endings() or args.save_poses or args.json_lines):
+        choices = "--save_results, --save_mesh, --save_poses or --json_lines"
+        raise ValueError(f"--no_overlay leaves nothing to write; add {choices}")
+    return wanted
+
+
+def jobs_of(args: argparse.Namespace) -> list[Job]:
+    """The images of the command line with their boxes and output names; what is left out is said."""
+    pictures = find_pictures(args.image_file_or_path, tell)
+    box_format = args.box_format or "xywh"
+    right, left = (parse_boxes(words, box_format) if words else [] for words in (args.box, args.left_box))
+    if left and (args.boxes or args.left):
+        raise ValueError("--left_box goes with --box alone; --boxes takes --left where all are left hands")
+    if args.box_threshold is not None and not args.boxes:
+        raise ValueError("--box_threshold goes with --boxes; leave it out")
+    if args.box_format and not (args.boxes or right or left):
+        raise ValueError("--box_format goes with --boxes, --box and --left_box; leave it out")
+    boxes: list[Any] = [right + left or None] * len(pictures)
+    if args.boxes:
+        boxes, notes = boxes_for(pictures, read_boxes(args.boxes, box_format, args.box_threshold))
+        for note in notes:
+            tell(note)
+    sides = [False] * len(right) + [True] * len(left) if left else args.left
+    stems = output_stems(pictures, args.output_dir)
+    return [Job(*parts, sides) for parts in zip(pictures, stems, boxes, strict=True)]
+
+
+def tell(text: str) -> None:
+    """One line beside the results."""
+    print(f"tore infer: {readable(text)}", file=sys.stderr)
+
+
+def pose_file(args: argparse.Namespace, recovery: MeshRecovery, jobs: list[Job]) -> PoseFile | None:
+    """Where --save_poses gathers the poses; ValueError for a network that regresses none."""
+    if args.save_poses is None:
+        return None
+    if not recovery.regresses_parameters:
+        raise ValueError(f"{args.resume_checkpoint} has no SMPL parameter regressor; leave --save_poses out")
+    images = [job.picture for job in jobs]
+    return PoseFile(args.save_poses, images, frame_rate=args.frame_rate, overwrite=args.overwrite)
+
+
+def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) -> list[Row]:
+    """Runs all jobs behind a progress bar, names failures at once; returns the table's rows."""
+    rows = []
+    with tqdm(total=len(jobs), unit="picture", disable=None, file=sys.stderr) as bar:
+        for report in run(jobs):
+            if report.error:
+                bar.clear()
+                tell(report.error)
+            if json_lines:
+                print(json_text(line_of(report)), flush=True)
+            if poses is not None:
+                poses.add(report.job.picture, report.people)
+            rows.append(row_of(report))
+            bar.update()
+    return rows
+
+
+def line_of(report: Report) -> dict[str, Any]:
+    """A report as plain values, vertices left out."""
+    line: dict[str, Any] = {"picture": str(report.job.picture), "error": report.error}
+    return line | {"people": [as_plain(p) for p in report.people], "written": [str(p) for p in report.written]}
+
+
+def row_of(report: Report) -> Row:
+    """A report's line in the table."""
+    size = report.people[0].crop.picture_size[::-1] if report.people else ()
+    first = str(report.written[0]) if report.written else "failed" if report.error else "nothing written"
+    more = f" and {len(report.written) - 1} more" if len(report.written) > 1 else ""
+    behind = sum(not person.in_front for person in report.people)
+    more += f" ({behind} behind the camera, not drawn)" if behind else ""
+    name, written = readable(report.job.picture.name), readable(first + more)
+    beyond = sum(reaches_beyond(person.crop) for person in report.people)
+    return Row(name, " x ".join(map(str, size)), len(report.people), written, report.error is not None, beyond)
+
+
+def reaches_beyond(crop: Crop) -> bool:
+    """Whether the box ends clearly outside of the image, on the right or below."""
+    if crop.box is None:
+        return False
+    (x, y, width, height), (image_height, image_width) = crop.box, crop.picture_size
+    return x + width > BEYOND * image_width or y + height > BEYOND * image_height
+
+
+def tell_doubts(rows: list[Row], args: argparse.Namespace) -> None:
+    """Says where a box file left nobody, or may hold corners."""
+    people, beyond = sum(row.people for row in rows), sum(row.beyond for row in rows)
+    if args.boxes and not people:
+        tell(f"nobody was recovered: {args.boxes} has no box for any image that could be read")
+    if 2 * beyond >= people > 0 and args.box_format is None and beyond:
+        tell(f"{beyond} of {people} boxes reach beyond their image; if they are corners, add --box_format xyxy")
+
+
+def print_table(rows: list[Row], seconds: dict[str, float]) -> None:
+    """One line per picture (the first ones of many), then the sums."""
+    shown = rows[:TABLE_ROWS]
+    width = max(len(row.name) for row in shown)
+    print(f"{'picture':<{width}}  {'size':>13}  people  written")
+    for row in shown:
+        print(f"{row.name:<{width}}  {row.size:>13}  {row.people:>6}  {row.written}")
+    if len(rows) > len(shown):
+        print(f"... and {len(rows) - len(shown)} more")
+    failed, people = sum(row.failed for row in rows), sum(row.people for row in rows)
+    times = ", ".join(f"{stage} {taken:.2f} s" for stage, taken in seconds.items())
+    print(f"{len(rows)} pictures, {failed} failed, {people} people; {times}")
+
+
+def save(poses: PoseFile) -> bool:
+    """Writes the gathered poses and says where; False, with the reason said, when that failed."""
+    try:
+        written = poses.write()
+    except OSError as error:
+        print(f"tore infer: the poses were not written: {sentence_of(error, sys.argv)}", file=sys.stderr)
+        return False
+    gaps = f" ({poses.failed} images without anybody: NaN rows, valid is False)" if written and poses.failed else ""
+    print(f"poses: {written or 'nobody was recovered, nothing written'}{gaps}", file=sys.stderr)
+    return True
+
+
+def recovery_for(args: argparse.Namespace, pictures: int) -> MeshRecovery:
+    """The network, in its inference form where there are enough pictures to pay for making it; says what is idle."""
+    ignored = check_rules(args, RULES)
+    checkpoint, notes = open_checkpoint(args, published_file(args.resume_checkpoint))
+    for note in [*args.notices, *ignored, *notes]:
+        tell(note)
+    fast = pictures >= FAST_FROM and not (args.plain or args.amp)
+    options = {"amp": args.amp, "fast": fast, "compiled": args.compile}
+    return MeshRecovery.from_checkpoint(checkpoint, args.data_dir, args.device, **options)
+
+
+@entry_point("tore infer")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; see the exit codes above."""
+    args = build_parser().parse_args(argv)
+    keep_freed_memory()
+    check_outputs(args.save_poses, folder=args.output_dir)
+    wanted, jobs = wanted_files(args), jobs_of(args)
+    recovery = recovery_for(args, len(jobs))
+    if args.show_tokens and not recovery.prunes_tokens:
+        raise ValueError(f"{args.resume_checkpoint} prunes no image tokens; leave --show_tokens out")
+    if (args.left or args.left_box) and recovery.body.kind != "hand":
+        raise ValueError(f"{args.resume_checkpoint} recovers people; leave --left and --left_box out")
+    options = {"focal_length": args.focal_length, "overwrite": args.overwrite}
+    run = Run(recovery, wanted, batch_size=args.batch_size, **options)
+    poses = pose_file(args, recovery, jobs)
+    rows = follow(run, jobs, args.json_lines, poses)
+    tell_doubts(rows, args)
+    if not args.json_lines:
+        print_table(rows, run.seconds)
+    saved = poses is None or save(poses)
+    return EXIT_SOME_FAILED if any(row.failed for row in rows) or not saved else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Teaches the image side of FastMETRO+TORE where joints are, before the network trains: for runs from scratch.
+
+tore warm-up --train_yaml train.yaml --arch mobilenetv4_conv_small --output_dir output/warm-up
+
+The newest checkpoint's state_dict.bin holds backbone, projection and token reduction; training takes it with
+--warm_start. Use it where no ImageNet weights are to be had.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from tore.cli.flags import FlagParser, HelpFormatter, check_rules
+from tore.cli.training_rules import check_ranges
+from tore.datasets.mesh_dataset import LAYOUTS
+from tore.engine.distributed import start_processes
+from tore.engine.faults import EXIT_STOPPED
+from tore.engine.state import seed_process
+from tore.engine.step import AMP_TYPES
+from tore.entry import entry_point
+from tore.files import check_outputs
+from tore.memory import keep_freed_memory
+from tore.training.build import open_log
+from tore.training.pretraining import RULES, build_trainer
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = FlagParser(prog="tore warm-up", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
+    add = parser.add_argument
+    add("--train_yaml", required=True, help="training set, relative to --data_dir")
+    add("--data_dir", default="", help="root of the data sets")
+    add("--body", choices=tuple(LAYOUTS), default="body", help="what the set shows")
+    add("-a", "--arch", required=True, help="backbone: a published name or any of timm's")
+    add("--model_dim_1", type=int, default=512, help="width of the tokens")
+    add("--keep_ratio", type=float, default=0.8, help="share of the image tokens that is kept")
+    add("--size", type=int, default=224, help="side that pictures are brought to; 128 costs a third")
+    add("--num_train_epochs", type=int, default=10, help="passes over the training set")
+    add("--per_gpu_train_batch_size", type=int, default=32, help="pictures of one training process in a step")
+    add("--lr", type=float, default=2e-3, help="learning rate; it falls along a cosine")
+    add("--warm_up_share", type=float, default=0.05, help="share of the steps in which the rate rises")
+    add("--backbone_weights", type=Path, help="ImageNet file of the backbone to start from")
+    add("--warm_start", type=Path, help="an earlier warm-up's state_dict.bin to start from, of any --size")
+    add("--amp", choices=tuple(AMP_TYPES), default="none", help="number type of the forward pass")
+    add("--num_workers", type=int, default=4, help="loading processes of each training process")
+    add("--on_bad_sample", choices=("raise", "skip"), default="raise")
+    add("--output_dir", default="output/warm-up", help="folder of checkpoints and logs")
+    add("--resume", choices=("none", "auto"), default="none", help="auto: go on from the newest checkpoint")
+    add("--allow_changes", action="store_true", help="with --resume: go on although the set or a flag is another one")
+    add("--logging_steps", type=int, default=100, help="steps between log lines")
+    add("--no_tensorboard", action="store_true", help="write no TensorBoard files")
+    add("--device", default="auto", help="auto, cpu, cuda, mps")
+    add("--seed", type=int, default=88, help="of weights, order and augmentation")
+    add("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")
+    return parser
+
+
+@entry_point("tore warm-up")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs with the flags of `argv`. 0: done, 2: something that the user can mend, 75: stopped after saving."""
+    args = build_parser().parse_args(argv)
+    check_outputs(folder=args.output_dir)
+    check_ranges(args)
+    check_rules(args, RULES)
+    keep_freed_memory()
+    processes = start_processes(args.device, args.local_rank)
+    try:
+        seed_process(args.seed)
+        log = open_log(args, processes)
+        trainer = build_trainer(args, processes, log)
+        if trainer.finished:
+            log.line(f"finished: all {trainer.epochs} epochs are done, nothing is left to train")
+            return 0
+        stopped_by = trainer.run()
+        log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; go on with --resume auto")
+        return 0 if stopped_by is None else EXIT_STOPPED
+    finally:
+        processes.close()

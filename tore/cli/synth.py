@@ -1,0 +1,137 @@
+"""`tore synth`: the synthetic body and hand, and images of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from tore.cli.flags import HelpFormatter, picture_path
+from tore.datasets.images import decode_picture
+from tore.datasets.sets import TSVSet
+from tore.entry import entry_point
+from tore.files import check_outputs
+from tore.paths import body_dir_at_hand
+from tore.synthetic import body_files
+from tore.synthetic.writing import Recipe, write_pictures
+from tore.visualize.drawing import contact_sheet, save_image
+
+HELP = "pictures of people or hands, with every label, as a data set for training and evaluation"
+SIZES = {"body": 256, "hand": 224}
+SPLITS = ("train", "val")
+SHEET_PICTURES, SHEET_CELL, SHEET_QUALITY = 36, 128, 82
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `tore synth pictures`."""
+    parser.add_argument("--out", type=Path, required=True, help="folder of the set: train.yaml, val.yaml, tables")
+    parser.add_argument("--train", type=int, default=0, help="pictures to train on")
+    parser.add_argument("--val", type=int, default=0, help="pictures held out")
+    parser.add_argument("--body", choices=sorted(SIZES), default="body", help="people or right hands")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
+    parser.add_argument("--size", type=int, help="side of the pictures in pixels (default: body 256, hand 224)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--backgrounds", type=Path, help="folder of photographs (default: drawn backgrounds)")
+    parser.add_argument(
+        "--data_dir",
+        help="folder of the body model, or stand-in (default: TORE_BODY_DIR or tore/modeling/data, else the stand-in)",
+    )
+    parser.add_argument(
+        "--sheet", type=picture_path, help="also write a contact sheet of the first 36 pictures to this file"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a set that is there")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def write_sheet(yaml: Path, path: Path) -> None:
+    """A contact sheet of the set's first pictures, as they are."""
+    rows = TSVSet(yaml)
+    shown = range(min(SHEET_PICTURES, len(rows)))
+    pictures = [decode_picture(rows.columns("img", index), rows.place("img", index)) for index in shown]
+    save_image(path, contact_sheet(pictures, cell=SHEET_CELL), quality=SHEET_QUALITY)
+
+
+def make_pictures(args: argparse.Namespace) -> None:
+    """Writes the sets that are asked for. ValueError where none is."""
+    counts = {split: getattr(args, split) for split in SPLITS if getattr(args, split)}
+    if not counts:
+        raise ValueError("nothing to make: add --train N or --val N")
+    for split, count in counts.items():
+        recipe = Recipe(
+            kind=args.body,
+            split=split,
+            seed=args.seed,
+            size=args.size or SIZES[args.body],
+            data_dir=str(body_dir_at_hand(args.body, args.data_dir)),
+            backgrounds=str(args.backgrounds) if args.backgrounds else None,
+        )
+        start = time.perf_counter()
+        with tqdm(total=count, desc=split, unit="picture", disable=args.quiet) as bar:
+            yaml = write_pictures(
+                recipe, count, args.out, workers=args.workers, overwrite=args.overwrite, progress=bar.update
+            )
+        seconds = time.perf_counter() - start
+        if args.sheet:
+            write_sheet(yaml, args.sheet)
+        print(f"{yaml}: {count} pictures of {recipe.size} x {recipe.size} in {seconds:.1f} s")
+
+
+class Command(NamedTuple):
+    """One subcommand: its line in --help, what adds its options, what runs it."""
+
+    help: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
+def _figure_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="folder to write the files into, made if missing")
+    parser.add_argument("--overwrite", action="store_true", help="replace files of the same names")
+
+
+def _make_figure(args: argparse.Namespace) -> None:
+    names = body_files.file_names(args.command)
+    there = [name for name in names if (args.out / name).exists()]
+    if there and not args.overwrite:
+        raise FileExistsError(f"{args.out / there[0]} is there already; name another --out, or add --overwrite")
+    start = time.perf_counter()
+    body_files.write_standin(args.command, args.out)
+    print(f"{args.out}: {', '.join(names)} ({time.perf_counter() - start:.1f} s)")
+
+
+COMMANDS: dict[str, Command] = {
+    "body": Command("the stand-in body, in the files of an SMPL-shaped model", _figure_options, _make_figure),
+    "hand": Command("the stand-in right hand, in the files of a MANO-shaped model", _figure_options, _make_figure),
+    "pictures": Command(HELP, add_options, make_pictures),
+}
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of one subcommand; its name is in `command`."""
+    parser = argparse.ArgumentParser(prog="tore synth", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="WHAT")
+    for name, command in COMMANDS.items():
+        parser_of_one = commands.add_parser(
+            name, help=command.help, description=command.help, formatter_class=HelpFormatter
+        )
+        command.add_options(parser_of_one)
+    return parser.parse_args(argv)
+
+
+@entry_point("tore synth")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one subcommand; 2 when something that the user can mend is wrong."""
+    args = parse(argv)
+    check_outputs(getattr(args, "sheet", None), folder=args.out)
+    COMMANDS[args.command].run(args)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,261 @@
+"""Flags that the training of every network shares, under their official names, meanings and defaults."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from tore.cli.flags import FlagParser, HelpFormatter, add_idle_flags, take_negative_numbers
+from tore.datasets.augmentation import Draw
+from tore.datasets.convert.freihand import TRUTH_FILES
+from tore.datasets.convert.reading import require
+from tore.engine.optimization import CLIPS, SCHEDULES
+from tore.engine.step import AMP_TYPES
+from tore.modeling.initialization import REST, ROOMS
+from tore.training.hand_submission import HandWishes
+
+SCALES = (0.7, 0.8, 0.9, 1.0, 1.1)
+ROTATIONS = (-90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0)
+REFERENCE = Draw()  # the crop as it is, to which the others are aligned
+
+
+def add_hand_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds them to a parser as a group."""
+    group = parser.add_argument_group(
+        "hands", "what evaluations of hands do besides (of a training script: with --run_eval_only)"
+    )
+    group.add_argument(
+        "--multiscale_inference",
+        action="store_true",
+        help="average over views: every scale of --sc with every rotation of --rot, aligned to the plain crop's mesh",
+    )
+    group.add_argument(
+        "--sc", type=float, nargs="+", default=SCALES, metavar="SCALE", help="of the crop's side, 1: as it is"
+    )
+    group.add_argument("--rot", type=float, nargs="+", default=ROTATIONS, metavar="DEGREES", help="of the picture")
+    take_negative_numbers(parser)  # for --rot
+    group.add_argument("--pred_zip", type=Path, help="write FreiHAND's pred.json, zipped as its server takes it")
+    group.add_argument(
+        "--annotations", type=Path, help="folder of evaluation_xyz.json and evaluation_verts.json, to score against"
+    )
+
+
+def views_of(args: argparse.Namespace) -> tuple[Draw, ...]:
+    """The views that the flags ask for beside the plain crop. ValueError for a scale that shows nothing."""
+    if not args.multiscale_inference:
+        return ()
+    if min(args.sc) <= 0:
+        raise ValueError(f"--sc {min(args.sc):g} shows nothing of a picture; use scales above 0, such as 0.7")
+    views = (Draw(scale=scale, rotation=rotation) for scale, rotation in product(args.sc, args.rot))
+    return tuple(view for view in dict.fromkeys(views) if view != REFERENCE)
+
+
+def wishes_of(args: argparse.Namespace, usual_zip: Path | None = None) -> HandWishes:
+    """What the flags ask for; `usual_zip`: where the submission goes, if it can be made, when they do not say.
+
+    Raises ValueError for annotations without predictions to score, FileNotFoundError where they are missing.
+    """
+    if args.annotations is not None and args.pred_zip is None and usual_zip is None:
+        raise ValueError("--annotations scores a submission: name it with --pred_zip FILE.zip")
+    for name in TRUTH_FILES if args.annotations is not None else ():
+        require(args.annotations / name)
+    return HandWishes(views_of(args), args.pred_zip or usual_zip, args.annotations, args.pred_zip is not None)
+
+
+WORKERS = "loading processes of each process; on a CPU without cores free for them, evaluation reads by threads instead"
+
+
+def true_or_false(text: str) -> bool:
+    """The published boolean flags take a word."""
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither 'true' nor 'false'")
+    return text.lower() == "true"
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """Numbers with commas between them."""
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 1024,256,128") from error
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Three numbers with commas between them."""
+    try:
+        scale, x, y = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers such as 0.9,0,0") from error
+    return scale, x, y
+
+
+SETS = {  # training and validation set of the published runs, below --data_dir
+    "body": ("Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml", "human3.6m/valid.protocol2.yaml"),
+    "hand": ("freihand/train.yaml", "freihand/test.yaml"),
+}
+
+
+def shared_parser(description: str, *, epochs: int, batch: int, kind: str = "body") -> argparse.ArgumentParser:
+    """A parser with every flag that is not one network's own; `kind`: "body" | "hand"."""
+    parser = FlagParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
+    parser.set_defaults(notices=[])
+    take_negative_numbers(parser)
+    _add_data(parser, kind)
+    _add_training(parser, epochs=epochs, batch=batch)
+    _add_departures(parser)
+    _add_losses(parser, kind)
+    _add_run(parser)
+    if kind == "hand":
+        parser.set_defaults(smpl_regressor=False, smpl_param_loss_weight=0.0)
+        add_hand_flags(parser)
+    add_idle_flags(parser, {"--img_scale_factor": "pictures are 224 x 224"})
+    return parser
+
+
+def add_network_flags(group: argparse._ArgumentGroup, *, reductions: Sequence[str], baseline: str) -> None:
+    """What any network can be made of and whose recipe trains it; `baseline` is the network without reduction."""
+    group.add_argument(
+        "--token_reduction",
+        choices=tuple(reductions),
+        help=f"tore: the paper's; none: {baseline}'s [tore, or what --resume_checkpoint holds]",
+    )
+    group.add_argument(
+        "--geometry_reduction",
+        type=true_or_false,
+        help="'true': the main Transformer sees joints alone [true, with --token_reduction none false]",
+    )
+    group.add_argument(
+        "--recipe",
+        choices=("tore", baseline.lower()),
+        default="tore",
+        help="whose published losses and gradient clipping; flags of the losses change it",
+    )
+
+
+def network_choices(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags of `add_network_flags` as options of `create_model`."""
+    return {
+        "token_reduction": args.token_reduction or "tore",
+        "geometry_reduction": args.geometry_reduction,
+        "smpl_regressor": args.smpl_regressor,
+    }
+
+
+def _add_data(parser: argparse.ArgumentParser, kind: str) -> None:
+    train, validation = SETS[kind]
+    group = parser.add_argument_group("data and files")
+    group.add_argument("--data_dir", default="datasets", help="root of the data sets; yaml paths are relative to it")
+    group.add_argument("--train_yaml", default=train, help="training set")
+    group.add_argument("--val_yaml", default=validation, help="'none': no validation")
+    group.add_argument("--num_workers", type=int, default=4, help=WORKERS)
+    group.add_argument("--body_dir", help="folder of the body model files, or stand-in [TORE_BODY_DIR]")
+    group.add_argument("--backbone_weights", help="ImageNet file of the backbone, or 'none' to start from scratch")
+    group.add_argument("--output_dir", default="output/", help="folder of checkpoints, logs and pictures")
+    group.add_argument("--resume_checkpoint", help="a state_dict.bin (or its folder) to start or evaluate from")
+    group.add_argument("--resume", default="none", help="none | auto: go on from the newest checkpoint | its folder")
+    group.add_argument(
+        "--allow_changes",
+        action="store_true",
+        help="with --resume: go on although the set or a flag is another one than the run began with",
+    )
+    group.add_argument(
+        "--fast_crop",
+        action="store_true",
+        help="cut training crops by one affine warp of a picture decoded no larger than needed (docs/SPEED.md)",
+    )
+    group.add_argument("--on_bad_sample", choices=("raise", "skip"), default="raise", help="of the training set")
+
+
+def _add_training(parser: argparse.ArgumentParser, *, epochs: int, batch: int) -> None:
+    group = parser.add_argument_group("training")
+    group.add_argument("-a", "--arch", default="hrnet-w64", help="backbone: a published name or any of timm's")
+    group.add_argument(
+        "--per_gpu_train_batch_size", type=int, default=batch, help="pictures of one training process in a step"
+    )
+    group.add_argument(
+        "--per_gpu_eval_batch_size", type=int, default=batch, help="pictures of one process in an evaluation batch"
+    )
+    group.add_argument(
+        "--lr",
+        "--learning_rate",
+        type=float,
+        default=1e-4,
+        help="learning rate; as published it falls to a tenth at half of the epochs",
+    )
+    group.add_argument("--num_train_epochs", type=int, default=epochs, help="passes over the training set")
+    group.add_argument("--accumulate", type=int, default=1, help="batches per step")
+    group.add_argument("--amp", choices=tuple(AMP_TYPES), default="none", help="number type of the forward pass")
+    group.add_argument("--compile", action="store_true", help="torch.compile the network; a CPU needs a C++ compiler")
+    group.add_argument(
+        "--channels_last", action="store_true", help="keep feature maps channels-last, faster on most devices"
+    )
+    group.add_argument("--ema", type=float, default=0.0, help="decay of a moving average of the weights, 0: none")
+    group.add_argument("--freeze_batch_norm", action="store_true", help="keep running statistics as they are")
+
+
+def _add_departures(parser: argparse.ArgumentParser) -> None:
+    text = "what short runs from scratch need; none of it is published, and all of it is off unless asked for"
+    group = parser.add_argument_group("departures", text)
+    group.add_argument("--schedule", choices=SCHEDULES, default=SCHEDULES[0], help="how the learning rate falls")
+    group.add_argument("--warm_up_share", type=float, default=0.0, help="share of the steps in which the rate rises")
+    group.add_argument("--gradient_clip", choices=CLIPS, help="how gradients are clipped [as the network's recipe]")
+    group.add_argument("--gradient_clip_limit", type=float, help="of an entry or of the norm [as the recipe]")
+    group.add_argument("--warm_start", help="a warm-up's or a network's state_dict.bin: where rooms start")
+    group.add_argument(
+        "--warm_start_rooms",
+        nargs="+",
+        choices=(*ROOMS, REST),
+        default=list(ROOMS),
+        help="what of it is taken; rest: all behind the token reduction",
+    )
+    group.add_argument(
+        "--template_start", action="store_true", help="start the shape regressor at the resting body's mesh"
+    )
+    group.add_argument(
+        "--camera_start", type=numbers, metavar="S,X,Y", help="start the camera at this scale and shift (0.9,0,0)"
+    )
+    group.add_argument(
+        "--no_augmentation", action="store_true", help="crop training pictures as in evaluation, and mask no joint"
+    )
+
+
+def _add_losses(parser: argparse.ArgumentParser, kind: str) -> None:
+    group = parser.add_argument_group("losses")
+    group.add_argument(
+        "--joints_loss_weight", "--joints_3d_loss_weight", type=float, help="weight of the 3D joints [the recipe's]"
+    )
+    group.add_argument(
+        "--vertices_loss_weight", "--vertices_3d_loss_weight", type=float, help="weight of the vertices [the recipe's]"
+    )
+    group.add_argument(
+        "--joints_2d_loss_weight", type=float, help="weight of the 2D joints [as --vertices_loss_weight, the recipe's]"
+    )
+    group.add_argument("--vloss_w_full", type=float, help="share of the full mesh's vertices [the recipe's]")
+    middle = "a body's 1723" if kind == "body" else "the coarse mesh's"
+    group.add_argument("--vloss_w_sub", type=float, help=f"share of {middle} vertices [the recipe's]")
+    if kind == "hand":
+        return
+    group.add_argument("--vloss_w_sub2", type=float, help="share of the coarse mesh's vertices [the recipe's]")
+    group.add_argument("--smpl_regressor", action="store_true", help="regress a body's SMPL parameters from its mesh")
+    group.add_argument(
+        "--smpl_param_loss_weight", type=float, default=1000.0, help="weight of the SMPL parameter regressor's term"
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the run")
+    group.add_argument("--run_eval_only", action="store_true", help="evaluate --resume_checkpoint on --val_yaml")
+    group.add_argument("--oracle", type=true_or_false, default=False, help="judge the directly predicted joints")
+    group.add_argument("--logging_steps", type=int, default=1000, help="steps between log lines")
+    group.add_argument("--visual_steps", type=int, default=1000, help="steps between pictures, 0: none")
+    group.add_argument("--save_steps", type=int, default=0, help="steps between checkpoints, 0: after epochs only")
+    group.add_argument("--keep_checkpoints", type=int, default=3, help="last ones kept, beside the best")
+    group.add_argument("--on_nan", choices=("stop", "skip"), default="stop", help="when a loss is not finite")
+    group.add_argument("--no_tensorboard", action="store_true", help="write no TensorBoard files")
+    group.add_argument("--quiet", action="store_true", help="log lines go into log.txt alone; the bar stays")
+    group.add_argument("--device", default="cuda", help="cuda (the CPU where there is none), cpu, auto")
+    group.add_argument("--seed", type=int, default=88, help="of weights, order and augmentation")
+    group.add_argument("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")

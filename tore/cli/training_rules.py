@@ -1,0 +1,133 @@
+"""Which flags of training and evaluation by the training scripts cannot take effect beside which others."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+from tore.cli.flags import Rule, check_rules, shown, typed_flags, value_text
+from tore.modeling.initialization import ROOMS
+
+LOSSES = (
+    "joints_loss_weight", "vertices_loss_weight", "joints_2d_loss_weight", "vloss_w_full", "vloss_w_sub",
+    "vloss_w_sub2", "smpl_param_loss_weight", "itp_loss_weight", "edge_and_normal_vector_loss",
+)  # fmt: skip
+TRAINING_ONLY = (
+    "train_yaml", "fast_crop", "on_bad_sample", "per_gpu_train_batch_size", "lr", "num_train_epochs", "accumulate",
+    "amp", "compile", "channels_last", "ema", "freeze_batch_norm", "schedule", "warm_up_share", "gradient_clip",
+    "gradient_clip_limit", "no_augmentation", "recipe", *LOSSES, "logging_steps", "visual_steps", "save_steps",
+    "keep_checkpoints", "on_nan", "seed", "transformer_dropout", "drop_out",
+)  # fmt: skip
+FRESH_ONLY = ("warm_start", "warm_start_rooms", "template_start", "camera_start")  # what no checkpoint records
+HAND_VIEWS, HAND_ONLY = ("sc", "rot"), ("multiscale_inference", "sc", "rot", "pred_zip", "annotations")
+
+
+def _judged(args: argparse.Namespace) -> bool:
+    """Whether the run has a validation set."""
+    return args.val_yaml.lower() != "none"
+
+
+def _from_file(args: argparse.Namespace) -> bool:
+    """Whether the network's weights come from a checkpoint; a resumed run is compared with its own flags instead."""
+    return args.resume_checkpoint is not None
+
+
+def _names_backbone_file(args: argparse.Namespace) -> bool:
+    return args.backbone_weights not in (None, "none")
+
+
+HAND_RULES = (Rule(HAND_VIEWS, lambda a: not a.multiscale_inference, "goes with --multiscale_inference alone; add it"),)
+RULES = (
+    Rule(
+        FRESH_ONLY,
+        _from_file,
+        "says how a new network starts, but --resume_checkpoint gives every weight; leave one of the two out",
+    ),
+    Rule(
+        ("backbone_weights",),
+        lambda a: _from_file(a) and _names_backbone_file(a),
+        "says how a new network starts, but --resume_checkpoint gives every weight; leave one of the two out",
+    ),
+    Rule(
+        ("backbone_weights",),
+        lambda a: _names_backbone_file(a) and bool(a.warm_start) and ROOMS[0] in a.warm_start_rooms,
+        "the backbone starts from --warm_start; leave one out, or 'backbone' out of --warm_start_rooms",
+    ),
+    Rule(("warm_start_rooms",), lambda a: not a.warm_start, "goes with --warm_start FILE; add it"),
+    Rule(
+        ("warm_start_rooms",),
+        lambda a: not hasattr(a, "model_name"),
+        "METRO takes the backbone alone from --warm_start; leave --warm_start_rooms out",
+    ),
+    Rule(
+        ("resume",),
+        lambda a: a.run_eval_only and a.resume != "none",
+        "goes on with training, but --run_eval_only trains nothing; leave one of the two out",
+    ),
+    Rule(("allow_changes",), lambda a: a.resume == "none", "goes with --resume; add --resume auto"),
+    Rule(
+        HAND_ONLY,
+        lambda a: not a.run_eval_only,
+        "is for evaluation; add --run_eval_only, or give it to tore evaluate",
+    ),
+    Rule(
+        ("gradient_clip_limit",),
+        lambda a: a.gradient_clip == "none",
+        "limits nothing with --gradient_clip none; leave one of the two out",
+    ),
+    Rule(TRAINING_ONLY, lambda a: a.run_eval_only, "--run_eval_only trains nothing", refused=False),
+    Rule(
+        ("keep_ratio",),
+        lambda a: a.token_reduction == "none",
+        "--token_reduction none keeps every image token",
+        refused=False,
+    ),
+    Rule(
+        ("oracle", "per_gpu_eval_batch_size"),
+        lambda a: not a.run_eval_only and not _judged(a),
+        "--val_yaml none leaves validation out",
+        refused=False,
+    ),
+    Rule(
+        ("conv_1x1_dim",),
+        lambda a: not _from_file(a),
+        "the projection takes as many channels as the backbone gives",
+        refused=False,
+    ),
+    *HAND_RULES,
+)
+
+AT_LEAST = {
+    "per_gpu_train_batch_size": 1,
+    "per_gpu_eval_batch_size": 1,
+    "accumulate": 1,
+    "num_train_epochs": 1,
+    "logging_steps": 1,
+    "keep_checkpoints": 1,
+    "num_workers": 0,
+    "visual_steps": 0,
+    "save_steps": 0,
+    "lr": 0,
+}
+
+
+def check_ranges(args: argparse.Namespace) -> None:
+    """ValueError for a number of steps, epochs, samples or a rate that cannot be."""
+    for dest, lowest in AT_LEAST.items():
+        value = getattr(args, dest, lowest)
+        if not value >= lowest or math.isinf(value):
+            raise ValueError(f"--{dest} {value:g} cannot be; use {lowest} or more")
+
+
+def check_training_flags(args: argparse.Namespace, network: str) -> list[str]:
+    """A line for each typed flag without effect. ValueError for values that cannot be, and flags that contradict."""
+    check_ranges(args)
+    if not 0 <= args.ema < 1:
+        raise ValueError(f"--ema {args.ema:g} is no decay; use a number between 0 and 1, such as 0.999, or 0 for none")
+    both = {"token_reduction", "geometry_reduction"} <= typed_flags(args).keys()
+    if network == "metro" and both and (args.token_reduction == "tore") != args.geometry_reduction:
+        raise ValueError(
+            f"{shown(args, 'token_reduction')} and --geometry_reduction {value_text(args.geometry_reduction)}: METRO's "
+            "token reduction is that of its geometry tokens; give one of the two"
+        )
+    return check_rules(args, RULES)

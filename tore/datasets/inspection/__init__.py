@@ -1,0 +1,1 @@
+"""Looks at a data set: checks, checksums, statistics, contact sheets."""

@@ -1,0 +1,72 @@
+"""A contact sheet of a data set: crops with their 2D joints and, with a body model, the labelled mesh over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD
+from tore.datasets.inspection.rows import fit_weak_perspective
+from tore.datasets.mesh_dataset import MeshDataset
+from tore.visualize.drawing import contact_sheet, draw_skeleton, overlay_crop
+
+# pose (B,P), betas (B,10) -> full mesh (B,V,3) and its labelled joints (B,J,3), metres
+PosedMesh = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+def gallery(
+    dataset: MeshDataset,
+    indices: Sequence[int],
+    posed_mesh: PosedMesh | None,
+    faces: np.ndarray | None,
+    cell: int = 224,
+) -> np.ndarray:
+    """(H, W, 3) uint8 sheet: for each sample its crop with joints and, if `posed_mesh` is given, the mesh beside it.
+
+    The mesh stands where the weak-perspective camera that fits its joints best to the labelled 2D joints puts it.
+    BadSample where a sample cannot be read.
+    """
+    pictures, captions = [], []
+    for index in indices:
+        sample = dataset.sample(index)
+        crop = restore_picture(sample["image"])
+        pictures.append(draw_joints(crop, sample["joints_2d"].numpy()))
+        captions.append(f"{index} {sample['key']}")
+        if posed_mesh is not None and faces is not None:
+            drawn = draw_mesh(crop, sample, posed_mesh, faces)
+            pictures.append(crop if drawn is None else drawn)
+            captions.append("no mesh label" if drawn is None else "labelled mesh")
+    columns = None
+    if posed_mesh is not None:
+        columns = 2 * max(1, round(np.sqrt(len(indices) / 2)))
+    return contact_sheet(pictures, captions, columns=columns, cell=cell)
+
+
+def restore_picture(image: torch.Tensor) -> np.ndarray:
+    """(n, n, 3) uint8 of a normalised picture (3, n, n)."""
+    planes = image.numpy() * np.array(IMAGENET_STD)[:, None, None] + np.array(IMAGENET_MEAN)[:, None, None]
+    return np.ascontiguousarray(np.clip(np.rint(planes * 255), 0, 255).astype(np.uint8).transpose(1, 2, 0))
+
+
+def draw_joints(crop: np.ndarray, joints: np.ndarray) -> np.ndarray:
+    """The crop (n, n, 3) with joints (J, 3) in [-1, 1] and confidence, and the bones between those that are seen."""
+    return draw_skeleton(crop, (joints[:, :2] + 1) / 2 * len(crop), joints[:, 2])
+
+
+def draw_mesh(crop: np.ndarray, sample: dict[str, Any], posed_mesh: PosedMesh, faces: np.ndarray) -> np.ndarray | None:
+    """The crop with the sample's labelled mesh over it; None without a mesh label or without enough 2D joints."""
+    if not sample["has_smpl"]:
+        return None
+    vertices, joints = (found[0].numpy() for found in posed_mesh(sample["pose"][None], sample["betas"][None]))
+    labelled = sample["joints_2d"].numpy().astype(np.float64)
+    middle = joints.mean(0)
+    if len(joints) != len(labelled):
+        return None
+    fit = fit_weak_perspective(np.column_stack([joints - middle, np.ones(len(joints))]), labelled)
+    if fit is None or fit.scale <= 0:
+        return None
+    camera = np.array([fit.scale, *(fit.shift / fit.scale)])
+    return overlay_crop(crop, vertices - middle, faces, camera)

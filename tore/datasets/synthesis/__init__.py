@@ -1,1 +1,0 @@
-"""Synthetic pictures with every label: people or hands in a scene, written as a METRO TSV set."""

@@ -1,0 +1,1 @@
+"""The whole project on synthetic people, and its report page."""

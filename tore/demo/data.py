@@ -1,0 +1,77 @@
+"""The demo's pictures: synthetic sets in the cache, lists that repeat a set, and held-out pictures as plain files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from tore import paths
+from tore.datasets.crop import PIXELS_PER_SCALE
+from tore.datasets.images import picture_bytes
+from tore.datasets.label import person_of
+from tore.datasets.sets import TSVSet, write_linelist, write_yaml
+from tore.files import write_whole
+from tore.geometry.camera import PinholeCamera
+from tore.inference.crops import BOX_MARGIN, Box
+from tore.synthetic.body_files import standin_dir
+from tore.synthetic.writing import TABLES, VERSION, Recipe, write_pictures
+
+SIZES = {"body": 256, "hand": 224}  # side in pixels
+
+
+@dataclass(frozen=True)
+class Person:
+    """A held-out picture as a file, with its true person."""
+
+    picture: Path
+    box: Box
+    pose: torch.Tensor  # (1, 3 K)
+    betas: torch.Tensor  # (1, 10)
+    camera: PinholeCamera  # of the whole picture
+    translation: np.ndarray  # (3,) metres, of the mesh of pose and betas
+
+
+def picture_set(kind: str, split: str, count: int, seed: int, workers: int) -> Path:
+    """The yaml file of a synthetic set in the cache folder; what is there of it is kept."""
+    folder = paths.cache_dir() / "pictures" / f"{kind}-v{paths.STANDIN_VERSION}.{VERSION}-seed{seed}-{split}{count}"
+    recipe = Recipe(kind=kind, split=split, seed=seed, size=SIZES[kind], data_dir=str(standin_dir()))
+    with tqdm(total=count, desc=f"{split} pictures", unit="picture", leave=False, disable=None) as bar:
+        return write_pictures(recipe, count, folder, workers=workers, progress=bar.update)
+
+
+def repeated_set(yaml: Path, rows: Sequence[int], target: Path) -> Path:
+    """Writes a set at `target` that reads `rows` of the synthetic set `yaml`, in this order, some of them often."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    linelist = target.with_suffix(".linelist.tsv")
+    write_linelist(linelist, list(rows))
+    names = {table: str(yaml.with_name(f"{yaml.stem}.{table}.tsv").resolve()) for table in TABLES}
+    return write_yaml(target, linelist=linelist.name, **names)
+
+
+def held_out_people(yaml: Path, count: int, folder: Path) -> list[Person]:
+    """The first `count` people of a synthetic set, their pictures written into `folder` as they are."""
+    rows = TSVSet(yaml)
+    folder.mkdir(parents=True, exist_ok=True)
+    people = []
+    for index in range(min(count, len(rows))):
+        label = person_of(rows.columns("label", index), rows.place("label", index))
+        path = folder / f"{index:03d}.jpg"
+        write_whole(path, picture_bytes(rows.columns("img", index), rows.place("img", index)))
+        (x, y), side = label["center"], label["scale"] * PIXELS_PER_SCALE / BOX_MARGIN
+        seen = label["camera"]
+        people.append(
+            Person(
+                picture=path,
+                box=(x - side / 2, y - side / 2, side, side),
+                pose=torch.tensor([label["pose"]], dtype=torch.float32),
+                betas=torch.tensor([label["betas"]], dtype=torch.float32),
+                camera=PinholeCamera(seen["focal_length"], (seen["principal_point"][0], seen["principal_point"][1])),
+                translation=np.array(seen["translation"]),
+            )
+        )
+    return people

@@ -1,0 +1,123 @@
+"""The demo's table: networks and constant meshes evaluated on the same held-out images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tore.body.body_model import BodyModel
+from tore.datasets.label import Label
+from tore.datasets.mesh_dataset import MeshDataset
+from tore.demo.training import BATCH, NETWORK
+from tore.engine.distributed import Processes
+from tore.modeling.heads import MeshPrediction
+from tore.paths import STAND_IN
+from tore.training.evaluate import GroundTruth
+from tore.training.evaluation_report import evaluate_set, protocol_of
+
+POSED_AT_ONCE = 64  # meshes posed together
+MIDDLE_CAMERA = (0.9, 0.0, 0.0)  # a person who fills most of the crop
+
+
+class ConstantMesh(nn.Module):
+    """A network that never looks at its pictures. vertices: (V, 3) metres, the full mesh it gives."""
+
+    vertices: Tensor
+    joints: Tensor
+    camera: Tensor
+
+    def __init__(self, body: BodyModel, vertices: Tensor) -> None:
+        super().__init__()
+        self.levels = body.levels
+        self.register_buffer("vertices", vertices[None])
+        self.register_buffer("joints", body.regress_joints(vertices[None]))
+        self.register_buffer("camera", vertices.new_tensor([MIDDLE_CAMERA]))
+
+    def forward(self, images: Tensor) -> MeshPrediction:
+        """images: (B, 3, H, W)."""
+        camera, joints, vertices = (
+            part.expand(len(images), -1, -1) for part in (self.camera[None], self.joints, self.vertices)
+        )
+        coarser = self.levels.downsample(vertices)
+        middle = coarser[0] if len(coarser) > 1 else None
+        return MeshPrediction(camera[:, 0], joints, coarser[-1], middle, vertices, None)
+
+
+@torch.no_grad()
+def rest_mesh(body: BodyModel) -> Tensor:
+    """(V, 3) minus the root: the mean shape at rest, upright before the camera (a hand: as its model rests)."""
+    device = body.faces.device
+    pose = torch.zeros(1, 3 * body.skinned.num_joints, device=device)
+    if body.kind == "body":
+        pose[0, 0] = math.pi  # the camera's y points down
+    return body.targets(pose, torch.zeros(1, 10, device=device)).vertices[-1][0]
+
+
+@torch.no_grad()
+def mean_mesh(body: BodyModel, labels: Sequence[Label]) -> Tensor:
+    """(V, 3): the mean, vertex by vertex, of the true meshes of a training set's labels, each minus its root."""
+    if not labels:
+        raise ValueError("the mean mesh of no labels is asked for; give a training set that has some")
+    device, total = body.faces.device, torch.zeros((), dtype=torch.float64)
+    for start in range(0, len(labels), POSED_AT_ONCE):
+        part = labels[start : start + POSED_AT_ONCE]
+        pose, betas = (
+            torch.from_numpy(np.stack(rows)).float().to(device)
+            for rows in ([label.pose for label in part], [label.betas for label in part])
+        )
+        total = total + body.targets(pose, betas).vertices[-1].cpu().double().sum(0)
+    return (total / len(labels)).float().to(device)
+
+
+ERRORS = {"mpjpe": "MPJPE", "pa_mpjpe": "PA-MPJPE", "mpvpe": "MPVPE"}
+MEAN, REST = "mean mesh of the training set", "rest pose of the body model"
+
+
+class Judge:
+    """Evaluates on one held-out set."""
+
+    def __init__(self, body: BodyModel, yaml: Path, device: torch.device, workers: int) -> None:
+        self.body, self.yaml, self.workers = body.to(device), yaml, workers
+        self.processes = Processes(device=device)
+        self.truth = GroundTruth(body, STAND_IN, device)
+
+    def __call__(self, model: nn.Module) -> dict[str, Any]:
+        """The metrics in millimetres by name, and `protocol`: how they were measured, a line for each fact."""
+        kind = self.body.kind
+        result, _ = evaluate_set(
+            model,
+            MeshDataset(self.yaml, False, kind),
+            self.body,
+            self.truth,
+            network=NETWORK,
+            oracle=False,
+            batch_size=BATCH,
+            workers=self.workers,
+            processes=self.processes,
+        )
+        lines = protocol_of(kind, self.yaml, self.truth, oracle=False).lines(result)
+        return {**result.metrics, "protocol": lines}
+
+
+def judge_baselines(judge: Judge, training: Path, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+    """What the mean mesh of a training set and the resting body score."""
+    data = MeshDataset(training, False, judge.body.kind)
+    labels = [data.label(index) for index in range(len(data))]
+    found = {}
+    for name, vertices in ((MEAN, mean_mesh(judge.body, labels)), (REST, rest_mesh(judge.body))):
+        found[name] = judge(ConstantMesh(judge.body, vertices))
+        say(f"  {name}: {in_words(found[name])}")
+    return found
+
+
+def in_words(metrics: dict[str, Any]) -> str:
+    """The three errors on a line; one that no picture has a label for is absent."""
+    return ", ".join(
+        f"{text} {metrics[name]:.1f} mm" if name in metrics else f"{text} absent" for name, text in ERRORS.items()
+    )

@@ -1,0 +1,193 @@
+"""The demo's report page, from what its stages found."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tore import __version__
+from tore.demo.images import COLUMNS, MESHES, read_rows
+from tore.demo.judging import ERRORS, MEAN
+from tore.demo.stages import Findings
+from tore.files import write_whole
+from tore.visualize import report
+from tore.visualize.renderer import MESH_COLOR
+from tore.visualize.report import Level, Series, ShownMesh, line_chart, mesh_viewer
+
+PROTOCOL_NAMES = 13  # characters of a protocol line's name
+VIEWERS = 2
+TRUTH_COLOR = (0.90, 0.66, 0.52)
+TERMS = {"loss": "loss", "joints_3d": "3D joints", "vertices": "vertices", "joints_2d": "2D joints"}
+PACKAGES = ("torch", "timm", "numpy", "opencv-python-headless", "trimesh", "embreex")
+
+
+def write_report(found: Findings, path: Path, *, command: str) -> Path:
+    """Writes the page and returns its path."""
+    sections = [
+        report.Section("Recovered from held-out pictures", people(found)),
+        report.Section("To turn by hand", turning(found)),
+        report.Section("How good it is", errors(found)),
+        report.Section("Training", curves(found)),
+        report.Section("What a picture costs", costs(found)),
+        report.Section("What was run", settings(found, command)),
+    ]
+    made = f"Made by tore {__version__} on {time.strftime('%Y-%m-%d %H:%M')}. Figures and pictures are synthetic."
+    title = f"TORE: the mesh of a {found.args.body} from one picture"
+    page = report.page(title, header(found), sections, report.paragraph(made, "soft"))
+    write_whole(path, page)
+    return path
+
+
+def header(found: Findings) -> str:
+    """What this is, and the figures that matter."""
+    best, mean = found.table[found.shown], found.table[MEAN]
+    share = {name: best[name] / mean[name] for name in ERRORS}
+    macs, parameters = (sum(found.cost[kind].values()) for kind in ("macs", "parameters"))
+    lead = (
+        "A Transformer whose image tokens are pruned and whose mesh is grown from joint tokens alone recovers the full "
+        f"mesh of a synthetic {found.args.body} from one crop. Shown: {found.shown}, judged on {found.args.pictures} "
+        "pictures that it never saw."
+    )
+    figures = [
+        (f"{best['mpjpe']:.1f} mm", f"MPJPE, {share['mpjpe']:.0%} of the mean mesh's"),
+        (f"{best['pa_mpjpe']:.1f} mm", f"PA-MPJPE, {share['pa_mpjpe']:.0%} of the mean mesh's"),
+        (f"{best['mpvpe']:.1f} mm", f"MPVPE, {share['mpvpe']:.0%} of the mean mesh's"),
+        (f"{macs / 1e9:.2f} G", "multiply-accumulates a picture"),
+        (f"{parameters / 1e6:.1f} M", "parameters"),
+    ]
+    return report.paragraph(lead, "lead") + report.tiles(figures)
+
+
+def people(found: Findings) -> str:
+    """The grid of held-out pictures."""
+    count = found.inference["people"]
+    text = (
+        f"The first {count} held-out pictures, not chosen. The mesh is drawn with the recovered camera. The map of the "
+        "kept tokens is the mean of where each of them looked. The last two columns are the truth."
+    )
+    rows = read_rows(found.args.output_dir / "inference", count)
+    names = [f"held-out picture {number}" for number in range(1, count + 1)]
+    seconds = ", ".join(f"{stage} {taken:.2f} s" for stage, taken in found.inference["seconds"].items())
+    files = (
+        f"{found.inference['files']} files (overlays, tokens, glb meshes, joints and cameras) lie in inference/results"
+    )
+    return (
+        report.paragraph(text)
+        + report.picture_rows(COLUMNS, rows, names)
+        + report.paragraph(f"{files}: {seconds}.", "soft")
+    )
+
+
+def turning(found: Findings) -> str:
+    """The meshes of the first people in viewers."""
+    viewers = []
+    with np.load(found.args.output_dir / "inference" / MESHES) as meshes:
+        for place in range(min(VIEWERS, found.inference["people"])):
+            shown = [
+                ShownMesh("recovered", meshes["recovered"][place], MESH_COLOR),
+                ShownMesh("truth", meshes["truth"][place], TRUTH_COLOR),
+            ]
+            label = f"the mesh of held-out picture {place + 1}, to be turned"
+            viewers.append(report.card(mesh_viewer(shown, meshes["faces"], label=label), f"Picture {place + 1}"))
+    text = "Drag a mesh, or use the arrow keys; a double click turns it back."
+    return report.paragraph(text) + report.pair(*viewers)
+
+
+def errors(found: Findings) -> str:
+    """The table with the baselines, and how it was measured."""
+    mean, rows = found.table[MEAN], []
+    for name, metrics in found.table.items():
+        pairs = [(f"{metrics[error]:.1f}", f"{metrics[error] / mean[error]:.0%}") for error in ERRORS]
+        rows.append([name, *(text for one in pairs for text in one)])
+    columns = ["", *(text for error in ERRORS.values() for text in (f"{error}, mm", "of mean"))]
+    text = (
+        "Mean distances to the truth over the held-out pictures; PA after a similarity alignment of each. The "
+        "baselines give one mesh for every picture: the mean of the training set's meshes, and the body model at rest."
+    )
+    strong = [place for place, name in enumerate(found.table) if name == found.shown]
+    facts = [(line[:PROTOCOL_NAMES].strip(), line[PROTOCOL_NAMES:]) for line in found.table[found.shown]["protocol"]]
+    return report.paragraph(text) + report.table(columns, rows, strong) + report.words_table(facts)
+
+
+def curves(found: Findings) -> str:
+    """Two runs: the training of the shown network, and a few pictures learnt by heart."""
+    before = found.table[found.shown] if len(found.table) > 3 else None
+    title = "Trained on from the shown network" if before else "Trained from scratch"
+    levels = [Level("mean mesh", found.table[MEAN][error]) for error in ("mpjpe",)]
+    boxes = [
+        report.card(loss_chart(found.training), f"{title}: {length(found.training)}"),
+        report.card(error_chart(found.training, before, levels), "Its errors on the held-out pictures"),
+    ]
+    if found.overfit:
+        few = f"{found.args.overfit_pictures} pictures by heart, from scratch: {length(found.overfit)}"
+        boxes.append(report.card(loss_chart(found.overfit), few))
+        boxes.append(report.card(error_chart(found.overfit, None, []), "Its errors on those pictures"))
+    text = (
+        "Losses are shares of their first value, on augmented pictures in the first run and on fixed crops in the "
+        "second, which shows that network, targets, losses and optimiser work together."
+    )
+    return report.paragraph(text) + report.pair(*boxes)
+
+
+def length(run: dict[str, Any]) -> str:
+    """A run's length in words."""
+    return f"{run['epochs'] * run['steps']} steps of {run['batch']} pictures"
+
+
+def loss_chart(run: dict[str, Any]) -> str:
+    """The loss and its terms as shares of their first value."""
+    series = [
+        Series(text, [(step, value / run["curves"][name][0][1]) for step, value in run["curves"][name]])
+        for name, text in TERMS.items()
+    ]
+    return line_chart(series, label="losses of training", x_label="step", y_label="share of the first value")
+
+
+def error_chart(run: dict[str, Any], before: dict[str, Any] | None, levels: Sequence[Level]) -> str:
+    """MPJPE and PA-MPJPE after each epoch, from what they were `before` the run where that is known."""
+    series = []
+    for name in ("mpjpe", "pa_mpjpe"):
+        start = [] if before is None else [(0, before[name])]
+        series.append(Series(ERRORS[name], [*start, *map(tuple, run["curves"][name])]))
+    return line_chart(series, label="errors in validation", x_label="step", y_label="mm", levels=levels)
+
+
+def costs(found: Findings) -> str:
+    """Multiply-accumulates and parameters by part."""
+    macs, parameters = found.cost["macs"], found.cost["parameters"]
+    total = sum(macs.values())
+    rows = [
+        (part, count, [f"{count / 1e6:,.1f}", f"{count / total:.1%}", f"{parameters[part] / 1e6:,.2f}"])
+        for part, count in macs.items()
+        if count or parameters[part]
+    ]
+    columns = ["part", "", "million MACs", "share", "million parameters"]
+    text = (
+        "Multiply-accumulates of one 224 x 224 picture, counted as the paper counts them (its GFLOPs), and parameters."
+    )
+    return report.paragraph(text) + report.bar_table(columns, rows)
+
+
+def settings(found: Findings, command: str) -> str:
+    """Command, seed, network, stages, versions and machine."""
+    config = ", ".join(f"{name} {value}" for name, value in found.network.items() if value not in (None, False))
+    stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in found.seconds.items())
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    machine = f"{platform.system()} {platform.machine()}, {found.device}, {torch.get_num_threads()} threads"
+    return report.words_table(
+        [
+            ("command", command),
+            ("seed", str(found.args.seed)),
+            ("network", config),
+            ("stages", stages),
+            ("versions", f"tore {__version__}, Python {platform.python_version()}, {packages}"),
+            ("machine", machine),
+        ]
+    )

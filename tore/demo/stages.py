@@ -1,0 +1,234 @@
+"""The demo's stages in order; a finished stage is not repeated."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tore import __version__, paths
+from tore.analysis.cost import measure_cost
+from tore.body import load_body
+from tore.demo import training as training
+from tore.demo.data import held_out_people, picture_set, repeated_set
+from tore.demo.images import recover_people
+from tore.demo.judging import Judge, in_words, judge_baselines
+from tore.device import resolve_device
+from tore.files import read_json, write_json
+from tore.inference.predictor import MeshRecovery
+from tore.modeling import load_model
+from tore.modeling.build import describe
+from tore.modeling.checkpoints import read_checkpoint
+from tore.training.build import Network
+
+Work = Callable[[Path], Mapping[str, Any]]  # into this folder; returns plain values
+SETTINGS, DONE = "settings.json", "done.json"
+
+
+@dataclass
+class Stages:
+    """The stages under one folder. `say` shows a line to the person who watches."""
+
+    folder: Path
+    say: Callable[[str], None]
+    seconds: dict[str, float] = field(default_factory=dict)  # of each stage, when it was done
+
+    def run(self, name: str, settings: Mapping[str, Any], work: Work) -> dict[str, Any]:
+        """The result of the stage, as plain values, from now or from an earlier run.
+
+        Raises ValueError where a folder of that name is there that was not made here.
+        """
+        folder, plain = self.folder / name.replace(" ", "_"), json.loads(json.dumps(settings))
+        done = _read(folder / DONE)
+        if done is not None and done.get("settings") == plain and {"seconds", "result"} <= done.keys():
+            self.say(f"{name}: done before, in {folder}")
+            self.seconds[name] = done["seconds"]
+            return done["result"]
+        self._claim(folder, plain)
+        self.say(f"{name} ...")
+        start = time.perf_counter()
+        result = json.loads(json.dumps(work(folder)))
+        self.seconds[name] = time.perf_counter() - start
+        write_json(folder / DONE, {"settings": plain, "seconds": self.seconds[name], "result": result})
+        self.say(f"{name}: {self.seconds[name]:.0f} s")
+        return result
+
+    def _claim(self, folder: Path, settings: dict[str, Any]) -> None:
+        begun = _read(folder / SETTINGS)
+        if begun == settings:
+            return
+        if folder.exists():
+            if begun is None and any(folder.iterdir()):
+                raise ValueError(f"{folder} is there and was not made here; name another --output_dir")
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        write_json(folder / SETTINGS, settings)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """The JSON object of a file; None where there is none, or a torn one."""
+    try:
+        return dict(read_json(path))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+SMALL_BACKBONE = "mobilenetv3_small_100"
+MOST_LOADERS = 4
+OVERFIT_EPOCH = 25  # steps between two looks at the pictures that are learnt by heart
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the report tells, as plain values."""
+
+    args: argparse.Namespace
+    device: str
+    shown: str  # the table's row of the network whose pictures are shown
+    table: dict[str, dict[str, Any]]  # baseline or network -> metrics
+    inference: dict[str, Any]  # of `recover_people`
+    training: dict[str, Any]  # name, samples, curves
+    overfit: dict[str, Any] | None
+    network: dict[str, Any]  # the shown network's configuration
+    cost: dict[str, dict[str, int]]  # macs and parameters by part
+    seconds: dict[str, float]
+
+
+class Demo:
+    """The stages of one command line; `say` shows a line."""
+
+    def __init__(self, args: argparse.Namespace, say: Callable[[str], None]) -> None:
+        self.args, self.say = args, say
+        self.stages = Stages(args.output_dir, say)
+        self.device = resolve_device(args.device)
+        self.where = training.Where(args.body, args.device, min(args.workers - 1, MOST_LOADERS), args.seed)
+        self.known = {"arch": args.arch} if args.arch else {}
+        self.checkpoint = self._checkpoint()
+        self.config = None if self.checkpoint is None else read_checkpoint(self.checkpoint, **self.known).config
+
+    def _checkpoint(self) -> Path | None:
+        """The network to show, None where a new one is trained. FileNotFoundError where it is missing."""
+        if self.args.from_scratch:
+            return None
+        path: Path = self.args.checkpoint or paths.shipped_checkpoint(self.args.body)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: name another --checkpoint, or add --from_scratch")
+        return path
+
+    def run(self) -> Findings:
+        """All stages, in the order that the report tells them."""
+        args = self.args
+        self.say(f"TORE demo: {args.body}, {self.device}, into {args.output_dir}")
+        held_out = picture_set(args.body, "val", args.pictures, args.seed, args.workers)
+        training_set = picture_set(args.body, "train", args.train_pictures, args.seed, args.workers)
+        self.say(f"pictures: {args.train_pictures} to train on, {args.pictures} held out, in {held_out.parent.parent}")
+        judge = Judge(load_body(args.body, paths.STAND_IN), held_out, self.device, self.where.workers)
+        table = self._stage("baselines", lambda _: judge_baselines(judge, training_set, self.say))
+        weights, name = self.checkpoint, "the network that ships" if args.checkpoint is None else args.checkpoint.name
+        if weights is None:
+            facts = self._train(training.Sets(training_set, args.train_pictures, held_out))
+            weights, name = Path(facts["weights"]), f"a new network after {facts['samples']:,} samples"
+        table[name] = self._stage("evaluation", lambda _: self._judged(judge, weights, name))
+        inference = self._stage(
+            "inference", lambda folder: self._recovered(weights, held_out, folder), shown=args.shown
+        )
+        if self.checkpoint is not None:
+            facts = self._train(training.Sets(training_set, args.train_pictures, held_out))
+            more = f"the same after {facts['samples']:,} more samples"
+            after = Path(facts["weights"])
+            table[more] = self._stage(
+                "evaluation after training", lambda _: self._judged(judge, after, more), minutes=args.minutes
+            )
+        overfit = self._overfit(training_set) if args.overfit_steps else None
+        model = self.load(weights)
+        cost = measure_cost(model.cpu())
+        return Findings(
+            args=args,
+            device=str(self.device),
+            shown=name,
+            table=table,
+            inference=inference,
+            training=facts,
+            overfit=overfit,
+            network=describe(model.config),
+            cost={"macs": cost.macs, "parameters": cost.parameters},
+            seconds=self.stages.seconds,
+        )
+
+    def _stage(self, name: str, work: Callable[[Path], Any], **more: Any) -> dict[str, Any]:
+        """One kept stage; what decides its result is `more` and what decides all of them."""
+        args = self.args
+        weights = None if self.checkpoint is None else hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
+        common = {
+            "version": __version__,
+            "figure": paths.STANDIN_VERSION,
+            "device": str(self.device),
+            "weights": weights,
+        }
+        common |= {key: getattr(args, key) for key in ("body", "seed", "pictures", "train_pictures", "arch")}
+        if self.checkpoint is None:
+            common["minutes"] = args.minutes
+        return self.stages.run(name, common | more, work)
+
+    def load(self, path: Path) -> Network:
+        """A network of this run on its device. ValueError where it is none of the demo's."""
+        arch = self.args.arch or (self.config.arch if self.config else SMALL_BACKBONE)
+        known = self.known if path == self.checkpoint else {"arch": arch}
+        model = load_model(path, paths.STAND_IN, self.device, **known)
+        if (model.config.network, model.config.body) != (training.NETWORK, self.args.body):
+            raise ValueError(
+                f"{path} holds a {model.config.network} of a {model.config.body}, and the demo of a {self.args.body} "
+                f"shows a {training.NETWORK} of a {self.args.body}; name another --checkpoint or --body"
+            )
+        return model
+
+    def _judged(self, judge: Judge, weights: Path, name: str) -> dict[str, Any]:
+        metrics = judge(self.load(weights))
+        self.say(f"  {name}: {in_words(metrics)}")
+        return metrics
+
+    def _recovered(self, weights: Path, held_out: Path, folder: Path) -> dict[str, Any]:
+        model = self.load(weights)
+        recovery = MeshRecovery(model, load_body(self.args.body, paths.STAND_IN), checkpoint=weights.name)
+        return recover_people(recovery, held_out_people(held_out, self.args.shown, folder / "pictures"), folder)
+
+    def _train(self, sets: training.Sets) -> dict[str, Any]:
+        """Trains on from the checkpoint, or a new network, for the minutes given."""
+        if self.config is None or self.checkpoint is None:
+            flags = training.from_scratch(self.args.arch or SMALL_BACKBONE, self.args.body)
+        else:
+            flags = training.going_on(self.checkpoint, self.config)
+
+        def work(folder: Path) -> dict[str, Any]:
+            plan = training.plan_for(self.args.minutes, sets, flags, self.where, folder)
+            self.say(f"  {plan.epochs} times {plan.steps} steps of {plan.batch} pictures")
+            training.train_by(plan, sets, flags, self.where, folder / "run")
+            return facts_of(plan, folder / "run")
+
+        return self._stage("training", work, minutes=self.args.minutes, flags=flags)
+
+    def _overfit(self, training_set: Path) -> dict[str, Any]:
+        """Learns a few pictures by heart, from scratch and without augmentation."""
+        count, steps = self.args.overfit_pictures, self.args.overfit_steps
+        plan = training.Plan(max(1, steps // OVERFIT_EPOCH), min(steps, OVERFIT_EPOCH), batch=count)
+        flags = [*training.from_scratch(self.args.arch or SMALL_BACKBONE, self.args.body), "--no_augmentation"]
+
+        def work(folder: Path) -> dict[str, Any]:
+            few = repeated_set(training_set, range(count), folder / "few.yaml")
+            training.train_by(plan, training.Sets(training_set, count, few), flags, self.where, folder / "run")
+            return facts_of(plan, folder / "run")
+
+        return self._stage("overfitting", work, steps=steps, few=count, flags=flags)
+
+
+def facts_of(plan: training.Plan, folder: Path) -> dict[str, Any]:
+    """What a training run leaves: its length, curves and weights."""
+    curves = training.curves_of(folder)
+    samples = plan.epochs * plan.steps * plan.batch
+    return {**asdict(plan), "samples": samples, "curves": curves, "weights": str(training.newest_weights(folder))}

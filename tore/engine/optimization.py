@@ -1,0 +1,119 @@
+"""Optimizers, gradient clipping and learning rate schedules, official and our own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer
+
+BETAS = (0.9, 0.999)
+FUSED_DEVICES = ("cpu", "cuda")
+CLIPS = ("value", "norm", "none")
+
+
+@dataclass(frozen=True)
+class OptimiserRecipe:
+    """How one published network is optimised."""
+
+    kind: str  # "adamw" | "adam"
+    weight_decay: float
+    clip: str  # one of CLIPS
+    clip_limit: float = 0.0
+
+
+FASTMETRO_OPTIMISER = OptimiserRecipe("adamw", weight_decay=1e-4, clip="value", clip_limit=0.3)
+METRO_OPTIMISER = OptimiserRecipe("adam", weight_decay=0.0, clip="none")
+OPTIMISERS = {"fastmetro": FASTMETRO_OPTIMISER, "metro": METRO_OPTIMISER}
+# What the baselines' own published recipes do.
+BASELINE_OPTIMISERS = {"fastmetro": replace(FASTMETRO_OPTIMISER, clip="norm"), "metro": METRO_OPTIMISER}
+
+
+def build_optimiser(parameters: Iterable[nn.Parameter], recipe: OptimiserRecipe, lr: float) -> Optimizer:
+    """The recipe's optimiser; its decay acts on every parameter, biases and norms included, as published."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if recipe.kind not in ("adamw", "adam"):
+        raise ValueError(f"optimiser {recipe.kind!r} is not known; use adamw or adam")
+    kind = AdamW if recipe.kind == "adamw" else Adam
+    fused = all(parameter.device.type in FUSED_DEVICES for parameter in trained)
+    return kind(trained, lr=lr, betas=BETAS, weight_decay=recipe.weight_decay, fused=fused)
+
+
+def gradients_of(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    """The gradients that exist."""
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """The Euclidean norm of all gradients together, a scalar tensor; 0 without gradients."""
+    gradients = gradients_of(parameters)
+    if not gradients:
+        return torch.zeros(())
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], recipe: OptimiserRecipe) -> None:
+    """Clips in place: each entry to +-limit, or the whole to a norm of at most the limit."""
+    parameters = list(parameters)
+    if recipe.clip == "value":
+        nn.utils.clip_grad_value_(parameters, recipe.clip_limit)
+    elif recipe.clip == "norm":
+        nn.utils.clip_grad_norm_(parameters, recipe.clip_limit)
+
+
+DECAY = 0.1
+STAGES = 2
+SCHEDULES = ("published", "cosine")
+
+
+def iterations_per_epoch(samples: int, global_batch: int) -> int:
+    """floor(samples / samples per step over all processes), at least one step's worth of samples needed."""
+    if samples < global_batch:
+        raise ValueError(
+            f"the training set has {samples} samples but one step takes {global_batch} over all processes; "
+            "lower --per_gpu_train_batch_size or --accumulate, or use fewer processes"
+        )
+    return samples // global_batch
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The rate of every step. `warm_up`: share of all steps over which it rises from zero, 0 for none."""
+
+    kind: str = "published"  # one of SCHEDULES
+    warm_up: float = 0.0
+
+    def __post_init__(self) -> None:
+        """ValueError for a schedule that does not exist."""
+        if self.kind not in SCHEDULES:
+            raise ValueError(f"schedule {self.kind!r} is not known; use {' or '.join(SCHEDULES)}")
+        if not 0 <= self.warm_up < 1:
+            raise ValueError(f"--warm_up_share {self.warm_up} is no share of the steps; use 0 or more and less than 1")
+
+    def rate(self, base: float, iteration: int, per_epoch: int, epochs: int) -> float:
+        """The rate of step `iteration`, counted from 1, of per_epoch * epochs."""
+        steps = per_epoch * epochs
+        rising = self.warm_up * steps
+        rate = learning_rate(base, iteration, per_epoch, epochs)
+        if self.kind == "cosine":
+            rate = base * (1 + math.cos(math.pi * max(iteration - rising, 0) / (steps - rising))) / 2
+        return rate * min(1.0, iteration / rising) if rising else rate
+
+
+def learning_rate(base: float, iteration: int, per_epoch: int, epochs: int) -> float:
+    """The published rate of step `iteration`, counted from 1: base * 0.1^(epoch // (epochs / 2)).
+
+    Published: the epoch is iteration // per_epoch, so the last step of each epoch counts to the next one and the
+    very last step runs at a hundredth.
+    """
+    epoch = iteration // per_epoch
+    return base * DECAY ** (epoch // (epochs / STAGES))
+
+
+def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
+    """Gives every parameter group the rate."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,118 @@
+"""METRO in its inference form; `tore.modeling.metro` is what it computes.
+
+A token is [template point; image features], so the first block's Linears split: the template's share is known, with the
+position embedding and the biases, and the features' share is one product for embedding and residual.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from tore.export.heads import FastShapeRegressor, FastUpsampling
+from tore.export.kernels import FusedLinear, linear_of
+from tore.export.parts import Parts
+from tore.export.tracing import backbone_form
+from tore.modeling.heads import MeshPrediction, assemble
+from tore.modeling.metro import METRO, BertLayer, MetroBlock
+from tore.modeling.transformer import attend
+
+
+class FastBertLayer(nn.Module):
+    """One product for queries, keys and values; residual sums and GELU in the Linears' kernels."""
+
+    def __init__(self, layer: BertLayer, packed: bool) -> None:
+        super().__init__()
+        self.heads = layer.heads
+        projections = (layer.query, layer.key, layer.value)
+        weight, bias = (torch.cat([getattr(linear, name) for linear in projections]) for name in ("weight", "bias"))
+        self.projection = FusedLinear(weight, bias, packed=packed)
+        self.attention_output = linear_of(layer.attention_output, packed=packed)
+        self.intermediate = linear_of(layer.intermediate, activation="gelu", packed=packed)
+        self.output = linear_of(layer.output, packed=packed)
+        self.attention_norm, self.output_norm = layer.attention_norm, layer.output_norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Q, C) -> (B, Q, C)."""
+        mixed = attend(*self.projection(x).chunk(3, dim=2), heads=self.heads)
+        x = self.attention_norm(self.attention_output(mixed, x))
+        return self.output_norm(self.output(self.intermediate(x), x))
+
+
+class FastMetroBlock(nn.Module):
+    """A block whose embedding and residual are one product."""
+
+    constant: Tensor
+
+    def __init__(self, block: MetroBlock, tokens: int, parts: Parts, template: Tensor | None = None) -> None:
+        """`template` (Q, 3): the leading part of every input that is the same for all pictures."""
+        super().__init__()
+        self.width = block.embedding.out_features
+        weight = torch.cat((block.embedding.weight, block.residual.weight))  # (width + outputs, inputs)
+        constant = block.positions.weight[:tokens]  # (Q, width)
+        constant = torch.cat((constant, constant.new_zeros(tokens, block.residual.out_features)), dim=1)
+        bias = torch.cat((block.embedding.bias, block.residual.bias + block.head.bias))
+        if template is not None:
+            known, weight = weight.split((template.shape[1], weight.shape[1] - template.shape[1]), dim=1)
+            constant = constant + template @ known.T
+        self.register_buffer("constant", constant, persistent=False)
+        self.embedding = FusedLinear(weight, bias, packed=parts.packed_weights)
+        self.layers = nn.Sequential(*(FastBertLayer(layer, parts.packed_weights) for layer in cast(Any, block.layers)))
+        head = block.head
+        self.head = FusedLinear(head.weight, torch.zeros_like(head.bias), packed=parts.packed_weights)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, Q, inputs) -> output (B, Q, outputs), last hidden state (B, Q, width)."""
+        embedded = self.embedding(x) + self.constant
+        hidden = self.layers(embedded[..., : self.width].contiguous())
+        return self.head(hidden) + embedded[..., self.width :], hidden
+
+
+class METROForm(nn.Module):
+    """picture (B, 3, H, W) -> `MeshPrediction`, without gradients for its weights."""
+
+    config: Any
+    template: Tensor | None
+    blocks: Any  # FastMetroBlocks
+
+    def __init__(self, plain: METRO, parts: Parts) -> None:
+        """`plain` in evaluation mode; its parts are taken over, so it should be a copy."""
+        super().__init__()
+        self.backbone = backbone_form(plain.backbone, parts)
+        self.select_tokens = plain.select_tokens
+        template = plain.template + plain.template_remainder  # (Q, 3)
+        self.register_buffer("template", None if parts.constants else template, persistent=False)
+        known = template if parts.constants else None
+        blocks = [
+            FastMetroBlock(b, len(template), parts, None if i else known) for i, b in enumerate(cast(Any, plain.blocks))
+        ]
+        self.blocks = nn.ModuleList(blocks)
+        self.num_joints, self.camera_of_all = plain.num_joints, plain.camera_of_all
+        regressor = plain.shape_regressor
+        self.shape_regressor = None if regressor is None else FastShapeRegressor(regressor, parts)
+        self.camera_token = None if regressor is None else plain.camera_token
+        self.camera_head = plain.camera_head
+        self.upsampling = FastUpsampling(plain.upsampling, parts)
+        self.smpl_regressor = plain.smpl_regressor
+
+    def forward(self, images: Tensor) -> MeshPrediction:
+        """images (B, 3, H, W), ImageNet-normalised."""
+        x = self.select_tokens(self.backbone(images))  # (B, Q, C)
+        if self.template is not None:
+            x = torch.cat((self.template.expand(len(x), -1, -1), x), dim=2)
+        for block in self.blocks:
+            x, hidden = block(x)
+        joints, coarse, camera = self.geometry(x, hidden)
+        return assemble(camera, joints, coarse, self.upsampling(coarse), None, self.smpl_regressor)
+
+    def geometry(self, points: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Last block's points (B, Q, 3) and hidden state (B, Q, width) -> joints, coarse vertices, camera (B, 3)."""
+        if self.shape_regressor is None:
+            joints, coarse = points[:, : self.num_joints], points[:, self.num_joints :]
+            return joints, coarse, self.camera_head(points if self.camera_of_all else coarse)
+        assert self.camera_token is not None
+        camera = self.camera_token.expand(len(hidden), 1, -1)
+        coarse, camera = self.shape_regressor(torch.cat((camera, hidden), dim=1))
+        return points, coarse, self.camera_head(camera)

@@ -1,0 +1,185 @@
+"""Many pictures through the network in batches, one report for each; a picture that fails does not stop the others.
+
+Three stages run side by side: a thread reads the next pictures, the caller's own runs the network, a third draws and
+writes what the network is done with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tore.files import OutputError, check_output_file
+from tore.inference.crops import Box, Crop, crops_of
+from tore.inference.images import read_picture
+from tore.inference.outputs import Wanted, planned_files, write_outputs
+from tore.inference.predictor import BATCH_SIZE, MeshRecovery
+from tore.inference.result import NOT_FINITE, Recovery, picture_camera
+
+BATCHES_WRITTEN = 2  # at most that many wait for the pen, so that memory stays bounded
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture: where it lies, what its outputs' names begin with, its people's boxes, and which are left hands."""
+
+    picture: Path
+    stem: Path
+    boxes: list[Box] | None = None
+    left: bool | list[bool] = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one picture."""
+
+    job: Job
+    people: list[Recovery]
+    written: list[Path]
+    error: str | None = None  # one sentence that names the picture
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    job: Job
+    picture: np.ndarray | None  # kept only where the whole picture is drawn
+    crops: list[Crop]
+
+
+class Run:
+    """Reads, crops, recovers, draws and writes; `seconds` counts how long each took, at the same time or not.
+
+    batch_size: most crops in one forward pass. focal_length: of the pictures' camera in pixels, where known.
+    overwrite: replace files that are there; else such a picture fails.
+    """
+
+    def __init__(
+        self,
+        recovery: MeshRecovery,
+        wanted: Wanted,
+        *,
+        batch_size: int = BATCH_SIZE,
+        focal_length: float | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch size {batch_size}: give 1 or more")
+        picture_camera((1, 1), focal_length)  # a focal length that cannot be is told before any picture is read
+        self.recovery, self.wanted, self.batch_size = recovery, wanted, batch_size
+        self.focal_length, self.overwrite = focal_length, overwrite
+        self.seconds = {"reading": 0.0, "cropping": 0.0, "network": 0.0, "drawing": 0.0, "writing": 0.0}
+        self._planned: set[Path] = set()
+
+    def __call__(self, jobs: Iterable[Job]) -> Iterator[Report]:
+        """One report per job; failures come as they are met, the rest in order, batch by batch."""
+        reader, writer = ThreadPoolExecutor(1, "read"), ThreadPoolExecutor(1, "write")
+        waiting: list[_Waiting] = []
+        reports: deque[Future[list[Report]]] = deque()
+        try:
+            for opened in self._opened(reader, jobs):
+                if isinstance(opened, Report):
+                    reports.append(_done([opened]))
+                else:
+                    waiting.append(opened)
+                if sum(len(item.crops) for item in waiting) >= self.batch_size:
+                    reports.append(writer.submit(self._finish, waiting, self._recover(waiting)))
+                    waiting = []
+                while reports and (reports[0].done() or len(reports) > BATCHES_WRITTEN):
+                    yield from reports.popleft().result()
+            reports.append(writer.submit(self._finish, waiting, self._recover(waiting)))
+            while reports:
+                yield from reports.popleft().result()
+        finally:
+            for pool in (reader, writer):
+                pool.shutdown(cancel_futures=True)
+
+    def _opened(self, reader: ThreadPoolExecutor, jobs: Iterable[Job]) -> Iterator[_Waiting | Report]:
+        """The jobs' pictures in order, or what is wrong with them; a batch is read ahead."""
+        ahead: deque[Future[_Waiting | Report]] = deque()
+        for job in jobs:
+            ahead.append(reader.submit(self._open, job))
+            if len(ahead) > self.batch_size:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+    def _open(self, job: Job) -> _Waiting | Report:
+        try:
+            self._check_outputs(job)
+            return self._read(job)
+        except (ValueError, OSError) as error:
+            return Report(job, [], [], _sentence(job, error))
+
+    def _check_outputs(self, job: Job) -> None:
+        files = planned_files(job.stem, None if job.boxes is None else len(job.boxes), self.wanted)
+        for path in files[:1]:
+            check_output_file(path)
+        for path in files:
+            if path in self._planned:
+                raise ValueError(f"{path} is another picture's result already; rename one of the two")
+            if path.exists() and not self.overwrite:
+                raise FileExistsError(f"{path} is there already; add --overwrite or name another --output_dir")
+        self._planned.update(files)
+
+    def _read(self, job: Job) -> _Waiting:
+        with self._timed("reading"):
+            picture = read_picture(job.picture)
+        with self._timed("cropping"):
+            crops = crops_of(picture, job.boxes, str(job.picture), job.left)
+        return _Waiting(job, picture if job.boxes is not None and self.wanted.overlay else None, crops)
+
+    def _recover(self, waiting: Sequence[_Waiting]) -> list[Recovery]:
+        crops = [crop for item in waiting for crop in item.crops]
+        people: list[Recovery] = []
+        with self._timed("network"):
+            for start in range(0, len(crops), self.batch_size):
+                part = crops[start : start + self.batch_size]
+                people += self.recovery.recover(part, focal_length=self.focal_length)
+        return people
+
+    def _finish(self, waiting: Sequence[_Waiting], people: list[Recovery]) -> list[Report]:
+        reports = []
+        for item in waiting:
+            own, people = people[: len(item.crops)], people[len(item.crops) :]
+            try:
+                reports.append(Report(item.job, own, self._write(item, own)))
+            except (ValueError, OSError) as error:
+                reports.append(Report(item.job, [], [], _sentence(item.job, error)))
+        return reports
+
+    def _write(self, item: _Waiting, people: list[Recovery]) -> list[Path]:
+        if not all(person.finite for person in people):
+            raise ValueError(NOT_FINITE)
+        start = time.perf_counter()
+        written, writing = write_outputs(people, item.picture, item.job.stem, self.wanted, self.recovery.faces)
+        self.seconds["writing"] += writing
+        self.seconds["drawing"] += time.perf_counter() - start - writing
+        return written
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+
+def _done(reports: list[Report]) -> Future[list[Report]]:
+    future: Future[list[Report]] = Future()
+    future.set_result(reports)
+    return future
+
+
+def _sentence(job: Job, error: Exception) -> str:
+    """The error on one line, with the picture's name."""
+    told = error.sentence("another --output_dir") if isinstance(error, OutputError) else str(error)
+    text = " ".join(told.split()) or type(error).__name__
+    return text if str(job.picture) in text else f"{job.picture}: {text}"

@@ -1,0 +1,222 @@
+"""What is recovered of one person, and how it is saved."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tore.body.joints import HAND_NAMES, J14_NAMES
+from tore.files import write_whole
+from tore.geometry.camera import CROP_FOCAL_LENGTH, CROP_SIZE, PinholeCamera, picture_translation
+from tore.inference.crops import Crop
+from tore.inference.names import json_text
+
+NOT_FINITE = "the network's numbers are not finite; leave half precision out, or get the checkpoint again"
+NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BodyParameters:
+    """A neutral SMPL body that stands where the network's mesh stands: its pelvis is the mesh's."""
+
+    pose: np.ndarray  # (72,) axis-angle of the 24 joints, radians, each relative to its parent
+    betas: np.ndarray  # (10,)
+    translation: np.ndarray  # (3,) brings the body's vertices before the whole picture's camera
+
+    def __repr__(self) -> str:
+        where = ", ".join(f"{value:.2f}" for value in self.translation)
+        return f"BodyParameters({len(self.pose) // 3} joints, {len(self.betas)} shapes, at ({where}) m)"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Recovery:
+    """Lengths in metres, in the camera frame (x right, y down, z away), around the mesh's own origin as the network
+    gives it; 2D points in continuous pixels of the whole picture. All of a left hand is as in the picture: what the
+    network said of its mirror image is mirrored back."""
+
+    kind: str  # "body" | "hand"
+    crop: Crop  # what the network saw, of which picture, and where
+    camera: np.ndarray  # (3,) of the crop: scale, tx, ty; (x, y) lands at scale * (x + tx, y + ty) in [-1, 1]
+    joints: np.ndarray  # (J, 3) predicted directly
+    mesh_joints: np.ndarray  # (J, 3) regressed from the mesh, as metrics compare them
+    vertices: np.ndarray  # (V, 3)
+    heatmap: np.ndarray | None  # (M, h*w) where each kept image token looked; None without image token pruning
+    picture_camera: PinholeCamera  # of the whole picture, shared by all its people
+    translation: np.ndarray  # (3,) brings the mesh before `picture_camera`
+    checkpoint: str
+    parameters: BodyParameters | None = None  # None without the SMPL parameter regressor
+
+    def __repr__(self) -> str:
+        where = ", ".join(f"{value:.2f}" for value in self.translation)
+        return f"Recovery({self.kind} of {self.crop!r}, {len(self.vertices)} vertices at ({where}) m)"
+
+    @property
+    def finite(self) -> bool:
+        """Whether all that the network said are finite numbers."""
+        more = vars(self.parameters).values() if self.parameters is not None else ()
+        return all(np.isfinite(values).all() for values in (self.camera, self.joints, self.vertices, *more))
+
+    @property
+    def in_front(self) -> bool:
+        """Whether the mesh lies before the camera; a scale of 0 or less puts it behind, and nothing can be drawn."""
+        return bool(self.camera[0] > 0)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """The J names."""
+        return NAMES[self.kind]
+
+    def own_faces(self, faces: np.ndarray) -> np.ndarray:
+        """The model's faces (F, 3) with their corners in the order that makes normals point outward: a left hand's
+        are reversed."""
+        return faces[:, ::-1] if self.crop.left else faces
+
+    @property
+    def joints_2d(self) -> np.ndarray:
+        """(J, 2) pixels of `joints`, by the crop's camera."""
+        return self.to_pixels(self.joints)
+
+    @property
+    def mesh_joints_2d(self) -> np.ndarray:
+        """(J, 2) pixels of `mesh_joints`, by the crop's camera."""
+        return self.to_pixels(self.mesh_joints)
+
+    @property
+    def crop_view(self) -> PinholeCamera:
+        """`picture_camera` in the pixels of the crop: with it the mesh plus `translation` is drawn over the crop."""
+        window, view = self.crop.window, self.picture_camera
+        factor = self.crop.pixels.shape[0] / window.side
+        x, y = view.principal_point
+        return PinholeCamera(view.focal_length * factor, ((x - window.left) * factor, (y - window.top) * factor))
+
+    def to_pixels(self, points: np.ndarray) -> np.ndarray:
+        """Points (..., 3) of the mesh's frame -> (..., 2) pixels of the picture, by the crop's weak perspective."""
+        return self.crop.window.to_picture(self.camera[0] * (points[..., :2] + self.camera[1:]))
+
+
+def picture_camera(picture_size: tuple[int, int], focal_length: float | None = None) -> PinholeCamera:
+    """The camera of a picture (height, width): principal point in the middle.
+
+    Without a focal length in pixels it is 1000 for every 224 pixels of the shorter side: over the middle crop a mesh
+    is then drawn as published.
+    """
+    height, width = picture_size
+    if focal_length is None:
+        focal_length = CROP_FOCAL_LENGTH * min(height, width) / CROP_SIZE
+    if not (np.isfinite(focal_length) and focal_length > 0):
+        raise ValueError(f"focal length {focal_length:g}: give a positive number of pixels")
+    return PinholeCamera(float(focal_length), (width / 2, height / 2))
+
+
+def place(cameras: np.ndarray, crops: list[Crop], views: list[PinholeCamera]) -> np.ndarray:
+    """Translations (B, 3) that bring the meshes of weak-perspective `cameras` (B, 3) before their pictures' cameras."""
+    columns: tuple[list, ...] = (
+        [crop.window.center for crop in crops],
+        [crop.window.side for crop in crops],
+        [view.principal_point for view in views],
+        [view.focal_length for view in views],
+    )
+    numbers = [torch.from_numpy(np.asarray(values, np.float64)) for values in (cameras, *columns)]  # on the CPU
+    return picture_translation(*numbers).numpy()
+
+
+FORMATS = ("npz", "json")
+UNITS = {
+    "joints": "metres, around the mesh's origin; x right, y down, z away from the camera; predicted directly",
+    "mesh_joints": "as joints; regressed from the vertices",
+    "vertices": "as joints",
+    "joints_2d": "pixels of the whole picture; the outer corner of the upper left pixel is (0, 0)",
+    "mesh_joints_2d": "as joints_2d",
+    "crop_camera": "scale, tx, ty: (x, y) metres land at scale * (x + tx, y + ty) in [-1, 1] of the crop",
+    "crop_window": "left, top, side of the square that the crop shows, pixels of the whole picture",
+    "box": "x, y, width, height, pixels of the whole picture; none where its middle was taken",
+    "focal_length": "pixels of the whole picture",
+    "principal_point": "x, y, pixels of the whole picture",
+    "translation": "metres; added to vertices or joints it brings them before the whole picture's camera",
+    "picture_size": "height, width, pixels",
+}
+# Of a network with the SMPL parameter regressor besides.
+PARAMETER_UNITS = {
+    "smpl_pose": "axis-angle of the 24 joints of a neutral SMPL body, radians, each relative to its parent",
+    "smpl_betas": "its shape",
+    "smpl_translation": "metres; added to that body's vertices it brings them before the whole picture's camera",
+}
+
+
+def as_values(recovery: Recovery) -> dict[str, Any]:
+    """Everything that is saved, by name: arrays, tuples, numbers and strings."""
+    crop, camera = recovery.crop, recovery.picture_camera
+    known = vars(recovery.parameters) if recovery.parameters is not None else {}
+    parameters = {f"smpl_{name}": value for name, value in known.items()}
+    side = {"side": "left" if crop.left else "right"} if recovery.kind == "hand" else {}
+    return {
+        "picture": crop.source,
+        "person": crop.person,
+        "kind": recovery.kind,
+        **side,
+        "checkpoint": recovery.checkpoint,
+        "picture_size": crop.picture_size,
+        "box": crop.box,
+        "crop_window": (crop.window.left, crop.window.top, crop.window.side),
+        "crop_camera": recovery.camera,
+        "focal_length": camera.focal_length,
+        "principal_point": camera.principal_point,
+        "translation": recovery.translation,
+        "joint_names": recovery.joint_names,
+        "joints": recovery.joints,
+        "joints_2d": recovery.joints_2d,
+        "mesh_joints": recovery.mesh_joints,
+        "mesh_joints_2d": recovery.mesh_joints_2d,
+        "vertices": recovery.vertices,
+        **parameters,
+        "units": UNITS | (PARAMETER_UNITS if parameters else {}),
+    }
+
+
+def as_plain(recovery: Recovery) -> dict[str, Any]:
+    """The same without vertices and units, as numbers, lists and joints by name, ready for JSON."""
+    values = as_values(recovery)
+    return _plain({name: value for name, value in values.items() if name not in ("vertices", "units", "joint_names")})
+
+
+def save_result(path: str | Path, recovery: Recovery) -> Path:
+    """Writes one person's result; the ending chooses npz or json.
+
+    In npz `units` is a JSON text and a missing box an empty array; in json joints are objects by name. ValueError
+    for another ending, and for values that are not finite.
+    """
+    path = Path(path)
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in FORMATS:
+        raise ValueError(f"{path}: results are written as {' or '.join(FORMATS)}")
+    if not recovery.finite:
+        raise ValueError(f"{recovery.crop.source}: {NOT_FINITE}")
+    values = as_values(recovery)
+    write_whole(path, _npz(values) if kind == "npz" else _json(values))
+    return path
+
+
+def _npz(values: dict[str, Any]) -> bytes:
+    plain = {**values, "units": json.dumps(values["units"])}
+    plain["box"] = np.zeros(0) if values["box"] is None else np.asarray(values["box"])
+    stream = io.BytesIO()
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in plain.items()}
+    np.savez_compressed(stream, **arrays)
+    return stream.getvalue()
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return json_text(_plain(values), allow_nan=False).encode()
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
+    for joints in ("joints", "joints_2d", "mesh_joints", "mesh_joints_2d"):
+        plain[joints] = dict(zip(NAMES[values["kind"]], plain[joints], strict=True))
+    return plain

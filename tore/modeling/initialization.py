@@ -1,0 +1,204 @@
+"""Where networks trained from scratch may start: a resting body, a camera, a pre-trained image side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tore.files import read_tensors, write_tensors
+from tore.modeling.backbones import STRIDE, Backbone
+from tore.modeling.checkpoints import read_checkpoint
+from tore.modeling.fastmetro import FastMETRO
+from tore.modeling.image_token_pruning import TokenReduction
+from tore.modeling.metro import METRO
+from tore.modeling.neural_shape_regressor import ShapeRegressor
+from tore.modeling.transformer import USUAL_GRID
+
+WAVE_SPREAD = 3.0  # radians per metre: vertices a decimetre apart have similar tokens
+DRAWS = 32  # random joint features over which the vertex head is fitted
+PICTURES = 4  # of noise, over which a network without a shape regressor is
+RIDGE = 1e-3  # of the mean squared feature
+CAMERA_SHRINK = 0.1  # of the camera head's weights, whose random start would outweigh the bias
+
+
+def start_from_template(model: FastMETRO | METRO, vertices: Tensor) -> None:
+    """Makes an untrained network give about the coarse mesh `vertices` (Vc, 3) whatever it sees.
+
+    The vertex tokens become random waves over the template, so that neighbours in space are alike, and the head that
+    reads the vertices is fitted to the mesh by least squares over random features. With geometry reduction both are the
+    shape regressor's, without it FastMETRO's queries and point head. Draws from torch's generator.
+
+    Raises ValueError for METRO without geometry reduction, whose vertices are no learned tokens.
+    """
+    regressor = model.shape_regressor
+    if regressor is not None:
+        _start(regressor, regressor.vertex_tokens, regressor.vertex_head, vertices, lambda: _random_joints(regressor))
+    elif isinstance(model, FastMETRO) and model.query_tokens.vertices is not None:
+        _start(model, model.query_tokens.vertices, model.point_head, vertices, lambda: _random_pictures(model))
+    else:
+        raise ValueError("--template_start is for networks with vertex tokens; METRO without token reduction has none")
+
+
+def random_waves(points: Tensor, width: int) -> Tensor:
+    """Points (N, 3) in metres -> (N, width) sines and cosines of unit variance in random directions."""
+    directions = torch.randn(3, width // 2, dtype=points.dtype) * WAVE_SPREAD
+    phase = points @ directions.to(points.device) + 2 * math.pi * torch.rand(width // 2).to(points)
+    return math.sqrt(2) * torch.cat((phase.sin(), phase.cos()), dim=1)
+
+
+def _start(room: nn.Module, tokens: Tensor, head: nn.Linear, vertices: Tensor, run: Callable[[], None]) -> None:
+    """Sets the room's `tokens`, then fits `head` to `vertices` by ridge regression over all that it reads in `run`."""
+    vertices = vertices.to(tokens)
+    seen: list[Tensor] = []
+    handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    training = room.training
+    room.eval()
+    with torch.no_grad():
+        tokens.copy_(random_waves(vertices, tokens.shape[1]))
+        run()
+    room.train(training)
+    handle.remove()
+    features = seen[0][:, -len(vertices) :].flatten(0, 1).double()  # (draws Vc, width), vertices behind joints if any
+    aims = vertices.double().repeat(len(seen[0]), 1)  # (draws Vc, 3)
+    middle, aim = features.mean(0), aims.mean(0)
+    features, aims = features - middle, aims - aim
+    gram = features.T @ features
+    gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram)).to(gram)
+    weight = torch.linalg.solve(gram, features.T @ aims).T  # (3, width)
+    with torch.no_grad():
+        head.weight.copy_(weight)
+        head.bias.copy_(aim - weight @ middle)
+
+
+def _random_joints(regressor: ShapeRegressor) -> None:
+    """Runs the shape regressor on random joint and camera features."""
+    width, like = regressor.vertex_head.in_features, regressor.vertex_tokens
+    joints = torch.randn(DRAWS, len(regressor.position_code), width).to(like)
+    regressor(joints, torch.randn(DRAWS, 1, width).to(like))
+
+
+def _random_pictures(model: FastMETRO) -> None:
+    """Runs the network on pictures of noise."""
+    side = STRIDE * USUAL_GRID[0]
+    model(torch.randn(PICTURES, 3, side, side).to(model.camera_token))
+
+
+def start_camera(model: FastMETRO | METRO, camera: Sequence[float]) -> None:
+    """Makes the untrained camera (scale, x, y) start near `camera`: a person who fills most of the crop has 0.9, 0, 0.
+
+    Raises ValueError for a network whose camera is read off the points.
+    """
+    head = getattr(model, "camera_head", None)
+    if not isinstance(head, torch.nn.Linear):
+        raise ValueError("--camera_start is for networks whose camera is one Linear; this one reads it off its points")
+    with torch.no_grad():
+        head.bias.copy_(torch.tensor(camera))
+        head.weight.mul_(CAMERA_SHRINK)
+
+
+ROOMS = ("backbone", "image_projection", "token_reduction")
+REST = "rest"  # every other room
+PREFIXES = tuple(f"{room}." for room in ROOMS)
+
+
+class WarmUpPrediction(NamedTuple):
+    """Each token's joint."""
+
+    heatmap: Tensor  # (B, M, h*w), rows sum to 1
+    joints_2d: Tensor  # (B, M, 2) in [-1, 1] of the crop
+    joints_3d: Tensor  # (B, M, 3) metres, relative to the root
+
+
+class WarmUpNetwork(nn.Module):
+    """picture (B, 3, H, W) -> `WarmUpPrediction`; its rooms are FastMETRO's, by the same names."""
+
+    joint_of: Tensor
+
+    def __init__(self, *, backbone: Backbone, width: int, tokens: int, joints: int, size: int) -> None:
+        """Fresh projection, token reduction and head.
+
+        Args:
+            backbone: of any stride-32 feature map.
+            width: of the tokens.
+            tokens: how many there are, M; token m is joint m modulo the joints.
+            joints: labelled joints.
+            size: side in pixels that square pictures are brought to first, a multiple of the stride.
+        """
+        if size < STRIDE or size % STRIDE:
+            raise ValueError(f"--size {size} is not a multiple of the backbone's stride {STRIDE}; use 128 or 224")
+        super().__init__()
+        self.backbone = backbone
+        self.image_projection = nn.Conv2d(backbone.channels, width, kernel_size=1)
+        self.token_reduction = TokenReduction(width=width, tokens=tokens)
+        self.size = size
+        self.weight = nn.Parameter(torch.randn(tokens, width, 3) / width)
+        self.bias = nn.Parameter(torch.zeros(tokens, 3))
+        self.register_buffer("joint_of", torch.arange(tokens) % joints, persistent=False)
+
+    def forward(self, images: Tensor) -> WarmUpPrediction:
+        """images (B, 3, H, W), ImageNet-normalised."""
+        if images.shape[-1] != self.size:
+            images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
+        features = self.image_projection(self.backbone(images))  # (B, width, h, w)
+        tokens, heatmap = self.token_reduction(features)  # (B, M, width), (B, M, h*w)
+        joints_2d = heatmap @ cell_centres((features.shape[2], features.shape[3])).to(heatmap)  # (B, M, 2)
+        joints_3d = torch.einsum("bmc,mcx->bmx", tokens, self.weight) + self.bias
+        return WarmUpPrediction(heatmap, joints_2d, joints_3d)
+
+
+def cell_centres(grid: tuple[int, int]) -> Tensor:
+    """Middles (h*w, 2) of a feature map's cells as x, y in [-1, 1] of the crop, row by row."""
+    rows, columns = ((torch.arange(count) + 0.5) / count * 2 - 1 for count in grid)
+    y, x = torch.meshgrid(rows, columns, indexing="ij")
+    return torch.stack((x, y), dim=-1).flatten(0, 1)
+
+
+def save_image_side(network: WarmUpNetwork, path: str | Path) -> None:
+    """Writes the rooms that a FastMETRO has too, under their names."""
+    write_tensors({n: v for n, v in network.state_dict().items() if n.startswith(PREFIXES)}, path)
+
+
+def load_rooms(model: FastMETRO | METRO | WarmUpNetwork, path: str | Path, rooms: Sequence[str] = ROOMS) -> None:
+    """Starts rooms of a network from a file: a warm-up's, or that of a whole network.
+
+    Args:
+        model: METRO, which shares the backbone alone with a warm-up, takes that alone.
+        path: what `save_image_side` wrote, or a published or own checkpoint.
+        rooms: of `ROOMS`, and `REST` for all that lies behind the token reduction: with it, and without the token
+            reduction, networks that differ in their token reduction alone start alike.
+
+    Raises FileNotFoundError, or ValueError naming what does not fit.
+    """
+    chosen = (ROOMS[0],) if isinstance(model, METRO) else rooms
+    entries = {name: value for name, value in _entries(path, model).items() if _room(name) in chosen}
+    expected = {name: value for name, value in model.state_dict().items() if _room(name) in chosen}
+    wrong = sorted(
+        name
+        for name in expected.keys() | entries.keys()
+        if name not in expected or name not in entries or expected[name].shape != entries[name].shape
+    )
+    if wrong:
+        raise ValueError(
+            f"{path} does not fit in {len(wrong)} entries ({', '.join(wrong[:3])}): take a file of the network's "
+            "backbone, --model_dim_1 and --keep_ratio, or fewer rooms of it with --warm_start_rooms"
+        )
+    model.load_state_dict(entries, strict=False)
+
+
+def _room(name: str) -> str:
+    first = name.split(".")[0]
+    return first if first in ROOMS else REST
+
+
+def _entries(path: str | Path, model: FastMETRO | METRO | WarmUpNetwork) -> dict[str, Tensor]:
+    content = read_tensors(path)
+    if isinstance(content, dict) and all(str(name).startswith(PREFIXES) for name in content):
+        return content
+    known = {} if isinstance(model, WarmUpNetwork) else {"arch": model.config.arch}
+    return read_checkpoint(path, **known).state

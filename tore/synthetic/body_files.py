@@ -1,0 +1,119 @@
+"""Writes the synthetic body and hand as the files that the loaders of the licensed models read."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from tore.files import check_outputs, replacing, writing
+from tore.paths import STANDIN_BODY_FILES, STANDIN_HAND_FILES, BodyFiles, standin_folder
+from tore.synthetic.models import StandIn, build
+
+FILES = {"body": STANDIN_BODY_FILES, "hand": STANDIN_HAND_FILES}
+
+
+def file_names(kind: str) -> list[str]:
+    """Names of all files of the stand-in "body" or "hand"."""
+    files = FILES[kind]
+    names = [
+        files.model,
+        files.mesh_levels,
+        *(f"{files.adjacency}_{part}.pt" for part in ("indices", "values", "size")),
+    ]
+    return names + [name for name in (files.regressor_extra, files.regressor_h36m) if name]
+
+
+def write_files(kind: str, figure: StandIn, folder: Path) -> None:
+    """Writes every file of the figure into `folder` (made if missing); each appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = FILES[kind]
+    with replacing(folder / files.model) as path:
+        path.write_bytes(pickle.dumps(figure.model, protocol=2))
+    with replacing(folder / files.mesh_levels) as path, path.open("wb") as stream:
+        arrays: dict[str, Any] = {name: _object_array(items) for name, items in figure.levels.items()}
+        np.savez(stream, **arrays)
+    _write_adjacency(folder, files, figure)
+    for name, rows in ((files.regressor_extra, figure.regressor_extra), (files.regressor_h36m, figure.regressor_h36m)):
+        if name and rows is not None:
+            with replacing(folder / name) as path, path.open("wb") as stream:
+                np.save(stream, rows)
+
+
+def _write_adjacency(folder: Path, files: BodyFiles, figure: StandIn) -> None:
+    """The coarsest level's adjacency with self loops: indices (2, N), values (N,), size."""
+    coarse = figure.levels["A"][-1].toarray() + np.eye(figure.levels["A"][-1].shape[0])
+    indices = np.stack(np.nonzero(coarse))
+    parts = {
+        "indices": torch.from_numpy(indices),
+        "values": torch.from_numpy(coarse[tuple(indices)].astype(np.float32)),
+        "size": torch.Size(coarse.shape),
+    }
+    for part, value in parts.items():
+        with replacing(folder / f"{files.adjacency}_{part}.pt") as path, path.open("wb") as stream:
+            torch.save(value, stream)
+
+
+def _object_array(items: list) -> np.ndarray:
+    out = np.empty(len(items), dtype=object)
+    out[:] = items
+    return out
+
+
+KINDS = ("body", "hand")
+ABANDONED = 3600.0  # seconds after which nobody writes into an unfinished folder any more
+
+__all__ = ["KINDS", "file_names", "standin_dir", "write_standin"]
+
+
+def write_standin(kind: str, folder: str | Path) -> None:
+    """Makes the stand-in "body" or "hand" and writes its files into `folder`, in place of files of those names.
+
+    Raises ValueError for another kind, ImportError with the command to run where scikit-image is missing, OutputError
+    where the folder cannot be written.
+    """
+    write_files(kind, build(kind), Path(folder))
+
+
+def standin_dir() -> Path:
+    """The folder that holds both stand-ins, made on first use in the cache folder and then reused.
+
+    Safe to call from many processes at once: each makes its own folder, and the first to be ready gives it its name.
+    Raises OutputError where the cache folder cannot be written.
+    """
+    folder = standin_folder()
+    if folder.is_dir():
+        return folder
+    with writing(folder, fix="set TORE_CACHE_DIR to a folder that can be"):
+        check_outputs(folder=folder.parent)
+        figures = {kind: build(kind) for kind in KINDS}  # takes most of the time; nothing is on disk yet
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            for kind, figure in figures.items():
+                write_files(kind, figure, fresh)
+            fresh.chmod(0o755)
+            try:
+                fresh.rename(folder)
+            except OSError:
+                if not folder.is_dir():
+                    raise
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return folder
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Deletes what builds left that were killed while they wrote: unfinished folders that are hours old."""
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""One run from its configuration: build, train, evaluate, pre-train."""

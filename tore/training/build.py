@@ -1,0 +1,375 @@
+"""From the flags of a run to its trainer: network, batches, losses, optimizer, validation."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from tore import paths
+from tore.body import load_body
+from tore.body.body_model import BodyModel
+from tore.body.topology import template_points
+from tore.cli.checkpoint_flags import open_checkpoint
+from tore.cli.flags import shown, typed_flags
+from tore.cli.network_flags import COORDINATES
+from tore.datasets.loader import begin_epoch, train_loader
+from tore.datasets.mesh_dataset import MeshDataset
+from tore.datasets.sets import TSVSet, set_identity
+from tore.engine.distributed import Processes
+from tore.engine.logging import RunLog
+from tore.engine.optimization import Schedule, build_optimiser, iterations_per_epoch
+from tore.engine.state import CheckpointFolder, MovingAverage, load_training_state, seed_process
+from tore.engine.step import LossStep, target_maker
+from tore.engine.trainer import Trainer
+from tore.evaluation.evaluator import EvaluationResult
+from tore.export.parts import check_compiler
+from tore.losses.recipes import RECIPES
+from tore.modeling import create_model, load_model
+from tore.modeling.backbones import STRIDE
+from tore.modeling.build import add_smpl_regressor, describe
+from tore.modeling.checkpoints import save_weights
+from tore.modeling.fastmetro import FastMETRO
+from tore.modeling.initialization import load_rooms, start_camera, start_from_template
+from tore.modeling.metro import METRO
+from tore.training.evaluate import JOINT_NAMES, GroundTruth, evaluate, measure_maker, validation_loader
+from tore.training.recipes import optimiser_from, recipe_from, surface_faces
+from tore.training.resuming import Pace, accept_changes, changes_of, plain_flags
+from tore.training.set_check import check_before, trains
+
+Network = FastMETRO | METRO
+
+
+class LoaderBatches:
+    """A training set's loader as the trainer wants it: the micro-batches of an epoch from an iteration on."""
+
+    def __init__(
+        self, dataset: MeshDataset, *, batch_size: int, accumulate: int, workers: int, processes: Processes
+    ) -> None:
+        if min(batch_size, accumulate) < 1:
+            raise ValueError("--per_gpu_train_batch_size and --accumulate must be at least 1")
+        self.dataset, self.accumulate = dataset, accumulate
+        self.global_batch = batch_size * accumulate * processes.size
+        self.per_epoch = iterations_per_epoch(len(dataset), self.global_batch)
+        pin = processes.device.type == "cuda"
+        self.loader, self.sampler = train_loader(
+            dataset, batch_size, workers, processes.rank, processes.size, pin_memory=pin
+        )
+
+    def epoch(self, epoch: int, start: int) -> Iterator[dict[str, Any]]:
+        """See `tore.engine.trainer.TrainingBatches`."""
+        begin_epoch(self.dataset, self.sampler, epoch, start * self.accumulate)
+        yield from self.loader
+
+
+def imagenet_file(arch: str, wanted: str | None) -> Path | None:
+    """The backbone's ImageNet file, None for `--backbone_weights none`; FileNotFoundError when it is missing."""
+    if wanted == "none":
+        return None
+    path = paths.backbone_weights(arch, wanted)
+    if path is None or not path.is_file():
+        name = path or paths.models_dir() / paths.BACKBONE_WEIGHTS.get(arch, "?")
+        raise FileNotFoundError(
+            f"ImageNet weights of {arch} are missing ({name}): get the file (docs/DOWNLOAD.md), name another with "
+            "--backbone_weights PATH, or start from scratch with --backbone_weights none"
+        )
+    return path
+
+
+def published_file(path: str) -> Path:
+    """The state_dict.bin that a checkpoint file or folder means."""
+    return Path(path) / "state_dict.bin" if Path(path).is_dir() else Path(path)
+
+
+def start_network(model: Network, args: argparse.Namespace) -> None:
+    """The departures from the published start that the flags ask for."""
+    if args.warm_start:
+        load_rooms(model, published_file(args.warm_start), args.warm_start_rooms)
+    if args.template_start:
+        start_from_template(model, template_points(model.config.body, args.body_dir)[1])
+    if args.camera_start:
+        start_camera(model, args.camera_start)
+
+
+def build_network(
+    args: argparse.Namespace, network: str, kind: str, options: dict[str, Any], *, fresh: bool
+) -> tuple[Network, list[str]]:
+    """The network of the flags and what there is to say about it; `fresh`: its backbone starts from ImageNet.
+
+    With --resume_checkpoint it comes from that file, and typed flags about the network must say what the file holds;
+    --smpl_regressor adds that room to it where it has none.
+    """
+    if args.resume_checkpoint is None:
+        weights = imagenet_file(args.arch, args.backbone_weights) if fresh else None
+        model = create_model(
+            network, arch=args.arch, body=kind, data_dir=args.body_dir, backbone_weights=weights, **options
+        )
+        if fresh:
+            start_network(model, args)
+        return model, first_inputs(model, args)
+    checkpoint, notes = open_checkpoint(args, published_file(args.resume_checkpoint))
+    path, config = checkpoint.path, checkpoint.config
+    if config.network != network or config.body != kind:
+        raise ValueError(f"{path} holds a {config.network} of a {config.body}, not {network} of a {kind}")
+    model = load_model(checkpoint, args.body_dir, "cpu")
+    model.train()
+    notes.append(f"weights from {path}: {describe(model.config)}")
+    if args.smpl_regressor and not model.config.smpl_regressor:
+        if args.run_eval_only:
+            raise ValueError(f"{path} holds no SMPL parameter regressor; leave --smpl_regressor out")
+        add_smpl_regressor(model)
+        notes.append("the SMPL parameter regressor is new and starts at random")
+    return model, notes
+
+
+def first_inputs(model: Network, args: argparse.Namespace) -> list[str]:
+    """A line where --input_feat_dim names another width of the first block than the backbone gives."""
+    wanted = COORDINATES + model.backbone.channels
+    if "input_feat_dim" not in typed_flags(args) or args.input_feat_dim[0] == wanted:
+        return []
+    return [f"{shown(args, 'input_feat_dim')}: with {args.arch} the first block takes {wanted} inputs"]
+
+
+@dataclass(frozen=True)
+class RunSetting:
+    """What a run is about: its flags, the network and body that its script stands for, and where it runs."""
+
+    args: argparse.Namespace
+    network: str  # "fastmetro" | "metro"
+    kind: str  # "body" | "hand"
+    options: dict[str, Any]  # of `create_model`
+    processes: Processes
+    log: RunLog
+
+    @property
+    def validation_yaml(self) -> Path | None:
+        """The set to validate on, or None."""
+        return None if self.args.val_yaml.lower() == "none" else Path(self.args.data_dir) / self.args.val_yaml
+
+
+def wanted_checkpoint(setting: RunSetting, checkpoints: CheckpointFolder) -> Path | None:
+    """The checkpoint folder to go on from. An elastic restart goes on by itself."""
+    wanted = setting.args.resume
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    if wanted == "auto" or (restarted and wanted == "none"):
+        newest = checkpoints.newest_sound(setting.log.line)
+        if newest is None:
+            setting.log.line(f"no checkpoint in {setting.args.output_dir} yet: the run begins")
+        return newest
+    newest = checkpoints.newest()
+    if wanted != "none":
+        return Path(wanted)
+    if newest is not None:
+        raise ValueError(
+            f"{newest} is there from an earlier run: go on with --resume auto, or choose another --output_dir"
+        )
+    return None
+
+
+def network_of(setting: RunSetting, state: dict[str, Any] | None) -> Network:
+    """The network on its device; `state` is the training state that will be loaded into it, if any."""
+    args, device = setting.args, setting.processes.device
+    model, notes = build_network(args, setting.network, setting.kind, setting.options, fresh=state is None)
+    for note in notes:
+        setting.log.line(note)
+    if state is not None:
+        check_same_network(state, describe(model.config))
+    model.to(device)
+    if args.channels_last:
+        model.to(memory_format=torch.channels_last)
+    if args.compile:
+        check_compiler(device)
+        model.compile()
+    seed_process(args.seed + setting.processes.rank)
+    return model
+
+
+def check_same_network(state: dict[str, Any], flags: dict[str, Any]) -> None:
+    """ValueError where a training state is of another network than the flags'; dropout alone may change on the way."""
+    if "model" not in state["config"]:
+        raise ValueError("the checkpoint to resume from is no training script's: it may be a warm-up's; name another")
+    saved = state["config"]["model"]
+    other = [
+        f"{name} {saved.get(name)} (flags: {flags[name]})"
+        for name in flags
+        if name != "dropout" and saved.get(name) != flags[name]
+    ]
+    if other:
+        raise ValueError(f"the checkpoint was trained with {', '.join(other)}; give the same flags")
+
+
+def sets_of(setting: RunSetting, batches: LoaderBatches) -> dict[str, Any]:
+    """The identity of the run's sets, by their flags; None for no validation."""
+    judged = setting.validation_yaml
+    return {
+        "train_yaml": set_identity(batches.dataset.rows),
+        "val_yaml": None if judged is None else set_identity(TSVSet(judged)),
+    }
+
+
+def go_on(trainer: Trainer, setting: RunSetting, state: dict[str, Any], resumed: Path, sets: dict[str, Any]) -> None:
+    """Takes up a saved state where nothing of the run has changed, or only what --allow_changes lets through."""
+    args, log = setting.args, setting.log
+    pace = Pace(
+        args.lr, trainer.schedule, args.num_train_epochs, trainer.batches.per_epoch, trainer.batches.global_batch
+    )
+    changes = changes_of(args, state, pace, sets)
+    accept_changes(changes, resumed, allowed=args.allow_changes, say=log.line)
+    log.line(f"going on from {resumed}")
+    trainer.resume(state)
+    if changes.judged and trainer.progress.best is not None:
+        log.line(f"{trainer.progress.best['checkpoint']} was the best by another judging: the best is chosen anew")
+        trainer.progress.best = None
+
+
+def training_batches(setting: RunSetting) -> LoaderBatches:
+    """The training set's batches for this process."""
+    args = setting.args
+    yaml = Path(args.data_dir) / args.train_yaml
+    data = MeshDataset(
+        yaml,
+        not args.no_augmentation,
+        setting.kind,
+        seed=args.seed,
+        on_bad_sample=args.on_bad_sample,
+        fast_crop=args.fast_crop,
+    )
+    return LoaderBatches(
+        data,
+        batch_size=args.per_gpu_train_batch_size,
+        accumulate=args.accumulate,
+        workers=args.num_workers,
+        processes=setting.processes,
+    )
+
+
+def loss_step(setting: RunSetting, model: Network, body: BodyModel) -> LossStep:
+    """Targets, forward pass and losses of the run's network and body."""
+    config = model.config
+    recipe = recipe_from(setting.args, config)
+    masked = config.network == "metro"
+    return LossStep(
+        recipe=recipe,
+        make_targets=target_maker(body),
+        regress_joints=body.regress_joints,
+        faces=surface_faces(recipe, body, setting.args.body_dir),
+        masks_joints=masked,
+        masks_vertices=masked and not config.geometry_reduction,
+        stride=STRIDE,
+        processes=setting.processes,
+        amp=setting.args.amp,
+    )
+
+
+def validation(
+    setting: RunSetting, model: Network, body: BodyModel
+) -> Callable[[Callable[[], bool]], EvaluationResult | None] | None:
+    """The trainer's validation function, or None without a validation set."""
+    if setting.validation_yaml is None:
+        return None
+    args, kind, processes = setting.args, setting.kind, setting.processes
+    data = MeshDataset(setting.validation_yaml, False, kind)
+    check_before(data, body, processes, setting.log.line, body_dir=args.body_dir)
+    loader = validation_loader(
+        data, batch_size=args.per_gpu_eval_batch_size, workers=args.num_workers, processes=processes
+    )
+    measure = measure_maker(
+        body,
+        GroundTruth(body, args.body_dir, processes.device),
+        centre=RECIPES[setting.network, kind].centre,
+        oracle=args.oracle,
+        channels_last=args.channels_last,
+    )
+
+    def validate(give_up: Callable[[], bool]) -> EvaluationResult | None:
+        found = evaluate(
+            model,
+            loader,
+            measure,
+            joint_names=JOINT_NAMES[kind],
+            processes=processes,
+            parametric=model.config.smpl_regressor,
+            kind=kind,
+            give_up=give_up,
+        )
+        return found[0] if found is not None else None
+
+    return validate
+
+
+def drawing(setting: RunSetting, faces: Tensor) -> Callable[..., Any] | None:
+    """The trainer's drawing function, or None where nothing is to be drawn or the renderer's packages are missing."""
+    if not setting.args.visual_steps or not setting.processes.is_main:
+        return None
+    try:
+        from tore.training.sheet import TrainingSheet  # needs the `render` extra
+        from tore.visualize.renderer import need_render_packages
+
+        need_render_packages("pictures of training steps")
+    except ImportError as error:
+        setting.log.line(f"no pictures of training steps: {error}")
+        return None
+    return TrainingSheet(Path(setting.args.output_dir) / "pictures", faces=faces, stride=STRIDE)
+
+
+def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
+    """Everything of the run, put together and, where wanted, taken up where an earlier one ended."""
+    args, processes, log = setting.args, setting.processes, setting.log
+    checkpoints = CheckpointFolder(Path(args.output_dir), keep=args.keep_checkpoints)
+    resume_from = wanted_checkpoint(setting, checkpoints)
+    state = load_training_state(resume_from) if resume_from is not None else None
+    model = network_of(setting, state)
+    body = load_body(setting.kind, args.body_dir).to(processes.device)
+    step = loss_step(setting, model, body)
+    usable = trains(step.recipe, setting.kind)
+    check_before(batches.dataset, body, processes, log.line, body_dir=args.body_dir, usable=usable)
+    recipe, sets = optimiser_from(args, setting.network), sets_of(setting, batches)
+    trainer = Trainer(
+        network=model,
+        step=step,
+        optimiser=build_optimiser(model.parameters(), recipe, args.lr),
+        optimiser_recipe=recipe,
+        apart=model.smpl_regressor,
+        base_lr=args.lr,
+        batches=batches,
+        epochs=args.num_train_epochs,
+        processes=processes,
+        log=log,
+        checkpoints=checkpoints,
+        save_published=lambda path: save_weights(model, path),
+        config={"flags": plain_flags(args), "model": describe(model.config), "sets": sets},
+        validate=validation(setting, model, body),
+        draw=drawing(setting, body.faces),
+        average=MovingAverage(model, args.ema) if args.ema else None,
+        accumulate=args.accumulate,
+        channels_last=args.channels_last,
+        freeze_batch_norm=args.freeze_batch_norm,
+        logging_steps=args.logging_steps,
+        visual_steps=args.visual_steps,
+        save_steps=args.save_steps,
+        on_nan=args.on_nan,
+        seed=args.seed,
+        schedule=Schedule(args.schedule, args.warm_up_share),
+    )
+    if state is not None and resume_from is not None:
+        go_on(trainer, setting, state, resume_from, sets)
+    return trainer
+
+
+def open_log(args: argparse.Namespace, processes: Processes, *, quiet: bool = False) -> RunLog:
+    """The main process's log, whose lines nobody is shown where it is quiet; the others keep silent."""
+
+    def echo(text: str) -> None:
+        if not quiet:
+            tqdm.write(text, file=sys.stderr)
+
+    folder = Path(args.output_dir) if processes.is_main else None
+    return RunLog(folder, echo=echo, tensorboard=not args.no_tensorboard)

@@ -1,0 +1,173 @@
+"""Pre-training of the image side: each image token learns to be a joint."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tore.cli.flags import Rule
+from tore.datasets.label import Label
+from tore.datasets.mesh_dataset import CROP_SIZE, MeshDataset
+from tore.datasets.sets import set_identity
+from tore.engine.distributed import Processes
+from tore.engine.logging import RunLog
+from tore.engine.optimization import OptimiserRecipe, Schedule, build_optimiser
+from tore.engine.state import CheckpointFolder, load_training_state
+from tore.engine.step import AMP_TYPES, Batch, StepResult
+from tore.engine.trainer import Trainer
+from tore.losses.criterion import weighted_sum
+from tore.losses.terms import absolute_distance, joints_2d_loss, labelled_mean
+from tore.modeling.backbones import STRIDE, Backbone, load_backbone_weights
+from tore.modeling.image_token_pruning import kept_tokens
+from tore.modeling.initialization import WarmUpNetwork, load_rooms, save_image_side
+from tore.training.build import LoaderBatches
+from tore.training.resuming import Pace, accept_changes, changes_of, plain_flags
+from tore.training.set_check import check_before
+
+WEIGHTS = {"heatmap": 0.1, "joints_2d": 1.0, "joints_3d": 4.0}
+LEAST = 1e-8  # of a heatmap's weights, below which no logarithm goes
+
+
+def heatmap_targets(joints_2d: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Where joints (B, J, 2) in [-1, 1] lie on a feature map: (B, J, h*w), shared out over the four nearest cells.
+
+    The shares of a joint sum to 1; one beyond the outermost cells' middles counts to the outermost cells.
+    """
+    height, width = grid
+    size = joints_2d.new_tensor((width, height))
+    place = ((joints_2d + 1) / 2 * size - 0.5).clamp(min=0).minimum(size - 1)  # (B, J, 2)
+    columns, rows = (
+        (1 - (place[..., axis, None] - torch.arange(count).to(place)).abs()).clamp(min=0)
+        for axis, count in ((0, width), (1, height))
+    )
+    return (rows[..., :, None] * columns[..., None, :]).flatten(2)  # (B, J, h*w)
+
+
+def warm_up_terms(
+    prediction: Any, batch: Mapping[str, Tensor], joint_of: Tensor, grid: tuple[int, int]
+) -> dict[str, Tensor]:
+    """The unweighted terms by name, means over tokens; confidence-weighted, 3D over the samples with 3D joints.
+
+    prediction: `heatmap (B, M, h*w)`, `joints_2d (B, M, 2)`, `joints_3d (B, M, 3)`; batch: the data set's
+    `joints_2d (B, J, 3)`, `joints_3d (B, J, 4)`, `has_3d_joints (B,)`; joint_of (M,): which joint a token is.
+    A joint outside of the crop has no heatmap.
+    """
+    seen, space = batch["joints_2d"][:, joint_of], batch["joints_3d"][:, joint_of]
+    inside = seen[..., 2] * (seen[..., :2].abs() < 1).all(-1)
+    aims = heatmap_targets(seen[..., :2], grid)
+    cross_entropy = -(aims * prediction.heatmap.clamp(min=LEAST).log()).sum(-1)  # (B, M)
+    error = space[..., 3:] * absolute_distance(prediction.joints_3d, space[..., :3])
+    return {
+        "heatmap": (inside * cross_entropy).mean(),
+        "joints_2d": joints_2d_loss(prediction.joints_2d, seen, distance=absolute_distance),
+        "joints_3d": labelled_mean(error, batch["has_3d_joints"], None),
+    }
+
+
+NETWORK = ("arch", "body", "model_dim_1", "keep_ratio")
+RULES = (
+    Rule(
+        ("backbone_weights",),
+        lambda args: args.warm_start is not None,
+        "the backbone starts from --warm_start; leave one of the two out",
+    ),
+    Rule(("allow_changes",), lambda args: args.resume == "none", "goes with --resume; add --resume auto"),
+)
+RECIPE = OptimiserRecipe("adamw", weight_decay=1e-2, clip="norm", clip_limit=1.0)
+
+
+@dataclass(frozen=True)
+class WarmUpStep:
+    """From a batch to its loss; see `tore.engine.step.LossStep`."""
+
+    grid: tuple[int, int]
+    joint_of: Tensor
+    processes: Processes
+    amp: torch.dtype | None
+
+    def __call__(self, model: nn.Module, batch: Batch, progress: float) -> StepResult:
+        """`progress` changes nothing: the weights stay."""
+        with torch.autocast(self.processes.device.type, self.amp, enabled=self.amp is not None):
+            prediction = model(batch["image"])
+        prediction = type(prediction)(*(value.float() for value in prediction))
+        terms = warm_up_terms(prediction, batch, self.joint_of, self.grid)
+        return StepResult(weighted_sum(terms, WEIGHTS), terms, WEIGHTS, prediction, None)
+
+
+def usable(label: Label) -> bool:
+    """Whether a label moves one of the warm-up's losses."""
+    joints_3d = label.has_3d_joints and (label.joints_3d[:, 3] > 0).any()
+    return bool(joints_3d or (label.joints_2d[:, 2] > 0).any())
+
+
+def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -> Trainer:
+    """The warm-up's trainer, taken up where an earlier run ended if that is asked for."""
+    checkpoints = CheckpointFolder(Path(args.output_dir), keep=1)
+    newest = checkpoints.newest()
+    if newest is not None and args.resume == "none":
+        raise ValueError(f"{newest} is there from an earlier run: add --resume auto, or choose another --output_dir")
+    data = MeshDataset(
+        Path(args.data_dir) / args.train_yaml, True, args.body, seed=args.seed, on_bad_sample=args.on_bad_sample
+    )
+    check_before(data, None, processes, log.line, usable=usable)
+    workers, batch = args.num_workers, args.per_gpu_train_batch_size
+    batches = LoaderBatches(data, batch_size=batch, accumulate=1, workers=workers, processes=processes)
+    backbone = Backbone(args.arch)
+    if args.backbone_weights is not None:
+        load_backbone_weights(backbone, args.backbone_weights)
+    network = WarmUpNetwork(
+        backbone=backbone,
+        width=args.model_dim_1,
+        tokens=kept_tokens(args.keep_ratio, (CROP_SIZE // STRIDE) ** 2),
+        joints=data.layout.joint_rows[0],
+        size=args.size,
+    )
+    if args.warm_start is not None:
+        load_rooms(network, args.warm_start)
+    sets = {"train_yaml": set_identity(data.rows)}
+    schedule = Schedule("cosine", args.warm_up_share)
+    network.to(processes.device).to(memory_format=torch.channels_last)
+    cells = args.size // STRIDE
+    trainer = Trainer(
+        network=network,
+        step=WarmUpStep((cells, cells), network.joint_of, processes, AMP_TYPES[args.amp]),
+        optimiser=build_optimiser(network.parameters(), RECIPE, args.lr),
+        optimiser_recipe=RECIPE,
+        base_lr=args.lr,
+        batches=batches,
+        epochs=args.num_train_epochs,
+        processes=processes,
+        log=log,
+        checkpoints=checkpoints,
+        save_published=lambda path: save_image_side(network, path),
+        config={"flags": plain_flags(args), "sets": sets},
+        channels_last=True,
+        logging_steps=args.logging_steps,
+        seed=args.seed,
+        schedule=schedule,
+    )
+    if newest is not None:
+        state = load_training_state(newest)
+        pace = Pace(args.lr, schedule, args.num_train_epochs, batches.per_epoch, batches.global_batch)
+        check_same_image_side(args, state["config"]["flags"], newest)
+        accept_changes(changes_of(args, state, pace, sets), newest, allowed=args.allow_changes, say=log.line)
+        log.line(f"going on from {newest}")
+        trainer.resume(state)
+    return trainer
+
+
+def check_same_image_side(args: argparse.Namespace, saved: Mapping[str, Any], newest: Path) -> None:
+    """ValueError where the checkpoint is of another image side than the flags', whatever changes are allowed."""
+    other = [
+        f"--{name} {saved[name]} (now {getattr(args, name)})"
+        for name in NETWORK
+        if name in saved and str(saved[name]) != str(getattr(args, name))
+    ]
+    if other:
+        raise ValueError(f"{newest} was trained with {', '.join(other)}; give the same flags, or another --output_dir")

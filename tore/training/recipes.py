@@ -1,0 +1,94 @@
+"""Which losses a run trains with: a published recipe, and the flags that change it."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from tore.body.body_model import BodyModel
+from tore.body.files import read_level_faces
+from tore.cli.flags import shown, typed_flags
+from tore.engine.optimization import BASELINE_OPTIMISERS, CLIPS, OPTIMISERS, OptimiserRecipe
+from tore.losses.recipes import BASELINE_RECIPES, RECIPES, LossRecipe
+from tore.modeling.build import ModelConfig, prunes_image_tokens
+
+TORE_RECIPE = "tore"
+FULL_LEVEL = -1
+
+
+def recipe_from(args: argparse.Namespace, config: ModelConfig) -> LossRecipe:
+    """The losses of --recipe with the weights of further flags, for the rooms that the network has.
+
+    Raises ValueError for a weight that this network cannot use.
+    """
+    network, kind = config.network, config.body
+    recipe = (RECIPES if args.recipe == TORE_RECIPE else BASELINE_RECIPES)[network, kind]
+    lowest = [args.vloss_w_sub2] if kind == "body" else []
+    asked = [*lowest, args.vloss_w_sub, args.vloss_w_full]  # coarse to full
+    # Published: --vertices_loss_weight weighs the 2D joints as well.
+    twod = args.vertices_loss_weight if args.joints_2d_loss_weight is None else args.joints_2d_loss_weight
+    recipe = replace(
+        recipe,
+        joints_3d=_chosen(args.joints_loss_weight, recipe.joints_3d),
+        vertices=_chosen(args.vertices_loss_weight, recipe.vertices),
+        joints_2d=_chosen(twod, recipe.joints_2d),
+        level_weights=tuple(map(_chosen, asked, recipe.level_weights)),
+        itp=_token_weight(args, config, recipe.itp),
+        smpl_parameters=args.smpl_param_loss_weight if config.smpl_regressor else 0.0,
+    )
+    typed = typed_flags(args)
+    if "smpl_param_loss_weight" in typed and args.smpl_param_loss_weight and not config.smpl_regressor:
+        raise ValueError(
+            f"{shown(args, 'smpl_param_loss_weight')} weighs the SMPL parameter regressor, which this network has not; "
+            "add --smpl_regressor, or leave it out"
+        )
+    shares = [dest for dest in ("vloss_w_full", "vloss_w_sub", "vloss_w_sub2") if dest in typed]
+    if shares and not recipe.vertices:
+        raise ValueError(f"{shown(args, shares[0])} shares out --vertices_loss_weight, which is 0; leave it out")
+    if config.smpl_regressor and not recipe.smpl_parameters:
+        raise ValueError("--smpl_param_loss_weight 0 would never train the SMPL parameter regressor; give a weight")
+    usual = network == "metro" or args.recipe != TORE_RECIPE
+    return recipe if _chosen(getattr(args, "edge_and_normal_vector_loss", None), usual) else recipe.without_surface()
+
+
+def _chosen(flag: Any, usual: Any) -> Any:
+    """A flag's value, the usual one where it was not given."""
+    return usual if flag is None else flag
+
+
+def _token_weight(args: argparse.Namespace, config: ModelConfig, usual: float) -> float:
+    """The image token loss belongs to the paper's pruning; other reducers of image tokens take it when asked for."""
+    asked = getattr(args, "itp_loss_weight", None)
+    if asked is None:
+        return usual if prunes_image_tokens(config) else 0.0
+    if asked and getattr(config, "kept_tokens", None) is None:
+        raise ValueError(f"--itp_loss_weight {asked} needs kept image tokens, but this network keeps them all; give 0")
+    return asked
+
+
+def surface_faces(recipe: LossRecipe, body: BodyModel, data_dir: str | Path | None) -> Tensor:
+    """The faces (F, 3) of the mesh level that the recipe's surface terms look at."""
+    if recipe.surface_level == FULL_LEVEL or not (recipe.normal or recipe.edge):
+        return body.faces
+    return read_level_faces(body.kind, data_dir)[recipe.surface_level].to(body.faces.device)
+
+
+def optimiser_from(args: argparse.Namespace, network: str) -> OptimiserRecipe:
+    """The optimiser of --recipe, its gradients clipped as the flags say.
+
+    Raises ValueError for a limit that clips everything away.
+    """
+    recipe = (OPTIMISERS if args.recipe == TORE_RECIPE else BASELINE_OPTIMISERS)[network]
+    clip, limit = _chosen(args.gradient_clip, recipe.clip), _chosen(args.gradient_clip_limit, recipe.clip_limit)
+    if clip == "none" and args.gradient_clip_limit is not None:
+        raise ValueError(
+            f"--gradient_clip_limit {args.gradient_clip_limit:g} limits nothing: the recipe clips no gradients; add "
+            f"--gradient_clip {' or '.join(name for name in CLIPS if name != 'none')}, or leave it out"
+        )
+    if clip != "none" and limit <= 0:
+        raise ValueError(f"--gradient_clip {clip} needs --gradient_clip_limit above 0, such as 0.3; it is {limit:g}")
+    return replace(recipe, clip=clip, clip_limit=limit)

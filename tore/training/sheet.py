@@ -1,0 +1,71 @@
+"""The picture of a training step: input, prediction over it, joints, and the token heatmap beside its target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD
+from tore.engine.step import Batch, StepResult
+from tore.geometry.camera import project_weak_perspective
+from tore.losses.terms import coverage_mask
+from tore.visualize.drawing import color_heatmap, contact_sheet, draw_skeleton, mean_heatmap, overlay_crop, save_image
+
+SAMPLES = 4
+
+
+def crop_pixels(image: Tensor) -> np.ndarray:
+    """A normalised picture (3, n, n) as (n, n, 3) uint8 RGB."""
+    mean, std = (np.array(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    planes = image.float().cpu().numpy() * std + mean
+    return np.rint(planes.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8)
+
+
+def draw_joints(crop: np.ndarray, joints: Tensor, confidence: Tensor | None = None) -> np.ndarray:
+    """The crop (n, n, 3) with joints (J, 2) in [-1, 1] as a skeleton; those of confidence 0 are left out."""
+    pixels = (joints.detach().float().cpu().numpy() + 1) / 2 * crop.shape[0]
+    return draw_skeleton(crop, pixels, None if confidence is None else confidence.cpu().numpy())
+
+
+class TrainingSheet:
+    """Called by the trainer; writes `<folder>/iteration_00001000.jpg` and returns the picture."""
+
+    def __init__(self, folder: Path, *, faces: Tensor, stride: int) -> None:
+        self.folder, self.stride = folder, stride
+        self.faces = faces.cpu().numpy()
+
+    def __call__(self, iteration: int, batch: Batch, result: StepResult) -> np.ndarray:
+        """A row for each of the first four samples: input, overlay, joints, heatmap, its target."""
+        pictures: list[np.ndarray] = []
+        captions: list[str] = []
+        for place in range(min(SAMPLES, len(batch["image"]))):
+            row = self._row(place, batch, result)
+            pictures += row.values()
+            captions += row.keys()
+        sheet = contact_sheet(pictures, captions, columns=len(row))
+        save_image(self.folder / f"iteration_{iteration:08d}.jpg", sheet, quality=90)
+        return sheet
+
+    def _row(self, place: int, batch: Batch, result: StepResult) -> dict[str, np.ndarray]:
+        prediction, targets = result.prediction, result.targets
+        labelled = targets.joints_2d[place]
+        crop = crop_pixels(batch["image"][place])
+        camera = prediction.camera[place].detach().float()
+        vertices = prediction.vertices[place].detach().float().cpu().numpy()
+        projected = project_weak_perspective(prediction.joints[place : place + 1], prediction.camera[place : place + 1])
+        row = {
+            "input": crop,
+            "prediction": overlay_crop(crop, vertices, self.faces, camera.cpu().numpy(), samples=1),
+            "predicted joints": draw_joints(crop, projected[0]),
+            "labelled joints": draw_joints(crop, labelled[:, :2], labelled[:, 2]),
+        }
+        if prediction.heatmap is not None:
+            grid = (crop.shape[0] // self.stride, crop.shape[1] // self.stride)
+            seen = project_weak_perspective(targets.vertices[-1][place : place + 1], camera[None])
+            mask = coverage_mask(torch.as_tensor(seen), grid)[0].cpu().numpy()
+            heatmap = prediction.heatmap[place].detach().float().cpu().numpy()
+            row |= {"tokens": mean_heatmap(crop, heatmap, shape=grid), "their target": color_heatmap(crop, mask)}
+        return row
