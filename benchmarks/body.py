@@ -41,7 +41,7 @@ def milliseconds(function: Callable[[], object], repeats: int) -> tuple[float, f
 
 
 def naive_alignment(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """One sample's (J, 3) similarity Procrustes as published, with numpy's decomposition."""
+    """One sample's (J, 3) similarity Procrustes as in the official code, with numpy's decomposition."""
     middle, goal = source.mean(0), target.mean(0)
     points, wanted = (source - middle).T, (target - goal).T
     u, _, vh = np.linalg.svd(points @ wanted.T)

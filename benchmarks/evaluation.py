@@ -2,7 +2,7 @@
 
     python -m benchmarks.evaluation [--pictures 1000] [--side 1000] [--batch 16] [--workers 2] [--arch A] [--fast]
 
-FastMETRO_L+TORE on the stand-in body, JPEG pictures with boxes of 600 pixels. The network alone sees half of the
+FastMETRO_L+TORE on the synthetic body, JPEG pictures with boxes of 600 pixels. The network alone sees half of the
 pictures before the evaluation and half behind it. Beside the time by the clock stands the processors' time, the
 workers' included, which other programs on the machine change less.
 """
@@ -26,7 +26,7 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
 from tore.export import for_inference
 from tore.memory import keep_freed_memory
-from tore.synthetic.body_files import standin_dir
+from tore.synthetic.body_files import synthetic_body_dir
 from tore.training.evaluate import GroundTruth
 from tore.training.evaluation_report import evaluate_set
 
@@ -59,7 +59,7 @@ def evaluation(model: torch.nn.Module, body: BodyModel, yaml: Path, options: arg
         model,
         MeshDataset(yaml, False),
         body,
-        GroundTruth(body, standin_dir(), torch.device("cpu")),
+        GroundTruth(body, synthetic_body_dir(), torch.device("cpu")),
         network="fastmetro",
         oracle=False,
         batch_size=options.batch,
@@ -79,9 +79,9 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="the inference form on both sides")
     options = parser.parse_args()
     keep_freed_memory()
-    network = create_model("fastmetro", arch=options.arch, data_dir=standin_dir()).eval()
+    network = create_model("fastmetro", arch=options.arch, data_dir=synthetic_body_dir()).eval()
     model = for_inference(network) if options.fast else network
-    body = load_body("body", standin_dir())
+    body = load_body("body", synthetic_body_dir())
     with tempfile.TemporaryDirectory() as folder:
         yaml = make_set(Path(folder), options.side, BOX_SCALE, options.pictures)
         network_alone(model, options.batch, options.batch)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.inference [--arch efficientnet-b0 resnet50 hrnet-w64] [further flags of tore bench]
 
-Published, other run (the published code, network alone, on a CPU, milliseconds at batch 1 / 8):
+Official, other run (the official code, network alone, on a CPU, milliseconds at batch 1 / 8):
 efficientnet-b0 76 / 689, resnet50 137 / 940, hrnet-w64 518 / 3620.
 
 Beside other busy processes --threads 1 is steadier and often faster.

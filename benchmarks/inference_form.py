@@ -26,14 +26,14 @@ from tore.analysis.cost import measure_cost
 from tore.device import resolve_device
 from tore.export import Parts, for_inference
 from tore.memory import keep_freed_memory
-from tore.synthetic.body_files import standin_dir
+from tore.synthetic.body_files import synthetic_body_dir
 
 WITHOUT = {
     "fused backbone": Parts(fused_backbone=False),
     "packed weights": Parts(packed_weights=False),
     "channels last": Parts(channels_last=False),
     "constants": Parts(constants=False),
-    "neighbours alone": Parts(neighbour_attention="dense"),
+    "neighbors alone": Parts(neighbor_attention="dense"),
     "joined up-sampling": Parts(joined_upsampling=False),
 }
 
@@ -111,7 +111,7 @@ def main() -> None:
     print(machine(device), flush=True)
     for arch in options.arch:
         network = {"arch": arch, "body": options.body, "token_reduction": options.reduction}
-        network |= {"data_dir": standin_dir(), "device": device}
+        network |= {"data_dir": synthetic_body_dir(), "device": device}
         model = tore.create_model(options.network, **network).eval()
         gflop = 2 * measure_cost(model).total_macs_here / 1e9
         for batch in options.batch:

@@ -1,6 +1,6 @@
-"""Times one sample of the data set against a plain transcription of the published loader, in one run; and the checker.
+"""Times one sample of the data set against a plain transcription of the official loader, in one run; and the checker.
 
-`fast` is `--fast_crop`, with its difference from the published crop in colours of 0..255; `decoding` is reading the
+`fast` is `--fast_crop`, with its difference from the official crop in colors of 0..255; `decoding` is reading the
 row, base64 and JPEG alone, of the whole picture and of no more than the crop reads.
 
     python -m benchmarks.item [--side 1000] [--scale 3] [--items 60] [--plain_memory]
@@ -26,7 +26,7 @@ from numpy.random import RandomState
 
 from tests import rules
 from tests.datasets import published_crop
-from tests.datasets.data_sets import consistent_person, encode, picture_row, write_set
+from tests.datasets.data_sets import consistent_person, encode, image_row, write_set
 from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD, Draw, augment_pose, draw_augmentation, draw_mask
 from tore.datasets.crop import rows_read
 from tore.datasets.images import decode_bgr
@@ -39,8 +39,8 @@ CHECKED_ROWS = 60
 TURN = 10
 
 
-def published_item(dataset: MeshDataset, index: int, rng: RandomState | None) -> np.ndarray:
-    """The published loader's work on one sample, step by step; returns the normalised picture."""
+def official_item(dataset: MeshDataset, index: int, rng: RandomState | None) -> np.ndarray:
+    """The official loader's work on one sample, step by step; returns the normalized picture."""
     person = json.loads(dataset.rows.columns("label", index)[-1])[0]
     data = np.frombuffer(base64.b64decode(dataset.rows.columns("img", index)[-1]), np.uint8)
     picture = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
@@ -50,7 +50,7 @@ def published_item(dataset: MeshDataset, index: int, rng: RandomState | None) ->
     if draw.flip:
         crop = np.fliplr(crop)
     for channel in range(3):
-        crop[:, :, channel] = np.minimum(255.0, np.maximum(0.0, crop[:, :, channel] * draw.colour[channel]))
+        crop[:, :, channel] = np.minimum(255.0, np.maximum(0.0, crop[:, :, channel] * draw.color[channel]))
     planes = torch.from_numpy(np.transpose(crop.astype("float32"), (2, 0, 1)) / 255.0)
     mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
     image = (planes - mean) / std
@@ -82,7 +82,7 @@ def milliseconds(functions: list[Callable[[int], object]], items: int) -> list[n
 
 
 def difference(data: MeshDataset, fast: MeshDataset, rng: Callable[[int], RandomState | None]) -> float:
-    """Mean absolute difference of two sets' pictures, in colours of 0..255."""
+    """Mean absolute difference of two sets' pictures, in colors of 0..255."""
     width = 255 * np.array(IMAGENET_STD)[:, None, None]
     pairs = [[each.sample(0, rng(item))["image"].numpy() for each in (data, fast)] for item in range(20)]
     return float(np.mean([np.abs(one - other) * width for one, other in pairs]))
@@ -100,7 +100,7 @@ def decoded(data: MeshDataset, rows: int | None = None) -> np.ndarray:
 
 
 def make_set(folder: Path, side: int, scale: float, rows: int) -> Path:
-    """A set of one picture, repeated: smooth colours and fine noise, about 3 bits per pixel as JPEG."""
+    """A set of one picture, repeated: smooth colors and fine noise, about 3 bits per pixel as JPEG."""
     person = consistent_person(1, side, side) | {"scale": scale}
     yaml = write_set(folder, [(1, 8, 8)] * rows, [[person]] * rows)
     noise = RandomState(0).standard_normal((side // 4, side // 4, 3)) * 20
@@ -108,7 +108,7 @@ def make_set(folder: Path, side: int, scale: float, rows: int) -> Path:
     data = encode(np.clip(picture, 0, 255).astype(np.uint8), ".jpg")
     with TSVWriter(folder / "set.img.tsv") as img, TSVWriter(folder / "set.hw.tsv") as hw:
         for row in range(rows):
-            img.write(picture_row(f"pictures/{row}.png", data))
+            img.write(image_row(f"pictures/{row}.png", data))
             hw.write([f"pictures/{row}.png", json.dumps([{"height": side, "width": side}])])
     return yaml
 
@@ -140,18 +140,18 @@ def main() -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as name:
         yaml = make_set(Path(name), options.side, options.scale, CHECKED_ROWS)
-        columns = "".join(f"{name:>21}" for name in ("published", "ours", "fast", "decoding whole", "decoding"))
+        columns = "".join(f"{name:>21}" for name in ("official", "ours", "fast", "decoding whole", "decoding"))
         print(f"{'ms per item':<12}{columns}   (mean, median, least)")
         for split, train in (("evaluation", False), ("training", True)):
             data, fast = (MeshDataset(yaml, train=train, fast_crop=choice) for choice in (False, True))
             rng = (lambda item: RandomState(item)) if train else (lambda item: None)
             for item in range(5):
                 ours = data.sample(0, rng(item))["image"].numpy()
-                assert np.abs(ours - published_item(data, 0, rng(item))).max() < 1e-5
+                assert np.abs(ours - official_item(data, 0, rng(item))).max() < 1e-5
             rows = [rows_of(data, rng(item)) for item in range(options.items)]
             taken = milliseconds(
                 [
-                    lambda item, data=data, rng=rng: published_item(data, 0, rng(item)),
+                    lambda item, data=data, rng=rng: official_item(data, 0, rng(item)),
                     lambda item, data=data, rng=rng: data.sample(0, rng(item)),
                     lambda item, fast=fast, rng=rng: fast.sample(0, rng(item)),
                     lambda item, data=data: decoded(data),
@@ -163,7 +163,7 @@ def main() -> None:
             print(f"{split:<12}{''.join(shown)}")
             speeds = " / ".join(f"{1000 / times.mean():.0f}" for times in taken[:3])
             apart = difference(data, fast, rng)
-            print(f"{'':<12} pictures/s of one core: {speeds}; fast differs by {apart:.2f} colours of 255")
+            print(f"{'':<12} pictures/s of one core: {speeds}; fast differs by {apart:.2f} colors of 255")
         print("checker: {:.0f} rows/s, {:.0f} without checksums".format(*checker_speeds(yaml)))
 
 

@@ -23,7 +23,7 @@ KINDS = {
     "random numbers": ("random_", "bernoulli", "dropout", "uniform_"),
     "moving data": ("copy_", "clone", "cat", "index", "fill", "pad", "gather", "scatter", "repeat", "zero", "stack"),
     "reductions": ("sum", "mean", "norm", "amax", "all"),
-    "optimiser": ("_fused_", "_foreach_"),
+    "optimizer": ("_fused_", "_foreach_"),
 }  # a kind has the operators whose names hold one of these; the first that fits
 
 MEGABYTES = (0.0625, 0.25, 1, 4, 16, 64, 256)  # that the measured sums of arrays touch

@@ -29,13 +29,13 @@ from benchmarks.inference_form import alternate, limit_sides
 from benchmarks.operations import Limits, Operations, Work, measure_bandwidth
 from tore.export import for_inference
 from tore.memory import keep_freed_memory
-from tore.synthetic.body_files import standin_dir
+from tore.synthetic.body_files import synthetic_body_dir
 
 REPEATS = 5
 
 
 def training_call(folder: Path, flags: list[str]) -> Callable[[], None]:
-    """Forward pass, losses, backward pass and optimiser of one batch, which stays the same."""
+    """Forward pass, losses, backward pass and optimizer of one batch, which stays the same."""
     run = train_step.prepare(train_step.flags().parse_args(["--channels_last", *flags, "--steps", "1"]), folder)
     batch = next(run.batches)
 
@@ -53,7 +53,7 @@ def form_call(flags: list[str]) -> Callable[[], None]:
     parser.add_argument("--arch", default="efficientnet-b0")
     parser.add_argument("--batch", type=int, default=1)
     args = parser.parse_args(flags)
-    form = for_inference(tore.create_model(args.network, arch=args.arch, data_dir=standin_dir(), device="cpu"))
+    form = for_inference(tore.create_model(args.network, arch=args.arch, data_dir=synthetic_body_dir(), device="cpu"))
     images = torch.randn(args.batch, 3, 224, 224)
 
     @torch.no_grad()

@@ -4,7 +4,7 @@
 
 A network that answers with the label's mesh and camera stands in for a trained one, so that all that comes after the
 network is measured: box, crop camera, the whole picture's camera, drawing. Both silhouettes are counted in covered
-pixel centres; the crop's true one is the picture's, shrunk. Exit code 1 where one picture overlaps less than 97%.
+pixel centers; the crop's true one is the picture's, shrunk. Exit code 1 where one picture overlaps less than 97%.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tore.inference.crops import BOX_MARGIN, box_crop, box_window
 from tore.inference.outputs import crop_overlay, draw_people
 from tore.inference.predictor import MeshRecovery
 from tore.inference.result import Recovery
-from tore.synthetic.body_files import standin_dir
+from tore.synthetic.body_files import synthetic_body_dir
 from tore.synthetic.image import BATCH, Sample, Studio
 from tore.visualize.drawing import contact_sheet
 from tore.visualize.renderer import render
@@ -64,7 +64,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 def measure(sample: Sample, person: Recovery, faces: np.ndarray) -> Overlap:
     """Silhouettes of the drawn mesh against the one that the picture was made with."""
     placed = person.vertices + person.translation
-    whole = render(placed, faces, person.picture_camera, sample.mask.shape, samples=1).mask
+    whole = render(placed, faces, person.image_camera, sample.mask.shape, samples=1).mask
     drawn = render(placed, faces, person.crop_view, person.crop.pixels.shape[:2], samples=1).mask
     planes = np.stack([sample.mask, np.ones_like(sample.mask), sample.mask], 2).astype(np.uint8) * 255
     shrunk = box_crop(planes, person.crop.window) > 127  # the person, and where the crop lies inside the picture
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--sheet", type=Path, help="write overlays to look at: whole pictures and crops")
     args = parser.parse_args(argv)
-    studio = Studio("body", args.size, standin_dir())
+    studio = Studio("body", args.size, synthetic_body_dir())
     found, cells = [], []
     for index in range(args.pictures):
         if index % BATCH == 0:

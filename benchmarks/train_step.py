@@ -1,6 +1,6 @@
-"""The parts of one training step: data, targets, forward, losses, backward, optimiser; and what its arithmetic needs.
+"""The parts of one training step: data, targets, forward, losses, backward, optimizer; and what its arithmetic needs.
 
-Defaults: FastMETRO_L, EfficientNet-b0, keep 0.8, batch 16, the stand-in body, made-up pictures and labels.
+Defaults: FastMETRO_L, EfficientNet-b0, keep 0.8, batch 16, the synthetic body, made-up pictures and labels.
 
     python benchmarks/train_step.py [--device cuda] [--amp bf16] [--compile] [--batch 16] [--steps 5]
 """
@@ -32,18 +32,18 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import write_yaml
 from tore.datasets.tsv import TSVWriter
 from tore.engine.distributed import Processes
-from tore.engine.optimization import FASTMETRO_OPTIMISER, build_optimiser, clip_gradients
+from tore.engine.optimization import FASTMETRO_OPTIMIZER, build_optimizer, clip_gradients
 from tore.engine.step import AMP_TYPES, Batch, LossStep, target_maker, to_device
 from tore.losses.criterion import weighted_sum
 from tore.losses.recipes import FASTMETRO_BODY
 from tore.memory import keep_freed_memory
-from tore.synthetic.body_files import standin_dir
+from tore.synthetic.body_files import synthetic_body_dir
 
-PARTS = ("data", "targets", "forward", "losses", "backward", "optimiser")
+PARTS = ("data", "targets", "forward", "losses", "backward", "optimizer")
 SIDE = 1000  # of the made-up pictures, as large as Human3.6M's
 
 
-def write_pictures(folder: Path, count: int) -> Path:
+def write_images(folder: Path, count: int) -> Path:
     """A TSV set of `count` noise pictures with a full label; returns its yaml."""
     r = np.random.RandomState(0)
     with TSVWriter(folder / "img.tsv") as images, TSVWriter(folder / "label.tsv") as labels:
@@ -103,7 +103,7 @@ class Run:
 
     model: torch.nn.Module
     step: LossStep
-    optimiser: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     batches: Iterator[Batch]
     channels_last: bool
 
@@ -115,24 +115,24 @@ class Run:
         prediction = watch("forward", lambda: step.forward(self.model, batch))
         terms = watch("losses", lambda: step.losses(prediction, targets, batch))
         total = weighted_sum(terms, step.recipe.weights(1.0))
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         watch("backward", total.backward)
-        watch("optimiser", self.update)
+        watch("optimizer", self.update)
 
     def update(self) -> None:
         """Clips the gradients and moves the weights."""
-        clip_gradients(self.model.parameters(), FASTMETRO_OPTIMISER)
-        self.optimiser.step()
+        clip_gradients(self.model.parameters(), FASTMETRO_OPTIMIZER)
+        self.optimizer.step()
 
 
 def prepare(args: argparse.Namespace, folder: Path) -> Run:
-    """The network, its losses, its optimiser, and batches for `args.steps` steps after one that warms up."""
+    """The network, its losses, its optimizer, and batches for `args.steps` steps after one that warms up."""
     device = torch.device(args.device)
     options = {"size": "L", "keep_ratio": 0.8, "dropout": args.dropout}
-    model = create_model("fastmetro", arch=args.arch, data_dir=standin_dir(), device=device, **options)
+    model = create_model("fastmetro", arch=args.arch, data_dir=synthetic_body_dir(), device=device, **options)
     if args.channels_last:
         model.to(memory_format=torch.channels_last)
-    body = load_body("body", standin_dir()).to(device)
+    body = load_body("body", synthetic_body_dir()).to(device)
     step = LossStep(
         recipe=FASTMETRO_BODY.without_surface(),
         make_targets=target_maker(body),
@@ -145,11 +145,11 @@ def prepare(args: argparse.Namespace, folder: Path) -> Run:
     )
     if args.compile:
         model.compile()
-    optimiser = build_optimiser(model.parameters(), FASTMETRO_OPTIMISER, 1e-4)
-    dataset = MeshDataset(write_pictures(folder, args.batch * (args.steps + 1)), True)
+    optimizer = build_optimizer(model.parameters(), FASTMETRO_OPTIMIZER, 1e-4)
+    dataset = MeshDataset(write_images(folder, args.batch * (args.steps + 1)), True)
     loader, sampler = train_loader(dataset, args.batch, workers=args.workers, pin_memory=device.type == "cuda")
     begin_epoch(dataset, sampler, 0)
-    return Run(model, step, optimiser, iter(loader), args.channels_last)
+    return Run(model, step, optimizer, iter(loader), args.channels_last)
 
 
 def flags() -> argparse.ArgumentParser:

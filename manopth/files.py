@@ -1,4 +1,4 @@
-"""The one reader of every published kind of data file; what a pickle holds is never executed.
+"""The one reader of every official kind of data file; what a pickle holds is never executed.
 
 Model files (`.pkl`) and mesh levels (object arrays in `.npz`) are pickles inside, and a pickle may name any function to
 call. This reader knows a short list of names: numpy arrays and scipy matrices, which it rebuilds itself, and chumpy's
@@ -38,7 +38,7 @@ class _Refused(Exception):
 class _StandIn:
     """Keeps the state of an object whose class is not imported."""
 
-    published_name = ""
+    official_name = ""
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
@@ -50,7 +50,7 @@ class _StandIn:
 
     @property
     def module(self) -> str:
-        return self.published_name.rpartition(".")[0]
+        return self.official_name.rpartition(".")[0]
 
 
 def _array_from_buffer(buffer: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
@@ -101,7 +101,7 @@ class _Unpickler(pickle.Unpickler):
             chumpy = module.split(".")[0] == "chumpy" and name.isidentifier()
             if not (sparse or chumpy):
                 raise _Refused(f"{module}.{name}")
-            self.known[key] = type(name, (_StandIn,), {"published_name": f"{module}.{name}"})
+            self.known[key] = type(name, (_StandIn,), {"official_name": f"{module}.{name}"})
         return self.known[key]
 
     @staticmethod
@@ -194,7 +194,7 @@ def _read_members(path: Path, names: Iterable[str], optional: Iterable[str] = ()
             if missing:
                 raise UnfitFile(
                     f"{path} lacks {', '.join(missing)} (it holds {', '.join(sorted(held))}): "
-                    "it is another file; get the published one"
+                    "it is another file; get the official one"
                 )
             wanted = [*names, *(name for name in optional if name in held)]
             return {name: _read_entry(archive, name, path) for name in wanted}
@@ -253,10 +253,10 @@ def load_body_arrays(path: str | Path) -> dict[str, np.ndarray]:
     else:
         raw = load_pickle(path)
         if not isinstance(raw, dict):
-            raise ValueError(f"{path} holds a {type(raw).__name__}, not a body model: get the published file again")
+            raise ValueError(f"{path} holds a {type(raw).__name__}, not a body model: get the official file again")
     missing = [name for name in MODEL_ARRAYS if name not in raw]
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}: it is not a body model; get the published file again")
+        raise ValueError(f"{path} lacks {', '.join(missing)}: it is not a body model; get the official file again")
     arrays = {name: _dense(raw[name], name, path) for name in (*MODEL_ARRAYS, *OPTIONAL_ARRAYS) if name in raw}
     _check_body(arrays, path)
     return arrays
@@ -264,7 +264,7 @@ def load_body_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 def _dense(value: Any, name: str, path: Path) -> np.ndarray:
     if isinstance(value, _StandIn):
-        raise ValueError(f"{path}: {name} is a {value.published_name} without stored numbers; get the published file")
+        raise ValueError(f"{path}: {name} is a {value.official_name} without stored numbers; get the official file")
     if isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
         value = value.item()
     if hasattr(value, "toarray"):
@@ -272,7 +272,7 @@ def _dense(value: Any, name: str, path: Path) -> np.ndarray:
     try:
         return np.asarray(value, dtype=np.int64 if name in ("f", "kintree_table") else np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{path}: {name} is no array of numbers; get the published file again") from None
+        raise ValueError(f"{path}: {name} is no array of numbers; get the official file again") from None
 
 
 def _check_body(arrays: dict[str, np.ndarray], path: Path) -> None:
@@ -290,9 +290,9 @@ def _check_body(arrays: dict[str, np.ndarray], path: Path) -> None:
         found = arrays[name].shape
         if len(found) != len(shape) or any(n not in (None, m) for n, m in zip(shape, found, strict=True)):
             wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
-            raise ValueError(f"{path}: {name} has shape {found}, not {wanted}; get the published file again")
+            raise ValueError(f"{path}: {name} has shape {found}, not {wanted}; get the official file again")
     parents = arrays["kintree_table"][0, 1:]
     if (parents < 0).any() or (parents >= np.arange(1, joints)).any():
-        raise ValueError(f"{path}: kintree_table names a parent after its child; get the published file again")
+        raise ValueError(f"{path}: kintree_table names a parent after its child; get the official file again")
     if arrays["f"].size and not 0 <= arrays["f"].min() <= arrays["f"].max() < vertices:
-        raise ValueError(f"{path}: f names a vertex outside 0..{vertices - 1}; get the published file again")
+        raise ValueError(f"{path}: f names a vertex outside 0..{vertices - 1}; get the official file again")

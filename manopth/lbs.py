@@ -28,7 +28,8 @@ class SkinnedModel(nn.Module):
     """The arrays of a body model as buffers, coordinates before vertices, ready for `linear_blend_skinning`.
 
     `arrays` are those of `manopth.files.load_body_arrays`: V vertices, K joints, of the shape directions the first
-    S = `num_betas`. Numbers are rounded to float32, as published; after `.double()` the arithmetic is in float64.
+    S = `num_betas`. Numbers are rounded to float32, as in the official code; after `.double()` the arithmetic is in
+    float64.
 
     - `basis (1 + S + 9*(K-1), 3, V)`: template, shape directions, pose directions
     - `joint_regressor (V, K)`, `weights (K, V)`, `parents (K,)`

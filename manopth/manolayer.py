@@ -1,7 +1,7 @@
-"""The MANO hand layer under its published name, arguments and results (millimetres, 21 joints).
+"""The MANO hand layer under its official name, arguments and results (millimetres, 21 joints).
 
 Networks saved with the official layer inside load strictly into networks with this one, and the reverse: the buffers
-`th_*` have the official names and shapes. Written from the MANO model (Romero et al. 2017) and the published layer's
+`th_*` have the official names and shapes. Written from the MANO model (Romero et al. 2017) and the official layer's
 documented call; the layer of Hasson et al. that bears this name is not part of it.
 """
 
@@ -21,7 +21,7 @@ from .precision import full_precision
 from .rotations import axis_angle_to_matrix, nearest_rotation, rotation_6d_to_matrix
 
 FILE_NAMES = {"right": "MANO_RIGHT.pkl", "left": "MANO_LEFT.pkl"}
-# Published: thumb, index, middle, ring, pinky; the middle finger's tip differs between the sides.
+# Official: thumb, index, middle, ring, pinky; the middle finger's tip differs between the sides.
 FINGERTIP_VERTICES = {"right": (745, 317, 444, 556, 673), "left": (745, 317, 445, 556, 673)}
 PALM_VERTICES = (95, 22)
 # From MANO's 16 skeleton joints and then 5 fingertips to wrist, then thumb to pinky, each from palm to tip.
@@ -106,7 +106,7 @@ class ManoLayer(nn.Module):
         self.root_rot_mode, self.joint_rot_mode = root_rot_mode, joint_rot_mode
         self.ignore_zero_trans = ignore_zero_trans
         self.rot = 3 if root_rot_mode == "axisang" else 6
-        # Published: the PCA coefficients take precedence over joint_rot_mode.
+        # Official: the PCA coefficients take precedence over joint_rot_mode.
         self.takes_matrices = joint_rot_mode != "axisang" and not use_pca
         self.model = SkinnedModel(arrays)
         for name, shape in (("hands_components", (45, 45)), ("hands_mean", (45,))):
@@ -245,7 +245,7 @@ class ManoLayer(nn.Module):
             return center
         if not self.ignore_zero_trans and th_trans.numel() > 1:
             return th_trans[:, None]
-        # Published: a translation of exactly zero counts as none.
+        # Official: a translation of exactly zero counts as none.
         return _choose(th_trans.any(), th_trans[:, None], center)
 
 

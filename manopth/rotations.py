@@ -10,7 +10,7 @@ import torch
 
 from .precision import full_precision
 
-# Published: the angle is the length of the vector with this added to each component, so that it has a
+# Official: the angle is the length of the vector with this added to each component, so that it has a
 # gradient at no rotation; the axis is the vector itself over that angle.
 ANGLE_SHIFT = 1e-8
 TINY = 1e-12
@@ -33,7 +33,9 @@ def quaternion_to_matrix(quaternion: torch.Tensor) -> torch.Tensor:
 
 @full_precision
 def axis_angle_to_matrix(axis_angle: torch.Tensor) -> torch.Tensor:
-    """Rotation matrices (..., 3, 3) of axis-angle vectors (..., 3) in radians, through the quaternion as published."""
+    """Rotation matrices (..., 3, 3) of axis-angle vectors (..., 3) in radians, through the quaternion as in the
+    official code.
+    """
     angle = (axis_angle + ANGLE_SHIFT).norm(dim=-1, keepdim=True).clamp_min(TINY)
     axis = axis_angle / angle
     half = 0.5 * angle
@@ -89,7 +91,7 @@ def nearest_orthogonal(matrix: torch.Tensor, reflections: bool = True) -> torch.
 def nearest_rotation(matrix: torch.Tensor) -> torch.Tensor:
     """A rotation matrix (..., 3, 3) for each matrix (..., 3, 3): the nearest orthogonal one.
 
-    Published: a reflection becomes a rotation by negating its third column, which is not the nearest one.
+    Official: a reflection becomes a rotation by negating its third column, which is not the nearest one.
     """
     orthogonal = nearest_orthogonal(matrix)
     sign = torch.linalg.det(orthogonal.detach()).sign()  # (...)

@@ -95,7 +95,7 @@ class Checkout:
                 f"infer_{kind} --no_overlay --save_results npz --data_dir stand-in --device cpu"
             ]
         found["demo"] = [
-            f"{cli} demo --output_dir demo --minutes 0.001 --pictures 12 --train_pictures 16 --shown 1 "
+            f"{cli} demo --output_dir demo --minutes 0.001 --pictures 12 --train_images 16 --shown 1 "
             "--overfit_steps 2 --workers 1 --device cpu"
         ]
         return found

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from tore import create_model
 from tore.body import load_body
 from tore.engine.distributed import Processes
-from tore.engine.optimization import OPTIMISERS, build_optimiser, clip_gradients
+from tore.engine.optimization import OPTIMIZERS, build_optimizer, clip_gradients
 from tore.engine.step import LossStep, target_maker, to_device
 from tore.losses.recipes import BASELINE_RECIPES, RECIPES
-from tore.synthetic.body_files import standin_dir
+from tore.synthetic.body_files import synthetic_body_dir
 
 SECONDS = {"outputs": 90, "training": 150, "compile": 60, "graphs": 40, "nccl": 20, "pinned": 20, "speed": 90}
 CUDA_ONLY = ("graphs", "nccl", "pinned")
@@ -96,7 +96,7 @@ class Setting:
         """The network on the CPU, the same weights at every call."""
         torch.manual_seed(0)
         options = {"dropout": 0.0, "image_size": self.side, **subject.options}
-        return create_model(subject.network, body=subject.body, data_dir=standin_dir(), **options)
+        return create_model(subject.network, body=subject.body, data_dir=synthetic_body_dir(), **options)
 
     def images(self, batch: int) -> Tensor:
         """Random ones, (batch, 3, side, side)."""
@@ -187,7 +187,7 @@ def check_outputs(setting: Setting) -> Iterator[Row]:
 def train_once(setting: Setting, subject: Subject, device: torch.device, mode: Mode) -> tuple[float, Tensor, bool]:
     """The loss, all gradients (P,), and whether the step left every weight finite and moved some."""
     model = setting.model(subject).to(device).train()
-    body = load_body(subject.body, standin_dir()).to(device)
+    body = load_body(subject.body, synthetic_body_dir()).to(device)
     reduced = subject.options["token_reduction"] == "tore"
     recipe = (RECIPES if reduced else BASELINE_RECIPES)[subject.network, subject.body].without_surface()
     step = LossStep(
@@ -200,7 +200,7 @@ def train_once(setting: Setting, subject: Subject, device: torch.device, mode: M
         processes=Processes(device=device),
         amp=mode.amp,
     )
-    optimiser = build_optimiser(model.parameters(), OPTIMISERS[subject.network], 1e-4)
+    optimizer = build_optimizer(model.parameters(), OPTIMIZERS[subject.network], 1e-4)
     batch = to_device(made_up_batch(setting, subject.body, 4), device)
     with tensor_cores(mode.tf32):
         total = step(model, batch, 0.5).total
@@ -208,8 +208,8 @@ def train_once(setting: Setting, subject: Subject, device: torch.device, mode: M
     parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
     gradient = torch.cat([parameter.grad.flatten().float().cpu() for parameter in parameters])
     before = [parameter.detach().clone() for parameter in parameters]
-    clip_gradients(model.parameters(), OPTIMISERS[subject.network])
-    optimiser.step()
+    clip_gradients(model.parameters(), OPTIMIZERS[subject.network])
+    optimizer.step()
     moved = any(not torch.equal(a, b) for a, b in zip(parameters, before, strict=True))
     return total.item(), gradient, moved and all(bool(p.isfinite().all()) for p in parameters)
 

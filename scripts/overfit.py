@@ -1,4 +1,4 @@
-"""Learns a few synthetic pictures by heart: the check that network, targets, losses and optimiser work together.
+"""Learns a few synthetic pictures by overfitting: the check that network, targets, losses and optimizer work together.
 
 FastMETRO_S+TORE with a small backbone, dropout 0, fixed crops. Prints the training MPJPE as it falls and the step at
 which it is under the wanted share of its start; exit code 1 when it never is.
@@ -22,23 +22,23 @@ from tore import create_model
 from tore.body import load_body
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
-from tore.engine.optimization import FASTMETRO_OPTIMISER, build_optimiser, clip_gradients, set_learning_rate
+from tore.engine.optimization import FASTMETRO_OPTIMIZER, build_optimizer, clip_gradients, set_learning_rate
 from tore.engine.state import seed_process
 from tore.engine.step import LossStep, target_maker, to_device
 from tore.evaluation.metrics import joint_errors
 from tore.losses.criterion import Targets
 from tore.losses.recipes import FASTMETRO_BODY
-from tore.synthetic.body_files import standin_dir
-from tore.synthetic.writing import Recipe, write_pictures
+from tore.synthetic.body_files import synthetic_body_dir
+from tore.synthetic.writing import Recipe, write_images
 
 WATCH_STEPS = 50  # between two looks at the MPJPE of all pictures
 
 
-def load_pictures(count: int, seed: int) -> dict[str, Any]:
+def load_images(count: int, seed: int) -> dict[str, Any]:
     """One batch of `count` freshly made pictures, cropped without augmentation."""
     with tempfile.TemporaryDirectory() as folder:
-        recipe = Recipe(kind="body", split="train", seed=seed, size=256, data_dir=str(standin_dir()))
-        data = MeshDataset(write_pictures(recipe, count, folder, workers=2), False)
+        recipe = Recipe(kind="body", split="train", seed=seed, size=256, data_dir=str(synthetic_body_dir()))
+        data = MeshDataset(write_images(recipe, count, folder, workers=2), False)
         return default_collate([data[index] for index in range(count)])
 
 
@@ -52,15 +52,15 @@ def part_of(batch: dict[str, Any], size: int) -> dict[str, Any]:
 def mpjpe(model: nn.Module, step: LossStep, images: torch.Tensor, targets: Targets) -> float:
     """Millimetres over the batch, of the joints of the mesh, with the network as it trains."""
     joints = step.regress_joints(model(images).vertices)
-    return 1000 * joint_errors(joints, targets.joints_3d[..., :3], step.recipe.centre).mean().item()
+    return 1000 * joint_errors(joints, targets.joints_3d[..., :3], step.recipe.center).mean().item()
 
 
 def overfit(args: argparse.Namespace) -> int | None:
     """The step at which the training MPJPE fell under the wanted share, None if it never did."""
     seed_process(args.seed)
     device = torch.device(args.device)
-    batch = to_device(load_pictures(args.pictures, args.seed), device)
-    body = load_body("body", standin_dir()).to(device)
+    batch = to_device(load_images(args.pictures, args.seed), device)
+    body = load_body("body", synthetic_body_dir()).to(device)
     narrow = {"widths": (256, 128), "hidden": (1024, 512)}
     model = create_model(arch=args.arch, size="S", data_dir="stand-in", device=device, dropout=0.0, **narrow)
     step = LossStep(
@@ -72,16 +72,16 @@ def overfit(args: argparse.Namespace) -> int | None:
         stride=32,
         processes=Processes(device=device),
     )
-    optimiser = build_optimiser(model.parameters(), FASTMETRO_OPTIMISER, args.lr)
+    optimizer = build_optimizer(model.parameters(), FASTMETRO_OPTIMIZER, args.lr)
     targets = step.targets(batch)
     begin, clock = mpjpe(model, step, batch["image"], targets), time.perf_counter()
     print(f"step    0: MPJPE {begin:7.1f} mm")
     for iteration in range(1, args.steps + 1):
-        set_learning_rate(optimiser, args.lr * min(1.0, iteration / max(1, args.warmup)))
-        optimiser.zero_grad(set_to_none=True)
+        set_learning_rate(optimizer, args.lr * min(1.0, iteration / max(1, args.warmup)))
+        optimizer.zero_grad(set_to_none=True)
         step(model, part_of(batch, args.batch), progress=3.0).total.backward()
-        clip_gradients(model.parameters(), FASTMETRO_OPTIMISER)
-        optimiser.step()
+        clip_gradients(model.parameters(), FASTMETRO_OPTIMIZER)
+        optimizer.step()
         if iteration % WATCH_STEPS == 0:
             now = mpjpe(model, step, batch["image"], targets)
             seconds = time.perf_counter() - clock

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tore
 from tore.paths import shipped_checkpoint
-from tore.training.build import published_file
+from tore.training.build import checkpoint_file
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     told = {"arch": args.arch, "dropout": args.dropout}
     overrides = {name: value for name, value in told.items() if value is not None}
     overrides |= {"stand_in": True} if args.body_dir == "stand-in" else {}
-    model = tore.load_model(published_file(args.checkpoint), args.body_dir, "cpu", **overrides)
+    model = tore.load_model(checkpoint_file(args.checkpoint), args.body_dir, "cpu", **overrides)
     out = args.out or shipped_checkpoint(model.config.body)
     tore.save_model(model, out, half=True)
     count = sum(parameter.numel() for parameter in model.parameters())

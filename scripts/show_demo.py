@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FIRST_MARK = {"body": "demo", "hand": "demo of hands"}
 LAST_MARK = "<!-- end of demo -->"
-PICTURES = {
+IMAGES = {
     "body": {
         "demo_people.jpg": "Held-out synthetic people, and what the network that ships recovers from them",
         "demo_report.jpg": "The top of the demo's report",
@@ -103,10 +103,10 @@ def main() -> int:
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
     body = result(args.demo, "evaluation", "settings")["body"]
-    for write, name in zip((people, page), PICTURES[body], strict=False):
+    for write, name in zip((people, page), IMAGES[body], strict=False):
         write(args.demo, args.out / name)
     text, table = args.readme.read_text(encoding="utf-8"), numbers(args.demo)
-    pictures = {name: words for name, words in PICTURES[body].items() if (args.out / name).is_file()}
+    pictures = {name: words for name, words in IMAGES[body].items() if (args.out / name).is_file()}
     shown = [f"![{words}](docs/pictures/{name})\n" for name, words in pictures.items()]
     block = "\n".join([shown[0], table, *shown[1:]])
     first = f"<!-- {FIRST_MARK[body]}: written by scripts/show_demo.py -->\n"

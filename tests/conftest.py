@@ -14,7 +14,7 @@ import torch
 from tests import rules
 from tests.standin_figure import Figure
 from tore.modeling.official_keys import UNREAD
-from tore.paths import MANO_FILES, SMPL_FILES, STANDIN_BODY_FILES, STANDIN_HAND_FILES, BodyFiles
+from tore.paths import MANO_FILES, SMPL_FILES, SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES, BodyFiles
 from tore.synthetic import body_files
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -35,7 +35,7 @@ def published_keys(name: str) -> dict[str, tuple[tuple[int, ...], str]]:
 
 @functools.cache
 def rule_entry(key: str, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
-    """One entry of a published checkpoint, made once: networks share most of theirs. Not to be written into.
+    """One entry of an official checkpoint, made once: networks share most of theirs. Not to be written into.
 
     Entries that nothing reads are NaN, one stored number each, so that reading one would show.
     """
@@ -45,7 +45,7 @@ def rule_entry(key: str, shape: tuple[int, ...], dtype: str) -> torch.Tensor:
 
 
 def rule_state_dict(name: str) -> dict[str, torch.Tensor]:
-    """A published checkpoint of the network `name`, every entry that is read filled by its rule."""
+    """An official checkpoint of the network `name`, every entry that is read filled by its rule."""
     return {key: rule_entry(key, shape, dtype) for key, (shape, dtype) in published_keys(name).items()}
 
 
@@ -82,7 +82,7 @@ def write_body(folder: Path, files: BodyFiles, model: dict, levels: dict[str, li
 
 @pytest.fixture(scope="session")
 def rule_body_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of body and hand files under the published names, made by the rules."""
+    """A folder of body and hand files under the official names, made by the rules."""
     folder = tmp_path_factory.mktemp("rule_bodies")
     extra, h36m = rules.joint_regressors()
     write_body(folder, SMPL_FILES, rules.smpl_model(), rules.mesh_levels(), rules.adjacency())
@@ -93,21 +93,21 @@ def rule_body_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def standin_dir() -> Path:
-    """The folder of the stand-in body and hand, made once in the project's cache folder and reused by later runs."""
-    return body_files.standin_dir()
+def synthetic_body_dir() -> Path:
+    """The folder of the synthetic body and hand, made once in the project's cache folder and reused by later runs."""
+    return body_files.synthetic_body_dir()
 
 
 @pytest.fixture(scope="session")
-def standin_body(standin_dir: Path) -> Figure:
+def standin_body(synthetic_body_dir: Path) -> Figure:
     """The stand-in body, read plainly."""
-    return Figure(standin_dir, STANDIN_BODY_FILES)
+    return Figure(synthetic_body_dir, SYNTHETIC_BODY_FILES)
 
 
 @pytest.fixture(scope="session")
-def standin_hand(standin_dir: Path) -> Figure:
+def standin_hand(synthetic_body_dir: Path) -> Figure:
     """The stand-in hand, read plainly."""
-    return Figure(standin_dir, STANDIN_HAND_FILES)
+    return Figure(synthetic_body_dir, SYNTHETIC_HAND_FILES)
 
 
 @pytest.fixture(params=["standin_body", "standin_hand"])

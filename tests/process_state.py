@@ -81,9 +81,9 @@ def main(standin: str, checkpoint: str, image: str, folder: str) -> None:
     people.predict([image, image], batch_size=1)
     list(people.iter_predict(image, keep_crop=False))
     compare("predict")
-    from tore.synthetic.writing import Recipe, write_pictures
+    from tore.synthetic.writing import Recipe, write_images
 
-    write_pictures(Recipe("body", "val", 0, 64, standin), 2, folder)
+    write_images(Recipe("body", "val", 0, 64, standin), 2, folder)
     compare("synth")
     sys.stdout.write("nothing else\n")
 

@@ -1,6 +1,6 @@
 """The inputs behind the reference values, made from seeds and names with numpy's frozen legacy generator.
 
-The same numbers can be made anywhere, so no large file ships: network weights by the published entry's
+The same numbers can be made anywhere, so no large file ships: network weights by the official entry's
 name, pictures, a SMPL- and a MANO-shaped body, joint regressors, mesh levels, targets, photos and labels.
 """
 
@@ -21,7 +21,7 @@ HAND_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 
 
 def parameter(key: str, shape) -> np.ndarray:
-    """float32 value of the published checkpoint's entry `key`."""
+    """float32 value of the official checkpoint's entry `key`."""
     shape = tuple(shape)
     z = RandomState(zlib.crc32(key.encode())).standard_normal(shape).astype(np.float32)
     kind = key.split(".")[-1]
@@ -37,7 +37,7 @@ def parameter(key: str, shape) -> np.ndarray:
 
 
 def images(seed: int = 0, batch: int = 2) -> np.ndarray:
-    """(batch, 3, 224, 224) float32, as if normalised."""
+    """(batch, 3, 224, 224) float32, as if normalized."""
     return RandomState(seed).standard_normal((batch, 3, 224, 224)).astype(np.float32)
 
 
@@ -140,7 +140,7 @@ def annotations(seed: int = 20, batch: int = 4) -> dict[str, np.ndarray]:
 
 
 def photo(seed: int, height: int, width: int) -> np.ndarray:
-    """(height, width, 3) uint8 smooth colour picture, channels R, G, B."""
+    """(height, width, 3) uint8 smooth color picture, channels R, G, B."""
     r = RandomState(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     waves = []

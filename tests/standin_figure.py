@@ -1,4 +1,4 @@
-"""Plain reading, skinning and measuring of the stand-in figures, for the tests."""
+"""Plain reading, skinning and measuring of the synthetic figures, for the tests."""
 
 from __future__ import annotations
 

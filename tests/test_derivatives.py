@@ -16,7 +16,7 @@ from tore.modeling.neural_shape_regressor import ShapeRegressor
 from tore.modeling.transformer import attend
 from tore.ops.depthwise import quicken_depthwise
 from tore.ops.linear import Linear, drop
-from tore.ops.neighbor_attention import NeighbourBlocks
+from tore.ops.neighbor_attention import NeighborBlocks
 
 ARCH = "mobilenetv4_conv_small"
 SIDE = 96  # 3 x 3 image tokens
@@ -102,7 +102,7 @@ def test_second_derivative_of_a_training_shape_regressor() -> None:
 def test_attention_that_drops_has_second_derivatives(blocks: bool) -> None:
     torch.manual_seed(0)
     allowed = torch.eye(20, dtype=torch.bool) | torch.eye(20, dtype=torch.bool).roll(1, 1)
-    mask = NeighbourBlocks(allowed) if blocks else allowed
+    mask = NeighborBlocks(allowed) if blocks else allowed
     inputs = [torch.randn(2, 20, 8) for _ in range(3)]
 
     def call(dropout: float, fused: bool, dtype: torch.dtype) -> list[Tensor]:

@@ -24,7 +24,7 @@ from tore import cli
 from tore.engine.faults import StopRequest
 from tore.entry import entry_point, flag_of, sentence_of
 from tore.files import OutputError
-from tore.inference.images import read_picture
+from tore.inference.images import read_image
 from tore.streams import Guarded, guarded_streams, printable
 
 TOOLS = sorted(
@@ -245,7 +245,7 @@ def test_a_command_keeps_pillows_warnings_to_itself(tmp_path: Path) -> None:
     @entry_point("tore test")
     def read(argv: Sequence[str] | None = None) -> int:
         inside.append(list(warnings.filters))
-        read_picture(tmp_path / "odd.png")
+        read_image(tmp_path / "odd.png")
         warnings.warn("of the command's own", stacklevel=1)
         return 0
 

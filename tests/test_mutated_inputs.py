@@ -31,7 +31,7 @@ from tore.entry import sentence_of
 from tore.evaluation.freihand import read_predictions, write_predictions
 from tore.files import read_json, write_json
 from tore.inference.boxes import read_boxes
-from tore.inference.images import read_picture
+from tore.inference.images import read_image
 
 COUNT = 96
 ROWS = ((1, 24, 32), (2, 30, 20))
@@ -131,7 +131,7 @@ def accuracy_kind(folder: Path) -> Kind:
 def image_kind(folder: Path, ending: str) -> Kind:
     path = folder / f"a.{ending}"
     sources.write_jpeg(path, 1, 24, 32)
-    return path, lambda: read_picture(path)
+    return path, lambda: read_image(path)
 
 
 KINDS: dict[str, Callable[[Path], Kind]] = {

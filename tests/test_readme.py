@@ -75,7 +75,7 @@ def test_the_pages_name_commands() -> None:
 @pytest.mark.parametrize(
     "page", ["README.md", "CONTRIBUTING.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md"))]
 )
-def test_links_and_pictures_lead_somewhere(page: str) -> None:
+def test_links_and_images_lead_somewhere(page: str) -> None:
     folder = (ROOT / page).parent
     for target in re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text()):
         if not target.startswith(("http:", "https:")):

@@ -17,7 +17,7 @@ from tests.processes import ROOT, environment
 from tests.test_readme import commands_of
 from tore import create_model, save_published
 
-DEMO = "--from_scratch --pictures 4 --train_pictures 16 --shown 1 --minutes 0.001 --overfit_steps 0 --workers 1"
+DEMO = "--from_scratch --pictures 4 --train_images 16 --shown 1 --minutes 0.001 --overfit_steps 0 --workers 1"
 # A command of the README, begun with -> flags that shorten it; where a flag is there twice the last one counts.
 SHORTENED = {
     "bash scripts/quickstart.sh": f"{DEMO} --arch test_resnet --device cpu",
@@ -40,14 +40,14 @@ exec REAL "$@"
 
 
 @pytest.fixture(scope="module")
-def checkout(rule_body_dir: Path, standin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with pictures, a small published checkpoint, and `python` and `tore` in `bin`."""
+def checkout(rule_body_dir: Path, synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with pictures, a small official checkpoint, and `python` and `tore` in `bin`."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("tore", "manopth", "scripts"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "bin").mkdir()
     (folder / "cache").mkdir()
-    (folder / "cache" / standin_dir.name).symlink_to(standin_dir)
+    (folder / "cache" / synthetic_body_dir.name).symlink_to(synthetic_body_dir)
     scripts = {"python": PYTHON, "tore": '#!/usr/bin/env bash\nexec python -m tore.cli "$@"\n'}
     for name, text in scripts.items():
         path = folder / "bin" / name

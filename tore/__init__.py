@@ -1,7 +1,7 @@
 """TORE: token reduction for efficient human mesh recovery with Transformers (ICCV 2023).
 
     model = tore.load_model("state_dict.bin")
-    prediction = model(images)  # (B, 3, 224, 224), ImageNet-normalised -> MeshPrediction
+    prediction = model(images)  # (B, 3, 224, 224), ImageNet-normalized -> MeshPrediction
 
     people = tore.MeshRecovery.from_checkpoint("state_dict.bin").predict("picture.jpg")
 
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from tore import _moved
 
 if TYPE_CHECKING:
     from tore.export import for_inference
@@ -28,10 +30,12 @@ __all__ = [
     "save_model",
     "save_published",
 ]
-ROOMS = {
+HOMES = {
     "MeshRecovery": "tore.inference.predictor",
-    "for_inference": "tore.deploy",
+    "for_inference": "tore.export",
 }  # where a name lives, if not in tore.modeling
+
+_moved.install()
 
 
 def __dir__() -> list[str]:
@@ -40,5 +44,5 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module(ROOMS.get(name, "tore.modeling")), name)
+        return getattr(importlib.import_module(HOMES.get(name, "tore.modeling")), name)
     raise AttributeError(f"module 'tore' has no attribute {name!r}")

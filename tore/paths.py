@@ -17,8 +17,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-STAND_IN = "stand-in"  # in place of a body model folder: the synthetic stand-in's, made on first use
-STANDIN_VERSION = 2  # counts up when the stand-in figures change, so that an old cache is not taken for a new one
+SYNTHETIC = "stand-in"  # in place of a body model folder: the synthetic stand-in's, made on first use
+SYNTHETIC_VERSION = 2  # counts up when the synthetic figures change, so that an old cache is not taken for a new one
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
 
@@ -59,7 +59,7 @@ MANO_FILES = BodyFiles(
     regressor_h36m=None,
     site="MANO's site, https://mano.is.tue.mpg.de",
 )
-STANDIN_BODY_FILES = BodyFiles(
+SYNTHETIC_BODY_FILES = BodyFiles(
     kind="body",
     model="standin_body.pkl",
     mesh_levels="standin_body_levels.npz",
@@ -68,7 +68,7 @@ STANDIN_BODY_FILES = BodyFiles(
     regressor_h36m="standin_body_regressor_h36m.npy",
     site="this project: `tore synth body --out DIR` makes it",
 )
-STANDIN_HAND_FILES = BodyFiles(
+SYNTHETIC_HAND_FILES = BodyFiles(
     kind="hand",
     model="standin_hand.pkl",
     mesh_levels="standin_hand_levels.npz",
@@ -77,7 +77,7 @@ STANDIN_HAND_FILES = BodyFiles(
     regressor_h36m=None,
     site="this project: `tore synth hand --out DIR` makes it",
 )
-BODY_FILES = {"body": (SMPL_FILES, STANDIN_BODY_FILES), "hand": (MANO_FILES, STANDIN_HAND_FILES)}
+BODY_FILES = {"body": (SMPL_FILES, SYNTHETIC_BODY_FILES), "hand": (MANO_FILES, SYNTHETIC_HAND_FILES)}
 
 BACKBONE_WEIGHTS = {
     "resnet50": "resnet/resnet50-0676ba61.pth",
@@ -97,11 +97,11 @@ def body_dir(override: str | Path | None = None) -> Path:
     "stand-in" means the folder of the synthetic stand-in, whether it has been made yet or not.
     """
     chosen = override or os.environ.get("TORE_BODY_DIR") or PACKAGE_ROOT / "modeling" / "data"
-    return standin_folder() if str(chosen) == STAND_IN else Path(chosen)
+    return synthetic_folder() if str(chosen) == SYNTHETIC else Path(chosen)
 
 
 def models_dir(override: str | Path | None = None) -> Path:
-    """Folder of the published ImageNet weights: the argument, else `TORE_MODELS_DIR`, else `models`."""
+    """Folder of the official ImageNet weights: the argument, else `TORE_MODELS_DIR`, else `models`."""
     return Path(override or os.environ.get("TORE_MODELS_DIR") or PACKAGE_ROOT.parent / "models")
 
 
@@ -111,15 +111,15 @@ def cache_dir() -> Path:
     return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tore"
 
 
-def standin_folder() -> Path:
-    """Where the synthetic stand-in is kept; `tore.synthetic.body_files.standin_dir` makes it."""
-    return cache_dir() / f"standin-v{STANDIN_VERSION}"
+def synthetic_folder() -> Path:
+    """Where the synthetic stand-in is kept; `tore.synthetic.body_files.synthetic_body_dir` makes it."""
+    return cache_dir() / f"standin-v{SYNTHETIC_VERSION}"
 
 
 def body_dir_at_hand(kind: str, override: str | Path | None = None) -> Path:
     """The folder named, else the usual one where it holds a model of this kind, else the stand-in's."""
     folder, files = find_body_files(kind, override)
-    return folder if override or (folder / files.model).is_file() else standin_folder()
+    return folder if override or (folder / files.model).is_file() else synthetic_folder()
 
 
 def find_body_files(kind: str, data_dir: str | Path | None = None) -> tuple[Path, BodyFiles]:
@@ -135,7 +135,7 @@ def find_body_files(kind: str, data_dir: str | Path | None = None) -> tuple[Path
     folder = body_dir(data_dir)
     licensed, standin = BODY_FILES[kind]
     only_standin = (folder / standin.model).is_file() and not (folder / licensed.model).is_file()
-    return folder, standin if only_standin or folder == standin_folder() else licensed
+    return folder, standin if only_standin or folder == synthetic_folder() else licensed
 
 
 def require_file(folder: Path, name: str, site: str) -> Path:
@@ -144,7 +144,7 @@ def require_file(folder: Path, name: str, site: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: get {name} from {site} (docs/DOWNLOAD.md) and put it into {folder}, "
-            f"or name another folder with data_dir or TORE_BODY_DIR ({STAND_IN!r} takes the synthetic stand-in)"
+            f"or name another folder with data_dir or TORE_BODY_DIR ({SYNTHETIC!r} takes the synthetic stand-in)"
         )
     return path
 
@@ -155,7 +155,7 @@ def shipped_checkpoint(kind: str) -> Path:
 
 
 def backbone_weights(arch: str, override: str | Path | None = None) -> Path | None:
-    """Path of the published ImageNet file of `arch`, or None where it has none or the file is not there."""
+    """Path of the official ImageNet file of `arch`, or None where it has none or the file is not there."""
     if override:
         return Path(override)
     if arch not in BACKBONE_WEIGHTS:

@@ -70,7 +70,7 @@ def test_a_cell_is_the_training_scripts_own_run(
         assert found[name] == last[name]
 
 
-def test_table_files_and_picture(grid: tuple[Path, list[str]]) -> None:
+def test_table_files_and_image(grid: tuple[Path, list[str]]) -> None:
     out = grid[0]
     with (out / "table.csv").open() as file:
         rows = list(csv.DictReader(file))

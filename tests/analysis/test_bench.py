@@ -107,7 +107,7 @@ def test_a_bad_subject_is_told_in_one_line(text: str, word: str, capsys: pytest.
     assert len(said) == 1 and said[0].startswith("tore bench: ") and word in said[0]
 
 
-def test_the_papers_subjects_are_the_papers_rows(standin_dir: Path) -> None:
+def test_the_papers_subjects_are_the_papers_rows(synthetic_body_dir: Path) -> None:
     requests = paper_requests()
     assert len(requests) == len(PAPER_HUMAN36M)
     for request, row in zip(requests, PAPER_HUMAN36M, strict=True):
@@ -115,24 +115,24 @@ def test_the_papers_subjects_are_the_papers_rows(standin_dir: Path) -> None:
         reduces = options.get("token_reduction") != "none"
         assert paper_row(str(request.network), options["arch"], options.get("keep_ratio"), reduces) is row
     small = [request for request in requests if request.options["arch"] == "efficientnet-b0"]
-    subjects = subjects_of(small, str(standin_dir), 224)
+    subjects = subjects_of(small, str(synthetic_body_dir), 224)
     assert [round(subject.cost.total_macs / 1e9, 1) for subject in subjects] == [1.7, 1.6, 7.1]
     assert [subject.paper.cost for subject in subjects if subject.paper] == [1.7, 1.6, 7.1]
 
 
-def test_a_checkpoint_costs_what_its_configuration_costs(standin_dir: Path, tmp_path: Path) -> None:
-    model = tore.create_model(**TINY, keep_ratio=0.2, data_dir=standin_dir)
+def test_a_checkpoint_costs_what_its_configuration_costs(synthetic_body_dir: Path, tmp_path: Path) -> None:
+    model = tore.create_model(**TINY, keep_ratio=0.2, data_dir=synthetic_body_dir)
     save_model(model, tmp_path / "tiny.bin")
-    (subject,) = subjects_of([parse_subject(str(tmp_path / "tiny.bin"))], str(standin_dir), 224)
+    (subject,) = subjects_of([parse_subject(str(tmp_path / "tiny.bin"))], str(synthetic_body_dir), 224)
     assert subject.cost.total_parameters == sum(parameter.numel() for parameter in model.parameters())
     assert subject.facts()["kept"] == 9 and subject.paper is None
     assert torch.equal(subject.build(torch.device("cpu")).point_head.weight, model.point_head.weight)
 
 
-def test_both_forms_are_the_same_network(standin_dir: Path, tmp_path: Path) -> None:
-    save_model(tore.create_model(**TINY, token_reduction="none", data_dir=standin_dir), tmp_path / "tiny.bin")
+def test_both_forms_are_the_same_network(synthetic_body_dir: Path, tmp_path: Path) -> None:
+    save_model(tore.create_model(**TINY, token_reduction="none", data_dir=synthetic_body_dir), tmp_path / "tiny.bin")
     request = parse_subject(f"{tmp_path / 'tiny.bin'},label=tiny")
-    plain, fast = subjects_of([request, replace(request, form="fast")], str(standin_dir), 224)
+    plain, fast = subjects_of([request, replace(request, form="fast")], str(synthetic_body_dir), 224)
     assert (plain.label, fast.label) == ("tiny", "tiny fast") and plain.cost == fast.cost
     images, device = torch.randn(2, 3, 224, 224), torch.device("cpu")
     with torch.inference_mode():
@@ -141,8 +141,8 @@ def test_both_forms_are_the_same_network(standin_dir: Path, tmp_path: Path) -> N
         assert benchmark.peak_memory(fast.build(device), images, device) > 0
 
 
-def test_same_labels_are_numbered(standin_dir: Path) -> None:
-    subjects = subjects_of([parse_subject(TINY_TEXT)] * 3, str(standin_dir), 224)
+def test_same_labels_are_numbered(synthetic_body_dir: Path) -> None:
+    subjects = subjects_of([parse_subject(TINY_TEXT)] * 3, str(synthetic_body_dir), 224)
     assert [s.label.removeprefix(subjects[0].label) for s in subjects] == ["", " (2)", " (3)"]
 
 
@@ -165,9 +165,9 @@ def test_tables() -> None:
     assert [shown(v) for v in (5.4, 0.4543, 31.604, 0.0, 805)] == ["5.4", "0.454", "31.60", "0.0", "805"]
 
 
-def test_paper_columns_stand_beside_ours(capsys: pytest.CaptureFixture[str], standin_dir: Path) -> None:
+def test_paper_columns_stand_beside_ours(capsys: pytest.CaptureFixture[str], synthetic_body_dir: Path) -> None:
     subjects = ["fastmetro,token_reduction=none,pa_mpjpe=55.5", "metro,token_reduction=none", "metro", TINY_TEXT]
-    assert cli.main(["bench", *subjects, "--paper", "--no_timing", "--data_dir", str(standin_dir)]) == 0
+    assert cli.main(["bench", *subjects, "--paper", "--no_timing", "--data_dir", str(synthetic_body_dir)]) == 0
     table = capsys.readouterr().out.split("Beside the paper")[1].strip().splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     names = ["GMACs", "paper GFLOPs", "best images/s", "paper images/s", "PA-MPJPE", "paper PA-MPJPE"]
@@ -180,12 +180,12 @@ def test_paper_columns_stand_beside_ours(capsys: pytest.CaptureFixture[str], sta
     assert cells[5][2:] == ["-"] * 5
 
 
-def test_the_whole_command(standin_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = tore.create_model(**TINY, token_reduction="none", data_dir=standin_dir)
+def test_the_whole_command(synthetic_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tore.create_model(**TINY, token_reduction="none", data_dir=synthetic_body_dir)
     save_model(model, tmp_path / "state.bin")
     files = {name: tmp_path / f"out.{name}" for name in ("csv", "json", "png")}
     flags = ["--batch", "1", "2", "--dtype", "float32", "bfloat16", "--warm_up", "1", "--repeats", "3"]
-    flags += ["--end_to_end", "2", "--data_dir", str(standin_dir), "--device", "cpu", "--csv", str(files["csv"])]
+    flags += ["--end_to_end", "2", "--data_dir", str(synthetic_body_dir), "--device", "cpu", "--csv", str(files["csv"])]
     flags += ["--json", str(files["json"]), "--plot", str(files["png"])]
     threads = torch.get_num_threads()
     subjects = [f"{tmp_path / 'state.bin'},label=mine,pa_mpjpe=50", TINY_TEXT]

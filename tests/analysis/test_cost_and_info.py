@@ -18,8 +18,8 @@ from tests.conftest import rule_state_dict
 from tests.processes import environment
 from tore import cli
 
-# network, backbone, reduction, keep ratio -> total, backbone, main transformer, shape regressor; published counts
-PUBLISHED = {
+# network, backbone, reduction, keep ratio -> total, backbone, main transformer, shape regressor; official counts
+OFFICIAL = {
     ("fastmetro", "resnet50", "tore", 1.0): (5.43, 4.09, 0.76, 0.454),
     ("fastmetro", "resnet50", "tore", 0.8): (5.30, 4.09, 0.64, 0.454),
     ("fastmetro", "resnet50", "tore", 0.2): (4.94, 4.09, 0.28, 0.454),
@@ -43,14 +43,14 @@ def test_cost_of_the_papers_configurations(rule_body_dir: Path, capsys: pytest.C
     assert cli.main(["cost", "--data_dir", str(rule_body_dir), "--format", "json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     names = [(row["network"], row["arch"], row["token_reduction"], row["keep_ratio"]) for row in rows]
-    assert names == [*PUBLISHED, *PAPER_BASELINES]
-    for row, (total, backbone, joints, shape) in zip(rows, PUBLISHED.values(), strict=False):
+    assert names == [*OFFICIAL, *PAPER_BASELINES]
+    for row, (total, backbone, joints, shape) in zip(rows, OFFICIAL.values(), strict=False):
         assert round(row["GMACs"], 2) == total
         assert row["GMACs backbone"] == pytest.approx(backbone, abs=0.0051)
         assert row["GMACs main transformer"] == pytest.approx(joints, abs=0.006)
         assert row["GMACs shape regressor"] == pytest.approx(shape, abs=0.00051)
     assert [round(row["GMACs_here"], 2) for row in rows[:5]] == HERE
-    baselines = rows[len(PUBLISHED) :]
+    baselines = rows[len(OFFICIAL) :]
     for row, paper in zip(baselines[:4], PAPER_BASELINES.values(), strict=False):
         assert round(row["GMACs"], 1) == paper
     assert baselines[4]["GMACs"] == pytest.approx(56.41, abs=0.005)

@@ -7,7 +7,7 @@ import torch
 
 
 def rotation_of(axis_angle: torch.Tensor) -> torch.Tensor:
-    """(B,3) -> (B,3,3) by Rodrigues' formula with the published angle and axis."""
+    """(B,3) -> (B,3,3) by Rodrigues' formula with the official angle and axis."""
     angle = (axis_angle + 1e-8).norm(dim=1, keepdim=True)
     q = torch.cat([torch.cos(angle / 2), torch.sin(angle / 2) * axis_angle / angle], 1)
     w, x, y, z = (q / q.norm(dim=1, keepdim=True)).T
@@ -18,7 +18,7 @@ def rotation_of(axis_angle: torch.Tensor) -> torch.Tensor:
 def skin(rotations: torch.Tensor, betas: torch.Tensor, arrays: dict[str, np.ndarray]) -> tuple:
     """Vertices and joints by a loop over joints with 4x4 matrices and dense (B,V,4,4) blending."""
     dtype, batch = rotations.dtype, len(rotations)
-    # Rounded to float32 first, as the published layers hold their arrays.
+    # Rounded to float32 first, as the official layers hold their arrays.
     held = {
         name: torch.from_numpy(np.asarray(arrays[name], np.float32)).to(dtype)
         for name in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights")

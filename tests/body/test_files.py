@@ -1,4 +1,4 @@
-"""The allow-list reader: every published kind of file, and what damaged or foreign ones give, in one sentence."""
+"""The allow-list reader: every official kind of file, and what damaged or foreign ones give, in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The published ManoLayer's results, and every one of its arguments against plain arithmetic."""
+"""The official ManoLayer's results, and every one of its arguments against plain arithmetic."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check(layer_result: tuple, values: dict[str, torch.Tensor], name: str) -> No
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_published_values(rule_body_dir: Path, values: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
+def test_official_values(rule_body_dir: Path, values: dict[str, torch.Tensor], dtype: torch.dtype) -> None:
     v = {name: tensor.to(dtype) for name, tensor in values.items()}
 
     def layer(**arguments: object) -> ManoLayer:
@@ -114,7 +114,7 @@ def test_left_hand(tmp_path: Path, rule_body_dir: Path, hand_arrays: dict[str, n
     torch.testing.assert_close(ManoLayer(mano_root=tmp_path / "hand.npz")(pose)[0], right[0])
 
 
-def test_published_buffer_names(rule_body_dir: Path, hand_arrays: dict[str, np.ndarray]) -> None:
+def test_official_buffer_names(rule_body_dir: Path, hand_arrays: dict[str, np.ndarray]) -> None:
     layer = ManoLayer(mano_root=rule_body_dir, flat_hand_mean=False)
     for name in ("shapedirs", "posedirs", "J_regressor", "weights"):
         np.testing.assert_array_equal(getattr(layer, f"th_{name}"), hand_arrays[name].astype(np.float32))

@@ -1,4 +1,4 @@
-"""The published support files, where a user has them: `TORE_TEST_ASSETS=folder pytest tests/body`."""
+"""The official support files, where a user has them: `TORE_TEST_ASSETS=folder pytest tests/body`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tore.body.files import read_regressor
 from tore.paths import BODY_FILES, SMPL_FILES
 
 ASSETS = os.environ.get("TORE_TEST_ASSETS", "")
-pytestmark = pytest.mark.skipif(not ASSETS, reason="TORE_TEST_ASSETS does not name a folder of published files")
+pytestmark = pytest.mark.skipif(not ASSETS, reason="TORE_TEST_ASSETS does not name a folder of official files")
 
 
 @pytest.mark.parametrize(("kind", "sizes"), [("body", (431, 1723, 6890)), ("hand", (195, 778))])
@@ -44,4 +44,4 @@ def test_regressors_without_a_warning(name: str, rows: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         array = read_regressor(name, rows, 6890, Path(ASSETS))
-    np.testing.assert_allclose(array.sum(1), 1, atol=1e-3)  # published rows miss 1 by up to 4e-4
+    np.testing.assert_allclose(array.sum(1), 1, atol=1e-3)  # official rows miss 1 by up to 4e-4

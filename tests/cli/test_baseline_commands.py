@@ -23,7 +23,7 @@ from tore.modeling.build import configure, reduction_of
 from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
 from tore.training.build import RunSetting, loss_step
 from tore.training.evaluate import GroundTruth, measure_maker
-from tore.training.recipes import optimiser_from, recipe_from, surface_faces
+from tore.training.recipes import optimizer_from, recipe_from, surface_faces
 
 ONCE = ["--num_train_epochs", "1", "--num_workers", "0", "--per_gpu_train_batch_size", "6", "--logging_steps", "1"]
 TOOLS = {"fm": (run_tore_fm_bodymesh, SMALL_FM), "m": (run_tore_m_bodymesh, SMALL_M)}
@@ -100,17 +100,17 @@ def test_clipping_of_a_recipe() -> None:
         ("fm", ["--recipe", "fastmetro"], ("adamw", 1e-4, "norm", 0.3)),
         ("m", ["--recipe", "metro"], ("adam", 0.0, "none", 0.0)),
     ]:
-        found = optimiser_from(TOOLS[tool][0].build_parser().parse_args(flags), {"fm": "fastmetro", "m": "metro"}[tool])
+        found = optimizer_from(TOOLS[tool][0].build_parser().parse_args(flags), {"fm": "fastmetro", "m": "metro"}[tool])
         assert (found.kind, found.weight_decay, found.clip, found.clip_limit) == expected
 
 
-def test_surface_terms_look_at_the_middle_mesh(standin_dir: Path) -> None:
-    body = load_body("body", standin_dir)
-    faces = surface_faces(recipe_of("fm", "--recipe", "fastmetro", **NO_PRUNING), body, standin_dir)
-    levels = read_level_faces("body", standin_dir)
+def test_surface_terms_look_at_the_middle_mesh(synthetic_body_dir: Path) -> None:
+    body = load_body("body", synthetic_body_dir)
+    faces = surface_faces(recipe_of("fm", "--recipe", "fastmetro", **NO_PRUNING), body, synthetic_body_dir)
+    levels = read_level_faces("body", synthetic_body_dir)
     assert torch.equal(faces, levels[1]) and torch.equal(levels[2], body.faces)
     assert [level.max() + 1 for level in levels] == [431, 1723, 6890]
-    assert surface_faces(recipe_of("fm"), body, standin_dir) is body.faces
+    assert surface_faces(recipe_of("fm"), body, synthetic_body_dir) is body.faces
 
 
 FASTMETRO_FLAGS = ["--token_reduction", "none", "--recipe", "fastmetro"]
@@ -118,30 +118,30 @@ FASTMETRO_FLAGS = ["--token_reduction", "none", "--recipe", "fastmetro"]
 # training -----------------------------------------------------------------------------------------------------------
 
 
-def test_fastmetro_trains_by_its_own_recipe(standin_sets: Path, standin_dir: Path, tmp_path: Path) -> None:
-    assert train("fm", standin_sets, standin_dir, tmp_path, *FASTMETRO_FLAGS) == 0
+def test_fastmetro_trains_by_its_own_recipe(standin_sets: Path, synthetic_body_dir: Path, tmp_path: Path) -> None:
+    assert train("fm", standin_sets, synthetic_body_dir, tmp_path, *FASTMETRO_FLAGS) == 0
     step, state = lines(tmp_path)[0], load_training_state(newest(tmp_path))
     weights = BODY | {"normal": 100.0, "edge": 1000.0}
     assert step["loss"] == pytest.approx(sum(weight * step[name] for name, weight in weights.items()), rel=1e-5)
     assert "itp" not in step and state["config"]["model"]["geometry_reduction"] is False
-    model = load_model(newest(tmp_path) / "state_dict.bin", standin_dir, "cpu", arch="test_resnet", heads=4)
+    model = load_model(newest(tmp_path) / "state_dict.bin", synthetic_body_dir, "cpu", arch="test_resnet", heads=4)
     assert reduction_of(model.config) == "none" and model.config.learned_upsampling == 1
 
 
 def test_the_smpl_regressor_leaves_the_rest_of_the_training_as_it_is(
-    standin_sets: Path, standin_dir: Path, tmp_path: Path
+    standin_sets: Path, synthetic_body_dir: Path, tmp_path: Path
 ) -> None:
     """Bit for bit, also where gradients are clipped by their norm."""
     flags = [*FASTMETRO_FLAGS, "--val_yaml", "none"]
-    assert train("fm", standin_sets, standin_dir, tmp_path / "with", *flags, "--smpl_regressor") == 0
-    assert train("fm", standin_sets, standin_dir, tmp_path / "without", *flags) == 0
+    assert train("fm", standin_sets, synthetic_body_dir, tmp_path / "with", *flags, "--smpl_regressor") == 0
+    assert train("fm", standin_sets, synthetic_body_dir, tmp_path / "without", *flags) == 0
     with_it, without = (load_training_state(newest(tmp_path / name))["model"] for name in ("with", "without"))
     assert {name.split(".")[0] for name in with_it.keys() - without.keys()} == {"smpl_regressor"}
     for name, value in without.items():
         assert torch.equal(with_it[name], value), name
 
 
-def test_a_reducer_without_a_published_layout_is_trained_and_found_again(
+def test_a_reducer_without_a_official_layout_is_trained_and_found_again(
     tiny_sets: Path, rule_body_dir: Path, tmp_path: Path
 ) -> None:
     flags = ["--token_reduction", "tome", "--keep_ratio", "0.5", "--val_yaml", "none"]
@@ -195,7 +195,7 @@ def test_the_parametric_mesh_of_true_parameters_is_the_true_mesh(rule_body_dir: 
     coarse = mesh[:, :431]
     said = MeshPrediction(torch.ones(2, 3), mesh[:, :14], coarse, coarse, mesh, None, rotations, batch["betas"])
     truth = GroundTruth(body, rule_body_dir, torch.device("cpu"))
-    found = measure_maker(body, truth, centre=J14_HIPS, oracle=False)(lambda images: said, batch)
+    found = measure_maker(body, truth, center=J14_HIPS, oracle=False)(lambda images: said, batch)
     assert found.parametric.vertices.max() < 1e-6 < 0.1 < found.vertices.min()
 
 

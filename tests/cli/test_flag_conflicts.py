@@ -112,7 +112,7 @@ def level(run: Run, name: str) -> Any:
 
 
 def clip_limit(run: Run) -> Any:
-    recipe = run.trainer["optimiser_recipe"] if run.trainer else None
+    recipe = run.trainer["optimizer_recipe"] if run.trainer else None
     return recipe.clip_limit if recipe is not None and recipe.clip != "none" else None
 
 
@@ -153,7 +153,7 @@ IN_EFFECT: dict[str, Callable[[Run, str], bool]] = {
     ),
     "--schedule": lambda run, v: bool(run.trainer) and run.trainer["schedule"].kind == v,
     "--warm_up_share": lambda run, v: bool(run.trainer) and run.trainer["schedule"].warm_up == float(v),
-    "--gradient_clip": lambda run, v: bool(run.trainer) and run.trainer["optimiser_recipe"].clip == v,
+    "--gradient_clip": lambda run, v: bool(run.trainer) and run.trainer["optimizer_recipe"].clip == v,
     "--gradient_clip_limit": lambda run, v: clip_limit(run) == float(v),
     "--joints_loss_weight": lambda run, v: level(run, "joints_3d") == float(v),
     "--vertices_loss_weight": lambda run, v: level(run, "vertices") == float(v),
@@ -222,7 +222,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Run]:
         monkeypatch.setattr(build, "create_model", create)
         monkeypatch.setattr(build, "MeshDataset", read)
         monkeypatch.setattr(build, "measure_maker", measure)
-        starts = {"load_rooms": "rooms", "start_from_template": "template", "start_camera": "camera"}
+        starts = {"load_parts": "rooms", "start_from_template": "template", "start_camera": "camera"}
         for function, name in starts.items():
             monkeypatch.setattr(build, function, partial(run.started, name))
         monkeypatch.setattr(build, "template_points", lambda *names: (None, None))

@@ -24,21 +24,21 @@ HANDS = 3
 
 
 @pytest.fixture(scope="module")
-def site(standin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """FreiHAND's folder with the stand-in's hands, the released evaluation annotations among its files."""
     root = tmp_path_factory.mktemp("freihand_site")
-    write_freihand(root, HANDS, evaluation_labels=True, body=load_body("hand", standin_dir))
+    write_freihand(root, HANDS, evaluation_labels=True, body=load_body("hand", synthetic_body_dir))
     return root
 
 
 @pytest.fixture(scope="module")
-def trained(site: Path, standin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(site: Path, synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the converted sets in `freihand`, and a checkpoint of two steps in `run`."""
     root = tmp_path_factory.mktemp("freihand")
     for split in ("training", "evaluation"):
         options = ["--root", site, "--split", split, "--out", root / "freihand", "--quiet"]
         assert cli.main(["convert", "freihand", *map(str, options)]) == 0
-    flags = ["--data_dir", root, "--body_dir", standin_dir, "--output_dir", root / "run", *SMALL_FM, *QUICK]
+    flags = ["--data_dir", root, "--body_dir", synthetic_body_dir, "--output_dir", root / "run", *SMALL_FM, *QUICK]
     flags += [
         "--num_train_epochs",
         "1",
@@ -94,13 +94,17 @@ def test_training_took_two_steps_and_is_judged_by_joints_alone(trained: Path) ->
     assert best["pa_mpjpe"] == lines[-1]["pa_mpjpe"] > 0 and "mpvpe" not in lines[-1]
 
 
-def test_predictions_are_the_networks_in_order_and_metres(trained: Path, site: Path, standin_dir: Path, capsys) -> None:
+def test_predictions_are_the_networks_in_order_and_metres(
+    trained: Path, site: Path, synthetic_body_dir: Path, capsys
+) -> None:
     zipped, report = trained / "pred.zip", trained / "scores.json"
-    assert evaluate(trained, standin_dir, "--pred_zip", zipped, "--annotations", site) == 0
+    assert evaluate(trained, synthetic_body_dir, "--pred_zip", zipped, "--annotations", site) == 0
     said = capsys.readouterr().out
     alone = said.split("3 hands in")[0]  # released joints, but no MANO parameters
     assert "mpvpe                 absent" in alone and alone.count("over 3 samples") == 5
-    for found, expected in zip(freihand.read_predictions(zipped), expected_hands(trained, standin_dir), strict=True):
+    for found, expected in zip(
+        freihand.read_predictions(zipped), expected_hands(trained, synthetic_body_dir), strict=True
+    ):
         np.testing.assert_allclose(found, expected, atol=1e-6)
     assert cli.main(["freihand", str(zipped), "--annotations", str(site), "--json", str(report)]) == 0
     text = capsys.readouterr()
@@ -131,14 +135,23 @@ def test_the_true_hands_score_perfectly(site: Path, tmp_path: Path) -> None:
     assert metrics["f_5mm"] == 1 and metrics["mpjpe"] < 1e-3 and metrics["auc_vertices_50mm"] > 99
 
 
-def test_the_script_evaluates_over_views(trained: Path, site: Path, standin_dir: Path, capfd) -> None:
-    flags = ["--data_dir", trained, "--body_dir", standin_dir, "--output_dir", trained / "out", *SMALL_FM, *QUICK]
+def test_the_script_evaluates_over_views(trained: Path, site: Path, synthetic_body_dir: Path, capfd) -> None:
+    flags = [
+        "--data_dir",
+        trained,
+        "--body_dir",
+        synthetic_body_dir,
+        "--output_dir",
+        trained / "out",
+        *SMALL_FM,
+        *QUICK,
+    ]
     flags += ["--run_eval_only", "--resume_checkpoint", checkpoint(trained), "--num_workers", "0"]
     flags += ["--multiscale_inference", "--sc", "0.9", "1", "--rot", "0", "-30", "--annotations", site]
     assert cli.main(["train-fm-hand", *map(str, flags)]) == 0
     assert "the mean with 3 more crops" in capfd.readouterr().err
     views = (Draw(scale=0.9), Draw(scale=0.9, rotation=-30.0), Draw(rotation=-30.0))
-    expected = expected_hands(trained, standin_dir, views, heads=4)  # the file does not tell them, the flags do
+    expected = expected_hands(trained, synthetic_body_dir, views, heads=4)  # the file does not tell them, the flags do
     for found, points in zip(freihand.read_predictions(trained / "out" / "pred.zip"), expected, strict=True):
         np.testing.assert_allclose(found, points, atol=1e-5)
     assert (trained / "out" / "pred_scores.json").is_file()
@@ -152,9 +165,9 @@ def test_the_script_evaluates_over_views(trained: Path, site: Path, standin_dir:
         (["--pred_zip", "OUT", "--annotations", "nowhere"], "evaluation_xyz.json is missing"),
     ],
 )
-def test_bad_wishes_are_said(more, words: str, trained: Path, standin_dir: Path, tmp_path: Path, capsys) -> None:
+def test_bad_wishes_are_said(more, words: str, trained: Path, synthetic_body_dir: Path, tmp_path: Path, capsys) -> None:
     more = [str(tmp_path / "pred.zip") if word == "OUT" else word for word in more]
-    assert evaluate(trained, standin_dir, *more) == 2
+    assert evaluate(trained, synthetic_body_dir, *more) == 2
     error = capsys.readouterr().err
     assert words in error and "Traceback" not in error
 

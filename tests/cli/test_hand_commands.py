@@ -1,4 +1,4 @@
-"""The hand scripts: the published command's flags, the recipes, and what they share with the body scripts."""
+"""The hand scripts: the official command's flags, the recipes, and what they share with the body scripts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tests.training_runs import QUICK, SMALL_FM
 from tore import load_model
 from tore.engine.state import CheckpointFolder, load_training_state
 from tore.modeling.build import configure, reduction_of
-from tore.synthetic.writing import Recipe, write_pictures
+from tore.synthetic.writing import Recipe, write_images
 from tore.tools import run_tore_fm_bodymesh, run_tore_fm_handmesh, run_tore_m_bodymesh, run_tore_m_handmesh
-from tore.training.recipes import optimiser_from, recipe_from
+from tore.training.recipes import optimizer_from, recipe_from
 
 SCRIPTS = {"fm": run_tore_fm_handmesh, "m": run_tore_m_handmesh}
 NETWORKS = {"fm": "fastmetro", "m": "metro"}
-PUBLISHED = """--train_yaml freihand/train.yaml --val_yaml freihand/test.yaml --arch hrnet-w64 --num_workers 4
+OFFICIAL = """--train_yaml freihand/train.yaml --val_yaml freihand/test.yaml --arch hrnet-w64 --num_workers 4
     --per_gpu_train_batch_size 32 --per_gpu_eval_batch_size 32 --num_hidden_layers 4 --num_attention_heads 4 --lr 1e-4
     --num_train_epochs 200 --input_feat_dim 2051,512,128 --hidden_feat_dim 1024,256,64"""
 ONCE = "--num_train_epochs 1 --num_workers 0 --per_gpu_train_batch_size 4 --per_gpu_eval_batch_size 4 --logging_steps 1"
@@ -26,11 +26,11 @@ SMALL_M = "--num_hidden_layers 1 --intermediate_size 32 --input_feat_dim 99,32,1
 
 
 @pytest.fixture(scope="session")
-def hand_sets(standin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hand_sets(synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data root with synthetic hands: 8 in `train.yaml`, 4 in `val.yaml`."""
     root = tmp_path_factory.mktemp("hand_sets")
     for split, count in (("train", 8), ("val", 4)):
-        write_pictures(Recipe("hand", split, 3, 96, str(standin_dir)), count, root)
+        write_images(Recipe("hand", split, 3, 96, str(synthetic_body_dir)), count, root)
     return root
 
 
@@ -46,9 +46,9 @@ def lines(folder: Path, kind: str = "train") -> list[dict]:
     return [line for line in found if line["kind"] == kind]
 
 
-def test_the_published_command_says_only_what_is_usual_but_the_workers_of_eight_processes() -> None:
+def test_the_official_command_says_only_what_is_usual_but_the_workers_of_eight_processes() -> None:
     parser = run_tore_m_handmesh.build_parser()
-    assert vars(parser.parse_args(shlex.split(PUBLISHED))) == vars(parser.parse_args([]))
+    assert vars(parser.parse_args(shlex.split(OFFICIAL))) == vars(parser.parse_args([]))
 
 
 FAST = {"joints_3d": 1000.0, "vertices": 100.0, "joints_2d": 100.0}
@@ -68,17 +68,17 @@ def test_recipes_of_hands(tool: str, flags: str, weights: dict, levels: tuple) -
     args = SCRIPTS[tool].build_parser().parse_args(flags.split())
     options = {} if not args.token_reduction else {"image_reduction": "none", "kept_tokens": None}
     recipe = recipe_from(args, configure(NETWORKS[tool], body="hand", **options))
-    assert recipe.weights(3.0) == weights and recipe.level_weights == levels and recipe.centre == (0,)
+    assert recipe.weights(3.0) == weights and recipe.level_weights == levels and recipe.center == (0,)
     assert recipe.distance == {"fm": "l1", "m": "squared"}[tool]
     clip = {"tore": "value", "fastmetro": "norm", "metro": "none"}[args.recipe] if tool == "fm" else "none"
-    assert optimiser_from(args, NETWORKS[tool]).clip == clip
+    assert optimizer_from(args, NETWORKS[tool]).clip == clip
 
 
 @pytest.mark.parametrize(("tool", "reduction"), [("fm", "tore"), ("fm", "none"), ("m", "tore"), ("m", "none")])
 def test_hands_train_and_validate(
-    tool: str, reduction: str, hand_sets: Path, standin_dir: Path, tmp_path: Path
+    tool: str, reduction: str, hand_sets: Path, synthetic_body_dir: Path, tmp_path: Path
 ) -> None:
-    assert train(tool, hand_sets, standin_dir, tmp_path, f"--token_reduction {reduction}") == 0
+    assert train(tool, hand_sets, synthetic_body_dir, tmp_path, f"--token_reduction {reduction}") == 0
     steps = lines(tmp_path)
     weights = (FAST if tool == "fm" else ONES) | {"itp": steps[0].get("weight_itp", 0.0)}
     expected = sum(weight * steps[0].get(name, 0.0) for name, weight in weights.items())
@@ -87,7 +87,7 @@ def test_hands_train_and_validate(
     judged = lines(tmp_path, "validation")[0]
     assert judged["pa_mpjpe"] > 0 and 0 <= judged["f_5mm"] <= judged["f_15mm"] <= 1
     folder = CheckpointFolder(tmp_path, keep=1).newest()
-    model = load_model(folder / "state_dict.bin", standin_dir, "cpu", arch="test_resnet")
+    model = load_model(folder / "state_dict.bin", synthetic_body_dir, "cpu", arch="test_resnet")
     assert (model.config.body, reduction_of(model.config)) == ("hand", reduction)
     assert load_training_state(folder)["config"]["model"]["network"] == NETWORKS[tool]
 

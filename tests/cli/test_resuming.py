@@ -59,7 +59,7 @@ CHANGES = [
     (["--seed", "7"], ["--seed 88 -> 7", "augmentation"]),
     (["--per_gpu_train_batch_size", "2"], ["4 -> 2", "one step takes 2 samples instead of 4", "6 steps instead of 3"]),
     (["--accumulate", "2"], ["--accumulate 1 -> 2", "one step takes 8 samples instead of 4"]),
-    (["--schedule", "cosine"], ["--schedule published -> cosine", "the rate would climb"]),
+    (["--schedule", "cosine"], ["--schedule official -> cosine", "the rate would climb"]),
     (["--vertices_loss_weight", "5"], ["--vertices_loss_weight none -> 5"]),
     (["--ema", "0.9"], ["--ema 0 -> 0.9"]),
     (["--amp", "bf16"], ["--amp none -> bf16"]),

@@ -11,24 +11,24 @@ from tore import load_model
 from tore.body import load_body
 from tore.demo.judging import MEAN, Judge, judge_baselines
 from tore.paths import shipped_checkpoint
-from tore.synthetic.writing import Recipe, write_pictures
+from tore.synthetic.writing import Recipe, write_images
 
-PICTURES = 48
+IMAGES = 48
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "size", "shares"), [("body", 256, (0.8, 0.85)), ("hand", 224, (0.5, 0.7))])
-def test_shipped_network_beats_the_mean_mesh_on_pictures_it_never_saw(
-    kind: str, size: int, shares: tuple[float, float], standin_dir: Path, tmp_path: Path
+def test_shipped_network_beats_the_mean_mesh_on_images_it_never_saw(
+    kind: str, size: int, shares: tuple[float, float], synthetic_body_dir: Path, tmp_path: Path
 ) -> None:
     """By at least these shares of MPJPE and PA-MPJPE."""
     path = shipped_checkpoint(kind)
     assert path.stat().st_size < 30e6
-    recipe = Recipe(kind=kind, split="val", seed=2024, size=size, data_dir=str(standin_dir))
-    yaml = write_pictures(recipe, PICTURES, tmp_path, workers=1)
+    recipe = Recipe(kind=kind, split="val", seed=2024, size=size, data_dir=str(synthetic_body_dir))
+    yaml = write_images(recipe, IMAGES, tmp_path, workers=1)
     model = load_model(path, device="cpu")
     assert model.config.stand_in and model.config.image_reduction == "itp" and model.config.geometry_reduction
-    judge = Judge(load_body(kind, standin_dir), yaml, torch.device("cpu"), workers=0)
+    judge = Judge(load_body(kind, synthetic_body_dir), yaml, torch.device("cpu"), workers=0)
     mean = judge_baselines(judge, yaml, say=lambda _: None)[MEAN]  # the mean of these very bodies: a hard one to beat
     found = judge(model)
     for error, share in zip(("mpjpe", "pa_mpjpe"), shares, strict=True):

@@ -53,7 +53,7 @@ def trained(tiny_sets: Path, rule_body_dir: Path, tmp_path_factory: pytest.TempP
     return output
 
 
-# the published commands, their data made small ----------------------------------------------------------------------
+# the official commands, their data made small ----------------------------------------------------------------------
 
 FM_COMMAND = """--num_workers 1 --per_gpu_train_batch_size 2 --per_gpu_eval_batch_size 2 --lr 1e-4 --arch test_resnet
     --num_train_epochs 1 --keep_ratio 0.8 --model_name FastMETRO_S --itp_loss_weight 1e-3
@@ -73,7 +73,7 @@ NEEDED = "--backbone_weights none --body_dir BODIES --output_dir OUT --no_tensor
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("network", "command"), [("fm", FM_COMMAND), ("m", M_COMMAND)])
-def test_published_command_as_its_script_says_it(
+def test_official_command_as_its_script_says_it(
     network: str, command: str, tiny_sets: Path, rule_body_dir: Path, tmp_path: Path
 ) -> None:
     places = {"DATA": str(tiny_sets), "BODIES": str(rule_body_dir), "OUT": str(tmp_path)}
@@ -317,7 +317,7 @@ def test_run_eval_only_gives_what_validation_gave(
     assert found["protocol"]["ground_truth"].startswith("neutral body model for every sample")
 
 
-def test_published_layout_loads_as_the_trained_network(trained: Path, rule_body_dir: Path) -> None:
+def test_official_layout_loads_as_the_trained_network(trained: Path, rule_body_dir: Path) -> None:
     place = newest(trained)
     model = load_model(place / "state_dict.bin", rule_body_dir, "cpu", arch="test_resnet", heads=4)
     state = load_training_state(place)["model"]

@@ -59,7 +59,7 @@ def text_damage(rng: RandomState, rows: Rows, row: int) -> None:
         lines[row][-1] = lines[row][-1][: rng.randint(len(lines[row][-1]))]
 
 
-def picture_damage(rng: RandomState, rows: Rows, row: int) -> None:
+def image_damage(rng: RandomState, rows: Rows, row: int) -> None:
     """Damage to an encoded picture that a decoder may pass over."""
     columns = rows["img"][row]
     text, data = columns[-1], bytearray(base64.b64decode(columns[-1]))
@@ -132,7 +132,7 @@ def index_damage(rng: RandomState, folder: Path) -> None:
     index_path(path).write_text("".join(f"{value}\n" for value in offsets))
 
 
-DAMAGES = (text_damage, picture_damage, label_damage, label_damage, size_damage)
+DAMAGES = (text_damage, image_damage, label_damage, label_damage, size_damage)
 
 
 def inner_bytes_damage(rng: RandomState, rows: Rows, row: int) -> str:

@@ -25,7 +25,7 @@ def encode(picture: np.ndarray, suffix: str = ".png", flags: Sequence[int] = ())
     return cv2.imencode(suffix, picture, list(flags))[1].tobytes()
 
 
-def picture_row(key: str, data: bytes) -> list[str]:
+def image_row(key: str, data: bytes) -> list[str]:
     return [key, base64.b64encode(data).decode()]
 
 
@@ -45,7 +45,7 @@ def write_set(
         for item, (seed, h, w) in enumerate(sources):
             key = f"pictures/{item}.png"
             person = rules.label(seed, h, w) if labels is None else labels[item]
-            img.write(picture_row(key, encode(rules.photo(seed, h, w), suffix)))
+            img.write(image_row(key, encode(rules.photo(seed, h, w), suffix)))
             hw.write([key, json.dumps([{"height": h, "width": w}])])
             label.write([key, json.dumps(person)])
     return write_yaml(folder / "set.yaml", names["img"], names["label"], names["hw"])

@@ -1,4 +1,4 @@
-"""Tiny data sets in the formats of the published sources, for the converters' tests."""
+"""Tiny data sets in the formats of the official sources, for the converters' tests."""
 
 from __future__ import annotations
 

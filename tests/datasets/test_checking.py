@@ -14,7 +14,7 @@ from numpy.random import RandomState
 
 from tests import rules
 from tests.datasets.damages import DAMAGES, SOURCES, index_damage, read_rows, sound_set, write_rows
-from tests.datasets.data_sets import consistent_person, encode, picture_row, write_set
+from tests.datasets.data_sets import consistent_person, encode, image_row, write_set
 from tore.body import SMPL
 from tore.cli.data import main
 from tore.datasets.inspection.checking import check_set
@@ -77,7 +77,7 @@ def test_a_jpeg_without_its_end_is_found_whatever_the_decoder_says(tmp_path: Pat
     yaml = sound_set(tmp_path, ".jpg")
     data = encode(rules.photo(2, 120, 90), ".jpg")[:-2]
     rows = read_rows(tmp_path)
-    rows["img"][1] = [column.encode() for column in picture_row("pictures/1.png", data)]
+    rows["img"][1] = [column.encode() for column in image_row("pictures/1.png", data)]
     write_rows(tmp_path, rows)
     report = check_set(MeshDataset(yaml, train=False))
     assert [finding.text for finding in report.findings] == ["the JPEG file has no end: it was cut short"]
@@ -190,7 +190,7 @@ def test_joints_are_drawn_where_the_crop_shows_them(tmp_path: Path) -> None:
         cv2.circle(picture, (round(x), round(y)), 4, (255, 255, 255), -1)
     yaml = write_set(tmp_path, [(1, height, width)], [[person]])
     with TSVWriter(tmp_path / "set.img.tsv") as writer:
-        writer.write(picture_row("pictures/0.png", encode(picture)))
+        writer.write(image_row("pictures/0.png", encode(picture)))
     dataset = MeshDataset(yaml, train=True)
     for seed in range(6):
         sample = dataset.sample(0, RandomState(seed))

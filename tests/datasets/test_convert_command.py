@@ -27,8 +27,8 @@ def test_spin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert sample["image"].shape == (3, 224, 224)
         assert sample["gender"] == ["male", "female", "neutral"][index % 3]
         assert int(sample["has_smpl"]) == 1 - index % 2
-        centred = arrays["S"][index, :, :3] - arrays["S"][index, 14, :3]
-        np.testing.assert_allclose(np.asarray(sample["joints_3d"])[:, :3], centred, atol=1e-6)
+        centerd = arrays["S"][index, :, :3] - arrays["S"][index, 14, :3]
+        np.testing.assert_allclose(np.asarray(sample["joints_3d"])[:, :3], centerd, atol=1e-6)
 
 
 def test_freihand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +66,7 @@ def test_what_is_missing_gives_one_sentence(
     assert found in line
 
 
-def test_missing_pictures_are_counted_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_images_are_counted_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = sources.write_spin(tmp_path)
     (tmp_path / "images/S1/Images/walk.000001.jpg").unlink()
     options = ["--annotations", str(path), "--images", str(tmp_path / "images"), "--out", str(tmp_path / "out")]

@@ -128,12 +128,12 @@ def test_the_two_routes_agree(tmp_path: Path, body_dir: Path) -> None:
     path.write_text(json.dumps(pose2mesh_json(record, labels, rules.smpl_model())))
     for source, out in ((site, "a"), (Pose2MeshAnnotations(path, data_dir=body_dir), "b")):
         convert(source, root, tmp_path / out, "test_has_gender", show_progress=False)
-    ours, published = (TSVSet(tmp_path / out / "test_has_gender.yaml") for out in "ab")
-    assert len(ours) == len(published) == 2 * FRAMES - 1
+    ours, official = (TSVSet(tmp_path / out / "test_has_gender.yaml") for out in "ab")
+    assert len(ours) == len(official) == 2 * FRAMES - 1
     for index in range(len(ours)):
         for table in ("img", "hw"):
-            assert ours.columns(table, index) == published.columns(table, index)
-        (key, text), (other_key, other_text) = (table.columns("label", index) for table in (ours, published))
+            assert ours.columns(table, index) == official.columns(table, index)
+        (key, text), (other_key, other_text) = (table.columns("label", index) for table in (ours, official))
         (label,), (other,) = json.loads(text), json.loads(other_text)
         assert key == other_key
         assert label.keys() == other.keys()

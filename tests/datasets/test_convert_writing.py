@@ -84,7 +84,7 @@ def test_files_cut_anywhere_are_taken_up(
     """A stop after a random entry, and each file without a random share of its last bytes, as buffers leave it."""
     run(spin, tmp_path / "whole")
     expected, r = contents(tmp_path / "whole"), np.random.RandomState(0)
-    read = writing._Conversion._read_picture
+    read = writing._Conversion._read_image
     for trial in range(40):
         out, left = tmp_path / f"out{trial}", [r.randint(0, 16)]
 
@@ -95,7 +95,7 @@ def test_files_cut_anywhere_are_taken_up(
             return read(self, key)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(writing._Conversion, "_read_picture", stop)
+            patch.setattr(writing._Conversion, "_read_image", stop)
             left[0] = min(left[0], 14)
             run(spin, out)
         for path in out.glob("*.partial"):
@@ -203,7 +203,7 @@ def test_a_stopped_run_of_another_source_is_refused(spin: SpinAnnotations, pictu
     assert run(spin, tmp_path / "out")["rows"] == 15
 
 
-def test_missing_and_unreadable_pictures(spin: SpinAnnotations, pictures: Path, tmp_path: Path) -> None:
+def test_missing_and_unreadable_images(spin: SpinAnnotations, pictures: Path, tmp_path: Path) -> None:
     (pictures / "S1/Images/walk.000002.jpg").unlink()
     (pictures / "S1/Images/walk.000001.jpg").write_bytes(b"not a picture")
     with pytest.raises(ValueError, match=r"walk.000001.jpg is not a picture"):

@@ -1,4 +1,4 @@
-"""The crop against a plain transcription of the published one, over boxes and pictures of every kind."""
+"""The crop against a plain transcription of the official one, over boxes and pictures of every kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from numpy.random import RandomState
 
 from tests.datasets import published_crop
-from tore.datasets.crop import crop_box, crop_matrix, crop_picture, decoding_reduction, fast_crop, map_points
+from tore.datasets.crop import crop_box, crop_image, crop_matrix, decoding_reduction, fast_crop, map_points
 
 SIZE = 224
 ANGLES = ("none", "any", "small", "right")
@@ -26,40 +26,40 @@ def random_case(rng: RandomState, side: str, angle: str) -> tuple[np.ndarray, np
 
 @pytest.mark.parametrize("angle", ANGLES)
 @pytest.mark.parametrize("side", ["tiny", "usual", "large"])
-def test_pixels_equal_the_published_ones(side: str, angle: str) -> None:
+def test_pixels_equal_the_official_ones(side: str, angle: str) -> None:
     rng = RandomState(len(side) * 10 + ANGLES.index(angle))
     for _ in range(4 if side == "large" else 12):
         picture, center, scale, rotation = random_case(rng, side, angle)
-        ours = crop_picture(picture, center, scale, rotation, SIZE)
-        published = published_crop.crop(picture, center, scale, SIZE, rotation)
+        ours = crop_image(picture, center, scale, rotation, SIZE)
+        official = published_crop.crop(picture, center, scale, SIZE, rotation)
         if side == "large" and rotation:  # only the pixels read by the shrinking, whose sums may round differently
-            np.testing.assert_allclose(ours, published, rtol=0, atol=1e-10)
+            np.testing.assert_allclose(ours, official, rtol=0, atol=1e-10)
         else:
-            np.testing.assert_array_equal(ours, published)
+            np.testing.assert_array_equal(ours, official)
 
 
 @pytest.mark.parametrize("center", [(-5000.0, 50.0), (50.0, 9000.0), (-500.0, -500.0)])
 @pytest.mark.parametrize("rotation", [0.0, 33.0])
 @pytest.mark.parametrize("scale", [0.5, 3.0, 7.0])
-def test_boxes_outside_the_picture_are_black(center: tuple[float, float], rotation: float, scale: float) -> None:
+def test_boxes_outside_the_image_are_black(center: tuple[float, float], rotation: float, scale: float) -> None:
     picture = np.full((100, 100, 3), 200, np.uint8)
-    ours = crop_picture(picture, np.array(center), scale, rotation, SIZE)
+    ours = crop_image(picture, np.array(center), scale, rotation, SIZE)
     np.testing.assert_array_equal(ours, published_crop.crop(picture, center, scale, SIZE, rotation))
     assert scale == 7.0 or not ours.any()
 
 
 def test_a_large_box_reads_only_its_taps() -> None:
     picture = RandomState(5).randint(0, 256, (900, 1500, 3)).astype(np.uint8)
-    ours = crop_picture(picture, np.array([700.0, 440.0]), 6.3, 0.0, SIZE)
-    published = published_crop.crop(picture, (700.0, 440.0), 6.3, SIZE)
-    np.testing.assert_allclose(ours, published, rtol=0, atol=1e-10)
+    ours = crop_image(picture, np.array([700.0, 440.0]), 6.3, 0.0, SIZE)
+    official = published_crop.crop(picture, (700.0, 440.0), 6.3, SIZE)
+    np.testing.assert_allclose(ours, official, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("rotation", [0.0, 17.0, -90.0, 160.0])
 @pytest.mark.parametrize("scale", [0.6, 1.12, 2.9])
 @pytest.mark.parametrize("reduction", [1, 2, 4])
 def test_the_fast_crop_shows_the_same_places(rotation: float, scale: float, reduction: int) -> None:
-    """On ramps in x and y both interpolations are exact, so that only rounding to whole colours may differ."""
+    """On ramps in x and y both interpolations are exact, so that only rounding to whole colors may differ."""
     height, width = 640, 800
     x, y = np.meshgrid(np.arange(width) * 0.3, np.arange(height) * 0.3)
     picture = np.stack([x, y, 200 - 0.1 * (x + y)], 2)
@@ -67,13 +67,13 @@ def test_the_fast_crop_shows_the_same_places(rotation: float, scale: float, redu
     small = np.rint(blocks.mean((1, 3))).astype(np.uint8)  # pixels that cover the area of those that they stand for
     center = np.array([401.3, 318.0])
     fast = fast_crop(small, center, scale, rotation, SIZE, reduction)
-    published = published_crop.crop(np.rint(picture).astype(np.uint8), center, scale, SIZE, rotation)
+    official = published_crop.crop(np.rint(picture).astype(np.uint8), center, scale, SIZE, rotation)
     seen = published_crop.crop(np.full((height, width, 3), 255, np.uint8), center, scale, SIZE, rotation) == 255
-    inside = np.abs(np.arange(SIZE) - SIZE / 2) < 0.7 * SIZE / 2  # turned, the published box has black corners
+    inside = np.abs(np.arange(SIZE) - SIZE / 2) < 0.7 * SIZE / 2  # turned, the official box has black corners
     inside = seen & (inside[:, None] & inside)[..., None]
     assert fast.dtype == np.uint8 and inside.sum() > 30_000
-    assert np.abs(fast - published)[inside].max() < 1.6
-    assert abs((fast - published)[inside].mean()) < 0.2
+    assert np.abs(fast - official)[inside].max() < 1.6
+    assert abs((fast - official)[inside].mean()) < 0.2
 
 
 def test_decoding_is_no_smaller_than_the_crop() -> None:
@@ -85,14 +85,14 @@ def test_decoding_is_no_smaller_than_the_crop() -> None:
         decoding_reduction(center, -1.0, SIZE)
 
 
-def test_points_equal_the_published_ones() -> None:
+def test_points_equal_the_official_ones() -> None:
     rng = RandomState(1)
     for _ in range(100):
         center, scale = rng.uniform(-50, 900, 2), rng.uniform(0.05, 5)
         rotation = float(rng.choice([0.0, rng.uniform(-60, 60)]))
         points = rng.uniform(-100, 1000, (20, 2))
-        published = [published_crop.transform(point, center, scale, SIZE, rotation) for point in points]
-        np.testing.assert_array_equal(map_points(crop_matrix(center, scale, SIZE, rotation), points), published)
+        official = [published_crop.transform(point, center, scale, SIZE, rotation) for point in points]
+        np.testing.assert_array_equal(map_points(crop_matrix(center, scale, SIZE, rotation), points), official)
 
 
 def test_points_follow_the_pixels() -> None:
@@ -101,12 +101,12 @@ def test_points_follow_the_pixels() -> None:
         picture = np.zeros((400, 500, 3), np.uint8)
         picture[147:154, 297:304] = 255
         center, scale = np.array([260.0, 190.0]), 1.3
-        bright = crop_picture(picture, center, scale, rotation, SIZE)[:, :, 0]
+        bright = crop_image(picture, center, scale, rotation, SIZE)[:, :, 0]
         rows, columns = np.nonzero(bright > 128)
         mapped = map_points(crop_matrix(center, scale, SIZE, rotation), np.array([[301.0, 151.0]]))[0]
         assert (
             np.abs([columns.mean() - mapped[0], rows.mean() - mapped[1]]).max() < 2.5
-        )  # the published points count from 1
+        )  # the official points count from 1
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from numpy.random import RandomState
 from PIL import Image
 
 from tests import rules
-from tests.datasets.data_sets import encode, picture_row
-from tore.datasets.crop import crop_picture, rows_read
+from tests.datasets.data_sets import encode, image_row
+from tore.datasets.crop import crop_image, rows_read
 from tore.datasets.images import DECODERS, decode_base64, decode_bgr, decode_pure_base64, decoder_complaints, first_rows
 from tore.datasets.sets import Place
 
@@ -111,7 +111,7 @@ def test_damaged_files_are_decoded_or_refused_as_without_cutting() -> None:
         else:
             at = rng.randint(len(data) // 2, len(data))
             del changed[at : at + 200]
-        columns = [column.encode() for column in picture_row("key", bytes(changed))]
+        columns = [column.encode() for column in image_row("key", bytes(changed))]
         with decoder_complaints():
             outcomes = []
             for rows in (None, 60):
@@ -132,9 +132,9 @@ def test_a_crop_reads_no_row_below_those_it_names(rotation: float) -> None:
         center, scale = rng.uniform(-0.2, 1.2, 2) * [width, height], rng.uniform(0.2, 3)
         rows = rows_read(center, scale, rotation)
         saved += max(height - rows, 0)
-        whole = crop_picture(picture, center, scale, rotation)
-        np.testing.assert_array_equal(crop_picture(picture[: max(rows, 1)], center, scale, rotation), whole)
+        whole = crop_image(picture, center, scale, rotation)
+        np.testing.assert_array_equal(crop_image(picture[: max(rows, 1)], center, scale, rotation), whole)
         if 0 < rows < height and whole.any():  # and not many more are named than are read
-            shortened = crop_picture(picture[: max(rows - 12, 1)], center, scale, rotation)
+            shortened = crop_image(picture[: max(rows - 12, 1)], center, scale, rotation)
             assert (shortened != whole).any() or rotation % 90
     assert saved > 100

@@ -15,11 +15,11 @@ from tests import rules
 from tests.datasets import sources
 from tore.datasets.convert.spin import SpinAnnotations
 from tore.datasets.convert.writing import convert
-from tore.datasets.images import decode_bgr, decode_picture, decoded_size
+from tore.datasets.images import decode_bgr, decode_image, decoded_size
 from tore.datasets.inspection.checking import check_set
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import Place
-from tore.inference.images import read_picture
+from tore.inference.images import read_image
 
 PLACE = Place("set.img.tsv", 0)
 TURNED = 0x0112
@@ -67,8 +67,8 @@ def odd_files() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", odd_files())
 def test_rows_are_read_as_inference_reads_files(name: str) -> None:
     data = odd_files()[name]
-    expected = read_picture(data)
-    np.testing.assert_array_equal(decode_picture(row(data), PLACE), expected)
+    expected = read_image(data)
+    np.testing.assert_array_equal(decode_image(row(data), PLACE), expected)
     np.testing.assert_array_equal(decode_bgr(row(data), PLACE, rows=5)[:5, :, ::-1], expected[:5])
     assert decoded_size(data) == expected.shape[:2]
     halved = decode_bgr(row(data), PLACE, reduction=2)[:, :, ::-1]
@@ -78,15 +78,15 @@ def test_rows_are_read_as_inference_reads_files(name: str) -> None:
 
 def test_transparent_pixels_are_white_and_sixteen_bits_are_scaled() -> None:
     hidden = Image.fromarray(np.full((4, 5, 4), (200, 10, 10, 0), np.uint8))
-    assert (decode_picture(row(file_of(hidden, "PNG")), PLACE) == 255).all()
+    assert (decode_image(row(file_of(hidden, "PNG")), PLACE) == 255).all()
     deep = Image.fromarray(np.full((4, 5), 40000, np.uint16))
-    assert (decode_picture(row(file_of(deep, "PNG")), PLACE) == round(40000 / 257)).all()
+    assert (decode_image(row(file_of(deep, "PNG")), PLACE) == round(40000 / 257)).all()
 
 
 def test_cmyk_jpegs_keep_their_colors() -> None:
     photo = rules.photo(3, 48, 64)
     data = file_of(Image.fromarray(photo).convert("CMYK"), "JPEG", quality=95)
-    np.testing.assert_array_equal(decode_picture(row(data), PLACE), read_picture(data))
+    np.testing.assert_array_equal(decode_image(row(data), PLACE), read_image(data))
 
 
 def test_usual_files_are_read_by_opencv_bit_for_bit() -> None:
@@ -109,7 +109,7 @@ def test_every_orientation_is_turned_upright(kind: str, orientation: int) -> Non
     stored = np.asarray(ImageOps.exif_transpose(marked))
     data = turned(stored, orientation, kind)
     assert decoded_size(data) == (48, 64)
-    for found in (decode_picture(row(data), PLACE), read_picture(data)):
+    for found in (decode_image(row(data), PLACE), read_image(data)):
         assert found.shape == upright.shape and np.abs(found.astype(int) - upright).mean() < 4
 
 
@@ -117,7 +117,7 @@ def test_an_orientation_in_xmp_alone_counts_too() -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>'
     data = file_of(Image.fromarray(rules.photo(3, 48, 64)), "JPEG", xmp=xmp)
     assert decoded_size(data) == (64, 48)
-    np.testing.assert_array_equal(decode_picture(row(data), PLACE), read_picture(data))
+    np.testing.assert_array_equal(decode_image(row(data), PLACE), read_image(data))
 
 
 def test_our_check_accepts_our_conversion_of_turned_photographs(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Samples against the published values, and their independence of order and workers."""
+"""Samples against the official values, and their independence of order and workers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from numpy.random import RandomState
 
 from tests import rules
 from tests.conftest import reference
-from tests.datasets.data_sets import BODY_SOURCES, HAND_SOURCES, consistent_person, encode, picture_row, write_set
-from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD, Draw, draw_augmentation, finish_picture
-from tore.datasets.crop import crop_picture
+from tests.datasets.data_sets import BODY_SOURCES, HAND_SOURCES, consistent_person, encode, image_row, write_set
+from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD, Draw, draw_augmentation, finish_image
+from tore.datasets.crop import crop_image
 from tore.datasets.images import first_rows
 from tore.datasets.mesh_dataset import LAYOUTS, MeshDataset
 from tore.datasets.sets import BadSample
@@ -36,7 +36,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize("split", ["eval", "train"])
-def test_published_values(case: tuple[str, Path], split: str) -> None:
+def test_official_values(case: tuple[str, Path], split: str) -> None:
     kind, yaml = case
     values = reference(f"dataset_{kind}")
     dataset = MeshDataset(yaml, train=split == "train", body=kind)
@@ -52,9 +52,9 @@ def test_published_values(case: tuple[str, Path], split: str) -> None:
         assert int((sample["vertex_mask"] == 0).sum()) == expected.pop("mvm_masked")
         for name in TIGHT:
             np.testing.assert_allclose(np.asarray(sample[name]), expected.pop(name), rtol=1e-6, atol=1e-7)
-        image, published = sample["image"][:, ::9, ::9].numpy(), expected.pop("image_every_9")
+        image, official = sample["image"][:, ::9, ::9].numpy(), expected.pop("image_every_9")
         assert not expected
-        difference = np.abs(image - published) * np.array(IMAGENET_STD)[:, None, None]
+        difference = np.abs(image - official) * np.array(IMAGENET_STD)[:, None, None]
         rotated = split == "train" and draw_augmentation(RandomState(seed), LAYOUTS[kind].ranges).rotation != 0
         turned += rotated
         assert difference.max() <= 1e-6
@@ -103,15 +103,15 @@ def _cmyk_jpeg(picture: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-def test_views_are_further_crops_of_an_evaluation_picture(case: tuple[str, Path]) -> None:
+def test_views_are_further_crops_of_an_evaluation_image(case: tuple[str, Path]) -> None:
     kind, yaml = case
     views = (Draw(rotation=30.0), Draw(scale=0.7, rotation=-90.0), Draw())
     plain, viewed = MeshDataset(yaml, False, kind), MeshDataset(yaml, False, kind, views=views)
     sample, label, (_, picture) = viewed[1], plain.label(1), plain.picture(1)
     assert "views" not in plain[1] and sample["views"].shape == (3, 3, 224, 224)
     for view, found in zip(views, sample["views"], strict=True):
-        crop = crop_picture(picture, label.center, view.scale * label.scale, view.rotation)
-        assert np.array_equal(found.numpy(), finish_picture(crop, Draw()))
+        crop = crop_image(picture, label.center, view.scale * label.scale, view.rotation)
+        assert np.array_equal(found.numpy(), finish_image(crop, Draw()))
     for name in ("image", "joints_2d", "joints_3d", "pose"):
         assert torch.equal(sample[name], plain[1][name]), name
     assert torch.equal(sample["views"][2], sample["image"])
@@ -119,16 +119,16 @@ def test_views_are_further_crops_of_an_evaluation_picture(case: tuple[str, Path]
         MeshDataset(yaml, True, kind, views=views)
 
 
-def test_grey_alpha_deep_and_cmyk_pictures_decode_as_colour(tmp_path: Path) -> None:
-    colour = rules.photo(2, 300, 300)
-    grey = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY)
-    alpha = np.dstack([colour, np.arange(90_000, dtype=np.uint8).reshape(300, 300)])
+def test_grey_alpha_deep_and_cmyk_images_decode_as_color(tmp_path: Path) -> None:
+    color = rules.photo(2, 300, 300)
+    grey = cv2.cvtColor(color, cv2.COLOR_RGB2GRAY)
+    alpha = np.dstack([color, np.arange(90_000, dtype=np.uint8).reshape(300, 300)])
     files = {
-        "colour": encode(colour),
+        "color": encode(color),
         "grey": encode(grey),
         "alpha": encode(alpha),
-        "deep": encode(colour.astype(np.uint16) * 257),
-        "cmyk": _cmyk_jpeg(colour),
+        "deep": encode(color.astype(np.uint16) * 257),
+        "cmyk": _cmyk_jpeg(color),
     }
     yaml = write_set(tmp_path, [(2, 300, 300)] * len(files))
     for table in ("hw", "label"):
@@ -138,20 +138,20 @@ def test_grey_alpha_deep_and_cmyk_pictures_decode_as_colour(tmp_path: Path) -> N
                 writer.write([key.encode(), *columns[1:]])
     with TSVWriter(tmp_path / "set.img.tsv") as writer:
         for key, data in files.items():
-            writer.write(picture_row(key, data))
+            writer.write(image_row(key, data))
     dataset = MeshDataset(yaml, train=False)
     pictures = {key: picture for key, picture in (dataset.picture(i) for i in range(len(files)))}
     for i, (key, data) in enumerate(files.items()):
-        published = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
-        np.testing.assert_array_equal(pictures[key], published)
+        official = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+        np.testing.assert_array_equal(pictures[key], official)
         assert dataset[i]["image"].shape == (3, 224, 224)
-    np.testing.assert_array_equal(pictures["alpha"], colour)
-    np.testing.assert_array_equal(pictures["deep"], colour)
+    np.testing.assert_array_equal(pictures["alpha"], color)
+    np.testing.assert_array_equal(pictures["deep"], color)
     np.testing.assert_array_equal(pictures["grey"], np.repeat(grey[:, :, None], 3, 2))
-    assert np.abs(pictures["cmyk"].astype(int) - colour).mean() < 8
+    assert np.abs(pictures["cmyk"].astype(int) - color).mean() < 8
 
 
-def test_the_fast_crop_is_close_to_the_published_one(case: tuple[str, Path]) -> None:
+def test_the_fast_crop_is_close_to_the_official_one(case: tuple[str, Path]) -> None:
     """Same draws and labels; the pictures differ by interpolation alone."""
     body, yaml = case
     plain, fast = (MeshDataset(yaml, True, body=body, fast_crop=choice) for choice in (False, True))
@@ -167,7 +167,7 @@ def test_the_fast_crop_is_close_to_the_published_one(case: tuple[str, Path]) -> 
 
 
 @pytest.mark.parametrize("fast_crop", [False, True])
-def test_pictures_are_decoded_only_as_far_as_crops_read(
+def test_images_are_decoded_only_as_far_as_crops_read(
     fast_crop: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     person = consistent_person(4, 500, 400) | {"center": [190.0, 170.0], "scale": 1.2}
@@ -196,13 +196,13 @@ def test_pictures_are_decoded_only_as_far_as_crops_read(
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_whole_colours_are_finished_by_a_table(flip: bool) -> None:
+def test_whole_colors_are_finished_by_a_table(flip: bool) -> None:
     crop = RandomState(0).randint(0, 256, (9, 7, 3)).astype(np.uint8)
-    draw = Draw(flip=flip, colour=(0.7, 1.4, 1.0))
-    np.testing.assert_array_equal(finish_picture(crop, draw), finish_picture(crop.astype(np.float64), draw))
+    draw = Draw(flip=flip, color=(0.7, 1.4, 1.0))
+    np.testing.assert_array_equal(finish_image(crop, draw), finish_image(crop.astype(np.float64), draw))
 
 
-def test_crop_outside_the_picture_is_black(tmp_path: Path) -> None:
+def test_crop_outside_the_image_is_black(tmp_path: Path) -> None:
     person = rules.label(1, 480, 640)
     person[0]["center"] = [-2000.0, 100.0]
     sample = MeshDataset(write_set(tmp_path, [(1, 480, 640)], [person]), train=False)[0]

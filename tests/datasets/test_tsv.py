@@ -274,7 +274,7 @@ def test_sets_that_do_not_follow_the_format(
         TSVSet(tmp_path / "a.yaml")
 
 
-def test_picture_bytes_survive(tmp_path: Path) -> None:
+def test_image_bytes_survive(tmp_path: Path) -> None:
     data = np.random.RandomState(0).bytes(10_000)
     path = write(tmp_path / "a.tsv", [["key", base64.b64encode(data).decode()]])
     assert base64.b64decode(TSVReader(path).columns(0)[-1]) == data

@@ -18,22 +18,22 @@ from tore.body import MANO, SMPL, load_body
 from tore.cli import main
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.demo.judging import ConstantMesh, Judge, mean_mesh, rest_mesh
-from tore.synthetic.writing import Recipe, write_pictures
+from tore.synthetic.writing import Recipe, write_images
 
 TINY = {"widths": (32, 32), "hidden": (32, 32), "heads": 4, "dropout": 0.0}
-SIZES = ["--pictures", "4", "--train_pictures", "16", "--shown", "2", "--minutes", "0.001", "--workers", "1"]
+SIZES = ["--pictures", "4", "--train_images", "16", "--shown", "2", "--minutes", "0.001", "--workers", "1"]
 
 
 @pytest.fixture(scope="module")
-def cache(standin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder that holds the stand-in figures and nothing else."""
+def cache(synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder that holds the synthetic figures and nothing else."""
     folder = tmp_path_factory.mktemp("cache")
-    (folder / standin_dir.name).symlink_to(standin_dir)
+    (folder / synthetic_body_dir.name).symlink_to(synthetic_body_dir)
     return folder
 
 
 @pytest.fixture(scope="module")
-def checkpoint(standin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("network") / "tiny.bin"
     torch.manual_seed(0)
     model = create_model("fastmetro", arch="test_resnet", size="S", data_dir="stand-in", device="cpu", **TINY)
@@ -45,7 +45,7 @@ def checkpoint(standin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def shown(cache: Path, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """The output folder of one demo, and its command line."""
     output = tmp_path_factory.mktemp("demo")
-    command = ["demo", "--checkpoint", str(checkpoint), *SIZES, "--overfit_pictures", "2", "--overfit_steps", "2"]
+    command = ["demo", "--checkpoint", str(checkpoint), *SIZES, "--overfit_images", "2", "--overfit_steps", "2"]
     command += ["--arch", "test_resnet", "--device", "cpu", "--output_dir", str(output)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORE_CACHE_DIR", str(cache))
@@ -67,7 +67,7 @@ def test_the_demo_tells_what_it_found(shown: tuple[Path, list[str]], checkpoint:
     assert len(re.findall("data:image/jpeg", page)) == 2 * 6
     written = sorted(path.name for path in (output / "inference" / "results").iterdir())
     assert len(written) == 2 * 5 and "000_person1_tore_pred.glb" in written
-    assert checkpoint.name in page and "--overfit_pictures 2" in page and "seed" in page
+    assert checkpoint.name in page and "--overfit_images 2" in page and "seed" in page
 
 
 @pytest.mark.slow
@@ -120,20 +120,20 @@ def test_a_hand_from_scratch(
 
 
 @pytest.fixture(scope="module", params=["body", "hand"])
-def judged(request: pytest.FixtureRequest, standin_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def judged(request: pytest.FixtureRequest, synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The yaml file of six pictures."""
-    recipe = Recipe(kind=request.param, split="train", seed=3, size=64, data_dir=str(standin_dir))
-    return write_pictures(recipe, 6, tmp_path_factory.mktemp(request.param))
+    recipe = Recipe(kind=request.param, split="train", seed=3, size=64, data_dir=str(synthetic_body_dir))
+    return write_images(recipe, 6, tmp_path_factory.mktemp(request.param))
 
 
-def body_of(yaml: Path, standin_dir: Path) -> tuple[SMPL | MANO, list]:
+def body_of(yaml: Path, synthetic_body_dir: Path) -> tuple[SMPL | MANO, list]:
     kind = json.loads((yaml.parent / "train.recipe.json").read_text())["kind"]
-    body, data = load_body(kind, standin_dir), MeshDataset(yaml, False, kind)
+    body, data = load_body(kind, synthetic_body_dir), MeshDataset(yaml, False, kind)
     return body, [data.label(index) for index in range(len(data))]
 
 
-def test_the_mean_mesh_is_the_mean_of_the_true_ones(judged: Path, standin_dir: Path) -> None:
-    body, labels = body_of(judged, standin_dir)
+def test_the_mean_mesh_is_the_mean_of_the_true_ones(judged: Path, synthetic_body_dir: Path) -> None:
+    body, labels = body_of(judged, synthetic_body_dir)
     total = torch.zeros(len(body.skinned.weights[0]), 3, dtype=torch.float64)
     for label in labels:  # one by one, from the model itself
         pose, betas = torch.from_numpy(label.pose)[None].float(), torch.from_numpy(label.betas)[None].float()
@@ -145,8 +145,8 @@ def test_the_mean_mesh_is_the_mean_of_the_true_ones(judged: Path, standin_dir: P
         mean_mesh(body, [])
 
 
-def test_the_resting_body_stands_upright_before_the_camera(standin_dir: Path) -> None:
-    body = load_body("body", standin_dir)
+def test_the_resting_body_stands_upright_before_the_camera(synthetic_body_dir: Path) -> None:
+    body = load_body("body", synthetic_body_dir)
     vertices = rest_mesh(body)
     names = {
         name: body.joints24(vertices[None])[0, place] for name, place in (("head", 13), ("ankle", 0), ("nose", 19))
@@ -155,8 +155,8 @@ def test_the_resting_body_stands_upright_before_the_camera(standin_dir: Path) ->
     assert names["nose"][2] < names["head"][2]  # and z away from the viewer, whom it faces
 
 
-def test_a_constant_mesh_that_is_the_truth_has_no_error(judged: Path, standin_dir: Path, tmp_path: Path) -> None:
-    body, labels = body_of(judged, standin_dir)
+def test_a_constant_mesh_that_is_the_truth_has_no_error(judged: Path, synthetic_body_dir: Path, tmp_path: Path) -> None:
+    body, labels = body_of(judged, synthetic_body_dir)
     lines = (judged.parent / "train.linelist.tsv").read_text().splitlines()
     (judged.parent / "train.linelist.tsv").write_text(lines[0] + "\n")
     try:
@@ -187,7 +187,7 @@ def test_bad_input_is_told_in_a_sentence(
 
 
 @pytest.mark.slow
-def test_the_readme_takes_its_numbers_and_pictures_from_a_demo(shown: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_the_readme_takes_its_numbers_and_images_from_a_demo(shown: tuple[Path, list[str]], tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- demo: written by scripts/show_demo.py -->\nold\n<!-- end of demo -->\nafter\n")
     command = [sys.executable, "scripts/show_demo.py", "--demo", str(shown[0]), "--out", str(tmp_path)]

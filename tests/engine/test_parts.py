@@ -1,4 +1,4 @@
-"""Schedule, optimisers, clipping, checkpoints killed while written, logs that forget, random states."""
+"""Schedule, optimizers, clipping, checkpoints killed while written, logs that forget, random states."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def test_cosine_rises_falls_and_ends_at_zero() -> None:
     plain, rising = optimization.Schedule("cosine"), optimization.Schedule("cosine", 0.2)
     assert [plain.rate(2.0, step, 10, 2) for step in (0, 10, 20)] == pytest.approx([2.0, 1.0, 0.0])
     assert [rising.rate(2.0, step, 10, 2) for step in (1, 4, 12, 20)] == pytest.approx([0.5, 2.0, 1.0, 0.0])
-    published = optimization.Schedule("published", 0.1)
-    assert [published.rate(1.0, step, 10, 2) for step in (1, 2, 9, 10)] == pytest.approx([0.5, 1.0, 1.0, 0.1])
+    official = optimization.Schedule("official", 0.1)
+    assert [official.rate(1.0, step, 10, 2) for step in (1, 2, 9, 10)] == pytest.approx([0.5, 1.0, 1.0, 0.1])
     with pytest.raises(ValueError, match="'linear' is not known"):
         optimization.Schedule("linear")
     with pytest.raises(ValueError, match=r"warm_up_share 1\.0"):
@@ -54,10 +54,10 @@ def test_iterations_are_floored_and_too_few_samples_said() -> None:
 
 
 @pytest.mark.parametrize("network", ["fastmetro", "metro"])
-def test_optimiser_steps_equal_the_formula(network: str) -> None:
-    recipe = optimization.OPTIMISERS[network]
+def test_optimizer_steps_equal_the_formula(network: str) -> None:
+    recipe = optimization.OPTIMIZERS[network]
     weight = nn.Parameter(torch.tensor([1.0, -2.0, 3.0], dtype=torch.float64))
-    stepper = optimization.build_optimiser([weight], recipe, 1e-2)
+    stepper = optimization.build_optimizer([weight], recipe, 1e-2)
     expected, m, v = weight.detach().clone(), torch.zeros(3).double(), torch.zeros(3).double()
     for step in range(1, 4):
         gradient = torch.tensor([0.1, -5.0, 0.2], dtype=torch.float64) * step
@@ -76,7 +76,7 @@ def test_gradient_norm_and_norm_clipping() -> None:
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(4))]
     parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])
     assert optimization.gradient_norm(parameters).item() == 5.0
-    optimization.clip_gradients(parameters, optimization.OptimiserRecipe("adamw", 0.0, "norm", 0.5))
+    optimization.clip_gradients(parameters, optimization.OptimizerRecipe("adamw", 0.0, "norm", 0.5))
     assert optimization.gradient_norm(parameters).item() == pytest.approx(0.5, rel=1e-4)
     assert optimization.gradient_norm([nn.Parameter(torch.zeros(1))]).item() == 0.0
 

@@ -11,7 +11,7 @@ from tests import rules
 from tests.conftest import assert_agrees, reference, rule_state_dict
 from tore.body import load_body
 from tore.engine.distributed import Processes
-from tore.engine.optimization import OPTIMISERS, build_optimiser, clip_gradients, learning_rate, set_learning_rate
+from tore.engine.optimization import OPTIMIZERS, build_optimizer, clip_gradients, learning_rate, set_learning_rate
 from tore.engine.step import LossStep, target_maker
 from tore.losses.criterion import weighted_sum
 from tore.losses.recipes import RECIPES
@@ -57,20 +57,20 @@ def test_three_steps_meet_the_reference(name: str, network: str, rule_body_dir: 
         stride=32,
         processes=Processes(),
     )
-    optimiser = build_optimiser(model.parameters(), OPTIMISERS[network], 1e-4)
+    optimizer = build_optimizer(model.parameters(), OPTIMIZERS[network], 1e-4)
     unweighted = () if network == "metro" else ("normal", "edge")  # listed, but not in FastMETRO's total
     for iteration in (1, 2, 3):
-        set_learning_rate(optimiser, learning_rate(1e-4, iteration, PER_EPOCH, EPOCHS))
+        set_learning_rate(optimizer, learning_rate(1e-4, iteration, PER_EPOCH, EPOCHS))
         found = step(model, step_batch(iteration), iteration / PER_EPOCH)
         for term, value in found.terms.items():
             tolerance = NORMAL_TOLERANCE if term == "normal" else 1e-8
             assert value.item() == pytest.approx(expected[term][iteration - 1], rel=tolerance), (term, iteration)
         total = weighted_sum(found.terms, {n: w for n, w in found.weights.items() if n not in unweighted})
         assert total.item() == pytest.approx(expected["loss"][iteration - 1], rel=1e-8), iteration
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         total.backward()
-        clip_gradients(model.parameters(), OPTIMISERS[network])
-        optimiser.step()
+        clip_gradients(model.parameters(), OPTIMIZERS[network])
+        optimizer.step()
     with torch.no_grad():
         after = model.eval()(torch.from_numpy(rules.images(0, 2)).double())
     for name, value in {"cam": after.camera, "joints": after.joints, "coarse": after.vertices_coarse}.items():

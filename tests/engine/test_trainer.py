@@ -175,7 +175,7 @@ def test_a_signal_during_validation_repeats_that_validation_later(tmp_path: Path
     assert len(asked) == 2 and again.progress.iteration == 10
 
 
-def test_moving_average_is_what_is_judged_and_published(tmp_path: Path) -> None:
+def test_moving_average_is_what_is_judged_and_official(tmp_path: Path) -> None:
     seen = []
     trainer = make_trainer(tmp_path, ema=0.99)
     trainer.validate = lambda give_up: seen.append(trainer.network.heads[0].weight.clone()) or result(1.0)
@@ -183,8 +183,8 @@ def test_moving_average_is_what_is_judged_and_published(tmp_path: Path) -> None:
     assert trainer.average is not None
     assert torch.equal(seen[-1], trainer.average.average["heads.0.weight"])
     assert not torch.equal(seen[-1], trainer.network.heads[0].weight)
-    published = torch.load(trainer.checkpoints.newest() / "state_dict.bin", weights_only=True)
-    assert torch.equal(published["heads.0.weight"], seen[-1])
+    official = torch.load(trainer.checkpoints.newest() / "state_dict.bin", weights_only=True)
+    assert torch.equal(official["heads.0.weight"], seen[-1])
 
 
 def test_drawing_gets_the_batch_and_disturbs_nothing(tmp_path: Path) -> None:

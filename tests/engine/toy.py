@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tore.engine.distributed import Processes
 from tore.engine.logging import RunLog
-from tore.engine.optimization import FASTMETRO_OPTIMISER, build_optimiser
+from tore.engine.optimization import FASTMETRO_OPTIMIZER, build_optimizer
 from tore.engine.state import CheckpointFolder, MovingAverage, seed_process
 from tore.engine.step import LossStep
 from tore.engine.trainer import Trainer
@@ -128,8 +128,8 @@ def make_trainer(
     return Trainer(
         network=network,
         step=step,
-        optimiser=build_optimiser(network.parameters(), FASTMETRO_OPTIMISER, 1e-2),
-        optimiser_recipe=FASTMETRO_OPTIMISER,
+        optimizer=build_optimizer(network.parameters(), FASTMETRO_OPTIMIZER, 1e-2),
+        optimizer_recipe=FASTMETRO_OPTIMIZER,
         base_lr=1e-2,
         batches=batches or ToyBatches(processes, accumulate=options.get("accumulate", 1)),
         epochs=epochs,

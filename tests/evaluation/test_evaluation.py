@@ -32,7 +32,7 @@ def case() -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def errors(case) -> SampleErrors:
-    return sample_errors(**case, centre=HIPS)
+    return sample_errors(**case, center=HIPS)
 
 
 def test_errors_meet_the_reference(errors: SampleErrors) -> None:
@@ -68,7 +68,7 @@ def part(errors: SampleErrors, which: slice) -> SampleErrors:
 def both_errors(case, errors: SampleErrors) -> SampleErrors:
     """With the errors of a parametric mesh that is half as far off."""
     halfway = {name: (case[name] + case[f"true_{name}"]) / 2 for name in ("joints", "vertices")}
-    return replace(errors, parametric=sample_errors(**case | halfway, centre=HIPS))
+    return replace(errors, parametric=sample_errors(**case | halfway, center=HIPS))
 
 
 def test_the_parametric_mesh_is_measured_beside_the_networks(both_errors: SampleErrors) -> None:
@@ -127,7 +127,7 @@ def test_aligned_error_ignores_similarity_but_not_reflection() -> None:
 def test_a_set_without_meshes_has_no_mesh_metric(case) -> None:
     none = torch.zeros(6)
     evaluator = Evaluator(NAMES)
-    evaluator.update(sample_errors(**case | {"has_mesh": none, "has_joints_3d": none}, centre=HIPS))
+    evaluator.update(sample_errors(**case | {"has_mesh": none, "has_joints_3d": none}, center=HIPS))
     result = evaluator.result()
     assert result.metrics == {} and set(result.metric_samples.values()) == {0}
     assert Evaluator(NAMES).result().metrics == Evaluator(NAMES, parametric=True).result().metrics == {}
@@ -198,7 +198,7 @@ def test_unlabelled_joints_are_left_out_of_errors_and_alignment(case) -> None:
     spoiled = {name: value.clone() for name, value in case.items()}
     spoiled["true_joints"][~mask] = 1e4  # what an unlabelled joint holds never matters
     own = spoiled | {"has_joints_3d": everything, "has_mesh": everything}
-    errors = sample_errors(**own, centre=HIPS, joint_mask=mask)
+    errors = sample_errors(**own, center=HIPS, joint_mask=mask)
     evaluator = Evaluator(NAMES)
     evaluator.update(errors)
     result = evaluator.result()
@@ -224,7 +224,7 @@ def test_unlabelled_joints_are_left_out_of_errors_and_alignment(case) -> None:
 
 
 def test_where_all_is_labelled_a_mask_changes_no_bit(case, both_errors: SampleErrors) -> None:
-    with_mask = sample_errors(**case, centre=HIPS, joint_mask=torch.ones(6, 14, dtype=torch.bool))
+    with_mask = sample_errors(**case, center=HIPS, joint_mask=torch.ones(6, 14, dtype=torch.bool))
     for name in ("joints", "aligned_joints"):
         assert torch.equal(getattr(with_mask, name), getattr(both_errors, name))
     for name, (errors, _) in with_mask.columns().items():
@@ -234,7 +234,7 @@ def test_where_all_is_labelled_a_mask_changes_no_bit(case, both_errors: SampleEr
 
 def test_an_absent_metric_says_what_is_missing(case) -> None:
     evaluator = Evaluator(NAMES)
-    evaluator.update(sample_errors(**case | {"has_joints_3d": torch.zeros(6)}, centre=HIPS))
+    evaluator.update(sample_errors(**case | {"has_joints_3d": torch.zeros(6)}, center=HIPS))
     result = evaluator.result()
     assert set(result.metrics) == {"mpvpe", "pa_mpvpe"} and choosing_metric(result.metrics) == "pa_mpvpe"
     lines = metric_lines(result)

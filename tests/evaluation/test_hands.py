@@ -108,7 +108,7 @@ def test_a_hand_without_labels_counts_nowhere() -> None:
     def result_of(which: list[int], has: list[int]) -> dict:
         flags = torch.tensor(has)
         points = dict(zip(names, (x[which] for x in held), strict=True))
-        errors = sample_errors(**points, has_joints_3d=flags, has_mesh=flags, centre=(0,), kind="hand")
+        errors = sample_errors(**points, has_joints_3d=flags, has_mesh=flags, center=(0,), kind="hand")
         evaluator = Evaluator(HAND_NAMES, kind="hand")
         evaluator.update(errors)
         return evaluator.result().metrics
@@ -186,8 +186,8 @@ def test_what_the_server_could_not_use_is_said(tmp_path: Path) -> None:
 
 def test_doubts_about_length_and_order() -> None:
     joints, vertices, *_ = random_hands(2)
-    assert freihand.doubts(joints, vertices) == ["the server takes 3960 hands, these are 2"]
-    (_, order) = freihand.doubts(np.roll(joints, 2, 1), vertices)
+    assert freihand.sanity_warnings(joints, vertices) == ["the server takes 3960 hands, these are 2"]
+    (_, order) = freihand.sanity_warnings(np.roll(joints, 2, 1), vertices)
     assert "mm from their vertices" in order
 
 
@@ -199,12 +199,12 @@ def test_doubts_about_length_and_order() -> None:
         (["rgb/0.jpg", "rgb/2.jpg"], "'rgb/2.jpg' is there where 1 is expected"),
     ],
 )
-def test_pictures_that_are_not_freihands(keys: list[str], words: str) -> None:
+def test_images_that_are_not_freihands(keys: list[str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        freihand.picture_order(keys)
+        freihand.image_order(keys)
 
 
-def test_hands_of_two_processes_come_in_the_order_of_their_pictures(tmp_path: Path) -> None:
+def test_hands_of_two_processes_come_in_the_order_of_their_images(tmp_path: Path) -> None:
     joints, vertices, *_ = (torch.from_numpy(x) for x in random_hands(5))
     parts = []
     for own in ([4, 0], [3, 1, 2]):
@@ -250,7 +250,7 @@ def test_hands_with_joints_alone_are_judged_by_joints(rule_body_dir: Path) -> No
         true_vertices=torch.rand(3, 778, 3),
         has_joints_3d=judged.has_joints_3d,
         has_mesh=judged.has_mesh,
-        centre=(0,),
+        center=(0,),
         kind="hand",
         joint_mask=judged.joints_3d[..., 3] > 0,
     )

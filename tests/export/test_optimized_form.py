@@ -24,8 +24,8 @@ WITHOUT_EACH = [
     ("fastmetro", Parts(packed_weights=False)),
     ("fastmetro", Parts(channels_last=False)),
     ("fastmetro", Parts(constants=False)),
-    ("fastmetro", Parts(neighbour_attention="dense")),
-    ("fastmetro", Parts(neighbour_attention="gathered")),
+    ("fastmetro", Parts(neighbor_attention="dense")),
+    ("fastmetro", Parts(neighbor_attention="gathered")),
     ("metro", Parts(constants=False)),
     ("metro", Parts(joined_upsampling=False)),
 ]
@@ -120,7 +120,7 @@ def test_reference_values(name: str, rule_body_dir: Path) -> None:
 
 
 @torch.no_grad()
-def test_one_form_takes_every_batch_and_picture_size(rule_body_dir: Path) -> None:
+def test_one_form_takes_every_batch_and_image_size(rule_body_dir: Path) -> None:
     """Sizes that TensorFlow's padding splits evenly and unevenly, on a network that reduces neither kind of token.
 
     Moved to another dtype it keeps the rounding of what was computed beforehand.
@@ -150,7 +150,7 @@ def test_form_is_on_its_own(rule_body_dir: Path) -> None:
     assert form.config is model.config
 
 
-def test_published_norms_are_folded(rule_body_dir: Path) -> None:
+def test_official_norms_are_folded(rule_body_dir: Path) -> None:
     """Nothing of a ResNet or an EfficientNet but fused convolutions, pooling and gates is left."""
     for arch in ("resnet50", "efficientnet-b0"):
         form = for_inference(tore.create_model(arch=arch, data_dir=rule_body_dir))
@@ -161,8 +161,8 @@ def test_published_norms_are_folded(rule_body_dir: Path) -> None:
 def test_anything_else_is_refused() -> None:
     with pytest.raises(ValueError, match="no inference form of a Linear"):
         for_inference(torch.nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="neighbour_attention 'some'"):
-        Parts(neighbour_attention="some")
+    with pytest.raises(ValueError, match="neighbor_attention 'some'"):
+        Parts(neighbor_attention="some")
 
 
 @pytest.mark.slow
@@ -172,10 +172,12 @@ def test_anything_else_is_refused() -> None:
     [("fastmetro", "body", (2, 3)), ("fastmetro", "hand", (2,)), ("metro", "body", (1,))],
 )
 @torch.inference_mode()
-def test_compiled_form_is_the_network(network: str, body: str, batches: tuple[int, ...], standin_dir: Path) -> None:
+def test_compiled_form_is_the_network(
+    network: str, body: str, batches: tuple[int, ...], synthetic_body_dir: Path
+) -> None:
     """Small networks: one of full size takes minutes to compile. The second size of batch is compiled anew."""
     size = {"size": "S"} if network == "fastmetro" else {}
-    model = lived_in(small(network, standin_dir, body=body, image_size=SIDE, **size))
+    model = lived_in(small(network, synthetic_body_dir, body=body, image_size=SIDE, **size))
     form = for_inference(model, Parts(compiled=True))
     assert form._compiled_call_impl is not None
     for batch in batches:

@@ -45,7 +45,7 @@ def test_matrix_to_quaternion_and_back_is_exact(angle: float) -> None:
     assert (close | (opposite & (angle > 3.14))).all()
 
 
-def test_published_angle_shift() -> None:
+def test_official_angle_shift() -> None:
     """The angle is that of the vector with 1e-8 added to each component, the axis is the vector itself."""
     vector = np.array([3e-8, -1e-8, 2e-8])
     angle = np.linalg.norm(vector + 1e-8)

@@ -1,4 +1,4 @@
-"""A small checkpoint on the stand-in body, and a network that says what it is told."""
+"""A small checkpoint on the synthetic body, and a network that says what it is told."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class KnownNetwork(nn.Module):
 
 
 @pytest.fixture(scope="session")
-def small_checkpoint(tmp_path_factory: pytest.TempPathFactory, standin_dir: Path) -> Path:
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory, synthetic_body_dir: Path) -> Path:
     """A small FastMETRO in our own layout whose camera looks at the mesh."""
     path = tmp_path_factory.mktemp("checkpoints") / "small.pt"
     torch.manual_seed(0)
-    model = tore.create_model(data_dir=standin_dir, **SMALL)
+    model = tore.create_model(data_dir=synthetic_body_dir, **SMALL)
     with torch.no_grad():
         model.camera_head.bias.copy_(torch.tensor([0.9, 0.0, 0.0]))
     tore.save_model(model, path)
@@ -52,9 +52,9 @@ def recovery(small_checkpoint: Path) -> MeshRecovery:
 
 
 @pytest.fixture(scope="session")
-def standing(standin_dir: Path) -> tuple[np.ndarray, BodyModel]:
-    """The stand-in upright before the camera (V, 3), root-centred, and a body to draw it with."""
-    body = load_body("body", standin_dir)
+def standing(synthetic_body_dir: Path) -> tuple[np.ndarray, BodyModel]:
+    """The stand-in upright before the camera (V, 3), root-centerd, and a body to draw it with."""
+    body = load_body("body", synthetic_body_dir)
     pose = torch.zeros(1, 72)
     pose[0, 0] = torch.pi
     pose[0, 50] = 0.9  # an arm, so that left and right differ

@@ -15,14 +15,14 @@ from tore.body.body_model import BodyModel
 from tore.geometry.camera import (
     PinholeCamera,
     crop_camera,
-    picture_translation,
+    image_translation,
     pinhole_of_crop,
     project_weak_perspective,
 )
 from tore.inference.crops import box_crop, box_window
 from tore.inference.outputs import crop_and_overlay, draw_people, other_views, tokens
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import picture_camera
+from tore.inference.result import image_camera
 from tore.synthetic.image import Studio
 from tore.visualize.drawing import overlay_crop
 from tore.visualize.renderer import render
@@ -44,7 +44,7 @@ def random_views(count: int = 20) -> tuple[torch.Tensor, ...]:
 
 def test_there_and_back() -> None:
     camera, *view = random_views()
-    assert torch.allclose(crop_camera(picture_translation(camera, *view), *view), camera, atol=1e-9)
+    assert torch.allclose(crop_camera(image_translation(camera, *view), *view), camera, atol=1e-9)
 
 
 def test_points_at_the_origins_depth_land_where_the_crop_puts_them() -> None:
@@ -53,39 +53,39 @@ def test_points_at_the_origins_depth_land_where_the_crop_puts_them() -> None:
     points[:, :, 2] = 0
     inside = project_weak_perspective(points, camera)  # (B,7,2) in [-1, 1] of the crop
     expected = centers[:, None] + inside * sides[:, None, None] / 2
-    placed = points + picture_translation(camera, centers, sides, principal, focal)[:, None]
+    placed = points + image_translation(camera, centers, sides, principal, focal)[:, None]
     found = placed[..., :2] / placed[..., 2:] * focal[:, None, None] + principal[:, None]
     assert torch.allclose(found, expected, atol=1e-6)
 
 
-def test_the_middle_crops_published_camera_is_part_of_the_pictures(standing: Standing) -> None:
+def test_the_middle_crops_official_camera_is_part_of_the_images(standing: Standing) -> None:
     camera = np.array([[0.8, 0.1, -0.2]])
     recovery = MeshRecovery(KnownNetwork(camera, standing[0]), standing[1])
     (person,) = recovery.predict(np.zeros((448, 700, 3), np.uint8))
     pinhole, translation = pinhole_of_crop(camera[0])
     assert np.allclose(person.translation, translation, atol=1e-5)
-    assert person.picture_camera == PinholeCamera(pinhole.focal_length * 2, (350.0, 224.0))
+    assert person.image_camera == PinholeCamera(pinhole.focal_length * 2, (350.0, 224.0))
     in_crop = pinhole.project(person.vertices + translation)
-    in_picture = person.picture_camera.project(person.vertices + person.translation)
-    assert np.allclose(in_picture, in_crop * 2 + (350 - 224, 0), atol=1e-3)
-    assert np.allclose(person.crop.window.to_picture(in_crop / 112 - 1), in_picture, atol=1e-3)
+    in_image = person.image_camera.project(person.vertices + person.translation)
+    assert np.allclose(in_image, in_crop * 2 + (350 - 224, 0), atol=1e-3)
+    assert np.allclose(person.crop.window.to_image(in_crop / 112 - 1), in_image, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(224, 224), (300, 451), (1279, 720), (97, 40)])
-def test_over_the_middle_crop_meshes_are_drawn_as_published(size: tuple[int, int], standing: Standing) -> None:
+def test_over_the_middle_crop_meshes_are_drawn_as_official(size: tuple[int, int], standing: Standing) -> None:
     camera = np.array([[0.9, 0.05, -0.1]])
     (person,) = MeshRecovery(KnownNetwork(camera, standing[0]), standing[1]).predict(np.zeros((*size, 3), np.uint8))
     pinhole, translation = pinhole_of_crop(camera[0])  # focal length 1000, (tx, ty, 2000 / (224 s + 1e-9))
-    published = pinhole.project(person.vertices + translation)
-    assert np.abs(person.crop_view.project(person.vertices + person.translation) - published).max() < 0.05
+    official = pinhole.project(person.vertices + translation)
+    assert np.abs(person.crop_view.project(person.vertices + person.translation) - official).max() < 0.05
     drawn = crop_and_overlay(person, standing[1].faces.numpy())[:, 224:].astype(int)
     plain = overlay_crop(person.crop.pixels, person.vertices, standing[1].faces.numpy(), camera[0])
     assert (np.abs(drawn - plain).max(2) > 8).mean() < 0.005
 
 
-def test_true_meshes_lie_on_synthetic_people(standin_dir: Path) -> None:
+def test_true_meshes_lie_on_synthetic_people(synthetic_body_dir: Path) -> None:
     """Ground truth through crop camera and drawing: within a pixel of the rendered silhouette, crop and whole."""
-    studio, size = Studio("body", 256, standin_dir), 256
+    studio, size = Studio("body", 256, synthetic_body_dir), 256
     for sample in studio.batch(seed=11, split="val", number=0):
         label, true = sample.label, sample.label["camera"]
         with torch.no_grad():
@@ -98,7 +98,7 @@ def test_true_meshes_lie_on_synthetic_people(standin_dir: Path) -> None:
         recovery = MeshRecovery(KnownNetwork(camera, vertices), studio.figure.model)
         (person,) = recovery.predict(np.zeros((size, size, 3), np.uint8), box, focal_length=true["focal_length"])
         whole = (draw_people(np.zeros((size, size, 3), np.uint8), [person], recovery.faces) > 0).any(2)
-        assert overlap(whole, sample.mask) > 0.9  # touched pixels against covered pixel centres
+        assert overlap(whole, sample.mask) > 0.9  # touched pixels against covered pixel centers
         assert not (sample.mask & ~whole).any() and not (whole & ~widened(sample.mask, 1)).any()
         expected = box_crop(np.repeat(sample.mask[:, :, None], 3, 2).astype(np.uint8) * 255, window)[:, :, 0] > 127
         placed = person.vertices + person.translation
@@ -124,7 +124,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 def scene(standing: Standing) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, PinholeCamera]:
     """A picture of two people by a known camera: their silhouettes, boxes, translations, and that camera."""
-    view = picture_camera((300, 420), 500.0)
+    view = image_camera((300, 420), 500.0)
     translations = np.array([[-0.9, 0.1, 5.0], [0.8, -0.2, 6.5]])
     masks = [render(standing[0] + t, standing[1].faces.numpy(), view, (300, 420), samples=1).mask for t in translations]
     boxes = []
@@ -134,7 +134,7 @@ def scene(standing: Standing) -> tuple[np.ndarray, list[np.ndarray], np.ndarray,
     return np.array(boxes, float), masks, translations, view
 
 
-def test_people_are_drawn_at_their_place_in_the_whole_picture(standing: Standing) -> None:
+def test_people_are_drawn_at_their_place_in_the_whole_image(standing: Standing) -> None:
     """Ground truth cameras turned into crop cameras and back through the predictor: the silhouettes are the same."""
     boxes, masks, translations, view = scene(standing)
     picture = np.full((300, 420, 3), 7, np.uint8)
@@ -154,11 +154,11 @@ def test_people_are_drawn_at_their_place_in_the_whole_picture(standing: Standing
     soft = [render(standing[0] + t, recovery.faces, view, (300, 420)).coverage > 0 for t in translations]
     assert overlap((drawn != picture).any(2), soft[0] | soft[1]) > 0.99
     hard = [
-        render(p.vertices + p.translation, recovery.faces, p.picture_camera, (300, 420), samples=1).mask for p in people
+        render(p.vertices + p.translation, recovery.faces, p.image_camera, (300, 420), samples=1).mask for p in people
     ]
     assert all(overlap(one, other) > 0.999 for one, other in zip(hard, masks, strict=True))
     colors = [drawn[mask].mean(0) for mask in masks]
-    assert np.abs(colors[0] - colors[1]).max() > 10  # each person has a colour of its own
+    assert np.abs(colors[0] - colors[1]).max() > 10  # each person has a color of its own
 
 
 def test_without_the_focal_length_people_still_cover_their_crops_silhouette(standing: Standing) -> None:
@@ -190,7 +190,7 @@ def test_crop_and_overlay_lie_side_by_side(standing: Standing, photo: np.ndarray
     points = (person.camera[0] * (person.vertices[:, :2] + person.camera[1:]) + 1) * 112
     limits = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
     assert np.abs(limits - [*points.min(0), *points.max(0)]).max() < 4  # perspective against weak perspective
-    assert np.allclose(person.to_pixels(person.vertices), person.crop.window.to_picture(points / 112 - 1), atol=1e-3)
+    assert np.allclose(person.to_pixels(person.vertices), person.crop.window.to_image(points / 112 - 1), atol=1e-3)
 
 
 def test_nearer_people_hide_farther_ones(standing: Standing) -> None:
@@ -207,7 +207,7 @@ def test_nearer_people_hide_farther_ones(standing: Standing) -> None:
     assert (draw_people(picture, people[::-1], faces) == both).mean() > 0.999
 
 
-def test_a_mesh_behind_the_camera_leaves_the_picture_alone(standing: Standing, photo: np.ndarray) -> None:
+def test_a_mesh_behind_the_camera_leaves_the_image_alone(standing: Standing, photo: np.ndarray) -> None:
     recovery = MeshRecovery(KnownNetwork(np.array([[-0.5, 0.0, 0.0]]), standing[0]), standing[1])
     (person,) = recovery.predict(photo)
     assert not person.in_front

@@ -1,4 +1,4 @@
-"""The crops: published preprocessing for the middle, evaluation's crop for boxes, and where they lie."""
+"""The crops: official preprocessing for the middle, evaluation's crop for boxes, and where they lie."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from PIL import Image
 from torchvision import transforms
 
 from tests import rules
-from tore.datasets.augmentation import Draw, finish_picture
-from tore.datasets.crop import crop_box, crop_picture
+from tore.datasets.augmentation import Draw, finish_image
+from tore.datasets.crop import crop_box, crop_image
 from tore.inference.crops import WHOLE_PIXELS, Window, box_crop, box_window, crops_of, middle_crop
 
-PUBLISHED = transforms.Compose(
+OFFICIAL = transforms.Compose(
     [
         transforms.Resize(224),
         transforms.CenterCrop(224),
@@ -25,14 +25,14 @@ SIZES = [(224, 224), (225, 224), (480, 640), (640, 481), (100, 50), (301, 1777),
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_middle_is_the_published_preprocessing(size: tuple[int, int]) -> None:
+def test_middle_is_the_official_preprocessing(size: tuple[int, int]) -> None:
     picture = np.random.RandomState(0).randint(0, 256, (*size, 3)).astype(np.uint8)
     (crop,) = crops_of(picture)
-    assert torch.equal(crop.image, PUBLISHED(Image.fromarray(picture)))
+    assert torch.equal(crop.image, OFFICIAL(Image.fromarray(picture)))
 
 
 @pytest.mark.parametrize("size", [(1, 90), (90, 1), (2, 131)])
-def test_very_long_pictures_differ_by_a_rounding_at_most(size: tuple[int, int]) -> None:
+def test_very_long_images_differ_by_a_rounding_at_most(size: tuple[int, int]) -> None:
     picture = np.random.RandomState(1).randint(0, 256, (*size, 3)).astype(np.uint8)
     plain = np.array(transforms.CenterCrop(224)(transforms.Resize(224)(Image.fromarray(picture))))
     assert np.abs(middle_crop(picture)[0].astype(int) - plain).max() <= 1
@@ -49,7 +49,7 @@ def test_window_of_the_middle(size: tuple[int, int]) -> None:
         inner = np.arange(8, 216)
         points = np.full((len(inner), 2), 0.0)
         points[:, axis] = (inner + 0.5) / 112 - 1
-        expected = window.to_picture(points)[:, axis] / (width, height)[axis] * 255
+        expected = window.to_image(points)[:, axis] / (width, height)[axis] * 255
         found = cropped[112, inner, 0] if axis == 0 else cropped[inner, 112, 0]
         assert np.abs(found - expected).max() < 1.2 + 1.5 * 255 / (width, height)[axis]
     assert window.side == min(size)
@@ -59,9 +59,9 @@ def test_a_box_gives_the_crop_of_evaluation() -> None:
     picture = rules.photo(1, 480, 640)
     (crop,) = crops_of(picture, [(100.0, 60.0, 100.0, 250.0)])  # side 300 about (150, 185): whole pixels
     assert crop.window == Window(0, 35, 300)
-    evaluated = finish_picture(crop_picture(picture, np.array([150.0, 185.0]), 1.5), Draw())
+    evaluated = finish_image(crop_image(picture, np.array([150.0, 185.0]), 1.5), Draw())
     assert np.array_equal(crop.image.numpy(), evaluated)
-    assert np.abs(crop.pixels - crop_picture(picture, np.array([150.0, 185.0]), 1.5)).max() <= 0.5
+    assert np.abs(crop.pixels - crop_image(picture, np.array([150.0, 185.0]), 1.5)).max() <= 0.5
 
 
 def test_windows_are_cut_to_the_pixel() -> None:

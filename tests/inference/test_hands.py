@@ -23,11 +23,11 @@ MIRROR = np.array([-1.0, 1.0, 1.0])
 
 
 @pytest.fixture(scope="module")
-def hand_checkpoint(tmp_path_factory: pytest.TempPathFactory, standin_dir: Path) -> Path:
+def hand_checkpoint(tmp_path_factory: pytest.TempPathFactory, synthetic_body_dir: Path) -> Path:
     """A small hand network that answers about the resting hand, a little off the middle of the picture."""
     path = tmp_path_factory.mktemp("hands") / "hand.pt"
     torch.manual_seed(0)
-    model = tore.create_model(body="hand", data_dir=standin_dir, **SMALL)
+    model = tore.create_model(body="hand", data_dir=synthetic_body_dir, **SMALL)
     with torch.no_grad():
         model.camera_head.weight.mul_(0.01)
         model.camera_head.bias.copy_(torch.tensor([6.0, 0.02, -0.01]))
@@ -99,7 +99,7 @@ def infer(checkpoint: Path, *options: str | Path) -> int:
     return cli.main(["infer", "--resume_checkpoint", str(checkpoint), "--device", "cpu", *map(str, options)])
 
 
-def test_both_hands_of_a_picture_by_the_tool(hand_checkpoint: Path, hands: MeshRecovery, tmp_path: Path) -> None:
+def test_both_hands_of_a_image_by_the_tool(hand_checkpoint: Path, hands: MeshRecovery, tmp_path: Path) -> None:
     Image.fromarray(rules.photo(8, 240, 320)).save(tmp_path / "two.png")
     options = ("--box", "30,40,100,80", "--left_box", "150,20,60,60", "--save_results", "json", "--save_mesh", "obj")
     assert infer(hand_checkpoint, "--image_file_or_path", tmp_path / "two.png", *options) == 0
@@ -130,7 +130,7 @@ def test_left_where_it_means_nothing(small_checkpoint: Path, options, words: str
     assert words in capsys.readouterr().err
 
 
-def test_a_published_layout_with_a_backbone_that_it_does_not_tell(
+def test_a_official_layout_with_a_backbone_that_it_does_not_tell(
     hands: MeshRecovery, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As training saves it: the file says neither the backbone nor the number of heads."""

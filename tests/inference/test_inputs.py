@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tore.inference.inputs import find_pictures, output_stems
+from tore.inference.inputs import find_images, output_stems
 
 
 def touched(folder: Path, *names: str) -> list[Path]:
@@ -19,12 +19,12 @@ def test_folders_patterns_and_files(tmp_path: Path) -> None:
     a, b, drawn, note = touched(tmp_path, "a b.jpg", "ü.PNG", "a b_tore_pred.jpg", "note.txt")
     (tmp_path / "inner.jpg").mkdir()
     inner = tmp_path / "inner.jpg"
-    assert find_pictures([tmp_path]) == [a, inner, b]
-    assert find_pictures([tmp_path / "*.jpg"]) == [a, inner]
-    assert find_pictures([f"{tmp_path}/[ü]*"]) == [b]
-    assert find_pictures([b, tmp_path, a, drawn, note]) == [b, a, inner, drawn, note]
+    assert find_images([tmp_path]) == [a, inner, b]
+    assert find_images([tmp_path / "*.jpg"]) == [a, inner]
+    assert find_images([f"{tmp_path}/[ü]*"]) == [b]
+    assert find_images([b, tmp_path, a, drawn, note]) == [b, a, inner, drawn, note]
     (odd,) = touched(tmp_path, "c[1].jpg")
-    assert find_pictures([odd]) == [odd]
+    assert find_images([odd]) == [odd]
 
 
 def test_names_that_mean_nothing(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_names_that_mean_nothing(tmp_path: Path) -> None:
         (tmp_path / "*.png", "holds no image$"),
     ):
         with pytest.raises(FileNotFoundError, match=sentence):
-            find_pictures([name])
+            find_images([name])
 
 
 def test_outputs_never_share_a_name(tmp_path: Path) -> None:
@@ -57,18 +57,18 @@ def test_frames_come_in_natural_order(tmp_path: Path) -> None:
     frames = ["frame1.jpg", "frame1-2.jpg", "frame1-10.jpg", "frame02.jpg", "frame10.jpg", "frame0100.jpg"]
     frames += ["frame" + "9" * 40 + ".jpg", "frame-1.jpg", "frame-2.jpg", "frame-10.jpg"]
     paths = touched(tmp_path, *frames)
-    assert find_pictures([tmp_path]) == paths and find_pictures([tmp_path / "*.jpg"]) == paths
+    assert find_images([tmp_path]) == paths and find_images([tmp_path / "*.jpg"]) == paths
     said: list[str] = []
-    assert find_pictures(sorted(paths), said.append) == paths
+    assert find_images(sorted(paths), said.append) == paths
     assert said == ["the 10 images are taken in natural order, frame1-2.jpg after frame1.jpg"]
     chosen = [paths[9], paths[0], paths[3]]
-    assert find_pictures(chosen, said.append) == chosen and len(said) == 1
+    assert find_images(chosen, said.append) == chosen and len(said) == 1
 
 
 def test_images_that_may_be_no_results_are_named(tmp_path: Path) -> None:
     plain, unpredictable, _ = touched(tmp_path, "a.jpg", "unpredictable.jpg", "a_tore_pred.jpg")
     said: list[str] = []
-    assert find_pictures([tmp_path], said.append) == [plain]
+    assert find_images([tmp_path], said.append) == [plain]
     (line,) = said
     assert "left out 1 with 'pred' in the name" in line and "'unpredictable.jpg'" in line and "a_tore" not in line
-    assert find_pictures([unpredictable], said.append) == [unpredictable] and len(said) == 1
+    assert find_images([unpredictable], said.append) == [unpredictable] and len(said) == 1

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from tore.inference.images import read_picture
+from tore.inference.images import read_image
 
 GREY_MODES = ("1", "L", "LA", "I", "F", "I;16")
 
@@ -34,7 +34,7 @@ def in_mode(photo: np.ndarray, mode: str) -> Image.Image:
     ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "PA", "RGBX", "RGBa", "La", "I;16"],
 )
 def test_every_mode(mode: str, photo: np.ndarray) -> None:
-    read = read_picture(in_mode(photo, mode))
+    read = read_image(in_mode(photo, mode))
     assert read.shape == photo.shape and read.dtype == np.uint8
     grey = mode in (*GREY_MODES, "La")
     expected = np.array(Image.fromarray(photo).convert("1" if mode == "1" else "L" if grey else "RGB").convert("RGB"))
@@ -46,7 +46,7 @@ def test_every_mode(mode: str, photo: np.ndarray) -> None:
 def test_files(name: str, largest: int, photo: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(photo).save(tmp_path / name, quality=95)
     for source in (tmp_path / name, str(tmp_path / name)):
-        assert np.abs(read_picture(source).astype(int) - photo).max() <= largest
+        assert np.abs(read_image(source).astype(int) - photo).max() <= largest
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -58,13 +58,13 @@ def test_exif_orientation(orientation: int, photo: np.ndarray, tmp_path: Path) -
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(as_stored)).save(tmp_path / "turned.png", exif=exif)
-    assert (read_picture(tmp_path / "turned.png") == photo).all()
+    assert (read_image(tmp_path / "turned.png") == photo).all()
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_metadata_that_cannot_be_read_turn_nothing(photo: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(photo).save(tmp_path / "odd.png", exif=b"Exif\x00\x00II*\x00\xff\xff\xff\x7f")
-    assert (read_picture(tmp_path / "odd.png") == photo).all()
+    assert (read_image(tmp_path / "odd.png") == photo).all()
 
 
 def test_transparent_pixels_lie_on_white(tmp_path: Path) -> None:
@@ -72,36 +72,36 @@ def test_transparent_pixels_lie_on_white(tmp_path: Path) -> None:
     clear[0, 0] = (10, 20, 30, 255)
     clear[1, 2] = (0, 0, 0, 51)
     Image.fromarray(clear, "RGBA").save(tmp_path / "clear.png")
-    read = read_picture(tmp_path / "clear.png")
+    read = read_image(tmp_path / "clear.png")
     assert read[0, 0].tolist() == [10, 20, 30] and read[0, 1].tolist() == [255] * 3 and read[1, 2].tolist() == [204] * 3
-    assert (read_picture(clear) == read).all()
+    assert (read_image(clear) == read).all()
     palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
     palette.putpalette([200, 0, 0, 0, 200, 0])
     palette.save(tmp_path / "palette.png", transparency=1)
-    assert read_picture(tmp_path / "palette.png").tolist() == [[[200, 0, 0], [255, 255, 255]]]
+    assert read_image(tmp_path / "palette.png").tolist() == [[[200, 0, 0], [255, 255, 255]]]
 
 
 def test_sixteen_bits(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 128, 129, 257, 32768, 65535]], np.uint16)).save(tmp_path / "deep.png")
-    assert read_picture(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
+    assert read_image(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
 
 
 def test_an_animation_gives_its_first_frame(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (8, 6), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-    assert (read_picture(tmp_path / "moving.gif") == (255, 0, 0)).all()
+    assert (read_image(tmp_path / "moving.gif") == (255, 0, 0)).all()
 
 
 def test_arrays_and_tensors(photo: np.ndarray) -> None:
     grey = photo[:, :, :1]
     unit = photo.astype(np.float32) / 255
     for source in (photo, Image.fromarray(photo), unit, photo.astype(np.int64)):
-        assert (read_picture(source) == photo).all()
+        assert (read_image(source) == photo).all()
     for source in (torch.from_numpy(photo).permute(2, 0, 1), torch.from_numpy(unit).permute(2, 0, 1).double()):
-        assert (read_picture(source) == photo).all()
+        assert (read_image(source) == photo).all()
     for source in (grey, grey[:, :, 0], torch.from_numpy(grey[:, :, 0]), torch.from_numpy(grey).permute(2, 0, 1)):
-        assert (read_picture(source) == grey).all()
-    assert read_picture(np.array([[True, False]]))[0, :, 0].tolist() == [255, 0]
+        assert (read_image(source) == grey).all()
+    assert read_image(np.array([[True, False]]))[0, :, 0].tolist() == [255, 0]
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_arrays_and_tensors(photo: np.ndarray) -> None:
         (7, "is a int"),
     ],
 )
-def test_what_is_no_picture(source: object, sentence: str) -> None:
+def test_what_is_no_image(source: object, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        read_picture(source)
+        read_image(source)
 
 
 def test_unreadable_files(tmp_path: Path, photo: np.ndarray) -> None:
@@ -137,6 +137,6 @@ def test_unreadable_files(tmp_path: Path, photo: np.ndarray) -> None:
     expected["vast.bmp"] = "cannot be decoded .*400000000 pixels"
     for name, sentence in {**expected, "folder.jpg": "a folder", "script.eps": "no picture of a kind"}.items():
         with pytest.raises(ValueError, match=f"{name}.*{sentence}"):
-            read_picture(tmp_path / name)
+            read_image(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        read_picture(tmp_path / "nowhere.jpg")
+        read_image(tmp_path / "nowhere.jpg")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tests import rules
-from tore.inference.images import read_picture
+from tore.inference.images import read_image
 from tore.inference.predictor import MeshRecovery
 
 DTYPES = ["uint8", "int16", "uint16", "int32", "uint32", "int64", "float16", "bfloat16", "float32", "float64"]
@@ -33,7 +33,7 @@ def image_of(channels: str) -> np.ndarray:
 def test_arrays_and_tensors_are_the_file(channels: str, dtype: str, tmp_path: Path) -> None:
     image = image_of(channels)
     Image.fromarray(image.squeeze()).save(tmp_path / "image.png")
-    expected = read_picture(tmp_path / "image.png").astype(int)
+    expected = read_image(tmp_path / "image.png").astype(int)
     tensor = torch.from_numpy(image).permute(2, 0, 1).to(getattr(torch, dtype))
     floats = dtype.endswith(("16", "32", "64")) and "float" in dtype
     forms: list[Any] = [tensor, tensor / 255] if floats else [tensor]
@@ -42,8 +42,8 @@ def test_arrays_and_tensors_are_the_file(channels: str, dtype: str, tmp_path: Pa
     if channels == "gray":
         forms += [form.squeeze() for form in list(forms)]
     for form in forms:
-        assert np.abs(read_picture(form) - expected).max() <= ROUNDING.get(dtype, 0)
-    stated = read_picture(tensor, value_range=(0, 255))
+        assert np.abs(read_image(form) - expected).max() <= ROUNDING.get(dtype, 0)
+    stated = read_image(tensor, value_range=(0, 255))
     assert np.abs(stated - expected).max() <= ROUNDING.get(dtype, 0)
 
 
@@ -51,14 +51,14 @@ def test_arrays_and_tensors_are_the_file(channels: str, dtype: str, tmp_path: Pa
 def test_files_bytes_and_pillow_images_are_the_file(channels: str, tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     Image.fromarray(image_of(channels).squeeze()).save(path)
-    expected, content = read_picture(path), path.read_bytes()
+    expected, content = read_image(path), path.read_bytes()
     later = io.BytesIO(b"before" + content)
     later.seek(6)
     with path.open("rb") as file, Image.open(path) as lazy:
         for source in (str(path), content, bytearray(content), memoryview(content), io.BytesIO(content), file, lazy):
-            assert np.array_equal(read_picture(source), expected)
+            assert np.array_equal(read_image(source), expected)
         assert file.tell() == 0
-    assert np.array_equal(read_picture(later), expected) and later.tell() == 6
+    assert np.array_equal(read_image(later), expected) and later.tell() == 6
 
 
 def test_meshes_of_every_kind(recovery: MeshRecovery, tmp_path: Path) -> None:
@@ -79,13 +79,13 @@ def test_channels_in_opencvs_order() -> None:
     image = image_of("RGBA")
     bgra = image[:, :, [2, 1, 0, 3]]
     for form in (bgra, torch.from_numpy(bgra).permute(2, 0, 1), bgra / 255):
-        assert np.array_equal(read_picture(form, channel_order="bgr"), read_picture(image))
-    assert np.array_equal(read_picture(image[:, :, 0], channel_order="bgr"), read_picture(image[:, :, 0]))
+        assert np.array_equal(read_image(form, channel_order="bgr"), read_image(image))
+    assert np.array_equal(read_image(image[:, :, 0], channel_order="bgr"), read_image(image[:, :, 0]))
 
 
 def test_a_stated_range() -> None:
     levels = np.arange(256).reshape(16, 16)
-    expected = read_picture(levels.astype(np.uint8))
+    expected = read_image(levels.astype(np.uint8))
     for values, stated in [
         (levels * 257, (0, 65535)),
         (levels / 127.5 - 1, (-1, 1)),
@@ -93,10 +93,10 @@ def test_a_stated_range() -> None:
         ((levels - 128).astype(np.int8), (-128, 127)),
         (levels.astype(np.uint8), (0, 255)),
     ]:
-        assert np.array_equal(read_picture(values, value_range=stated), expected)
-    assert read_picture(np.array([[0, 1]]), value_range=(0, 1))[0, :, 0].tolist() == [0, 255]
+        assert np.array_equal(read_image(values, value_range=stated), expected)
+    assert read_image(np.array([[0, 1]]), value_range=(0, 1))[0, :, 0].tolist() == [0, 255]
     overshot = np.array([[-0.0015, 0.5, 1.0015]])  # a resize rounds so
-    assert read_picture(overshot)[0, :, 0].tolist() == [0, 128, 255]
+    assert read_image(overshot)[0, :, 0].tolist() == [0, 128, 255]
 
 
 def closed_image(path: Path) -> Image.Image:
@@ -146,29 +146,29 @@ FOUR = np.full((2, 2), 4.0)
 )  # fmt: skip
 def test_one_sentence_for_the_rest(source: Any, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as raised:
-        read_picture(source, "" if isinstance(source, (str, Path)) else "image 7", **options)
+        read_image(source, "" if isinstance(source, (str, Path)) else "image 7", **options)
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 400
 
 
 @pytest.mark.filterwarnings("ignore:.*quantized tensor creation.*")
 def test_quantized_tensors() -> None:
     with pytest.raises(ValueError, match="tensor is a quantized tensor; give its values"):
-        read_picture(torch.quantize_per_tensor(torch.ones(3, 2, 2), 0.1, 0, torch.quint8))
+        read_image(torch.quantize_per_tensor(torch.ones(3, 2, 2), 0.1, 0, torch.quint8))
 
 
 def test_files_that_cannot_be_read_any_more(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     Image.fromarray(image_of("RGB")).save(path)
     with pytest.raises(ValueError, match="image 2 is a closed Pillow image"):
-        read_picture(closed_image(path), "image 2")
+        read_image(closed_image(path), "image 2")
     loaded = Image.open(path)
     loaded.load()
     loaded.close()
     with pytest.raises(ValueError, match="picture is a closed Pillow image"):
-        read_picture(loaded)
+        read_image(loaded)
     with path.open("rb") as file:
         file.seek(0, io.SEEK_END)
         with pytest.raises(ValueError, match="at its end"):
-            read_picture(file)
+            read_image(file)
     with pytest.raises(ValueError, match=r"open file that cannot be read .*closed"):
-        read_picture(file)
+        read_image(file)

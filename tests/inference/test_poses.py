@@ -20,11 +20,11 @@ from tore.inference.result import as_plain, as_values, save_result
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory, standin_dir: Path) -> Path:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, synthetic_body_dir: Path) -> Path:
     """A small network with the SMPL parameter regressor over TORE."""
     path = tmp_path_factory.mktemp("checkpoints") / "posed.pt"
     torch.manual_seed(0)
-    model = tore.create_model(data_dir=standin_dir, smpl_regressor=True, **SMALL)
+    model = tore.create_model(data_dir=synthetic_body_dir, smpl_regressor=True, **SMALL)
     with torch.no_grad():
         model.camera_head.bias.copy_(torch.tensor([0.9, 0.1, 0.0]))
     tore.save_model(model, path)
@@ -47,13 +47,13 @@ def infer(checkpoint: Path, pictures: Path, *options: str | Path) -> int:
 
 
 def test_poses_put_the_body_where_the_mesh_stands(
-    checkpoint: Path, pictures: Path, tmp_path: Path, standin_dir: Path
+    checkpoint: Path, pictures: Path, tmp_path: Path, synthetic_body_dir: Path
 ) -> None:
     """The file's body, posed by the model, has the network's rotations and the mesh's pelvis before the camera."""
     path = tmp_path / "new" / "poses.npz"
     assert infer(checkpoint, pictures, "--save_poses", path, "--frame_rate", "25") == 1  # one picture is broken
     recovery = MeshRecovery.from_checkpoint(checkpoint, device="cpu")
-    body = load_body("body", standin_dir)
+    body = load_body("body", synthetic_body_dir)
     with np.load(path, allow_pickle=False) as held:
         assert set(held.files) == {
             "poses", "trans", "betas", "frame_betas", "gender", "mocap_framerate", "picture", "person", "frame",

@@ -34,7 +34,7 @@ def same(one: Recovery, other: Recovery, tolerance: float = 1e-5) -> None:
 
 
 def test_rule_made_weights_give_the_library_calls_numbers(tmp_path: Path, rule_body_dir: Path) -> None:
-    """A published checkpoint, the published preprocessing written out, and the network called by hand."""
+    """An official checkpoint, the official preprocessing written out, and the network called by hand."""
     path = tmp_path / "state_dict.bin"
     torch.save(rule_state_dict("tore_fastmetro_L_efficientnet-b0_keep0.8"), path)
     photos = [rules.photo(1, 480, 640), rules.photo(2, 300, 224)]
@@ -257,10 +257,12 @@ def test_half_precision_is_close(small_checkpoint: Path, recovery: MeshRecovery,
 
 
 @pytest.mark.parametrize("network", ["fastmetro", "metro"])
-def test_hands_and_metro(network: str, tmp_path: Path, standin_dir: Path) -> None:
+def test_hands_and_metro(network: str, tmp_path: Path, synthetic_body_dir: Path) -> None:
     narrow = SMALL if network == "fastmetro" else {"arch": "resnet10t", "widths": (64, 32, 16), "hidden": 64}
     narrow = narrow if network == "fastmetro" else {**narrow, "regressor_heads": 4, "regressor_hidden": 64}
-    tore.save_model(tore.create_model(network, body="hand", data_dir=standin_dir, **narrow), tmp_path / "hand.pt")
+    tore.save_model(
+        tore.create_model(network, body="hand", data_dir=synthetic_body_dir, **narrow), tmp_path / "hand.pt"
+    )
     recovery = MeshRecovery.from_checkpoint(tmp_path / "hand.pt", device="cpu")
     (hand,) = recovery.predict(rules.photo(4, 300, 260))
     assert hand.vertices.shape == (778, 3) and hand.joints.shape == (21, 3) and recovery.faces.max() == 777
@@ -268,15 +270,17 @@ def test_hands_and_metro(network: str, tmp_path: Path, standin_dir: Path) -> Non
     assert (hand.heatmap is None) == (network == "metro") != recovery.prunes_tokens
 
 
-def test_double_precision_checkpoints_stay_double(tmp_path: Path, standin_dir: Path, photo: np.ndarray) -> None:
-    tore.save_model(tore.create_model(data_dir=standin_dir, **SMALL).double(), tmp_path / "double.pt")
+def test_double_precision_checkpoints_stay_double(tmp_path: Path, synthetic_body_dir: Path, photo: np.ndarray) -> None:
+    tore.save_model(tore.create_model(data_dir=synthetic_body_dir, **SMALL).double(), tmp_path / "double.pt")
     recovery = MeshRecovery.from_checkpoint(tmp_path / "double.pt", device="cpu")
     assert recovery.dtype == torch.float64 and recovery.predict(photo)[0].finite
 
 
-def test_a_network_without_numbers_is_refused(recovery: MeshRecovery, photo: np.ndarray, standin_dir: Path) -> None:
+def test_a_network_without_numbers_is_refused(
+    recovery: MeshRecovery, photo: np.ndarray, synthetic_body_dir: Path
+) -> None:
     with torch.device("meta"):
-        empty = MeshRecovery(tore.create_model(data_dir=standin_dir, **SMALL), recovery.body)
+        empty = MeshRecovery(tore.create_model(data_dir=synthetic_body_dir, **SMALL), recovery.body)
     with pytest.raises(ValueError, match="meta device, which holds no numbers"):
         empty.predict(photo)
 

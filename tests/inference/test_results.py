@@ -31,10 +31,10 @@ def test_npz(person: Recovery, tmp_path: Path) -> None:
             assert np.array_equal(held[name], getattr(person, name))
         assert json.loads(str(held["units"])) == UNITS and set(UNITS) <= set(held.files)
         assert held["box"].tolist() == [30, 20, 120, 200] and held["crop_window"].tolist() == [-30, 0, 240]
-        assert held["picture_size"].tolist() == [240, 320] and held["principal_point"].tolist() == [160, 120]
+        assert held["image_size"].tolist() == [240, 320] and held["principal_point"].tolist() == [160, 120]
         placed = held["vertices"] + held["translation"]
         pixels = placed[:, :2] / placed[:, 2:] * held["focal_length"] + held["principal_point"]
-        assert np.allclose(pixels, person.picture_camera.project(placed), atol=1e-6)
+        assert np.allclose(pixels, person.image_camera.project(placed), atol=1e-6)
         scale, *shift = held["crop_camera"]
         left, top, side = held["crop_window"]
         inside = scale * (held["joints"][:, :2] + shift)
@@ -51,7 +51,7 @@ def test_json(person: Recovery, tmp_path: Path) -> None:
     assert as_plain(person) == {k: v for k, v in held.items() if k not in ("vertices", "units", "joint_names")} | {
         "box": (30.0, 20.0, 120.0, 200.0),
         "crop_window": (-30, 0, 240),
-        "picture_size": (240, 320),
+        "image_size": (240, 320),
         "principal_point": (160.0, 120.0),
     }
 

@@ -50,9 +50,9 @@ def test_the_stages_overlap(recovery: MeshRecovery, tmp_path: Path, monkeypatch:
     jobs = jobs_in(tmp_path, 3)
     read = [threading.Event() for _ in jobs]
     begun = [threading.Event() for _ in jobs]
-    plain_read, plain_write = run_module.read_picture, run_module.write_outputs
+    plain_read, plain_write = run_module.read_image, run_module.write_outputs
 
-    def read_picture(path: Path) -> np.ndarray:
+    def read_image(path: Path) -> np.ndarray:
         read[int(path.stem)].set()
         return plain_read(path)
 
@@ -67,7 +67,7 @@ def test_the_stages_overlap(recovery: MeshRecovery, tmp_path: Path, monkeypatch:
         assert number + 1 == len(jobs) or begun[number + 1].wait(PATIENCE)
         return plain_write(people, picture, stem, *others)
 
-    monkeypatch.setattr(run_module, "read_picture", read_picture)
+    monkeypatch.setattr(run_module, "read_image", read_image)
     monkeypatch.setattr(run_module, "write_outputs", write_outputs)
     stub = SimpleNamespace(recover=recover, faces=recovery.faces)
     found = list(Run(stub, Wanted(overlay=False, results="json"), batch_size=1)(jobs))

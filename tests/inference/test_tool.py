@@ -57,7 +57,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_folder_as_published(small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_as_official(small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert infer(small_checkpoint, pictures) == 0
     assert names(pictures) == [
         "note.txt", "old_pred.png", "one.png", "one_tore_pred.jpg", "two.png", "two_tore_pred.jpg",
@@ -210,9 +210,9 @@ def test_a_heap_of_odd_files(small_checkpoint: Path, tmp_path: Path, capsys: pyt
 
 
 def test_numbers_that_are_not_finite_are_named(
-    tmp_path: Path, standin_dir: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, synthetic_body_dir: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = tore.create_model(data_dir=standin_dir, **SMALL)
+    model = tore.create_model(data_dir=synthetic_body_dir, **SMALL)
     with torch.no_grad():
         model.camera_head.bias.fill_(float("nan"))
     tore.save_model(model, tmp_path / "broken.pt")
@@ -254,9 +254,9 @@ NARROW_METRO = {"arch": "resnet10t", "widths": (64, 32, 16), "hidden": 64, "regr
 
 @pytest.mark.parametrize("options", [{"network": "metro", **NARROW_METRO}, {"token_reduction": "none", **SMALL}])
 def test_tokens_of_a_network_that_prunes_none(
-    options: dict, tmp_path: Path, standin_dir: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    options: dict, tmp_path: Path, synthetic_body_dir: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tore.save_model(tore.create_model(data_dir=standin_dir, **options), tmp_path / "m.pt")
+    tore.save_model(tore.create_model(data_dir=synthetic_body_dir, **options), tmp_path / "m.pt")
     assert infer(tmp_path / "m.pt", pictures, "--show_tokens") == 2
     assert "leave --show_tokens out" in capsys.readouterr().err
     assert infer(tmp_path / "m.pt", pictures) == 0
@@ -300,7 +300,7 @@ def test_the_shell_script(small_checkpoint: Path, pictures: Path, tmp_path: Path
     assert names(tmp_path / "out") == ["one_tore_pred.jpg", "two_tore_pred.jpg"]
 
 
-def test_many_pictures_get_the_inference_form(
+def test_many_images_get_the_inference_form(
     small_checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless told otherwise; the results are the plain network's to rounding."""

@@ -75,13 +75,13 @@ def test_joint_terms_equal_loops(distance: str) -> None:
     power = 1 if distance == "l1" else 2
     values = []
     for sample in (0, 2):
-        centre = (predicted[sample, 2] + predicted[sample, 3]) / 2
-        goal_centre = (target[sample, 2, :3] + target[sample, 3, :3]) / 2
+        center = (predicted[sample, 2] + predicted[sample, 3]) / 2
+        goal_center = (target[sample, 2, :3] + target[sample, 3, :3]) / 2
         for joint in range(14):
-            error = (predicted[sample, joint] - centre) - (target[sample, joint, :3] - goal_centre)
+            error = (predicted[sample, joint] - center) - (target[sample, joint, :3] - goal_center)
             values += (target[sample, joint, 3] * error.abs() ** power).tolist()
     metric = terms_module.DISTANCES[distance]
-    actual = terms_module.joints_3d_loss(predicted, target, has, distance=metric, centre=(2, 3))
+    actual = terms_module.joints_3d_loss(predicted, target, has, distance=metric, center=(2, 3))
     assert actual.item() == pytest.approx(np.mean(values), rel=1e-12)
     flat = terms_module.joints_2d_loss(predicted[..., :2], target[..., [0, 1, 3]], distance=metric)
     error = (predicted[..., :2] - target[..., :2]).abs() ** power * target[..., 3:]
@@ -169,7 +169,7 @@ def test_total_is_the_weighted_sum_of_the_named_terms() -> None:
     )
 
 
-def test_recipes_hold_the_published_weights() -> None:
+def test_recipes_hold_the_official_weights() -> None:
     metro = recipes.METRO_BODY.weights(0.0)
     assert metro == {"joints_3d": 1000.0, "vertices": 100.0, "joints_2d": 100.0, "normal": 0.1, "edge": 1.0}
     fast = recipes.FASTMETRO_BODY.without_surface().weights(3.0)
@@ -203,5 +203,5 @@ def test_smpl_parameters_loss_is_the_loop(kind: str) -> None:
     expected = sum(by_rotation) / len(by_rotation) + 0.1 * sum(by_shape) / len(by_shape)
     spoilt = rotations.index_fill(0, torch.tensor([1]), torch.nan)
     found = smpl_parameters_loss(spoilt, betas, pose, goal, has, distance=distance)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)  # the angle's published 1e-8
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)  # the angle's official 1e-8
     assert smpl_parameters_loss(rotations, betas, pose, goal, 0 * has, distance=distance) == 0

@@ -1,4 +1,4 @@
-"""Published and own checkpoints: there and back, and every way a file can be wrong."""
+"""Official and own checkpoints: there and back, and every way a file can be wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests import rules
 from tests.conftest import published_keys, rule_state_dict
 from tore.modeling.backbones import Backbone, load_backbone_weights
 from tore.modeling.build import reduction_of
-from tore.modeling.checkpoints import from_published, read_checkpoint
+from tore.modeling.checkpoints import from_official, read_checkpoint
 from tore.modeling.official_keys import UNREAD, backbone_names
 
 LISTS = [
@@ -30,7 +30,7 @@ LISTS = [
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_published_layout_there_and_back(name: str, rule_body_dir: Path, tmp_path: Path) -> None:
+def test_official_layout_there_and_back(name: str, rule_body_dir: Path, tmp_path: Path) -> None:
     entries = rule_state_dict(name)
     torch.save(entries, tmp_path / "a.bin")
     first = tore.load_model(tmp_path / "a.bin", rule_body_dir, device="cpu")
@@ -49,7 +49,7 @@ def test_published_layout_there_and_back(name: str, rule_body_dir: Path, tmp_pat
             assert a is None if b is None else torch.equal(a, b)
 
 
-def test_facts_of_a_published_file(tmp_path: Path) -> None:
+def test_facts_of_a_official_file(tmp_path: Path) -> None:
     entries = {f"module.{k}": v for k, v in rule_state_dict("tore_metro_resnet50").items()}
     torch.save(entries, tmp_path / "a.bin")
     checkpoint = read_checkpoint(tmp_path / "a.bin")
@@ -77,12 +77,12 @@ def test_facts_of_a_published_file(tmp_path: Path) -> None:
     ],
 )
 def test_baselines_are_told_from_tore_by_their_keys(name: str, facts: dict, tmp_path: Path) -> None:
-    checkpoint = from_published(rule_state_dict(name), tmp_path)
+    checkpoint = from_official(rule_state_dict(name), tmp_path)
     config = checkpoint.config
     assert not checkpoint.unexpected and reduction_of(config) == "none"
     assert {field: getattr(config, field) for field in facts} == facts
     entries = rule_state_dict("tore_" + ("metro_resnet50" if "metro_" in name[:6] else "fastmetro_L_resnet50_keep0.8"))
-    assert reduction_of(from_published(entries, tmp_path).config) == "tore"
+    assert reduction_of(from_official(entries, tmp_path).config) == "tore"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_every_choice_of_reductions_there_and_back(
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
 
 
-def test_what_the_published_layout_cannot_hold(rule_body_dir: Path, tmp_path: Path) -> None:
+def test_what_the_official_layout_cannot_hold(rule_body_dir: Path, tmp_path: Path) -> None:
     options = {"arch": "resnet10t", "data_dir": rule_body_dir, "widths": (64, 32), "hidden": (64, 48)}
     with pytest.raises(ValueError, match=r"no entry for upsampling\.steps\.0\.weight; write it with save_model"):
         tore.save_published(tore.create_model(learned_upsampling=1, **options), tmp_path / "a.bin")
@@ -241,8 +241,8 @@ def test_imagenet_files(arch: str, classifier: str, tmp_path: Path) -> None:
     if arch == "resnet50":  # torchvision's file has timm's names
         entries = dict(state)
     else:
-        published = backbone_names(state, to_published=True, arch=arch)
-        entries = {published[name]: value for name, value in state.items()}
+        official = backbone_names(state, to_official=True, arch=arch)
+        entries = {official[name]: value for name, value in state.items()}
     entries[f"{classifier}.weight"] = torch.zeros(1000, source.channels)
     torch.save(entries, tmp_path / "w.pth")
     load_backbone_weights(target, tmp_path / "w.pth")

@@ -15,7 +15,7 @@ from tests.conftest import assert_agrees, reference, rule_state_dict
 from tore.modeling import MeshPrediction
 from tore.modeling.backbones import Backbone
 from tore.modeling.build import build_model, topology_for
-from tore.modeling.checkpoints import from_published
+from tore.modeling.checkpoints import from_official
 from tore.modeling.fastmetro import query_mask
 
 SMALL = "resnet10t"  # a quick stride-32 backbone of timm's
@@ -34,7 +34,7 @@ BASELINES = [
 
 
 def rule_model(name: str, data_dir: Path) -> torch.nn.Module:
-    checkpoint = from_published(rule_state_dict(name), Path(name))
+    checkpoint = from_official(rule_state_dict(name), Path(name))
     model = build_model(checkpoint.config, topology_for(checkpoint.config, data_dir))
     model.load_state_dict(checkpoint.state)
     return model.eval()
@@ -108,7 +108,7 @@ def test_result_shapes(
 
 @REDUCTIONS
 @pytest.mark.parametrize("network", ["fastmetro", "metro"])
-def test_batch_of_five_is_five_single_pictures(network: str, reduction: str, rule_body_dir: Path) -> None:
+def test_batch_of_five_is_five_single_images(network: str, reduction: str, rule_body_dir: Path) -> None:
     model = small(network, rule_body_dir, token_reduction=reduction, smpl_regressor=True).eval()
     images = torch.from_numpy(rules.images(1, 5))
     with torch.no_grad():
@@ -205,7 +205,7 @@ def test_sizes(size: str, layers: int, rule_body_dir: Path) -> None:
         assert len(part.encoder) == len(part.decoder) == layers
 
 
-def test_other_picture_sizes(rule_body_dir: Path) -> None:
+def test_other_image_sizes(rule_body_dir: Path) -> None:
     model = small("fastmetro", rule_body_dir).eval()
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 256, 192)).heatmap.shape == (1, 39, 48)
@@ -242,7 +242,7 @@ def test_metro_without_reduction_masks_joints_and_vertices(rule_body_dir: Path) 
         model(images, joint_mask=mask[:, :14])
 
 
-def test_vertices_see_joints_and_their_neighbours(rule_body_dir: Path) -> None:
+def test_vertices_see_joints_and_their_neighbors(rule_body_dir: Path) -> None:
     adjacency = rules.adjacency()
     allowed = query_mask(14, torch.from_numpy(adjacency))
     for row in range(0, 445, 37):
@@ -297,7 +297,7 @@ def test_unfit_backbones(arch: str, finding: str) -> None:
         ({"network": "yolo"}, "'yolo' is not known"),
         ({"size": "XL"}, "'XL' is not known"),
         ({"body": "foot"}, "'foot' is not known"),
-        ({"colour": 3}, "no option colour"),
+        ({"color": 3}, "no option color"),
         ({"heads": 7}, "7 heads"),
         ({"token_reduction": "magic"}, "'magic' is not known for fastmetro"),
         ({"network": "metro", "token_reduction": "itp"}, "'itp' is not known for metro"),

@@ -47,7 +47,7 @@ def test_every_ratio_gives_its_number_of_tokens(name: str, ratio: float, trainin
     assert out.shape == (3, tokens, WIDTH) and heatmap.shape == (3, tokens, 49)
     torch.testing.assert_close(heatmap.sum(2), torch.ones(3, tokens).double())
     assert (heatmap >= 0).all()
-    if name != "itp":  # ITP normalises its clusters
+    if name != "itp":  # ITP normalizes its clusters
         torch.testing.assert_close(out, heatmap @ x.flatten(2).mT)
     if name in HARD:
         assert (heatmap.max(2).values == 1).all() and (heatmap.sum(1) <= 1).all()
@@ -71,7 +71,7 @@ def test_all_tokens_kept_are_the_positions(name: str) -> None:
 
 
 @each
-def test_a_picture_does_not_see_its_batch(name: str) -> None:
+def test_a_image_does_not_see_its_batch(name: str) -> None:
     module, x = reducer(name, 20).eval(), features(5)
     out, heatmap = module(x)
     for i in range(5):
@@ -113,7 +113,7 @@ def test_compiles_without_a_break(name: str) -> None:
 
 @each
 def test_a_network_overfits_with_it(name: str, rule_body_dir: Path) -> None:
-    """Everything behind the backbone learns two feature maps' joints by heart."""
+    """Everything behind the backbone learns two feature maps' joints by overfitting."""
     torch.manual_seed(0)
     options = {"size": "S", "widths": (64, 32), "hidden": (64, 32), "heads": 2, "dropout": 0.0}
     model = tore.create_model(
@@ -126,14 +126,14 @@ def test_a_network_overfits_with_it(name: str, rule_body_dir: Path) -> None:
     assert model.config.image_reduction == name and model.config.geometry_reduction
     maps, goal = torch.randn(2, model.backbone.channels, 7, 7), torch.randn(2, 21, 3)
     model.backbone = torch.nn.Identity()
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     losses = []
     for _ in range(100):
         out = model(maps)
         loss = (out.joints - goal).square().mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert out.heatmap.shape == (2, 39, 49)
     assert losses[-1] < 0.1 * losses[0], losses[::20]
@@ -142,7 +142,7 @@ def test_a_network_overfits_with_it(name: str, rule_body_dir: Path) -> None:
 @each
 @pytest.mark.parametrize("geometry", [True, False])
 def test_with_and_without_geometry_reduction(name: str, geometry: bool, rule_body_dir: Path) -> None:
-    """The two reductions are independent choices, and the published pair has its name."""
+    """The two reductions are independent choices, and the official pair has its name."""
     options = {"size": "S", "widths": (64, 32), "hidden": (64, 32), "heads": 2, "keep_ratio": 0.4, "body": "hand"}
     choice = {"token_reduction": "tore" if name == "itp" else name, "geometry_reduction": geometry}
     model = tore.create_model(arch="resnet10t", data_dir=rule_body_dir, **options, **choice)
@@ -237,10 +237,10 @@ def density_loop(points: np.ndarray, clusters: int, neighbours: int) -> list[int
         denser = [j for j in range(count) if density[j] > density[i] or (density[j] == density[i] and j < i)]
         separation = min(distance[i][j] for j in denser) if denser else max(map(max, distance))
         scores.append(density[i] * separation)
-    centres = sorted(range(count), key=lambda i: -scores[i])[:clusters]
-    nearest = [min(range(clusters), key=lambda m: distance[centres[m]][i]) for i in range(count)]
-    for m, centre in enumerate(centres):
-        nearest[centre] = m
+    centers = sorted(range(count), key=lambda i: -scores[i])[:clusters]
+    nearest = [min(range(clusters), key=lambda m: distance[centers[m]][i]) for i in range(count)]
+    for m, center in enumerate(centers):
+        nearest[center] = m
     return nearest
 
 

@@ -18,7 +18,7 @@ from tore.modeling.metro import BertLayer, MetroBlock
 from tore.modeling.neural_shape_regressor import ShapeRegressor, Upsampling
 from tore.modeling.transformer import EncoderDecoder, MultiHeadAttention, TokenPositions, attend, sine_position_code
 from tore.ops.linear import Dropout
-from tore.ops.neighbor_attention import NeighbourBlocks
+from tore.ops.neighbor_attention import NeighborBlocks
 
 
 def twin_of(module: MultiHeadAttention, width: int) -> nn.MultiheadAttention:
@@ -50,7 +50,7 @@ def test_attention_with_dropout_is_unbiased() -> None:
 
 @pytest.mark.parametrize("probability", [0.1, 0.5, 0.003])
 def test_dropout_is_bernoulli(probability: float) -> None:
-    """Shares, neighbours' independence (two entries share a random word), values, gradient, seed."""
+    """Shares, neighbors' independence (two entries share a random word), values, gradient, seed."""
     torch.manual_seed(0)
     layer, x = Dropout(probability), torch.randn(1001, 999, requires_grad=True)
     dropped = layer(x)
@@ -90,7 +90,7 @@ def test_attention_in_blocks_is_the_dense_one(size: int) -> None:
     """Values and gradients; 42 queries do not fill whole blocks."""
     torch.manual_seed(0)
     mask = mesh_mask()
-    blocks = NeighbourBlocks(mask, size)
+    blocks = NeighborBlocks(mask, size)
     assert sorted(blocks.place.tolist()) == sorted(set(blocks.place.tolist())) and len(blocks.place) == 42
     inputs = [torch.randn(3, 42, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     weight = torch.randn(3, 42, 8).double()
@@ -109,7 +109,7 @@ def test_dropout_in_blocks_drops_single_weights() -> None:
     query, key = torch.randn(2, 1, 42, 42)
     plain = attend(query, key, torch.eye(42)[None], heads=1, allowed=mask)[0]
     many = (x.expand(repeats, -1, -1) for x in (query, key, torch.eye(42)))
-    drawn = attend(*many, heads=1, allowed=NeighbourBlocks(mask), dropout=0.2)
+    drawn = attend(*many, heads=1, allowed=NeighborBlocks(mask), dropout=0.2)
     kept = drawn != 0
     assert not kept[:, ~mask].any()
     torch.testing.assert_close(drawn[kept], (plain / 0.8).expand_as(drawn)[kept])
@@ -204,16 +204,16 @@ def test_smpl_regressor_overfits_a_few_bodies() -> None:
     labels = {name: torch.from_numpy(array) for name, array in rules.annotations(9, 6).items()}
     seen, has_mesh = torch.randn(6, 50, 3), torch.ones(6)
     module = SMPLRegressor(vertices=50, width=64, blocks=1)
-    optimiser = torch.optim.Adam(module.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(module.parameters(), 1e-2)
     losses = []
     for _ in range(300):
         rotations, betas = module(seen)
         loss = smpl_parameters_loss(
             rotations, betas, labels["pose"], labels["betas"], has_mesh, distance=squared_distance
         )
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert min(losses[-20:]) < 0.05 * losses[0], losses[::50]
 

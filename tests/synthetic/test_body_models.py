@@ -38,7 +38,7 @@ def hand(standin_hand: Figure) -> Figure:
 # ---- counts and surfaces
 
 
-def test_arrays_have_the_shapes_of_the_published_files(body: Figure, hand: Figure) -> None:
+def test_arrays_have_the_shapes_of_the_official_files(body: Figure, hand: Figure) -> None:
     for figure, like in ((body, rules.smpl_model()), (hand, rules.mano_model())):
         assert set(figure.model) == set(like)
         for name, array in like.items():

@@ -7,21 +7,23 @@ from pathlib import Path
 import pytest
 
 from tore import cli
-from tore.paths import STANDIN_HAND_FILES, find_body_files
+from tore.paths import SYNTHETIC_HAND_FILES, find_body_files
 from tore.synthetic import body_files
 
 
-def test_hand_is_written_and_found(tmp_path: Path, capsys: pytest.CaptureFixture[str], standin_dir: Path) -> None:
+def test_hand_is_written_and_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], synthetic_body_dir: Path
+) -> None:
     assert cli.main(["synth", "hand", "--out", str(tmp_path / "new")]) == 0
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(body_files.file_names("hand"))
-    assert STANDIN_HAND_FILES.model in capsys.readouterr().out
+    assert SYNTHETIC_HAND_FILES.model in capsys.readouterr().out
     for name in body_files.file_names("hand"):
-        assert (tmp_path / "new" / name).read_bytes() == (standin_dir / name).read_bytes()
-    assert find_body_files("hand", tmp_path / "new")[1] is STANDIN_HAND_FILES
+        assert (tmp_path / "new" / name).read_bytes() == (synthetic_body_dir / name).read_bytes()
+    assert find_body_files("hand", tmp_path / "new")[1] is SYNTHETIC_HAND_FILES
 
 
 def test_files_are_replaced_only_when_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    old = tmp_path / STANDIN_HAND_FILES.mesh_levels
+    old = tmp_path / SYNTHETIC_HAND_FILES.mesh_levels
     old.write_text("old")
     assert cli.main(["synth", "hand", "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err

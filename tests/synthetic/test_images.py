@@ -14,13 +14,13 @@ from tore.body import load_body
 from tore.cli import synth
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.geometry.camera import PinholeCamera
-from tore.synthetic import image as picture_module
+from tore.synthetic import image as image_module
 from tore.synthetic.collisions import CAPSULES, joint_positions, overlap, segment_distance
 from tore.synthetic.hand_poses import bend_axes, random_rotation
 from tore.synthetic.image import BATCH, Studio, add_forearm, rim_of
 from tore.synthetic.poses import draw_angles, draw_poses, pose_from_angles
 from tore.synthetic.scene import draw_background, find_photographs
-from tore.synthetic.writing import Recipe, write_pictures
+from tore.synthetic.writing import Recipe, write_images
 from tore.visualize.renderer import Light, Lighting, render
 
 SIZES = {"body": 256, "hand": 224}
@@ -30,8 +30,8 @@ KINDS = pytest.mark.parametrize("kind", ["body", "hand"])
 
 
 @pytest.fixture(scope="module")
-def studios(standin_dir: Path) -> dict[str, Studio]:
-    return {kind: Studio(kind, size, standin_dir) for kind, size in SIZES.items()}
+def studios(synthetic_body_dir: Path) -> dict[str, Studio]:
+    return {kind: Studio(kind, size, synthetic_body_dir) for kind, size in SIZES.items()}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -84,20 +84,18 @@ def test_labels_have_every_field_and_agree_with_themselves(studios: dict[str, St
 
 
 @KINDS
-def test_the_mesh_of_the_label_covers_what_the_picture_shows(
+def test_the_mesh_of_the_label_covers_what_the_image_shows(
     kind: str, studios: dict[str, Studio], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A dark figure cut out of the JPEG before a white wall, against the mesh drawn from the label."""
     white = Lighting(lights=(Light((0, -1, 0), (0, 0, 0)),), sky=(1, 1, 1), ground=(1, 1, 1))
-    monkeypatch.setattr(picture_module, "draw_background", lambda rng, size, _: np.full((size, size, 3), 255, np.uint8))
-    monkeypatch.setattr(picture_module, "draw_lighting", lambda rng, up: white)
-    monkeypatch.setattr(picture_module, "draw_shadow", lambda rng, picture, *_: picture)
-    monkeypatch.setattr(picture_module, "draw_occluder", lambda rng, picture, mask: picture)
-    monkeypatch.setattr(picture_module, "expose", lambda rng, picture: picture)
-    monkeypatch.setattr(picture_module, "draw_colors", lambda rng, w, kind: np.zeros((len(w.rest), 3)))
-    monkeypatch.setattr(
-        picture_module, "add_forearm", lambda rng, vertices, faces, colors, *_: (vertices, faces, colors)
-    )
+    monkeypatch.setattr(image_module, "draw_background", lambda rng, size, _: np.full((size, size, 3), 255, np.uint8))
+    monkeypatch.setattr(image_module, "draw_lighting", lambda rng, up: white)
+    monkeypatch.setattr(image_module, "draw_shadow", lambda rng, picture, *_: picture)
+    monkeypatch.setattr(image_module, "draw_occluder", lambda rng, picture, mask: picture)
+    monkeypatch.setattr(image_module, "expose", lambda rng, picture: picture)
+    monkeypatch.setattr(image_module, "draw_colors", lambda rng, w, kind: np.zeros((len(w.rest), 3)))
+    monkeypatch.setattr(image_module, "add_forearm", lambda rng, vertices, faces, colors, *_: (vertices, faces, colors))
     studio = studios[kind]
     scores = []
     for sample in studio.batch(6, "val", 0):
@@ -117,7 +115,7 @@ def test_a_hand_of_the_label_lies_within_hand_and_forearm(studios: dict[str, Stu
         assert (drawn & sample.mask).sum() / drawn.sum() > 0.995 and sample.mask.sum() > drawn.sum()
 
 
-def test_pictures_vary_and_show_their_people(studios: dict[str, Studio]) -> None:
+def test_images_vary_and_show_their_people(studios: dict[str, Studio]) -> None:
     samples = studios["body"].batch(7, "train", 0)
     shares = [sample.mask.mean() for sample in samples]
     assert min(shares) > 0.03 and max(shares) < 0.6
@@ -130,18 +128,18 @@ def test_pictures_vary_and_show_their_people(studios: dict[str, Studio]) -> None
 
 
 @KINDS
-def test_the_bytes_depend_on_the_recipe_alone(kind: str, standin_dir: Path, tmp_path: Path) -> None:
-    recipe = Recipe(kind=kind, split="train", seed=11, size=64, data_dir=str(standin_dir))
+def test_the_bytes_depend_on_the_recipe_alone(kind: str, synthetic_body_dir: Path, tmp_path: Path) -> None:
+    recipe = Recipe(kind=kind, split="train", seed=11, size=64, data_dir=str(synthetic_body_dir))
     done: list[int] = []
-    yaml = write_pictures(recipe, BATCH + 3, tmp_path / "one", progress=done.append)
-    write_pictures(recipe, BATCH + 3, tmp_path / "two", workers=2 if kind == "body" else 1)
+    yaml = write_images(recipe, BATCH + 3, tmp_path / "one", progress=done.append)
+    write_images(recipe, BATCH + 3, tmp_path / "two", workers=2 if kind == "body" else 1)
     assert contents(tmp_path / "one") == contents(tmp_path / "two") and sum(done) == BATCH + 3
     names = [f"train.{table}.{suffix}" for table in TABLES for suffix in ("tsv", "tsv.crc32")]
     names += [f"train.{table}.lineidx" for table in TABLES[:3]]
     assert sorted(contents(tmp_path / "one")) == sorted([*names, "train.yaml", "train.recipe.json"])
     # a smaller set is the beginning of a larger one, and is continued
-    write_pictures(recipe, 2, tmp_path / "three")
-    write_pictures(recipe, BATCH + 3, tmp_path / "three")
+    write_images(recipe, 2, tmp_path / "three")
+    write_images(recipe, BATCH + 3, tmp_path / "three")
     assert contents(tmp_path / "one") == contents(tmp_path / "three")
     data = MeshDataset(yaml, train=False, body=kind)
     assert len(data) == BATCH + 3
@@ -150,9 +148,9 @@ def test_the_bytes_depend_on_the_recipe_alone(kind: str, standin_dir: Path, tmp_
     assert item["key"] == f"synthetic_{kind}/train/{BATCH + 2:08d}.jpg"
 
 
-def test_a_set_that_stopped_halfway_goes_on(standin_dir: Path, tmp_path: Path) -> None:
-    recipe = Recipe(kind="hand", split="val", seed=3, size=64, data_dir=str(standin_dir))
-    write_pictures(recipe, 2 * BATCH + 1, tmp_path / "whole")
+def test_a_set_that_stopped_halfway_goes_on(synthetic_body_dir: Path, tmp_path: Path) -> None:
+    recipe = Recipe(kind="hand", split="val", seed=3, size=64, data_dir=str(synthetic_body_dir))
+    write_images(recipe, 2 * BATCH + 1, tmp_path / "whole")
 
     class Stopped(Exception):
         pass
@@ -162,27 +160,27 @@ def test_a_set_that_stopped_halfway_goes_on(standin_dir: Path, tmp_path: Path) -
             raise Stopped
 
     with pytest.raises(Stopped):
-        write_pictures(recipe, 2 * BATCH + 1, tmp_path / "part", progress=stop)
+        write_images(recipe, 2 * BATCH + 1, tmp_path / "part", progress=stop)
     assert not (tmp_path / "part" / "val.yaml").exists() and not (tmp_path / "part" / "val.img.tsv").exists()
-    write_pictures(recipe, 2 * BATCH + 1, tmp_path / "part")
+    write_images(recipe, 2 * BATCH + 1, tmp_path / "part")
     assert contents(tmp_path / "whole") == contents(tmp_path / "part")
 
 
-def test_another_set_is_never_overwritten_unasked(standin_dir: Path, tmp_path: Path) -> None:
-    recipe = Recipe(kind="hand", split="val", seed=3, size=64, data_dir=str(standin_dir))
-    write_pictures(recipe, 3, tmp_path)
+def test_another_set_is_never_overwritten_unasked(synthetic_body_dir: Path, tmp_path: Path) -> None:
+    recipe = Recipe(kind="hand", split="val", seed=3, size=64, data_dir=str(synthetic_body_dir))
+    write_images(recipe, 3, tmp_path)
     before = contents(tmp_path)
-    other = Recipe(kind="hand", split="val", seed=4, size=64, data_dir=str(standin_dir))
+    other = Recipe(kind="hand", split="val", seed=4, size=64, data_dir=str(synthetic_body_dir))
     with pytest.raises(ValueError, match="made otherwise"):
-        write_pictures(other, 3, tmp_path)
+        write_images(other, 3, tmp_path)
     with pytest.raises(ValueError, match="has 3 pictures, 2 are asked for"):
-        write_pictures(recipe, 2, tmp_path)
+        write_images(recipe, 2, tmp_path)
     assert contents(tmp_path) == before
-    write_pictures(other, 2, tmp_path, overwrite=True)
+    write_images(other, 2, tmp_path, overwrite=True)
     assert len(MeshDataset(tmp_path / "val.yaml", train=False, body="hand")) == 2
     (tmp_path / "val.recipe.json").unlink()
     with pytest.raises(ValueError, match="was not made here"):
-        write_pictures(recipe, 3, tmp_path)
+        write_images(recipe, 3, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -198,12 +196,12 @@ def test_another_set_is_never_overwritten_unasked(standin_dir: Path, tmp_path: P
 def test_impossible_recipes_are_refused(change: dict, count: int, sentence: str, tmp_path: Path) -> None:
     recipe = Recipe(**{"kind": "hand", "split": "val", "seed": 3, "size": 64, "data_dir": str(tmp_path), **change})
     with pytest.raises(ValueError, match=sentence):
-        write_pictures(recipe, count, tmp_path / "out")
+        write_images(recipe, count, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_the_command_writes_both_splits_and_says_what_is_wrong(
-    standin_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    synthetic_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     command = [
         "pictures",
@@ -217,7 +215,7 @@ def test_the_command_writes_both_splits_and_says_what_is_wrong(
         "1",
         "--quiet",
     ]
-    command += ["--data_dir", str(standin_dir)]
+    command += ["--data_dir", str(synthetic_body_dir)]
     sheet = tmp_path / "pictures" / "sheet.jpg"
     assert synth.main([*command, "--train", "2", "--val", "1", "--sheet", str(sheet)]) == 0
     assert cv2.imread(str(sheet)) is not None
@@ -304,7 +302,7 @@ def test_fingers_close_towards_the_palm(studios: dict[str, Studio]) -> None:
     assert np.allclose(rotation @ rotation.T, np.eye(3)) and np.linalg.det(rotation) == pytest.approx(1)
 
 
-def test_the_forearm_continues_the_hand(studios: dict[str, Studio], standin_dir: Path) -> None:
+def test_the_forearm_continues_the_hand(studios: dict[str, Studio], synthetic_body_dir: Path) -> None:
     figure = studios["hand"].figure
     rim = rim_of(figure.faces)
     assert len(rim) == 16 and len(set(rim)) == 16
@@ -317,4 +315,4 @@ def test_the_forearm_continues_the_hand(studios: dict[str, Studio], standin_dir:
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     assert len(np.unique(edges, axis=0)) == len(edges)  # every edge once in each direction: one sense of rotation
     assert len(rim_of(faces)) == 16
-    assert len(rim_of(load_body("body", standin_dir).faces.numpy())) == 0
+    assert len(rim_of(load_body("body", synthetic_body_dir).faces.numpy())) == 0

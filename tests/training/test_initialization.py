@@ -20,8 +20,8 @@ from tore.modeling.backbones import Backbone
 from tore.modeling.initialization import (
     WarmUpNetwork,
     WarmUpPrediction,
-    cell_centres,
-    load_rooms,
+    cell_centers,
+    load_parts,
     save_image_side,
     start_camera,
     start_from_template,
@@ -33,11 +33,11 @@ SMALL = {"size": "S", "widths": (32, 32), "hidden": (32, 32), "heads": 4, "arch"
 
 
 @pytest.mark.parametrize("network, reduction", [("fastmetro", "tore"), ("metro", "tore"), ("fastmetro", "none")])
-def test_network_starts_at_the_template(network: str, reduction: str, standin_dir: Path) -> None:
+def test_network_starts_at_the_template(network: str, reduction: str, synthetic_body_dir: Path) -> None:
     torch.manual_seed(0)
     options = SMALL if network == "fastmetro" else {"arch": "test_resnet", "layers": 1, "hidden": 32}
-    model = create_model(network, token_reduction=reduction, data_dir=standin_dir, **options).eval()
-    template = template_points("body", standin_dir)[1]
+    model = create_model(network, token_reduction=reduction, data_dir=synthetic_body_dir, **options).eval()
+    template = template_points("body", synthetic_body_dir)[1]
     images = torch.randn(3, 3, 224, 224)
     with torch.no_grad():
         before = (model(images).vertices_coarse - template).norm(dim=-1).mean()
@@ -49,8 +49,10 @@ def test_network_starts_at_the_template(network: str, reduction: str, standin_di
     assert torch.equal(model.camera_head.bias.detach(), torch.tensor([0.9, 0.1, -0.2]))
 
 
-def test_starts_refuse_networks_that_have_no_place_for_them(standin_dir: Path) -> None:
-    plain = create_model("metro", token_reduction="none", data_dir=standin_dir, arch="test_resnet", layers=1, hidden=32)
+def test_starts_refuse_networks_that_have_no_place_for_them(synthetic_body_dir: Path) -> None:
+    plain = create_model(
+        "metro", token_reduction="none", data_dir=synthetic_body_dir, arch="test_resnet", layers=1, hidden=32
+    )
     with pytest.raises(ValueError, match="networks with vertex tokens"):
         start_from_template(plain, torch.zeros(431, 3))
     with pytest.raises(ValueError, match="reads it off its points"):
@@ -62,7 +64,7 @@ def test_heatmap_targets_have_their_mean_at_the_joint() -> None:
     grid = (7, 9)
     aims = heatmap_targets(joints, grid)
     torch.testing.assert_close(aims.sum(-1), torch.ones(2, 5, dtype=torch.float64))
-    torch.testing.assert_close(aims @ cell_centres(grid).double(), joints, rtol=0, atol=1e-6)
+    torch.testing.assert_close(aims @ cell_centers(grid).double(), joints, rtol=0, atol=1e-6)
     corner = heatmap_targets(torch.tensor([[[-3.0, 3.0]]]), grid)
     assert corner[0, 0].argmax() == 6 * 9 and corner.sum() == 1
 
@@ -96,7 +98,7 @@ def small_warm_up(size: int = 96, tokens: int = 9) -> WarmUpNetwork:
     return WarmUpNetwork(backbone=Backbone("test_resnet"), width=32, tokens=tokens, joints=4, size=size)
 
 
-def test_warm_up_network_takes_pictures_down_and_refuses_odd_sizes() -> None:
+def test_warm_up_network_takes_images_down_and_refuses_odd_sizes() -> None:
     network = small_warm_up()
     prediction = network(torch.randn(2, 3, 224, 224))
     assert network.joint_of.tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 0]
@@ -106,41 +108,41 @@ def test_warm_up_network_takes_pictures_down_and_refuses_odd_sizes() -> None:
         small_warm_up(100)
 
 
-def test_image_side_fits_networks_of_its_own_kind(standin_dir: Path, tmp_path: Path) -> None:
+def test_image_side_fits_networks_of_its_own_kind(synthetic_body_dir: Path, tmp_path: Path) -> None:
     network, path = small_warm_up(), tmp_path / "side.bin"
     save_image_side(network, path)
-    model = create_model(data_dir=standin_dir, keep_ratio=0.2, **SMALL)
-    load_rooms(model, path)
+    model = create_model(data_dir=synthetic_body_dir, keep_ratio=0.2, **SMALL)
+    load_parts(model, path)
     state = model.state_dict()
     assert all(torch.equal(state[name], value) for name, value in read_tensors(path).items())
-    metro = create_model("metro", data_dir=standin_dir, arch="test_resnet", layers=1, hidden=32)
-    load_rooms(metro, path)
+    metro = create_model("metro", data_dir=synthetic_body_dir, arch="test_resnet", layers=1, hidden=32)
+    load_parts(metro, path)
     name = next(iter(network.backbone.state_dict()))
     assert torch.equal(metro.backbone.state_dict()[name], network.backbone.state_dict()[name])
     with pytest.raises(ValueError, match=r"does not fit in \d+ entries .*--keep_ratio"):
-        load_rooms(create_model(data_dir=standin_dir, keep_ratio=0.8, **SMALL), path)
-    other = create_model(data_dir=standin_dir, keep_ratio=0.8, **SMALL)
+        load_parts(create_model(data_dir=synthetic_body_dir, keep_ratio=0.8, **SMALL), path)
+    other = create_model(data_dir=synthetic_body_dir, keep_ratio=0.8, **SMALL)
     before = copy.deepcopy(other.token_reduction.state_dict())
-    load_rooms(other, path, ["backbone", "image_projection"])
+    load_parts(other, path, ["backbone", "image_projection"])
     assert all(torch.equal(other.state_dict()[n], v) for n, v in read_tensors(path).items() if "reduction" not in n)
     assert all(torch.equal(other.token_reduction.state_dict()[n], value) for n, value in before.items())
     torch.save({"else": torch.zeros(1)}, tmp_path / "other.bin")
     with pytest.raises(ValueError, match="no checkpoint of FastMETRO"):
-        load_rooms(model, tmp_path / "other.bin")
+        load_parts(model, tmp_path / "other.bin")
 
 
 @pytest.mark.parametrize("save", [save_model, save_published])
-def test_rooms_start_from_a_whole_network(save: Callable, standin_dir: Path, tmp_path: Path) -> None:
+def test_rooms_start_from_a_whole_network(save: Callable, synthetic_body_dir: Path, tmp_path: Path) -> None:
     options = SMALL | {"arch": "resnet18" if save is save_model else "resnet50"}
-    trained = create_model(data_dir=standin_dir, keep_ratio=0.8, **options)
+    trained = create_model(data_dir=synthetic_body_dir, keep_ratio=0.8, **options)
     save(trained, tmp_path / "trained.bin")
-    other = create_model(data_dir=standin_dir, token_reduction="topk", keep_ratio=0.2, **options)
-    load_rooms(other, tmp_path / "trained.bin", ["backbone", "image_projection", "rest"])
+    other = create_model(data_dir=synthetic_body_dir, token_reduction="topk", keep_ratio=0.2, **options)
+    load_parts(other, tmp_path / "trained.bin", ["backbone", "image_projection", "rest"])
     same = {name: torch.equal(value, trained.state_dict()[name]) for name, value in other.state_dict().items()
             if not name.startswith("token_reduction.")}  # fmt: skip
     assert len(same) > 100 and all(same.values())
     with pytest.raises(ValueError, match=r"does not fit in \d+ entries .*--warm_start_rooms"):
-        load_rooms(other, tmp_path / "trained.bin")
+        load_parts(other, tmp_path / "trained.bin")
 
 
 def test_warmed_up_image_side_goes_into_training(tiny_sets: Path, rule_body_dir: Path, tmp_path: Path) -> None:

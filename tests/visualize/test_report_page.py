@@ -85,10 +85,10 @@ def test_the_viewer_holds_the_mesh() -> None:
         mesh_viewer([ShownMesh("one", TETRAHEDRON * [10, 1, 1], (1, 1, 1))], FACES, label="far")
 
 
-def test_the_page_escapes_text_and_embeds_its_pictures() -> None:
+def test_the_page_escapes_text_and_embeds_its_images() -> None:
     pixels = np.zeros((8, 12, 3), np.uint8)
     pixels[:, :6] = 250
-    grid = report.picture_rows(["in", "out"], [[pixels, pixels]], ["<b>"])
+    grid = report.image_rows(["in", "out"], [[pixels, pixels]], ["<b>"])
     table = report.table(["a", "b & c"], [["1", "<2>"], ["3", "4"]], strong=[1])
     page = report.page("T < U", report.paragraph("x > y", "lead"), [report.Section("S & T", grid + table)], "")
     assert "T &lt; U" in page and "S &amp; T" in page and "&lt;2&gt;" in page and "<b>, in" not in page

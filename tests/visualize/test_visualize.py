@@ -43,7 +43,7 @@ def sphere() -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(ball.vertices), np.asarray(ball.faces)
 
 
-def test_a_triangle_covers_exactly_the_pixels_whose_centres_lie_in_it() -> None:
+def test_a_triangle_covers_exactly_the_pixels_whose_centers_lie_in_it() -> None:
     drawn = render(at_depth(TRIANGLE, 2.0), np.array([[0, 2, 1]]), CAMERA, (16, 20))
     y, x = np.mgrid[:16, :20] + 0.5
     inside = (x > 2) & (y > 1) & ((x - 2) + (y - 1) < 12)
@@ -68,7 +68,7 @@ def test_coverage_approaches_the_area_of_a_sphere() -> None:
     assert drawn.depth.min() == pytest.approx(3.0, abs=5e-3)
 
 
-def test_the_fast_path_draws_the_same_picture() -> None:
+def test_the_fast_path_draws_the_same_image() -> None:
     vertices, faces = sphere()
     camera, background = PinholeCamera(120.0, (20.0, 40.0)), np.full((64, 80, 3), 90, np.uint8)
     vertices = vertices + [0.3, 0, 4]
@@ -96,7 +96,7 @@ def test_shading_follows_the_cosine_and_is_smooth() -> None:
     assert ratio == pytest.approx([1, 0.5, 0.25], abs=0.01)
 
 
-def test_vertex_colours_mix_and_nearer_faces_hide_farther_ones() -> None:
+def test_vertex_colors_mix_and_nearer_faces_hide_farther_ones() -> None:
     near, far = at_depth(TRIANGLE, 2.0), at_depth(TRIANGLE + [3, 1], 3.0)
     colors = np.array([[1, 0, 0]] * 3 + [[0, 0, 1]] * 3, float)
     vertices, faces = np.vstack([far, near]), np.array([[0, 2, 1], [3, 5, 4]])
@@ -183,7 +183,7 @@ def test_heatmap_is_brightest_where_the_weight_is() -> None:
         mean_heatmap(crop, weights[:, :48])
 
 
-def test_contact_sheet_places_pictures_in_rows() -> None:
+def test_contact_sheet_places_images_in_rows() -> None:
     pictures = [np.full((20, 30, 3), shade, np.uint8) for shade in (10, 60, 110)]
     sheet = contact_sheet(pictures, ["one", "two", "a caption that is far too long for this"], columns=2, cell=48)
     pitch = 48 + CAPTION_HEIGHT + GAP

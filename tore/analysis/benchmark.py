@@ -77,7 +77,7 @@ def parse_subject(text: str) -> Request:
 
 
 def paper_requests() -> list[Request]:
-    """The paper's rows; where only geometry tokens are reduced, ITP keeps every token, as the published code does."""
+    """The paper's rows; where only geometry tokens are reduced, ITP keeps every token, as the official code does."""
     return [Request(row.network, None, _options_of(row)) for row in PAPER_HUMAN36M]
 
 
@@ -285,7 +285,7 @@ def peak_memory(model: nn.Module, images: Tensor, device: torch.device) -> int:
     return held + live.peak
 
 
-PICTURE_SIZE, JPEG_QUALITY = (640, 480), 90
+IMAGE_SIZE, JPEG_QUALITY = (640, 480), 90
 REST_CAMERA = (0.9, 0.0, 0.0)  # scale, tx, ty of a figure in the middle of its crop
 
 
@@ -316,13 +316,13 @@ class AtRest(nn.Module):
         return self.network(images)._replace(vertices=vertices, camera=camera)
 
 
-def made_pictures(count: int, folder: Path) -> list[Path]:
-    """Writes `count` smooth colour pictures as JPEG files of 640 x 480."""
+def made_images(count: int, folder: Path) -> list[Path]:
+    """Writes `count` smooth color pictures as JPEG files of 640 x 480."""
     random = np.random.default_rng(0)
     paths = [folder / f"{index:03d}.jpg" for index in range(count)]
     for path in paths:
         coarse = Image.fromarray(random.integers(0, 256, (15, 20, 3), np.uint8))
-        coarse.resize(PICTURE_SIZE, Image.Resampling.BICUBIC).save(path, quality=JPEG_QUALITY)
+        coarse.resize(IMAGE_SIZE, Image.Resampling.BICUBIC).save(path, quality=JPEG_QUALITY)
     return paths
 
 

@@ -15,7 +15,7 @@ GMACS_TITLE = "multiply-accumulates of one picture / $10^9$"
 
 
 def cost_row(subject: Subject) -> Row:
-    """Parameters in millions; multiply-accumulates / 1e9 as published, as run here, and by part."""
+    """Parameters in millions; multiply-accumulates / 1e9 as in the official code, as run here, and by part."""
     cost = subject.cost
     row = {"subject": subject.label, "Mparams": cost.total_parameters / 1e6}
     row |= {"GMACs": cost.total_macs / 1e9, "GMACs here": cost.total_macs_here / 1e9}
@@ -56,7 +56,7 @@ def report(
     empty = [part for part in PARTS if not any(row[part] for row in costs)]
     costs = [{name: value for name, value in row.items() if name not in empty} for row in costs]
     parts = [
-        "Cost: parameters in millions, multiply-accumulates / 1e9 of one picture (the paper's GFLOPs) as the published",
+        "Cost: parameters in millions, multiply-accumulates / 1e9 of one picture (the paper's GFLOPs) as the official",
         'code runs them and by part; "here" as this code runs them.\n',
         markdown(costs),
     ]

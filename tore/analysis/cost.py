@@ -53,7 +53,7 @@ class Cost:
 
     @property
     def total_macs(self) -> int:
-        """What the published code runs: dense up-sampling, METRO's template body posed for every picture."""
+        """What the official code runs: dense up-sampling, METRO's template body posed for every picture."""
         return sum(self.macs.values())
 
     @property
@@ -90,7 +90,7 @@ def measure_cost(model: nn.Module, image_size: int = IMAGE_SIZE) -> Cost:
 
 
 def _template_macs(model: nn.Module) -> int:
-    """Posing METRO's template body and regressing its joints, which the published forward does each time."""
+    """Posing METRO's template body and regressing its joints, which the official forward does each time."""
     if not isinstance(model, METRO):
         return 0
     joints = SKELETON_JOINTS[model.config.body]

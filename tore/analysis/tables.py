@@ -90,7 +90,7 @@ def need_plot_package() -> None:
 def draw(panels: Sequence[Panel], path: Path) -> None:
     """Writes the panels beside each other under one legend, as PNG.
 
-    A label has the same colour and mark in every panel; several values are small marks with their mean over them.
+    A label has the same color and mark in every panel; several values are small marks with their mean over them.
     Raises ImportError where matplotlib is missing.
     """
     need_plot_package()

@@ -32,7 +32,7 @@ from tore.paths import find_body_files
 
 
 class BodyTargets(NamedTuple):
-    """What a network should predict, in metres, root-centred.
+    """What a network should predict, in metres, root-centerd.
 
     joints: (B, J, 3), None where the labels carry them (bodies). vertices: every mesh level, coarse to full.
     """
@@ -106,7 +106,7 @@ class BodyModel(nn.Module):
         return self.root_row @ vertices
 
     @full_precision
-    def centred_levels(self, vertices: torch.Tensor, root: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def centerd_levels(self, vertices: torch.Tensor, root: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Every level of a full mesh (B, V, 3), coarse to full, minus `root` (B, 1, 3)."""
         levels = (*reversed(self.levels.downsample(vertices)), vertices)
         return tuple(level - root for level in levels)
@@ -114,7 +114,7 @@ class BodyModel(nn.Module):
     def targets(self, pose: torch.Tensor, betas: torch.Tensor) -> BodyTargets:
         """The mesh levels of pose and betas minus the root regressed from the mesh; joints come with the labels."""
         vertices = self(pose, betas)
-        return BodyTargets(joints=None, vertices=self.centred_levels(vertices, self.root(vertices)))
+        return BodyTargets(joints=None, vertices=self.centerd_levels(vertices, self.root(vertices)))
 
 
 class SMPL(BodyModel):
@@ -130,7 +130,7 @@ class SMPL(BodyModel):
         arrays = load_body_arrays(path)
         joints, vertices = arrays["J_regressor"].shape
         if joints != len(SMPL_NAMES):
-            raise ValueError(f"{path} has {joints} joints, not SMPL's {len(SMPL_NAMES)}; get the published file again")
+            raise ValueError(f"{path} has {joints} joints, not SMPL's {len(SMPL_NAMES)}; get the official file again")
         files = find_body_files(self.kind, data_dir)[1]
         extra_rows = max(SMPL_TO_J24) + 1 - joints
         extra = read_regressor(files.regressor_extra, extra_rows, vertices, data_dir)
@@ -148,7 +148,9 @@ class SMPL(BodyModel):
 
     @full_precision
     def joints24(self, vertices: torch.Tensor) -> torch.Tensor:
-        """The 24 label joints (B, 24, 3) from the posed mesh (B, 6890, 3); not the posed skeleton, as published."""
+        """The 24 label joints (B, 24, 3) from the posed mesh (B, 6890, 3); not the posed skeleton, as in the official
+        code.
+        """
         return self.j24_rows @ vertices
 
     @full_precision
@@ -197,7 +199,7 @@ class MANO(BodyModel):
         """The mesh levels and the layer's 21 joints of pose and betas, minus the layer's wrist."""
         vertices, joints = self.layer_joints(pose, betas)
         wrist = joints[:, [HAND_WRIST]]
-        return BodyTargets(joints=joints - wrist, vertices=self.centred_levels(vertices, wrist))
+        return BodyTargets(joints=joints - wrist, vertices=self.centerd_levels(vertices, wrist))
 
 
 def load_body(kind: str, data_dir: str | Path | None = None, gender: str = "neutral") -> SMPL | MANO:

@@ -21,24 +21,24 @@ from tore.paths import (
     BodyFiles,
     find_body_files,
     require_file,
-    standin_folder,
+    synthetic_folder,
 )
 
-STEPS = {"body": 2, "hand": 1}  # mesh level changes in use; the published hand file holds more
+STEPS = {"body": 2, "hand": 1}  # mesh level changes in use; the official hand file holds more
 
 
 def locate(kind: str, data_dir: str | Path | None = None) -> tuple[Path, BodyFiles]:
     """The folder and file names of a body model; the stand-in is made where it is asked for and not there yet."""
     folder, files = find_body_files(kind, data_dir)
-    if folder == standin_folder() and not folder.is_dir():
-        from tore.synthetic.body_files import standin_dir  # it reads files through this module
+    if folder == synthetic_folder() and not folder.is_dir():
+        from tore.synthetic.body_files import synthetic_body_dir  # it reads files through this module
 
-        standin_dir()
+        synthetic_body_dir()
     return folder, files
 
 
 def _support(folder: Path, files: BodyFiles, name: str) -> Path:
-    """A file that comes with the published networks, or with the stand-in where the stand-in's model is."""
+    """A file that comes with the official networks, or with the stand-in where the stand-in's model is."""
     licensed, _ = BODY_FILES[files.kind]
     return require_file(folder, name, SUPPORT_SITE if files is licensed else files.site)
 
@@ -62,11 +62,11 @@ def read_levels(kind: str, data_dir: str | Path | None = None) -> MeshLevels:
     steps = STEPS[kind]
     up, down = held["U"][:steps], held["D"][:steps]
     if min(len(up), len(down)) < steps or any(np.ndim(m) != 2 and not hasattr(m, "tocsr") for m in (*up, *down)):
-        raise ValueError(f"{path} does not hold {steps} up- and down-sampling matrices; get the published file again")
+        raise ValueError(f"{path} does not hold {steps} up- and down-sampling matrices; get the official file again")
     try:
         return MeshLevels(up, down)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; get the published file again") from None
+        raise ValueError(f"{path}: {error}; get the official file again") from None
 
 
 def read_level_faces(kind: str, data_dir: str | Path | None = None) -> tuple[torch.Tensor, ...]:
@@ -76,32 +76,32 @@ def read_level_faces(kind: str, data_dir: str | Path | None = None) -> tuple[tor
     held = load_object_arrays(path, ["F"])["F"][: STEPS[kind] + 1]
     sizes = read_levels(kind, data_dir).sizes
     if len(held) != len(sizes) or any(np.ndim(faces) != 2 or np.shape(faces)[1] != 3 for faces in held):
-        raise ValueError(f"{path} does not hold the faces of {len(sizes)} levels; get the published file again")
+        raise ValueError(f"{path} does not hold the faces of {len(sizes)} levels; get the official file again")
     levels = tuple(torch.from_numpy(np.asarray(faces).astype(np.int64)) for faces in reversed(held))
     for faces, size in zip(levels, sizes, strict=True):
         if faces.numel() and not 0 <= int(faces.min()) <= int(faces.max()) < size:
-            raise ValueError(f"{path} has faces with a vertex outside 0..{size - 1}; get the published file again")
+            raise ValueError(f"{path} has faces with a vertex outside 0..{size - 1}; get the official file again")
     return levels
 
 
 def read_adjacency(kind: str, data_dir: str | Path | None = None) -> torch.Tensor:
     """Dense (Vc, Vc) float32 adjacency of the coarse mesh, self loops included; 0 where two vertices do not touch.
 
-    The published files hold row-normalised values; the networks only ask where they are 0.
+    The official files hold row-normalized values; the networks only ask where they are 0.
     """
     folder, files = locate(kind, data_dir)
     paths = [_support(folder, files, f"{files.adjacency}_{part}.pt") for part in ("indices", "values", "size")]
     indices, values, size = (load_tensor(path) for path in paths)
     rows, columns = (int(n) for n in size) if len(size) == 2 else (0, 0)
     if rows != columns or rows < 1:
-        raise ValueError(f"{paths[2]} holds {tuple(size)}, no square matrix's size; get the published file again")
+        raise ValueError(f"{paths[2]} holds {tuple(size)}, no square matrix's size; get the official file again")
     if indices.ndim != 2 or indices.shape[0] != 2 or values.shape != indices.shape[1:]:
         raise ValueError(
             f"{paths[0]} holds indices {tuple(indices.shape)} for values {tuple(values.shape)}, not (2, N) for (N,); "
-            "get the published files again"
+            "get the official files again"
         )
     if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < rows:
-        raise ValueError(f"{paths[0]} names a vertex outside 0..{rows - 1}; get the published files again")
+        raise ValueError(f"{paths[0]} names a vertex outside 0..{rows - 1}; get the official files again")
     return torch.sparse_coo_tensor(
         indices.long(), values.float(), (rows, rows), device="cpu", check_invariants=True
     ).to_dense()
@@ -113,5 +113,5 @@ def read_regressor(name: str | None, rows: int, vertices: int, data_dir: str | P
     path = _support(folder, files, str(name))
     array = load_array(path)
     if array.shape != (rows, vertices):
-        raise ValueError(f"{path} has shape {array.shape}, not {(rows, vertices)}; get the published file again")
+        raise ValueError(f"{path} has shape {array.shape}, not {(rows, vertices)}; get the official file again")
     return array

@@ -1,6 +1,6 @@
 """Names, orders and index maps of the joints, and the edges that draw them as skeletons.
 
-All are tuples of plain numbers and strings. Orders, maps and flips are those of the published data format.
+All are tuples of plain numbers and strings. Orders, maps and flips are those of the official data format.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SMPL_TO_J24 = (8, 5, 29, 30, 4, 7, 21, 19, 17, 16, 18, 20, 31, 32, 33, 34, 35, 3
 FINGERS = ("Thumb", "Index", "Middle", "Ring", "Pinky")
 HAND_NAMES = ("Wrist", *(f"{finger}_{joint}" for finger in FINGERS for joint in range(1, 5)))
 MANO_TO_HAND = JOINT_ORDER  # from MANO's 16 skeleton joints followed by 5 fingertips, thumb to pinky
-# Published: joints regressed from a right hand's mesh take vertex 445 for the middle finger's tip, the MANO layer 444.
+# Official: joints regressed from a right hand's mesh take vertex 445 for the middle finger's tip, the MANO layer 444.
 HAND_FINGERTIP_VERTICES = (745, 317, 445, 556, 673)
 FINGERTIP_JOINTS = tuple(HAND_NAMES.index(f"{finger}_4") for finger in FINGERS)
 

@@ -22,7 +22,8 @@ class SparseMap(nn.Module):
     """A fixed (R, C) sparse matrix applied to the vertices of a batch.
 
     Row r is kept as the columns `index[r]` and values `weight[r]` of its entries, (R, K) each, K the most entries of
-    any row; shorter rows repeat a column of theirs with weight 0. Values are rounded to float32, as published.
+    any row; shorter rows repeat a column of theirs with weight 0. Values are rounded to float32, as in the official
+    code.
     """
 
     index: torch.Tensor
@@ -45,7 +46,7 @@ class SparseMap(nn.Module):
 
     @property
     def dense_macs(self) -> int:
-        """Multiply-accumulates of one mesh's dense product, as the published figures count it."""
+        """Multiply-accumulates of one mesh's dense product, as the official figures count it."""
         return self.shape[0] * self.shape[1] * 3
 
     @full_precision
@@ -56,7 +57,7 @@ class SparseMap(nn.Module):
 
 
 class MeshLevels(nn.Module):
-    """The levels of one mesh: `up` and `down` are scipy matrices from the full mesh on, as in the published files.
+    """The levels of one mesh: `up` and `down` are scipy matrices from the full mesh on, as in the official files.
 
     `up[i]` is (vertices of level i, of level i + 1) and `down[i]` the reverse, level 0 the full mesh. The modules
     `self.up` go coarse to full, `self.down` full to coarse. Raises ValueError where the sizes do not form a chain.

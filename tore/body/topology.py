@@ -12,7 +12,7 @@ from tore.body.files import read_adjacency, read_levels
 from tore.body.joints import NUM_JOINTS
 from tore.body.mesh_levels import MeshLevels
 
-TEMPLATE_ROOT_ANGLE = 3.1416  # Published: half a turn about x to five digits, not pi
+TEMPLATE_ROOT_ANGLE = 3.1416  # Official: half a turn about x to five digits, not pi
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Topology:
     """A body or a hand as the networks need it.
 
     - `adjacency (Vc, Vc)`: 0 where two coarse vertices do not touch
-    - `template_joints (J, 3)`, `template_vertices (Vc, 3)`: float64, metres, root-centred; None where not asked for
+    - `template_joints (J, 3)`, `template_vertices (Vc, 3)`: float64, metres, root-centerd; None where not asked for
     """
 
     kind: str
@@ -48,7 +48,7 @@ def template_points(kind: str, data_dir: str | Path | None = None) -> tuple[torc
     smpl = SMPL(data_dir).double()
     vertices = smpl(pose, betas)
     root = smpl.root(vertices)
-    return (smpl.regress_joints(vertices) - root)[0], smpl.centred_levels(vertices, root)[0][0]
+    return (smpl.regress_joints(vertices) - root)[0], smpl.centerd_levels(vertices, root)[0][0]
 
 
 def load_topology(kind: str, data_dir: str | Path | None = None, template: bool = False) -> Topology:
@@ -60,7 +60,7 @@ def load_topology(kind: str, data_dir: str | Path | None = None, template: bool 
     if len(adjacency) != levels.sizes[0]:
         raise ValueError(
             f"the {kind}'s adjacency has {len(adjacency)} vertices and its coarsest mesh {levels.sizes[0]}: "
-            "the files belong to different meshes; get the published ones again"
+            "the files belong to different meshes; get the official ones again"
         )
     joints, vertices = template_points(kind, data_dir) if template else (None, None)
     return Topology(kind, NUM_JOINTS[kind], adjacency, levels, joints, vertices)

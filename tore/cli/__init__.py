@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "ablate": ("tore.cli.ablate", "train and evaluate a grid of networks under one budget, and what a token costs"),
     "convert": ("tore.cli.convert", "a TSV data set from 3DPW, FreiHAND, or GraphCMR's and SPIN's annotations"),
     "data": ("tore.cli.data", "check a data set, show a contact sheet of it, print its statistics; join several"),
-    "synth": ("tore.cli.synth", "the stand-in body and hand that need no licence, and pictures of them"),
+    "synth": ("tore.cli.synth", "the synthetic body and hand that need no licence, and pictures of them"),
 }
 
 

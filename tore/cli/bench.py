@@ -30,7 +30,7 @@ from tore.analysis.benchmark import (
     FORMS,
     Subject,
     alternate,
-    made_pictures,
+    made_images,
     median_and_p90,
     paper_requests,
     parse_subject,
@@ -46,7 +46,7 @@ from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules
 from tore.device import resolve_device
 from tore.entry import entry_point
 from tore.files import check_outputs, write_whole
-from tore.inference.inputs import find_pictures
+from tore.inference.inputs import find_images
 from tore.modeling.build import IMAGE_SIZE
 from tore.paths import body_dir_at_hand
 
@@ -66,7 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("subjects", nargs="*", metavar="SUBJECT", help=f"what to measure (default: {' '.join(BASELINES)})")
     add("--paper", action="store_true", help="print the paper's numbers; without subjects measure the paper's rows")
     add("--batch", nargs="+", type=int, default=[1, 8], help="pictures in a forward pass")
-    add("--dtype", nargs="+", default=["float32"], choices=tuple(DTYPES), help="number type; not float32: autocast")
+    add("--dtype", nargs="+", default=["float32"], choices=tuple(DTYPES), help="dtype; not float32: autocast")
     add(
         "--form",
         nargs="+",
@@ -91,7 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 class InType(nn.Module):
-    """A network that runs in a number type where that is safe."""
+    """A network that runs in a dtype where that is safe."""
 
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ def time_end_to_end(
     bodies = {label: loaded[kind] for label, kind in kinds.items()}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        found = find_pictures(options.pictures) if options.pictures else made_pictures(options.end_to_end, Path(folder))
+        found = find_images(options.pictures) if options.pictures else made_images(options.end_to_end, Path(folder))
         for batch in options.batch:
             rule = {"batch_size": batch, "repeats": options.repeats}
             stages = time_stages(networks, bodies, found[: options.end_to_end], **rule)

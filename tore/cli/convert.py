@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     mesh = sources.add_parser("3dpw-pose2mesh", help="3DPW as Pose2Mesh gives it", formatter_class=HelpFormatter)
     mesh.add_argument("--root", required=True, help="folder that holds imageFiles")
     mesh.add_argument("--annotations", required=True, help="3DPW_train.json or 3DPW_test.json")
-    mesh.add_argument("--name", required=True, help="name of the set; the published ones are train, test_has_gender")
+    mesh.add_argument("--name", required=True, help="name of the set; the official ones are train, test_has_gender")
 
     hand = sources.add_parser("freihand", help="FreiHAND as its site gives it", formatter_class=HelpFormatter)
     hand.add_argument("--root", required=True, help="folder that holds training, evaluation and their JSON files")

@@ -1,7 +1,7 @@
 """`tore cost`: multiply-accumulates and parameters per part, by torch's counter, for one or many configurations.
 
 Without --arch it counts the paper's configurations. The counts depend on sizes only, so that the stand-in's
-mesh levels give the published figures where no licensed file is at hand.
+mesh levels give the official figures where no licensed file is at hand.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         )
         parts = " ".join(f"{row[f'Mparams {part}']:>17.2f}" for part in PARTS)
         print(f"{'':<37}{'M parameters':>14}{row['Mparams']:>12.2f} {parts}")
-    print("GMACs: multiply-accumulates / 1e9 (the paper's GFLOPs) as the published code runs them: dense up-sampling,")
+    print("GMACs: multiply-accumulates / 1e9 (the paper's GFLOPs) as the official code runs them: dense up-sampling,")
     print("METRO's template body posed for every picture; here: as this code runs them")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tore.body import MANO, SMPL, load_body
-from tore.cli.flags import HelpFormatter, picture_path
+from tore.cli.flags import HelpFormatter, image_path
 from tore.datasets.inspection.checking import check_set
 from tore.datasets.inspection.checksums import write_missing
 from tore.datasets.inspection.gallery import gallery
@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     join.add_argument("yamls", nargs="+", metavar="yaml", help="the sets, whose files stay where they are")
     join.add_argument("--out", type=Path, required=True, help="the new set's yaml file")
     join.add_argument("--overwrite", action="store_true", help="replace a set that is there")
-    show.add_argument("--out", type=picture_path, required=True, help="the picture to write, for example sheet.png")
+    show.add_argument("--out", type=image_path, required=True, help="the picture to write, for example sheet.png")
     show.add_argument("--count", type=int, default=36, help="samples shown, spread evenly over the set")
     show.add_argument("--augment", action="store_true", help="as training sees them, with random draws")
     show.add_argument("--cell", type=int, default=224, help="pixels per picture")

@@ -1,7 +1,8 @@
 """Runs the whole project on synthetic people, without a licensed file or a download, and writes a report page.
 
-Pictures of the stand-in body (or hand) are made; the network that ships with the project is judged on held-out ones
-beside two baselines, recovers meshes from them, and is trained on; another one learns a few pictures by heart. What
+Pictures of the synthetic body (or hand) are made; the network that ships with the project is judged on held-out ones
+beside two baselines, recovers meshes from them, and is trained on; another one learns a few pictures by overfitting.
+What
 is done is kept: the same command goes on where it was stopped. --from_scratch trains a new network in place of the one
 that ships.
 """
@@ -34,9 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--minutes", type=float, default=1.5, help="of training")
     add("--arch", help=f"backbone of new networks, or of a --checkpoint that does not tell [{SMALL_BACKBONE}]")
     add("--pictures", type=int, default=128, help="held-out pictures to be judged by")
-    add("--train_pictures", type=int, default=512, help="pictures to train on; more minutes deserve more")
+    add("--train_images", type=int, default=512, help="pictures to train on; more minutes deserve more")
     add("--shown", type=int, default=6, help="held-out pictures in the report, the first ones")
-    add("--overfit_pictures", type=int, default=8, help="pictures to learn by heart")
+    add("--overfit_images", type=int, default=8, help="pictures to learn by overfitting")
     add("--overfit_steps", type=int, default=200, help="steps to learn them in, 0: leave this out")
     add("--output_dir", type=Path, default=Path("output/demo"), help="report and everything behind it")
     add("--device", default="auto", help="auto, cpu, cuda, mps")
@@ -47,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def check(args: argparse.Namespace) -> None:
     """ValueError for numbers that cannot be."""
-    for name, least in (("pictures", 1), ("train_pictures", 16), ("shown", 1), ("overfit_pictures", 1), ("workers", 1)):
+    for name, least in (("pictures", 1), ("train_images", 16), ("shown", 1), ("overfit_images", 1), ("workers", 1)):
         if getattr(args, name) < least:
             raise ValueError(f"--{name} {getattr(args, name)}: give {least} or more")
     if args.minutes <= 0 or args.overfit_steps < 0:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
-from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules, picture_path
-from tore.cli.training_flags import WORKERS, add_hand_flags, true_or_false, wishes_of
+from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules, image_path
+from tore.cli.training_flags import WORKERS, add_hand_flags, hand_options_of, true_or_false
 from tore.cli.training_rules import HAND_RULES
 from tore.engine.distributed import start_processes
 from tore.entry import entry_point
@@ -20,9 +20,9 @@ from tore.export import for_inference
 from tore.files import check_outputs
 from tore.memory import keep_freed_memory
 from tore.modeling import load_model
-from tore.training.build import published_file
+from tore.training.build import checkpoint_file
 from tore.training.evaluation_report import report
-from tore.training.hand_submission import HandWishes
+from tore.training.hand_submission import HandOptions
 
 RULES = (
     Rule(("worst",), lambda args: args.worst_sheet is None, "goes with --worst_sheet FILE; add it"),
@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="write metrics, protocol and the paper's row")
     parser.add_argument("--samples", type=Path, help="write every sample's errors, one JSON object a line")
     parser.add_argument("--worst", type=int, default=12, help="how many samples --worst_sheet shows")
-    parser.add_argument("--worst_sheet", type=picture_path, help="write a contact sheet of the worst samples")
+    parser.add_argument("--worst_sheet", type=image_path, help="write a contact sheet of the worst samples")
     parser.set_defaults(notices=[])
     add_checkpoint_flags(parser)
     add_hand_flags(parser)
@@ -61,12 +61,12 @@ def run(args: argparse.Namespace) -> None:
     ignored = check_rules(args, RULES)
     processes = start_processes(args.device, args.local_rank)
     try:
-        checkpoint, notes = open_checkpoint(args, published_file(args.checkpoint))
+        checkpoint, notes = open_checkpoint(args, checkpoint_file(args.checkpoint))
         for note in [*args.notices, *ignored, *notes] if processes.is_main else []:
             print(note, file=sys.stderr)
         model = load_model(checkpoint, args.body_dir, processes.device)
-        hand = wishes_of(args)
-        if model.config.body != "hand" and hand != HandWishes():
+        hand = hand_options_of(args)
+        if model.config.body != "hand" and hand != HandOptions():
             raise ValueError(f"{args.checkpoint} recovers people; leave the flags of hands out")
         report(
             for_inference(model) if args.fast else model,

@@ -31,7 +31,7 @@ def take_negative_numbers(parser: argparse.ArgumentParser) -> None:
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
-def picture_path(text: str) -> Path:
+def image_path(text: str) -> Path:
     """An argparse type: a path whose ending says what kind of picture it will be."""
     path = Path(text)
     if path.suffix.lower() not in ENDINGS:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tore.cli.flags import HelpFormatter
 from tore.entry import entry_point
-from tore.evaluation.freihand import doubts, read_predictions
+from tore.evaluation.freihand import read_predictions, sanity_warnings
 from tore.evaluation.protocol import summary
 from tore.files import check_outputs, write_whole
 from tore.training.hand_submission import page_of, save_scores, score_file
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     """Checks, and scores where there is something to score against."""
     joints, vertices = read_predictions(args.predictions)
     print(f"{args.predictions}: {len(joints)} hands of 21 joints and 778 vertices, in metres")
-    for doubt in doubts(joints, vertices):
+    for doubt in sanity_warnings(joints, vertices):
         print(f"{args.predictions}: {doubt}", file=sys.stderr)
     if args.annotations is None:
         if args.json or args.report:

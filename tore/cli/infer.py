@@ -26,7 +26,7 @@ from tore.files import check_outputs
 from tore.inference.boxes import FORMATS as BOX_FORMATS
 from tore.inference.boxes import parse_boxes, read_boxes
 from tore.inference.crops import Crop
-from tore.inference.inputs import boxes_for, find_pictures, output_stems
+from tore.inference.inputs import boxes_for, find_images, output_stems
 from tore.inference.names import json_text, readable
 from tore.inference.outputs import TURNS, PoseFile, Wanted
 from tore.inference.pipeline import Job, Report, Run
@@ -34,7 +34,7 @@ from tore.inference.predictor import BATCH_SIZE, MeshRecovery
 from tore.inference.result import FORMATS as RESULT_FORMATS
 from tore.inference.result import as_plain
 from tore.memory import keep_freed_memory
-from tore.training.build import published_file
+from tore.training.build import checkpoint_file
 from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
 from tore.visualize.mesh_files import need_mesh_packages
 from tore.visualize.renderer import need_render_packages
@@ -69,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The official flags and our own."""
     parser = FlagParser(prog="tore infer", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
-    add("--resume_checkpoint", type=Path, required=True, metavar="FILE", help="published or own checkpoint")
+    add("--resume_checkpoint", type=Path, required=True, metavar="FILE", help="official or own checkpoint")
     add("--image_file_or_path", nargs="+", required=True, metavar="PATH", help="pictures, folders, quoted patterns")
     add("--output_dir", type=Path, metavar="DIR", help="where to write (default: beside each picture)")
     add(
@@ -124,7 +124,7 @@ def wanted_files(args: argparse.Namespace) -> Wanted:
 
 def jobs_of(args: argparse.Namespace) -> list[Job]:
     """The images of the command line with their boxes and output names; what is left out is said."""
-    pictures = find_pictures(args.image_file_or_path, tell)
+    pictures = find_images(args.image_file_or_path, tell)
     box_format = args.box_format or "xywh"
     right, left = (parse_boxes(words, box_format) if words else [] for words in (args.box, args.left_box))
     if left and (args.boxes or args.left):
@@ -183,7 +183,7 @@ def line_of(report: Report) -> dict[str, Any]:
 
 def row_of(report: Report) -> Row:
     """A report's line in the table."""
-    size = report.people[0].crop.picture_size[::-1] if report.people else ()
+    size = report.people[0].crop.image_size[::-1] if report.people else ()
     first = str(report.written[0]) if report.written else "failed" if report.error else "nothing written"
     more = f" and {len(report.written) - 1} more" if len(report.written) > 1 else ""
     behind = sum(not person.in_front for person in report.people)
@@ -197,7 +197,7 @@ def reaches_beyond(crop: Crop) -> bool:
     """Whether the box ends clearly outside of the image, on the right or below."""
     if crop.box is None:
         return False
-    (x, y, width, height), (image_height, image_width) = crop.box, crop.picture_size
+    (x, y, width, height), (image_height, image_width) = crop.box, crop.image_size
     return x + width > BEYOND * image_width or y + height > BEYOND * image_height
 
 
@@ -239,7 +239,7 @@ def save(poses: PoseFile) -> bool:
 def recovery_for(args: argparse.Namespace, pictures: int) -> MeshRecovery:
     """The network, in its inference form where there are enough pictures to pay for making it; says what is idle."""
     ignored = check_rules(args, RULES)
-    checkpoint, notes = open_checkpoint(args, published_file(args.resume_checkpoint))
+    checkpoint, notes = open_checkpoint(args, checkpoint_file(args.resume_checkpoint))
     for note in [*args.notices, *ignored, *notes]:
         tell(note)
     fast = pictures >= FAST_FROM and not (args.plain or args.amp)

@@ -15,14 +15,14 @@ from typing import Any
 from tore.cli.flags import HelpFormatter
 from tore.entry import entry_point
 from tore.modeling.build import SIZES, describe, reduction_of
-from tore.modeling.checkpoints import Checkpoint, read_checkpoint, rooms_of
+from tore.modeling.checkpoints import Checkpoint, parts_of, read_checkpoint
 
 SIZE_NAMES = {layers: name for name, layers in SIZES.items()}
 
 
 def facts_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """Everything the command prints, as plain values."""
-    config, rooms = checkpoint.config, rooms_of(checkpoint.state)
+    config, rooms = checkpoint.config, parts_of(checkpoint.state)
     facts = {"file": str(checkpoint.path), "layout": checkpoint.layout, **describe(config)}
     facts["token_reduction"] = reduction_of(config)
     if config.network == "fastmetro":
@@ -57,7 +57,7 @@ def print_facts(facts: dict[str, Any]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints what the file holds; 1 when it holds entries of no known room, 2 when it can't be read."""
     parser = argparse.ArgumentParser(prog="tore info", description=__doc__, formatter_class=HelpFormatter)
-    parser.add_argument("checkpoint", help="a published state_dict.bin, or a file of this project's")
+    parser.add_argument("checkpoint", help="an official state_dict.bin, or a file of this project's")
     parser.add_argument("--arch", help="the backbone's name, for one that the file does not tell")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(argv)

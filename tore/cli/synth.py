@@ -12,20 +12,20 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from tore.cli.flags import HelpFormatter, picture_path
-from tore.datasets.images import decode_picture
+from tore.cli.flags import HelpFormatter, image_path
+from tore.datasets.images import decode_image
 from tore.datasets.sets import TSVSet
 from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.paths import body_dir_at_hand
 from tore.synthetic import body_files
-from tore.synthetic.writing import Recipe, write_pictures
+from tore.synthetic.writing import Recipe, write_images
 from tore.visualize.drawing import contact_sheet, save_image
 
 HELP = "pictures of people or hands, with every label, as a data set for training and evaluation"
 SIZES = {"body": 256, "hand": 224}
 SPLITS = ("train", "val")
-SHEET_PICTURES, SHEET_CELL, SHEET_QUALITY = 36, 128, 82
+SHEET_IMAGES, SHEET_CELL, SHEET_QUALITY = 36, 128, 82
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="folder of the body model, or stand-in (default: TORE_BODY_DIR or tore/modeling/data, else the stand-in)",
     )
     parser.add_argument(
-        "--sheet", type=picture_path, help="also write a contact sheet of the first 36 pictures to this file"
+        "--sheet", type=image_path, help="also write a contact sheet of the first 36 pictures to this file"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a set that is there")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -52,12 +52,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def write_sheet(yaml: Path, path: Path) -> None:
     """A contact sheet of the set's first pictures, as they are."""
     rows = TSVSet(yaml)
-    shown = range(min(SHEET_PICTURES, len(rows)))
-    pictures = [decode_picture(rows.columns("img", index), rows.place("img", index)) for index in shown]
+    shown = range(min(SHEET_IMAGES, len(rows)))
+    pictures = [decode_image(rows.columns("img", index), rows.place("img", index)) for index in shown]
     save_image(path, contact_sheet(pictures, cell=SHEET_CELL), quality=SHEET_QUALITY)
 
 
-def make_pictures(args: argparse.Namespace) -> None:
+def make_images(args: argparse.Namespace) -> None:
     """Writes the sets that are asked for. ValueError where none is."""
     counts = {split: getattr(args, split) for split in SPLITS if getattr(args, split)}
     if not counts:
@@ -73,7 +73,7 @@ def make_pictures(args: argparse.Namespace) -> None:
         )
         start = time.perf_counter()
         with tqdm(total=count, desc=split, unit="picture", disable=args.quiet) as bar:
-            yaml = write_pictures(
+            yaml = write_images(
                 recipe, count, args.out, workers=args.workers, overwrite=args.overwrite, progress=bar.update
             )
         seconds = time.perf_counter() - start
@@ -101,14 +101,14 @@ def _make_figure(args: argparse.Namespace) -> None:
     if there and not args.overwrite:
         raise FileExistsError(f"{args.out / there[0]} is there already; name another --out, or add --overwrite")
     start = time.perf_counter()
-    body_files.write_standin(args.command, args.out)
+    body_files.write_synthetic(args.command, args.out)
     print(f"{args.out}: {', '.join(names)} ({time.perf_counter() - start:.1f} s)")
 
 
 COMMANDS: dict[str, Command] = {
-    "body": Command("the stand-in body, in the files of an SMPL-shaped model", _figure_options, _make_figure),
+    "body": Command("the synthetic body, in the files of an SMPL-shaped model", _figure_options, _make_figure),
     "hand": Command("the stand-in right hand, in the files of a MANO-shaped model", _figure_options, _make_figure),
-    "pictures": Command(HELP, add_options, make_pictures),
+    "pictures": Command(HELP, add_options, make_images),
 }
 
 

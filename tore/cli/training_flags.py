@@ -14,8 +14,8 @@ from tore.datasets.convert.freihand import TRUTH_FILES
 from tore.datasets.convert.reading import require
 from tore.engine.optimization import CLIPS, SCHEDULES
 from tore.engine.step import AMP_TYPES
-from tore.modeling.initialization import REST, ROOMS
-from tore.training.hand_submission import HandWishes
+from tore.modeling.initialization import PARTS_TO_LOAD, REST
+from tore.training.hand_submission import HandOptions
 
 SCALES = (0.7, 0.8, 0.9, 1.0, 1.1)
 ROTATIONS = (-90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0)
@@ -53,7 +53,7 @@ def views_of(args: argparse.Namespace) -> tuple[Draw, ...]:
     return tuple(view for view in dict.fromkeys(views) if view != REFERENCE)
 
 
-def wishes_of(args: argparse.Namespace, usual_zip: Path | None = None) -> HandWishes:
+def hand_options_of(args: argparse.Namespace, usual_zip: Path | None = None) -> HandOptions:
     """What the flags ask for; `usual_zip`: where the submission goes, if it can be made, when they do not say.
 
     Raises ValueError for annotations without predictions to score, FileNotFoundError where they are missing.
@@ -62,14 +62,14 @@ def wishes_of(args: argparse.Namespace, usual_zip: Path | None = None) -> HandWi
         raise ValueError("--annotations scores a submission: name it with --pred_zip FILE.zip")
     for name in TRUTH_FILES if args.annotations is not None else ():
         require(args.annotations / name)
-    return HandWishes(views_of(args), args.pred_zip or usual_zip, args.annotations, args.pred_zip is not None)
+    return HandOptions(views_of(args), args.pred_zip or usual_zip, args.annotations, args.pred_zip is not None)
 
 
 WORKERS = "loading processes of each process; on a CPU without cores free for them, evaluation reads by threads instead"
 
 
 def true_or_false(text: str) -> bool:
-    """The published boolean flags take a word."""
+    """The official boolean flags take a word."""
     if text.lower() not in ("true", "false"):
         raise argparse.ArgumentTypeError(f"{text!r} is neither 'true' nor 'false'")
     return text.lower() == "true"
@@ -92,7 +92,7 @@ def numbers(text: str) -> tuple[float, ...]:
     return scale, x, y
 
 
-SETS = {  # training and validation set of the published runs, below --data_dir
+SETS = {  # training and validation set of the official runs, below --data_dir
     "body": ("Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml", "human3.6m/valid.protocol2.yaml"),
     "hand": ("freihand/train.yaml", "freihand/test.yaml"),
 }
@@ -131,7 +131,7 @@ def add_network_flags(group: argparse._ArgumentGroup, *, reductions: Sequence[st
         "--recipe",
         choices=("tore", baseline.lower()),
         default="tore",
-        help="whose published losses and gradient clipping; flags of the losses change it",
+        help="whose official losses and gradient clipping; flags of the losses change it",
     )
 
 
@@ -171,7 +171,7 @@ def _add_data(parser: argparse.ArgumentParser, kind: str) -> None:
 
 def _add_training(parser: argparse.ArgumentParser, *, epochs: int, batch: int) -> None:
     group = parser.add_argument_group("training")
-    group.add_argument("-a", "--arch", default="hrnet-w64", help="backbone: a published name or any of timm's")
+    group.add_argument("-a", "--arch", default="hrnet-w64", help="backbone: an official name or any of timm's")
     group.add_argument(
         "--per_gpu_train_batch_size", type=int, default=batch, help="pictures of one training process in a step"
     )
@@ -183,11 +183,11 @@ def _add_training(parser: argparse.ArgumentParser, *, epochs: int, batch: int) -
         "--learning_rate",
         type=float,
         default=1e-4,
-        help="learning rate; as published it falls to a tenth at half of the epochs",
+        help="learning rate; as in the official code it falls to a tenth at half of the epochs",
     )
     group.add_argument("--num_train_epochs", type=int, default=epochs, help="passes over the training set")
     group.add_argument("--accumulate", type=int, default=1, help="batches per step")
-    group.add_argument("--amp", choices=tuple(AMP_TYPES), default="none", help="number type of the forward pass")
+    group.add_argument("--amp", choices=tuple(AMP_TYPES), default="none", help="dtype of the forward pass")
     group.add_argument("--compile", action="store_true", help="torch.compile the network; a CPU needs a C++ compiler")
     group.add_argument(
         "--channels_last", action="store_true", help="keep feature maps channels-last, faster on most devices"
@@ -197,7 +197,7 @@ def _add_training(parser: argparse.ArgumentParser, *, epochs: int, batch: int) -
 
 
 def _add_departures(parser: argparse.ArgumentParser) -> None:
-    text = "what short runs from scratch need; none of it is published, and all of it is off unless asked for"
+    text = "what short runs from scratch need; none of it is official, and all of it is off unless asked for"
     group = parser.add_argument_group("departures", text)
     group.add_argument("--schedule", choices=SCHEDULES, default=SCHEDULES[0], help="how the learning rate falls")
     group.add_argument("--warm_up_share", type=float, default=0.0, help="share of the steps in which the rate rises")
@@ -207,8 +207,8 @@ def _add_departures(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--warm_start_rooms",
         nargs="+",
-        choices=(*ROOMS, REST),
-        default=list(ROOMS),
+        choices=(*PARTS_TO_LOAD, REST),
+        default=list(PARTS_TO_LOAD),
         help="what of it is taken; rest: all behind the token reduction",
     )
     group.add_argument(

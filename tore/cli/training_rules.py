@@ -6,7 +6,7 @@ import argparse
 import math
 
 from tore.cli.flags import Rule, check_rules, shown, typed_flags, value_text
-from tore.modeling.initialization import ROOMS
+from tore.modeling.initialization import PARTS_TO_LOAD
 
 LOSSES = (
     "joints_loss_weight", "vertices_loss_weight", "joints_2d_loss_weight", "vloss_w_full", "vloss_w_sub",
@@ -50,7 +50,7 @@ RULES = (
     ),
     Rule(
         ("backbone_weights",),
-        lambda a: _names_backbone_file(a) and bool(a.warm_start) and ROOMS[0] in a.warm_start_rooms,
+        lambda a: _names_backbone_file(a) and bool(a.warm_start) and PARTS_TO_LOAD[0] in a.warm_start_rooms,
         "the backbone starts from --warm_start; leave one out, or 'backbone' out of --warm_start_rooms",
     ),
     Rule(("warm_start_rooms",), lambda a: not a.warm_start, "goes with --warm_start FILE; add it"),

@@ -1,6 +1,6 @@
-"""The random draws of training, and what they do to colours, points, joints and poses.
+"""The random draws of training, and what they do to colors, points, joints and poses.
 
-The draws follow the published order and distributions, from the generator that is given.
+The draws follow the official order and distributions, from the generator that is given.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tore.datasets.crop import crop_matrix, map_points, rotation_2d
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-COLOUR_NOISE = 0.4
+COLOR_NOISE = 0.4
 ROTATION_OFF_SHARE = 0.6
 FLIP_SHARE = 0.5
 J24_FLIP = (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 12, 13, 14, 15, 16, 17, 18, 19, 21, 20, 23, 22)
@@ -37,21 +37,21 @@ class Draw:
     """One sample's augmentation; the defaults change nothing."""
 
     flip: bool = False
-    colour: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factors of R, G, B
+    color: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factors of R, G, B
     rotation: float = 0.0  # degrees
     scale: float = 1.0  # factor of the label's scale
 
 
 def draw_augmentation(rng: RandomState, ranges: Ranges) -> Draw:
     """The draws made before the picture is read."""
-    flip = ranges.flip and rng.uniform() <= FLIP_SHARE  # Published: hands draw no number here
-    colour = rng.uniform(1 - COLOUR_NOISE, 1 + COLOUR_NOISE, 3)
+    flip = ranges.flip and rng.uniform() <= FLIP_SHARE  # Official: hands draw no number here
+    color = rng.uniform(1 - COLOR_NOISE, 1 + COLOR_NOISE, 3)
     limit = 2 * ranges.rotation_std
     rotation = float(np.clip(rng.randn() * ranges.rotation_std, -limit, limit))
     scale = float(np.clip(rng.randn() * ranges.scale_std + 1, 1 - ranges.scale_std, 1 + ranges.scale_std))
     if rng.uniform() <= ROTATION_OFF_SHARE:
         rotation = 0.0
-    return Draw(bool(flip), (float(colour[0]), float(colour[1]), float(colour[2])), rotation, scale)
+    return Draw(bool(flip), (float(color[0]), float(color[1]), float(color[2])), rotation, scale)
 
 
 def draw_mask(rng: RandomState, count: int, share: float) -> np.ndarray:
@@ -62,8 +62,8 @@ def draw_mask(rng: RandomState, count: int, share: float) -> np.ndarray:
     return mask
 
 
-def finish_picture(crop: np.ndarray, draw: Draw) -> np.ndarray:
-    """A crop (n, n, 3) RGB in 0..255 becomes (3, n, n) float32: flipped, coloured, normalised for ImageNet.
+def finish_image(crop: np.ndarray, draw: Draw) -> np.ndarray:
+    """A crop (n, n, 3) RGB in 0..255 becomes (3, n, n) float32: flipped, colored, normalized for ImageNet.
 
     float64, or whole numbers in uint8, of which each of the 256 is worked out once.
     """
@@ -71,15 +71,15 @@ def finish_picture(crop: np.ndarray, draw: Draw) -> np.ndarray:
         crop = crop[:, ::-1]
     if crop.dtype == np.uint8:
         shades = np.repeat(np.arange(256.0)[None, :, None], 3, axis=2)
-        table = finish_picture(shades, Draw(colour=draw.colour)).transpose(1, 2, 0)  # (1, 256, 3)
+        table = finish_image(shades, Draw(color=draw.color)).transpose(1, 2, 0)  # (1, 256, 3)
         return np.ascontiguousarray(cv2.LUT(crop, np.ascontiguousarray(table)).transpose(2, 0, 1))
     planes = np.empty((3, *crop.shape[:2]), np.float32)
-    for colour, plane in enumerate(planes):  # one by one, so that each stays in the cache
-        factor, values = draw.colour[colour], crop[:, :, colour]
+    for color, plane in enumerate(planes):  # one by one, so that each stays in the cache
+        factor, values = draw.color[color], crop[:, :, color]
         plane[:] = values if factor == 1 else np.clip(values * factor, 0, 255)
         plane /= np.float32(255)
-        plane -= np.float32(IMAGENET_MEAN[colour])
-        plane /= np.float32(IMAGENET_STD[colour])
+        plane -= np.float32(IMAGENET_MEAN[color])
+        plane /= np.float32(IMAGENET_STD[color])
     return planes
 
 
@@ -104,7 +104,7 @@ def augment_pose(pose: np.ndarray, draw: Draw) -> np.ndarray:
     pose = pose.copy()
     turn = np.eye(3)
     turn[:2, :2] = rotation_2d(-draw.rotation)
-    # Published: the root goes through its matrix even where nothing turns, so its angle ends up within pi
+    # Official: the root goes through its matrix even where nothing turns, so its angle ends up within pi
     pose[:3] = cv2.Rodrigues(turn @ cv2.Rodrigues(pose[:3])[0])[0][:, 0]
     if draw.flip:
         pose = pose.reshape(-1, 3)[list(SMPL_FLIP)]  # (24, 3)

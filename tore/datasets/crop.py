@@ -1,10 +1,10 @@
 """The one crop: from a box of the source picture to the square the network sees, for pixels and for points.
 
-The box is `center` (x, y) in source pixels and `scale` = side / 200. The published computation copies the box to a
+The box is `center` (x, y) in source pixels and `scale` = side / 200. The official computation copies the box to a
 float64 canvas, rotates that and shrinks it. The numbers here are the same, bit for bit, but only the pixels that the
 shrinking reads are computed: two per output row and column. That is exact because
 
-* OpenCV's bilinear shrinking reads two neighbours per axis;
+* OpenCV's bilinear shrinking reads two neighbors per axis;
 * OpenCV's float64 rotation rounds positions to 1/32 pixel, so its results are whole multiples of 1/1024, which
   float32 holds exactly.
 """
@@ -76,17 +76,17 @@ def rotation_2d(degrees: float) -> np.ndarray:
 
 
 def map_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Maps 1-based points (N, 2) by a (3, 3) matrix to (N, 2) int64, truncated toward zero as published."""
+    """Maps 1-based points (N, 2) by a (3, 3) matrix to (N, 2) int64, truncated toward zero as in the official code."""
     ones = np.ones((len(points), 1))
     homogeneous = np.concatenate([np.asarray(points, np.float64) - 1, ones], axis=1)  # (N, 3)
     mapped = np.matmul(matrix, homogeneous[:, :, None])[:, :2, 0]
-    return mapped.astype(np.int64) + 1  # Published: truncation toward zero, not rounding
+    return mapped.astype(np.int64) + 1  # Official: truncation toward zero, not rounding
 
 
 def crop_box(center: np.ndarray, scale: float, size: int) -> Box:
     """The source pixels that the crop shows before rotation.
 
-    Raises ValueError where the centre or the scale is not finite, or the box has no pixel or too many.
+    Raises ValueError where the center or the scale is not finite, or the box has no pixel or too many.
     """
     return _crop_box(float(center[0]), float(center[1]), float(scale), size)
 
@@ -106,7 +106,7 @@ def _crop_box(x: float, y: float, scale: float, size: int) -> Box:
     return box
 
 
-def crop_picture(
+def crop_image(
     picture: np.ndarray, center: np.ndarray, scale: float, rotation: float = 0.0, size: int = 224
 ) -> np.ndarray:
     """Cuts the box from a picture (H, W, C) uint8 and shrinks it to (size, size, C) float64, not rounded.
@@ -167,10 +167,10 @@ def fast_crop(
     size: int = 224,
     reduction: int = 1,
 ) -> np.ndarray:
-    """`crop_picture` by one affine warp, (size, size, C) uint8: the same box, turned and shrunk in one interpolation.
+    """`crop_image` by one affine warp, (size, size, C) uint8: the same box, turned and shrunk in one interpolation.
 
     `picture` is (H, W, C) uint8, `reduction` times smaller than the one that `center` and `scale` are pixels of. What
-    differs is the rounding, and in rotated crops the published second interpolation (docs/SPEED.md has numbers).
+    differs is the rounding, and in rotated crops the official second interpolation (docs/SPEED.md has numbers).
     """
     box = crop_box(center, scale, size)
     to_source = _scaling(reduction, reduction)
@@ -240,13 +240,13 @@ class _UprightBox:
 class _TurnedBox:
     """The pixels of a box turned about its middle.
 
-    The box is first grown by the published margin; the picture outside of the grown box counts as zero.
+    The box is first grown by the official margin; the picture outside of the grown box counts as zero.
     """
 
     def __init__(self, picture: np.ndarray, box: Box, rotation: float) -> None:
         diagonal = np.linalg.norm(np.array([box.width, box.height]))
         margin = int(diagonal / 2 - float(box.height) / 2)
-        self._picture, self._margin = picture, margin
+        self._image, self._margin = picture, margin
         self._grown = Box(box.left - margin, box.top - margin, box.right + margin, box.bottom + margin)
         self._inverse = _inverse_rotation(self._grown.width, self._grown.height, rotation)
 
@@ -256,7 +256,7 @@ class _TurnedBox:
         column, row = x >> TAB_BITS, y >> TAB_BITS
         grown = self._grown
         region, top, left = _region(
-            self._picture,
+            self._image,
             grown.top + max(row.min(), 0),
             grown.top + min(row.max() + 2, grown.height),
             grown.left + max(column.min(), 0),

@@ -215,7 +215,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def on_paper(image: Image.Image) -> Image.Image:
-    """Transparent pixels laid on white; opaque ones keep their colour."""
+    """Transparent pixels laid on white; opaque ones keep their color."""
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode.startswith("I"):  # one grey value counts as transparent: as good as none in a photograph

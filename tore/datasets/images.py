@@ -64,7 +64,7 @@ OTHER_FRAMES = {*range(0xC2, 0xD0)} - {0xC4, 0xC8, 0xCC}  # without tables, whic
 SCAN, RESTART_INTERVAL = 0xDA, 0xDD
 EXIF_MARK = b"Exif\0"
 BLOCK = 8  # pixels
-CONTEXT = 2  # rows of subsampled colour that the decoder's smoothing reads
+CONTEXT = 2  # rows of subsampled color that the decoder's smoothing reads
 
 
 class Frame(NamedTuple):
@@ -177,7 +177,7 @@ def row_key(columns: list[bytes]) -> str:
     return columns[0].decode(errors="replace")
 
 
-def picture_bytes(columns: list[bytes], place: Place) -> bytes:
+def image_bytes(columns: list[bytes], place: Place) -> bytes:
     """The encoded picture of an image row, from its last column. BadSample where that is not whole base64."""
     if len(columns) < 2:
         raise BadSample.at(place, row_key(columns), "the row has no picture column")
@@ -200,7 +200,7 @@ DECODERS = {
 }
 
 
-def decode_picture(columns: list[bytes], place: Place) -> np.ndarray:
+def decode_image(columns: list[bytes], place: Place) -> np.ndarray:
     """(H, W, 3) uint8 RGB of an image row. BadSample where the bytes cannot be decoded."""
     return cv2.cvtColor(decode_bgr(columns, place), cv2.COLOR_BGR2RGB)
 
@@ -212,7 +212,7 @@ def decode_bgr(columns: list[bytes], place: Place, reduction: int = 1, rows: int
     `reduction` 1, 2, 4 or 8: the picture that many times smaller. `rows`: only the first so many of the whole picture,
     and perhaps some more, are needed. BadSample where the bytes cannot be decoded.
     """
-    data = picture_bytes(columns, place)
+    data = image_bytes(columns, place)
     try:
         return _decode(data, reduction, rows)
     except ValueError as error:

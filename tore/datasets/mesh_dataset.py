@@ -23,10 +23,10 @@ from tore.datasets.augmentation import (
     augment_pose,
     draw_augmentation,
     draw_mask,
-    finish_picture,
+    finish_image,
 )
-from tore.datasets.crop import crop_picture, decoding_reduction, fast_crop, rows_read
-from tore.datasets.images import decode_bgr, decode_picture, row_key
+from tore.datasets.crop import crop_image, decoding_reduction, fast_crop, rows_read
+from tore.datasets.images import decode_bgr, decode_image, row_key
 from tore.datasets.label import Label, parse_label
 from tore.datasets.sets import BadSample, BadSampleLog, TSVSet
 
@@ -47,7 +47,7 @@ class BodyLayout:
 
 
 BODY = BodyLayout("body", 14, 431, (24,), (72,), 14, Ranges(True, 30.0, 0.25, 0.3))
-# Published: hand labels may carry the body's 24 joint rows and 72 pose numbers, which are passed on
+# Official: hand labels may carry the body's 24 joint rows and 72 pose numbers, which are passed on
 HAND = BodyLayout("hand", 21, 195, (21, 24), (48, 72), 0, Ranges(False, 90.0, 0.25, 0.0))
 LAYOUTS = {layout.kind: layout for layout in (BODY, HAND)}
 
@@ -58,13 +58,13 @@ def sample_rng(seed: int, epoch: int, index: int) -> RandomState:
 
 
 def cropped(picture: np.ndarray, label: Label, draw: Draw, reduction: int | None = None) -> np.ndarray:
-    """What the network sees of a picture (H, W, 3) uint8 BGR under a draw: (3, 224, 224) float32 RGB normalised.
+    """What the network sees of a picture (H, W, 3) uint8 BGR under a draw: (3, 224, 224) float32 RGB normalized.
 
     `reduction`: the picture is that many times smaller than the label's, and the crop the fast one.
     """
     place = (label.center, draw.scale * label.scale, draw.rotation, CROP_SIZE)
-    crop = crop_picture(picture, *place) if reduction is None else fast_crop(picture, *place, reduction)
-    return finish_picture(crop[:, :, ::-1], draw)
+    crop = crop_image(picture, *place) if reduction is None else fast_crop(picture, *place, reduction)
+    return finish_image(crop[:, :, ::-1], draw)
 
 
 class MeshDataset(Dataset):
@@ -86,7 +86,7 @@ class MeshDataset(Dataset):
         views: Sequence[Draw] = (),
         fast_crop: bool = False,
     ) -> None:
-        """`fast_crop`: crops by one affine warp of a picture decoded no larger than needed, close to the published."""
+        """`fast_crop`: crops by one affine warp of a picture decoded no larger than needed, close to the official."""
         if body not in LAYOUTS:
             raise ValueError(f"body kind {body!r} is not known; use 'body' or 'hand'")
         if on_bad_sample not in ("raise", "skip"):
@@ -135,7 +135,7 @@ class MeshDataset(Dataset):
     def picture(self, index: int) -> tuple[str, np.ndarray]:
         """The key and the picture (H, W, 3) uint8 RGB of sample `index`. BadSample where it cannot be used."""
         columns = self.rows.columns("img", index)
-        return row_key(columns), decode_picture(columns, self.rows.place("img", index))
+        return row_key(columns), decode_image(columns, self.rows.place("img", index))
 
     def _crops(self, index: int, label: Label, draws: Sequence[Draw]) -> tuple[str, list[np.ndarray]]:
         """The picture's key and what the network sees of it under each draw; no more of it is decoded than they read.
@@ -170,7 +170,7 @@ class MeshDataset(Dataset):
     def sample(self, index: int, rng: RandomState | None = None) -> dict[str, Any]:
         """One sample, its draws taken from `rng` in training; evaluation draws nothing.
 
-        `image` (3, 224, 224) float32 normalised; `joints_2d` (J, 3) in [-1, 1] of the crop and confidence;
+        `image` (3, 224, 224) float32 normalized; `joints_2d` (J, 3) in [-1, 1] of the crop and confidence;
         `joints_3d` (J, 4) metres relative to the pelvis (hand: wrist) and confidence; `pose`, `betas`; `has_*` 0 or 1;
         `joint_mask`, `vertex_mask` 1 kept, 0 masked; `center` and `scale` of the crop in source pixels (times 200);
         with views `views` (W, 3, 224, 224), the picture cropped as each of them says.

@@ -12,14 +12,14 @@ from tqdm import tqdm
 
 from tore import paths
 from tore.datasets.crop import PIXELS_PER_SCALE
-from tore.datasets.images import picture_bytes
+from tore.datasets.images import image_bytes
 from tore.datasets.label import person_of
 from tore.datasets.sets import TSVSet, write_linelist, write_yaml
 from tore.files import write_whole
 from tore.geometry.camera import PinholeCamera
 from tore.inference.crops import BOX_MARGIN, Box
-from tore.synthetic.body_files import standin_dir
-from tore.synthetic.writing import TABLES, VERSION, Recipe, write_pictures
+from tore.synthetic.body_files import synthetic_body_dir
+from tore.synthetic.writing import TABLES, VERSION, Recipe, write_images
 
 SIZES = {"body": 256, "hand": 224}  # side in pixels
 
@@ -36,12 +36,12 @@ class Person:
     translation: np.ndarray  # (3,) metres, of the mesh of pose and betas
 
 
-def picture_set(kind: str, split: str, count: int, seed: int, workers: int) -> Path:
+def image_set(kind: str, split: str, count: int, seed: int, workers: int) -> Path:
     """The yaml file of a synthetic set in the cache folder; what is there of it is kept."""
-    folder = paths.cache_dir() / "pictures" / f"{kind}-v{paths.STANDIN_VERSION}.{VERSION}-seed{seed}-{split}{count}"
-    recipe = Recipe(kind=kind, split=split, seed=seed, size=SIZES[kind], data_dir=str(standin_dir()))
+    folder = paths.cache_dir() / "pictures" / f"{kind}-v{paths.SYNTHETIC_VERSION}.{VERSION}-seed{seed}-{split}{count}"
+    recipe = Recipe(kind=kind, split=split, seed=seed, size=SIZES[kind], data_dir=str(synthetic_body_dir()))
     with tqdm(total=count, desc=f"{split} pictures", unit="picture", leave=False, disable=None) as bar:
-        return write_pictures(recipe, count, folder, workers=workers, progress=bar.update)
+        return write_images(recipe, count, folder, workers=workers, progress=bar.update)
 
 
 def repeated_set(yaml: Path, rows: Sequence[int], target: Path) -> Path:
@@ -61,7 +61,7 @@ def held_out_people(yaml: Path, count: int, folder: Path) -> list[Person]:
     for index in range(min(count, len(rows))):
         label = person_of(rows.columns("label", index), rows.place("label", index))
         path = folder / f"{index:03d}.jpg"
-        write_whole(path, picture_bytes(rows.columns("img", index), rows.place("img", index)))
+        write_whole(path, image_bytes(rows.columns("img", index), rows.place("img", index)))
         (x, y), side = label["center"], label["scale"] * PIXELS_PER_SCALE / BOX_MARGIN
         seen = label["camera"]
         people.append(

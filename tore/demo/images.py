@@ -57,9 +57,7 @@ def true_person(recovery: MeshRecovery, found: Recovery, person: Person) -> Reco
     device = recovery.device
     vertices = recovery.body(person.pose.to(device), person.betas.to(device))[0].cpu().numpy()
     before = np.array([1.0, 0.0, 0.0])  # any scale above 0: it lies before the camera
-    return replace(
-        found, vertices=vertices, picture_camera=person.camera, translation=person.translation, camera=before
-    )
+    return replace(found, vertices=vertices, image_camera=person.camera, translation=person.translation, camera=before)
 
 
 def row_of(found: Recovery, truth: Recovery, faces: np.ndarray) -> list[np.ndarray]:

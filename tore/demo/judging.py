@@ -17,7 +17,7 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.demo.training import BATCH, NETWORK
 from tore.engine.distributed import Processes
 from tore.modeling.heads import MeshPrediction
-from tore.paths import STAND_IN
+from tore.paths import SYNTHETIC
 from tore.training.evaluate import GroundTruth
 from tore.training.evaluation_report import evaluate_set, protocol_of
 
@@ -85,7 +85,7 @@ class Judge:
     def __init__(self, body: BodyModel, yaml: Path, device: torch.device, workers: int) -> None:
         self.body, self.yaml, self.workers = body.to(device), yaml, workers
         self.processes = Processes(device=device)
-        self.truth = GroundTruth(body, STAND_IN, device)
+        self.truth = GroundTruth(body, SYNTHETIC, device)
 
     def __call__(self, model: nn.Module) -> dict[str, Any]:
         """The metrics in millimetres by name, and `protocol`: how they were measured, a line for each fact."""

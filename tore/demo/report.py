@@ -80,7 +80,7 @@ def people(found: Findings) -> str:
     )
     return (
         report.paragraph(text)
-        + report.picture_rows(COLUMNS, rows, names)
+        + report.image_rows(COLUMNS, rows, names)
         + report.paragraph(f"{files}: {seconds}.", "soft")
     )
 
@@ -117,7 +117,7 @@ def errors(found: Findings) -> str:
 
 
 def curves(found: Findings) -> str:
-    """Two runs: the training of the shown network, and a few pictures learnt by heart."""
+    """Two runs: the training of the shown network, and a few pictures learnt by overfitting."""
     before = found.table[found.shown] if len(found.table) > 3 else None
     title = "Trained on from the shown network" if before else "Trained from scratch"
     levels = [Level("mean mesh", found.table[MEAN][error]) for error in ("mpjpe",)]
@@ -126,12 +126,12 @@ def curves(found: Findings) -> str:
         report.card(error_chart(found.training, before, levels), "Its errors on the held-out pictures"),
     ]
     if found.overfit:
-        few = f"{found.args.overfit_pictures} pictures by heart, from scratch: {length(found.overfit)}"
+        few = f"{found.args.overfit_images} pictures by overfitting, from scratch: {length(found.overfit)}"
         boxes.append(report.card(loss_chart(found.overfit), few))
         boxes.append(report.card(error_chart(found.overfit, None, []), "Its errors on those pictures"))
     text = (
         "Losses are shares of their first value, on augmented pictures in the first run and on fixed crops in the "
-        "second, which shows that network, targets, losses and optimiser work together."
+        "second, which shows that network, targets, losses and optimizer work together."
     )
     return report.paragraph(text) + report.pair(*boxes)
 

@@ -16,7 +16,7 @@ from tore import __version__, paths
 from tore.analysis.cost import measure_cost
 from tore.body import load_body
 from tore.demo import training as training
-from tore.demo.data import held_out_people, picture_set, repeated_set
+from tore.demo.data import held_out_people, image_set, repeated_set
 from tore.demo.images import recover_people
 from tore.demo.judging import Judge, in_words, judge_baselines
 from tore.device import resolve_device
@@ -81,7 +81,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 SMALL_BACKBONE = "mobilenetv3_small_100"
 MOST_LOADERS = 4
-OVERFIT_EPOCH = 25  # steps between two looks at the pictures that are learnt by heart
+OVERFIT_EPOCH = 25  # steps between two looks at the pictures that are learnt by overfitting
 
 
 @dataclass(frozen=True)
@@ -125,21 +125,21 @@ class Demo:
         """All stages, in the order that the report tells them."""
         args = self.args
         self.say(f"TORE demo: {args.body}, {self.device}, into {args.output_dir}")
-        held_out = picture_set(args.body, "val", args.pictures, args.seed, args.workers)
-        training_set = picture_set(args.body, "train", args.train_pictures, args.seed, args.workers)
-        self.say(f"pictures: {args.train_pictures} to train on, {args.pictures} held out, in {held_out.parent.parent}")
-        judge = Judge(load_body(args.body, paths.STAND_IN), held_out, self.device, self.where.workers)
+        held_out = image_set(args.body, "val", args.pictures, args.seed, args.workers)
+        training_set = image_set(args.body, "train", args.train_images, args.seed, args.workers)
+        self.say(f"pictures: {args.train_images} to train on, {args.pictures} held out, in {held_out.parent.parent}")
+        judge = Judge(load_body(args.body, paths.SYNTHETIC), held_out, self.device, self.where.workers)
         table = self._stage("baselines", lambda _: judge_baselines(judge, training_set, self.say))
         weights, name = self.checkpoint, "the network that ships" if args.checkpoint is None else args.checkpoint.name
         if weights is None:
-            facts = self._train(training.Sets(training_set, args.train_pictures, held_out))
+            facts = self._train(training.Sets(training_set, args.train_images, held_out))
             weights, name = Path(facts["weights"]), f"a new network after {facts['samples']:,} samples"
         table[name] = self._stage("evaluation", lambda _: self._judged(judge, weights, name))
         inference = self._stage(
             "inference", lambda folder: self._recovered(weights, held_out, folder), shown=args.shown
         )
         if self.checkpoint is not None:
-            facts = self._train(training.Sets(training_set, args.train_pictures, held_out))
+            facts = self._train(training.Sets(training_set, args.train_images, held_out))
             more = f"the same after {facts['samples']:,} more samples"
             after = Path(facts["weights"])
             table[more] = self._stage(
@@ -167,11 +167,11 @@ class Demo:
         weights = None if self.checkpoint is None else hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
         common = {
             "version": __version__,
-            "figure": paths.STANDIN_VERSION,
+            "figure": paths.SYNTHETIC_VERSION,
             "device": str(self.device),
             "weights": weights,
         }
-        common |= {key: getattr(args, key) for key in ("body", "seed", "pictures", "train_pictures", "arch")}
+        common |= {key: getattr(args, key) for key in ("body", "seed", "pictures", "train_images", "arch")}
         if self.checkpoint is None:
             common["minutes"] = args.minutes
         return self.stages.run(name, common | more, work)
@@ -180,7 +180,7 @@ class Demo:
         """A network of this run on its device. ValueError where it is none of the demo's."""
         arch = self.args.arch or (self.config.arch if self.config else SMALL_BACKBONE)
         known = self.known if path == self.checkpoint else {"arch": arch}
-        model = load_model(path, paths.STAND_IN, self.device, **known)
+        model = load_model(path, paths.SYNTHETIC, self.device, **known)
         if (model.config.network, model.config.body) != (training.NETWORK, self.args.body):
             raise ValueError(
                 f"{path} holds a {model.config.network} of a {model.config.body}, and the demo of a {self.args.body} "
@@ -195,7 +195,7 @@ class Demo:
 
     def _recovered(self, weights: Path, held_out: Path, folder: Path) -> dict[str, Any]:
         model = self.load(weights)
-        recovery = MeshRecovery(model, load_body(self.args.body, paths.STAND_IN), checkpoint=weights.name)
+        recovery = MeshRecovery(model, load_body(self.args.body, paths.SYNTHETIC), checkpoint=weights.name)
         return recover_people(recovery, held_out_people(held_out, self.args.shown, folder / "pictures"), folder)
 
     def _train(self, sets: training.Sets) -> dict[str, Any]:
@@ -214,8 +214,8 @@ class Demo:
         return self._stage("training", work, minutes=self.args.minutes, flags=flags)
 
     def _overfit(self, training_set: Path) -> dict[str, Any]:
-        """Learns a few pictures by heart, from scratch and without augmentation."""
-        count, steps = self.args.overfit_pictures, self.args.overfit_steps
+        """Learns a few pictures by overfitting, from scratch and without augmentation."""
+        count, steps = self.args.overfit_images, self.args.overfit_steps
         plan = training.Plan(max(1, steps // OVERFIT_EPOCH), min(steps, OVERFIT_EPOCH), batch=count)
         flags = [*training.from_scratch(self.args.arch or SMALL_BACKBONE, self.args.body), "--no_augmentation"]
 

@@ -15,7 +15,7 @@ from tore.demo.data import repeated_set
 from tore.engine.state import CheckpointFolder
 from tore.files import read_json, write_json
 from tore.modeling.build import ModelConfig
-from tore.paths import STAND_IN
+from tore.paths import SYNTHETIC
 from tore.training.run import run
 
 NETWORK = "fastmetro"
@@ -116,7 +116,7 @@ def train_by(plan: Plan, sets: Sets, flags: Sequence[str], where: Where, folder:
 
 def train(flags: Sequence[str], where: Where, folder: Path) -> None:
     """One run of the training tool. StoppedError where a signal stopped it, ValueError for other ends than its own."""
-    own = ["--data_dir", "", "--body_dir", STAND_IN, "--output_dir", str(folder), "--device", where.device]
+    own = ["--data_dir", "", "--body_dir", SYNTHETIC, "--output_dir", str(folder), "--device", where.device]
     own += ["--seed", str(where.seed), "--num_workers", str(where.workers)]
     parser = add_fastmetro_flags(shared_parser("", epochs=1, batch=BATCH, kind=where.kind))
     args = parser.parse_args([*SHARED.split(), *own, *flags])

@@ -1,1 +1,1 @@
-"""The train loop and what it stands on: optimiser, schedule, checkpoints, processes, logs."""
+"""The train loop and what it stands on: optimizer, schedule, checkpoints, processes, logs."""

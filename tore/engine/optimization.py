@@ -16,8 +16,8 @@ CLIPS = ("value", "norm", "none")
 
 
 @dataclass(frozen=True)
-class OptimiserRecipe:
-    """How one published network is optimised."""
+class OptimizerRecipe:
+    """How one official network is optimised."""
 
     kind: str  # "adamw" | "adam"
     weight_decay: float
@@ -25,18 +25,18 @@ class OptimiserRecipe:
     clip_limit: float = 0.0
 
 
-FASTMETRO_OPTIMISER = OptimiserRecipe("adamw", weight_decay=1e-4, clip="value", clip_limit=0.3)
-METRO_OPTIMISER = OptimiserRecipe("adam", weight_decay=0.0, clip="none")
-OPTIMISERS = {"fastmetro": FASTMETRO_OPTIMISER, "metro": METRO_OPTIMISER}
-# What the baselines' own published recipes do.
-BASELINE_OPTIMISERS = {"fastmetro": replace(FASTMETRO_OPTIMISER, clip="norm"), "metro": METRO_OPTIMISER}
+FASTMETRO_OPTIMIZER = OptimizerRecipe("adamw", weight_decay=1e-4, clip="value", clip_limit=0.3)
+METRO_OPTIMIZER = OptimizerRecipe("adam", weight_decay=0.0, clip="none")
+OPTIMIZERS = {"fastmetro": FASTMETRO_OPTIMIZER, "metro": METRO_OPTIMIZER}
+# What the baselines' own official recipes do.
+BASELINE_OPTIMIZERS = {"fastmetro": replace(FASTMETRO_OPTIMIZER, clip="norm"), "metro": METRO_OPTIMIZER}
 
 
-def build_optimiser(parameters: Iterable[nn.Parameter], recipe: OptimiserRecipe, lr: float) -> Optimizer:
-    """The recipe's optimiser; its decay acts on every parameter, biases and norms included, as published."""
+def build_optimizer(parameters: Iterable[nn.Parameter], recipe: OptimizerRecipe, lr: float) -> Optimizer:
+    """The recipe's optimizer; its decay acts on every parameter, biases and norms included, as in the official code."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if recipe.kind not in ("adamw", "adam"):
-        raise ValueError(f"optimiser {recipe.kind!r} is not known; use adamw or adam")
+        raise ValueError(f"optimizer {recipe.kind!r} is not known; use adamw or adam")
     kind = AdamW if recipe.kind == "adamw" else Adam
     fused = all(parameter.device.type in FUSED_DEVICES for parameter in trained)
     return kind(trained, lr=lr, betas=BETAS, weight_decay=recipe.weight_decay, fused=fused)
@@ -55,7 +55,7 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
 
 
-def clip_gradients(parameters: Iterable[nn.Parameter], recipe: OptimiserRecipe) -> None:
+def clip_gradients(parameters: Iterable[nn.Parameter], recipe: OptimizerRecipe) -> None:
     """Clips in place: each entry to +-limit, or the whole to a norm of at most the limit."""
     parameters = list(parameters)
     if recipe.clip == "value":
@@ -66,7 +66,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], recipe: OptimiserRecipe) 
 
 DECAY = 0.1
 STAGES = 2
-SCHEDULES = ("published", "cosine")
+SCHEDULES = ("official", "cosine")
 
 
 def iterations_per_epoch(samples: int, global_batch: int) -> int:
@@ -83,7 +83,7 @@ def iterations_per_epoch(samples: int, global_batch: int) -> int:
 class Schedule:
     """The rate of every step. `warm_up`: share of all steps over which it rises from zero, 0 for none."""
 
-    kind: str = "published"  # one of SCHEDULES
+    kind: str = "official"  # one of SCHEDULES
     warm_up: float = 0.0
 
     def __post_init__(self) -> None:
@@ -104,16 +104,16 @@ class Schedule:
 
 
 def learning_rate(base: float, iteration: int, per_epoch: int, epochs: int) -> float:
-    """The published rate of step `iteration`, counted from 1: base * 0.1^(epoch // (epochs / 2)).
+    """The official rate of step `iteration`, counted from 1: base * 0.1^(epoch // (epochs / 2)).
 
-    Published: the epoch is iteration // per_epoch, so the last step of each epoch counts to the next one and the
+    Official: the epoch is iteration // per_epoch, so the last step of each epoch counts to the next one and the
     very last step runs at a hundredth.
     """
     epoch = iteration // per_epoch
     return base * DECAY ** (epoch // (epochs / STAGES))
 
 
-def set_learning_rate(optimiser: Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Gives every parameter group the rate."""
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = rate

@@ -111,7 +111,7 @@ class MovingAverage:
 
 
 NAME = re.compile(r"checkpoint-(\d+)-(\d+)")
-TRAINING, PUBLISHED, COMPLETE, BEST = "training.pt", "state_dict.bin", "complete.json", "best.json"
+TRAINING, OFFICIAL, COMPLETE, BEST = "training.pt", "state_dict.bin", "complete.json", "best.json"
 WRITING = ".writing-"
 
 
@@ -119,7 +119,7 @@ def is_complete(path: Path) -> bool:
     """Whether every file that `complete.json` lists is there with its size."""
     try:
         sizes = dict(read_json(path / COMPLETE)["files"])
-        written = [path / name for name in (TRAINING, PUBLISHED)]
+        written = [path / name for name in (TRAINING, OFFICIAL)]
         return all(file.is_file() and file.stat().st_size == sizes[file.name] for file in written)
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -202,7 +202,7 @@ class CheckpointFolder:
             try:
                 temporary.mkdir()
                 torch.save(dict(state), temporary / TRAINING)
-                publish(temporary / PUBLISHED)
+                publish(temporary / OFFICIAL)
                 self._complete(temporary, position)
                 replaced = self._hide(path) if path in earlier else None
                 temporary.rename(path)
@@ -217,7 +217,7 @@ class CheckpointFolder:
 
     def _complete(self, folder: Path, position: Mapping[str, int]) -> None:
         """Puts the folder's files on disk, and last the note that lists them."""
-        sizes = {name: (folder / name).stat().st_size for name in (TRAINING, PUBLISHED)}
+        sizes = {name: (folder / name).stat().st_size for name in (TRAINING, OFFICIAL)}
         for name in sizes:
             sync_to_disk(folder / name)
         write_json(folder / COMPLETE, {**position, "files": sizes})

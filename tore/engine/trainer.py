@@ -22,7 +22,7 @@ from tqdm import tqdm
 from tore.engine.distributed import Processes, buffer_sharing_option
 from tore.engine.faults import BufferKeeper, NonFiniteLossError, StopRequest, describe_non_finite, name_non_finite
 from tore.engine.logging import RunLog, Window
-from tore.engine.optimization import OptimiserRecipe, Schedule, clip_gradients, gradient_norm, set_learning_rate
+from tore.engine.optimization import OptimizerRecipe, Schedule, clip_gradients, gradient_norm, set_learning_rate
 from tore.engine.state import (
     CheckpointFolder,
     MovingAverage,
@@ -50,11 +50,11 @@ class TrainingBatches(Protocol):
 
 
 class TrainingStep(Protocol):
-    """From a batch to its loss; `tore.engine.step.LossStep` is the published one."""
+    """From a batch to its loss; `tore.engine.step.LossStep` is the official one."""
 
     @property
     def amp(self) -> torch.dtype | None:
-        """The number type of autocast, None for none."""
+        """The dtype of autocast, None for none."""
         ...
 
     def __call__(self, model: nn.Module, batch: Batch, progress: float) -> StepResult:
@@ -70,8 +70,8 @@ class Trainer:
         *,
         network: nn.Module,
         step: TrainingStep,
-        optimiser: Optimizer,
-        optimiser_recipe: OptimiserRecipe,
+        optimizer: Optimizer,
+        optimizer_recipe: OptimizerRecipe,
         apart: nn.Module | None = None,
         base_lr: float,
         batches: TrainingBatches,
@@ -94,7 +94,7 @@ class Trainer:
         seed: int = 0,
         schedule: Schedule = Schedule(),  # noqa: B008 - frozen
     ) -> None:
-        """`save_published` writes `network` for evaluation and inference, in the published layout.
+        """`save_published` writes `network` for evaluation and inference, in the official layout.
 
         `save_steps`, `visual_steps`: 0 means at the end of an epoch only, never. `on_nan`: "stop" | "skip".
 
@@ -105,8 +105,8 @@ class Trainer:
         """
         self.network = network
         self.step = step
-        self.optimiser = optimiser
-        self.optimiser_recipe = optimiser_recipe
+        self.optimizer = optimizer
+        self.optimizer_recipe = optimizer_recipe
         self.base_lr = base_lr
         self.batches = batches
         self.epochs = epochs
@@ -209,13 +209,13 @@ class Trainer:
         return False
 
     def _iterate(self, group: Sequence[Batch], stop: StopRequest) -> tuple[bool, StepResult]:
-        """One optimiser step over the micro-batches; whether any process was asked to stop, and the last result."""
+        """One optimizer step over the micro-batches; whether any process was asked to stop, and the last result."""
         progress = self.progress
         progress.iteration += 1
         progress.done += 1
         rate = self.schedule.rate(self.base_lr, progress.iteration, self.batches.per_epoch, self.epochs)
-        set_learning_rate(self.optimiser, rate)
-        self.optimiser.zero_grad(set_to_none=True)
+        set_learning_rate(self.optimizer, rate)
+        self.optimizer.zero_grad(set_to_none=True)
         if self.buffers is not None:
             self.buffers.keep()
         measured: dict[str, Tensor] = {}
@@ -226,7 +226,7 @@ class Trainer:
             for name, value in {"loss": result.total, **result.terms}.items():
                 share = value.detach() / len(group)
                 measured[name] = measured[name] + share if name in measured else share
-        self.scaler.unscale_(self.optimiser)
+        self.scaler.unscale_(self.optimizer)
         norm = gradient_norm(self.parameters)
         checked = measured if self.scaler.is_enabled() else {**measured, "gradient_norm": norm}
         bad, stopped = self._agree(checked, stop)
@@ -234,8 +234,8 @@ class Trainer:
             self._meet_non_finite(checked, group)
         else:
             for parameters in self.clipped_together:
-                clip_gradients(parameters, self.optimiser_recipe)
-            self.scaler.step(self.optimiser)
+                clip_gradients(parameters, self.optimizer_recipe)
+            self.scaler.step(self.optimizer)
             self.scaler.update()
             self.window.add({**measured, "gradient_norm": norm})
             if self.average is not None:
@@ -280,7 +280,7 @@ class Trainer:
         values = dict(zip(self.window.names, means, strict=True))
         progress = self.progress
         left = (self.epochs * self.batches.per_epoch - progress.iteration) * seconds_per_step
-        values["lr"] = self.optimiser.param_groups[0]["lr"]
+        values["lr"] = self.optimizer.param_groups[0]["lr"]
         values |= {f"weight_{name}": weight for name, weight in result.weights.items() if name == "itp"}
         speed = {"images_per_second": self.batches.global_batch / seconds_per_step}
         if self.processes.device.type == "cuda":
@@ -351,7 +351,7 @@ class Trainer:
                 "global_batch": self.batches.global_batch,
                 "per_epoch": self.batches.per_epoch,
                 "model": self.network.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "average": self.average.state_dict() if self.average is not None else None,
                 "ranks": ranks,
@@ -374,7 +374,7 @@ class Trainer:
     def resume(self, state: Mapping[str, Any]) -> None:
         """Takes up a saved training state; says what another number of processes or batch size changes."""
         self.network.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
         if state["scaler"]:  # empty where the run computed without one
             self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:

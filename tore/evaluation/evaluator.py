@@ -3,7 +3,7 @@
 A network with the SMPL parameter regressor has a second mesh, that of its parameters: its metrics begin with `smpl_`.
 
 Every metric averages over the samples that have what it compares, and a sample's joint errors over its labelled joints
-(confidence above 0). MPJPE needs the joints that it is centred on, an alignment at least three joints; a sample without
+(confidence above 0). MPJPE needs the joints that it is centerd on, an alignment at least three joints; a sample without
 them is left out and counted. Hands have the shares of `hand_shares` besides.
 """
 
@@ -34,8 +34,8 @@ MILLIMETRES = 1000.0
 COUNTS = ("samples", "with_joints_3d", "with_mesh")
 ERRORS = {"joints": "mpjpe", "aligned_joints": "pa_mpjpe", "vertices": "mpvpe", "aligned_vertices": "pa_mpvpe"}
 PARAMETRIC = "smpl_"  # begins the names of the parametric mesh's metrics
-CENTRED, ALIGNED, MESH = "centred", "aligned", "with_mesh"  # sums that count the samples of a metric
-COUNTED = {"mpjpe": CENTRED, "pa_mpjpe": ALIGNED, "mpvpe": MESH, "pa_mpvpe": MESH}
+CENTERD, ALIGNED, MESH = "centerd", "aligned", "with_mesh"  # sums that count the samples of a metric
+COUNTED = {"mpjpe": CENTERD, "pa_mpjpe": ALIGNED, "mpvpe": MESH, "pa_mpvpe": MESH}
 SHARES_COUNTED = {**dict.fromkeys(F_SCORES, MESH), CURVES[0]: ALIGNED, CURVES[1]: MESH}
 CHOOSING = ("pa_mpjpe", "mpjpe", "pa_mpvpe", "mpvpe")  # the first that exists ranks networks and samples
 
@@ -76,7 +76,7 @@ class SampleErrors:
     has_joints_3d: Tensor  # (B,) bool
     has_mesh: Tensor  # (B,) bool
     joint_mask: Tensor  # (B, J) bool, the joints that have a label
-    has_centred: Tensor  # (B,) bool, which samples have an MPJPE
+    has_centerd: Tensor  # (B,) bool, which samples have an MPJPE
     parametric: SampleErrors | None = None  # the same of the mesh of the regressed SMPL parameters
     shares: dict[str, Tensor] | None = None  # of a hand, see `tore.evaluation.metrics`
 
@@ -89,7 +89,7 @@ class SampleErrors:
         """Metric -> (each sample's error (B,), which samples have a ground truth for it (B,))."""
         weights = joint_weights(self.joint_mask)
         own = {
-            "mpjpe": ((self.joints * weights).mean(1), self.has_centred),
+            "mpjpe": ((self.joints * weights).mean(1), self.has_centerd),
             "pa_mpjpe": ((self.aligned_joints * weights).mean(1), self.has_aligned),
             "mpvpe": (self.vertices, self.has_mesh),
             "pa_mpvpe": (self.aligned_vertices, self.has_mesh),
@@ -117,7 +117,7 @@ def sample_errors(
     true_vertices: Tensor,  # (B, V, 3) minus its root
     has_joints_3d: Tensor,  # (B,)
     has_mesh: Tensor,  # (B,)
-    centre: Sequence[int],
+    center: Sequence[int],
     kind: str = "body",  # | "hand"
     joint_mask: Tensor | None = None,  # (B, J) bool, the joints that have a label; None: all
 ) -> SampleErrors:
@@ -129,16 +129,16 @@ def sample_errors(
     shares = None
     if kind == "hand":
         shares = hand_shares(aligned_joints, aligned_vertices, aligned, true_vertices, joint_weights(mask))
-    centrable = mask[:, list(centre)].all(1) & (mask.sum(1) > len(centre))
+    centrable = mask[:, list(center)].all(1) & (mask.sum(1) > len(center))
     return SampleErrors(
-        joints=joint_errors(joints, true_joints, centre),
+        joints=joint_errors(joints, true_joints, center),
         aligned_joints=aligned_joints,
         vertices=distances(vertices, true_vertices).mean(1),
         aligned_vertices=aligned_vertices.mean(1),
         has_joints_3d=has_joints_3d.bool(),
         has_mesh=has_mesh.bool(),
         joint_mask=mask,
-        has_centred=has_joints_3d.bool() & centrable,
+        has_centerd=has_joints_3d.bool() & centrable,
         shares=shares,
     )
 
@@ -173,19 +173,19 @@ class Evaluator:
         """Adds one batch."""
         weights = joint_weights(errors.joint_mask)
         labelled = errors.joint_mask & errors.has_joints_3d[:, None]
-        has = {CENTRED: errors.has_centred, ALIGNED: errors.has_aligned, MESH: errors.has_mesh}
+        has = {CENTERD: errors.has_centerd, ALIGNED: errors.has_aligned, MESH: errors.has_mesh}
         parts = {
             "samples": torch.ones_like(errors.vertices).sum(),
             "with_joints_3d": errors.has_joints_3d.double().sum(),
             **{name: flags.double().sum() for name, flags in has.items()},
             "labelled": labelled.double().sum(),
-            "joints": _masked_sum(errors.joints * weights, has[CENTRED]),
+            "joints": _masked_sum(errors.joints * weights, has[CENTERD]),
             "aligned_joints": _masked_sum(errors.aligned_joints * weights, has[ALIGNED]),
-            "pck": _masked_sum(within_thresholds(errors.joints, weights=weights), has[CENTRED]),
+            "pck": _masked_sum(within_thresholds(errors.joints, weights=weights), has[CENTERD]),
             "vertices": _masked_sum(errors.vertices, has[MESH]),
             "aligned_vertices": _masked_sum(errors.aligned_vertices, has[MESH]),
         }
-        for name, values, group in (("mpjpe", errors.joints, CENTRED), ("pa_mpjpe", errors.aligned_joints, ALIGNED)):
+        for name, values, group in (("mpjpe", errors.joints, CENTERD), ("pa_mpjpe", errors.aligned_joints, ALIGNED)):
             counted = labelled & has[group][:, None]
             parts |= {f"joint {name}": _masked_sum(values, counted), f"joint {name}_samples": counted.double().sum(0)}
         if errors.parametric is not None:
@@ -209,9 +209,9 @@ class Evaluator:
         `left_out`: of the samples with 3D joints, `joints` without label, `uncentred` samples that have no MPJPE and
         `unaligned` ones that have no PA-MPJPE because too few of their joints are labelled.
         """
-        whole = (*COUNTS, CENTRED, ALIGNED, "labelled")
+        whole = (*COUNTS, CENTERD, ALIGNED, "labelled")
         counts = {name: round(self.sums[name].item()) for name in whole}
-        groups = {name: COUNTED[key] for name, key in ERRORS.items()} | {"pck": CENTRED} | SHARES_COUNTED
+        groups = {name: COUNTED[key] for name, key in ERRORS.items()} | {"pck": CENTERD} | SHARES_COUNTED
         held = {name: group for name, group in groups.items() if name in self.sums}
         means = {name: self.sums[name].cpu() / counts[group] for name, group in held.items() if counts[group]}
         metrics, samples = self._metrics(means, held, counts)
@@ -226,7 +226,7 @@ class Evaluator:
             metric_samples=samples,
             left_out={
                 "joints": with_joints * len(self.joint_names) - counts["labelled"],
-                "uncentred": with_joints - counts[CENTRED],
+                "uncentred": with_joints - counts[CENTERD],
                 "unaligned": with_joints - counts[ALIGNED],
             },
         )
@@ -243,7 +243,7 @@ class Evaluator:
                 samples[name] = counts[COUNTED[key]]
                 if samples[name]:
                     metrics[name] = total.item() / samples[name] * MILLIMETRES
-        samples |= dict.fromkeys(("pck_150mm", "auc_150mm"), counts[CENTRED])
+        samples |= dict.fromkeys(("pck_150mm", "auc_150mm"), counts[CENTERD])
         if "pck" in means:
             metrics["pck_150mm"] = means["pck"][-1].item() * 100
             metrics["auc_150mm"] = means["pck"].mean().item() * 100

@@ -32,7 +32,7 @@ CHUNK = 64
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the zip's time stamp, so that the same hands give the same bytes
 
 
-def picture_order(keys: Sequence[str]) -> list[int]:
+def image_order(keys: Sequence[str]) -> list[int]:
     """Places of the rows of a set in the order of their pictures' numbers, which end the names of their files.
 
     Raises ValueError where the numbers are not 0 to N - 1, each once: the server could not tell which hand is whose.
@@ -120,7 +120,7 @@ def check_shapes(joints: np.ndarray, vertices: np.ndarray, source: str) -> None:
             raise ValueError(f"{source}: {name} of hand {hand} hold a number that is not finite")
 
 
-def doubts(joints: np.ndarray, vertices: np.ndarray) -> list[str]:
+def sanity_warnings(joints: np.ndarray, vertices: np.ndarray) -> list[str]:
     """What looks wrong about a submission that can be read: its length, or the order of its joints or vertices."""
     found = []
     if len(joints) != SERVER_HANDS:
@@ -160,7 +160,7 @@ def score(
             true_vertices=held[3] - true_wrist,
             has_joints_3d=labelled,
             has_mesh=labelled,
-            centre=(HAND_WRIST,),
+            center=(HAND_WRIST,),
             kind="hand",
         )
         evaluator.update(errors)

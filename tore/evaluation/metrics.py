@@ -14,9 +14,9 @@ PCK_STEPS = 31  # 0, 5, ... 150 mm
 ALIGNED_JOINTS = 3  # labelled joints that an alignment needs at least: two fit exactly, whatever is predicted
 
 
-def centred(points: Tensor, centre: Sequence[int]) -> Tensor:
-    """Points (B, N, 3) minus the mean of those whose indices `centre` lists."""
-    return points - points[:, list(centre)].mean(1, keepdim=True)
+def centerd(points: Tensor, center: Sequence[int]) -> Tensor:
+    """Points (B, N, 3) minus the mean of those whose indices `center` lists."""
+    return points - points[:, list(center)].mean(1, keepdim=True)
 
 
 def distances(predicted: Tensor, target: Tensor) -> Tensor:
@@ -24,9 +24,9 @@ def distances(predicted: Tensor, target: Tensor) -> Tensor:
     return torch.linalg.vector_norm(predicted - target, dim=-1)
 
 
-def joint_errors(predicted: Tensor, target: Tensor, centre: Sequence[int]) -> Tensor:
-    """Distances (B, J) of joints (B, J, 3), each set centred on its own `centre` joints: MPJPE before its mean."""
-    return distances(centred(predicted, centre), centred(target, centre))
+def joint_errors(predicted: Tensor, target: Tensor, center: Sequence[int]) -> Tensor:
+    """Distances (B, J) of joints (B, J, 3), each set centerd on its own `center` joints: MPJPE before its mean."""
+    return distances(centerd(predicted, center), centerd(target, center))
 
 
 def joint_weights(mask: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def f_scores(predicted: Tensor, target: Tensor, thresholds: Sequence[float]) -> 
 
 
 F_SCORES = {"f_5mm": 0.005, "f_15mm": 0.015}  # name -> threshold in metres
-CURVE_LIMIT, CURVE_STEPS = 0.050, 100  # metres; Published: 100 thresholds from 0 to 50 mm
+CURVE_LIMIT, CURVE_STEPS = 0.050, 100  # metres; Official: 100 thresholds from 0 to 50 mm
 CURVES = ("joints_50mm", "vertices_50mm")
 
 

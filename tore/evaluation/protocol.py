@@ -20,7 +20,7 @@ class Protocol:
     data: str  # the yaml
     joint_set: str = "14 joints (LSP order, common to Human3.6M and 3DPW)"
     joint_source: str = "regressed from the predicted full mesh (Human3.6M regressor, 17 to 14 joints)"
-    root: str = "mesh minus its Human3.6M pelvis; joints centred at the mid-hip for MPJPE (none without both hips)"
+    root: str = "mesh minus its Human3.6M pelvis; joints centerd at the mid-hip for MPJPE (none without both hips)"
     alignment: str = "PA: similarity Procrustes per sample over its labelled joints, three at least, no reflection"
     box_source: str = "the label's center and scale"
     ground_truth: str = "neutral body model"
@@ -53,7 +53,7 @@ def left_out_words(left_out: Mapping[str, int]) -> str:
     """What is unlabelled within the samples that have 3D joints."""
     found = [f"{left_out.get('joints', 0)} joints of confidence 0, which no joint error and no alignment compares"]
     if count := left_out.get("uncentred"):
-        found.append(f"{count} samples from MPJPE, since the joints that it is centred on are unlabelled")
+        found.append(f"{count} samples from MPJPE, since the joints that it is centerd on are unlabelled")
     if count := left_out.get("unaligned"):
         found.append(f"{count} samples from PA-MPJPE, since fewer than {ALIGNED_JOINTS} of their joints are labelled")
     return "; ".join(found)
@@ -142,7 +142,7 @@ def needed_by(metric: str) -> str:
         return "a labelled mesh"
     if metric.removeprefix(PARAMETRIC).startswith("pa_") or metric == "auc_joints_50mm":
         return f"{ALIGNED_JOINTS} labelled 3D joints"
-    return "labelled 3D joints with those that MPJPE is centred on"
+    return "labelled 3D joints with those that MPJPE is centerd on"
 
 
 def joint_lines(result: EvaluationResult) -> list[str]:

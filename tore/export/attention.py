@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from tore.export.parts import Parts
 from tore.modeling.transformer import attend
-from tore.ops.neighbor_attention import NeighbourBlocks
+from tore.ops.neighbor_attention import NeighborBlocks
 
 SPARSE_BELOW = 0.1  # where a query may look at more of the tokens than this, all of them are scored
 
@@ -20,13 +20,13 @@ def _to_add(allowed: Tensor, dtype: torch.dtype) -> Tensor:
 class SelfAttention(nn.Module):
     """Self-attention over tokens of which each may look at all, or at those that a mask allows.
 
-    Where few are allowed, as among mesh neighbours, their keys and values can be gathered for each query or each block
+    Where few are allowed, as among mesh neighbors, their keys and values can be gathered for each query or each block
     of queries instead of scoring all and masking nearly all.
     """
 
     mask: Tensor | None
     neighbours: Tensor | None
-    blocks: NeighbourBlocks | None
+    blocks: NeighborBlocks | None
 
     def __init__(self, allowed: Tensor | None, heads: int, parts: Parts, like: Tensor) -> None:
         """`allowed` (Q, Q) bool or None; `like` has the device and dtype of the network."""
@@ -35,11 +35,11 @@ class SelfAttention(nn.Module):
         self.blocks = mask = neighbours = None
         if allowed is not None:
             most = int(allowed.sum(1).max())
-            way = parts.neighbour_attention if most < SPARSE_BELOW * len(allowed) else "dense"
+            way = parts.neighbor_attention if most < SPARSE_BELOW * len(allowed) else "dense"
             if way == "auto":
                 way = "blocks" if like.device.type == "cpu" else "dense"
             if way == "blocks":
-                self.blocks = NeighbourBlocks(allowed).to(like.device)
+                self.blocks = NeighborBlocks(allowed).to(like.device)
                 self.blocks.mask = _to_add(self.blocks.mask, like.dtype)  # (blocks, 1, s, w)
             elif way == "gathered":
                 neighbours = allowed.int().topk(most, dim=1).indices  # (Q, K)
@@ -58,7 +58,7 @@ class SelfAttention(nn.Module):
         return attend(query, key, value, heads=self.heads, allowed=self.mask)
 
     def _gathered(self, query: Tensor, pairs: Tensor, neighbours: Tensor) -> Tensor:
-        """query (B, Q, C), keys and values (B, Q, 2 C), neighbours (Q, K): a product for each query and neighbour."""
+        """query (B, Q, C), keys and values (B, Q, 2 C), neighbors (Q, K): a product for each query and neighbor."""
         query = query.unflatten(2, (1, self.heads, -1))  # (B, Q, 1, heads, C/heads)
         gathered = pairs.index_select(1, neighbours.flatten()).unflatten(1, neighbours.shape)
         key, value = gathered.unflatten(3, (2, self.heads, -1)).unbind(3)  # (B, Q, K, heads, C/heads)

@@ -27,7 +27,7 @@ def check_compiler(device: torch.device) -> None:
         )
 
 
-NEIGHBOUR_ATTENTION = ("auto", "blocks", "gathered", "dense")
+NEIGHBOR_ATTENTION = ("auto", "blocks", "gathered", "dense")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Parts:
     packed_weights: oneDNN's kernels with weights laid out once, on a CPU in float32; else torch's plain ones.
     channels_last: feature maps have their channels innermost.
     constants: what does not depend on the picture is computed once.
-    neighbour_attention: self-attention among mesh neighbours over mesh patches ("blocks"), over each token's neighbours
+    neighbor_attention: self-attention among mesh neighbors over mesh patches ("blocks"), over each token's neighbors
         ("gathered"), over all tokens behind a mask ("dense"), or the quickest of these on a CPU, blocks, and the plain
         network's elsewhere ("auto").
     joined_upsampling: the full mesh of learned maps comes from the coarse one by their product.
@@ -51,11 +51,11 @@ class Parts:
     packed_weights: bool = True
     channels_last: bool = True
     constants: bool = True
-    neighbour_attention: str = "auto"
+    neighbor_attention: str = "auto"
     joined_upsampling: bool = True
     compiled: bool = False
 
     def __post_init__(self) -> None:
-        if self.neighbour_attention not in NEIGHBOUR_ATTENTION:
-            names = ", ".join(NEIGHBOUR_ATTENTION)
-            raise ValueError(f"neighbour_attention {self.neighbour_attention!r} is not known; use one of {names}")
+        if self.neighbor_attention not in NEIGHBOR_ATTENTION:
+            names = ", ".join(NEIGHBOR_ATTENTION)
+            raise ValueError(f"neighbor_attention {self.neighbor_attention!r} is not known; use one of {names}")

@@ -46,7 +46,7 @@ def backbone_form(backbone: nn.Module, parts: Parts) -> nn.Module:
 def fuse(backbone: nn.Module, *, packed: bool) -> nn.Module:
     """The backbone in evaluation mode as a graph of `FusedConv2d` and what else it has.
 
-    A backbone that cannot be traced, or normalises in another way than by batch norm, keeps what it has there.
+    A backbone that cannot be traced, or normalizes in another way than by batch norm, keeps what it has there.
     """
     try:
         graph = _Tracer().trace(backbone)

@@ -28,7 +28,7 @@ def crop_camera_translation(camera: torch.Tensor, focal_length: float = 1000.0, 
 
 
 @full_precision
-def picture_translation(
+def image_translation(
     camera: torch.Tensor,
     centers: torch.Tensor,
     sides: torch.Tensor,
@@ -57,14 +57,14 @@ def crop_camera(
     principal_points: torch.Tensor,
     focal_lengths: torch.Tensor,
 ) -> torch.Tensor:
-    """The inverse of `picture_translation`: weak-perspective camera (B, 3) of a crop from a translation (B, 3)."""
+    """The inverse of `image_translation`: weak-perspective camera (B, 3) of a crop from a translation (B, 3)."""
     depth = translation[:, 2]
     beside = (centers - principal_points) * (depth / focal_lengths)[:, None]  # (B,2)
     scale = 2 * focal_lengths / (sides * depth)
     return torch.cat([scale[:, None], translation[:, :2] - beside], 1)
 
 
-CROP_FOCAL_LENGTH = 1000.0  # pixels at a crop of CROP_SIZE, as published
+CROP_FOCAL_LENGTH = 1000.0  # pixels at a crop of CROP_SIZE, as in the official code
 CROP_SIZE = 224
 
 
@@ -86,7 +86,7 @@ class PinholeCamera:
 
 
 def pinhole_of_crop(weak_perspective: np.ndarray, size: int = CROP_SIZE) -> tuple[PinholeCamera, np.ndarray]:
-    """The camera of a square crop, and the translation that brings root-centred vertices before it.
+    """The camera of a square crop, and the translation that brings root-centerd vertices before it.
 
     weak_perspective: (3,) scale s, tx, ty of the crop's [-1, 1] range. size: the crop's side in pixels.
     Returns the pinhole camera (focal length 1000 px at a side of 224) and the translation (3,) in metres,

@@ -1,4 +1,4 @@
-"""What the network sees of a picture: the middle of it as published, or a person's box.
+"""What the network sees of a picture: the middle of it as in the official code, or a person's box.
 
 Frames are those of `tore.geometry.camera`: continuous pixels, the outer corner of the upper left pixel at (0, 0).
 """
@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tore.datasets.augmentation import Draw, finish_picture
-from tore.datasets.crop import MAX_BOX_SIDE, PIXELS_PER_SCALE, crop_picture
+from tore.datasets.augmentation import Draw, finish_image
+from tore.datasets.crop import MAX_BOX_SIDE, PIXELS_PER_SCALE, crop_image
 from tore.geometry.camera import CROP_SIZE
 
-BOX_MARGIN = 1.2  # side of a person's crop over the longer side of the box, as in the published data
+BOX_MARGIN = 1.2  # side of a person's crop over the longer side of the box, as in the official data
 LONG_RATIO = 64  # pictures longer than this many times their shorter side are never made whole at the crop's size
 WHOLE_PIXELS = 1e-6  # pixels; keeps a truncation toward zero on the whole number that is meant
 
@@ -36,7 +36,7 @@ class Window:
         """Its middle (x, y)."""
         return self.left + self.side / 2, self.top + self.side / 2
 
-    def to_picture(self, points: np.ndarray) -> np.ndarray:
+    def to_image(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 2) of the crop's [-1, 1] range -> (..., 2) pixels of the picture."""
         return np.array([self.left, self.top]) + (points + 1) / 2 * self.side
 
@@ -45,11 +45,11 @@ class Window:
 class Crop:
     """One person or hand as the network sees it. Two crops are equal where they are the same object."""
 
-    image: torch.Tensor  # (3, n, n) float32, ImageNet-normalised; mirrored for a left hand
+    image: torch.Tensor  # (3, n, n) float32, ImageNet-normalized; mirrored for a left hand
     pixels: np.ndarray  # (n, n, 3) uint8, as in the picture
     window: Window
     box: Box | None  # the person's box, None for the middle of the picture
-    picture_size: tuple[int, int]  # height, width
+    image_size: tuple[int, int]  # height, width
     source: str
     person: int  # from 1
     left: bool = False  # a left hand, which networks for right hands see mirrored
@@ -83,7 +83,7 @@ class CropPlace(Crop):
 
 
 def middle_crop(picture: np.ndarray, size: int = CROP_SIZE) -> tuple[np.ndarray, Window]:
-    """The published preprocessing: shorter side to `size` (bilinear, antialiased), then the square in the middle.
+    """The official preprocessing: shorter side to `size` (bilinear, antialiased), then the square in the middle.
 
     picture: (H, W, 3) uint8. Returns (size, size, 3) uint8 and its window.
     """
@@ -105,7 +105,7 @@ def middle_crop(picture: np.ndarray, size: int = CROP_SIZE) -> tuple[np.ndarray,
     return np.array(square), Window(middle_x - short / 2, middle_y - short / 2, short)
 
 
-def box_window(box: Box, picture_size: tuple[int, int], margin: float = BOX_MARGIN) -> Window:
+def box_window(box: Box, image_size: tuple[int, int], margin: float = BOX_MARGIN) -> Window:
     """The square about a box, `margin` times its longer side, on whole pixels.
 
     Raises ValueError for a box without area, outside of the picture (height, width), or too large.
@@ -114,8 +114,8 @@ def box_window(box: Box, picture_size: tuple[int, int], margin: float = BOX_MARG
     x, y, width, height = box
     if not (np.isfinite(box).all() and width > 0 and height > 0):
         raise ValueError(f"{described} has no area")
-    if x >= picture_size[1] or y >= picture_size[0] or x + width <= 0 or y + height <= 0:
-        raise ValueError(f"{described} lies outside of the picture of {picture_size[1]} x {picture_size[0]} pixels")
+    if x >= image_size[1] or y >= image_size[0] or x + width <= 0 or y + height <= 0:
+        raise ValueError(f"{described} lies outside of the picture of {image_size[1]} x {image_size[0]} pixels")
     side = max(1, round(margin * max(width, height)))
     if side > MAX_BOX_SIDE:
         raise ValueError(f"{described} asks for a crop of {side} pixels; {MAX_BOX_SIDE} are allowed")
@@ -126,7 +126,7 @@ def box_crop(picture: np.ndarray, window: Window, size: int = CROP_SIZE) -> np.n
     """The crop of evaluation (`tore.datasets.crop`) at a window of whole pixels: (size, size, 3) float64."""
     corner = np.array([window.left, window.top])
     center = corner + window.side / 2 + WHOLE_PIXELS * (corner >= 0)
-    return crop_picture(picture, center, (window.side + WHOLE_PIXELS) / PIXELS_PER_SCALE, size=size)
+    return crop_image(picture, center, (window.side + WHOLE_PIXELS) / PIXELS_PER_SCALE, size=size)
 
 
 def crops_of(
@@ -146,7 +146,7 @@ def crops_of(
         raise ValueError(f"{source}: {len(sides)} flags for left hands, but {people} people; give one for each")
     if boxes is None:
         pixels, window = middle_crop(picture)
-        return [Crop(_normalised(pixels, sides[0]), pixels, window, None, size, source, 1, sides[0])]
+        return [Crop(_normalized(pixels, sides[0]), pixels, window, None, size, source, 1, sides[0])]
     found = []
     for person, (box, mirrored) in enumerate(zip(boxes, sides, strict=True), start=1):
         try:
@@ -155,10 +155,10 @@ def crops_of(
         except ValueError as error:
             raise ValueError(f"{source}, person {person}: {error}") from None
         pixels = np.rint(exact).astype(np.uint8)
-        found.append(Crop(_normalised(exact, mirrored), pixels, window, box, size, source, person, mirrored))
+        found.append(Crop(_normalized(exact, mirrored), pixels, window, box, size, source, person, mirrored))
     return found
 
 
-def _normalised(pixels: np.ndarray, mirrored: bool) -> torch.Tensor:
+def _normalized(pixels: np.ndarray, mirrored: bool) -> torch.Tensor:
     """(n, n, 3) in [0, 255] -> (3, n, n) float32, less ImageNet's mean and over its deviation, mirrored if so."""
-    return torch.from_numpy(finish_picture(pixels.astype(np.float64), Draw(flip=mirrored)))
+    return torch.from_numpy(finish_image(pixels.astype(np.float64), Draw(flip=mirrored)))

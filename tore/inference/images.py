@@ -26,15 +26,15 @@ from tore.datasets.image_files import (
 )
 
 Content = bytes | bytearray | memoryview | BinaryIO
-PictureSource = str | os.PathLike[str] | Content | Image.Image | np.ndarray | torch.Tensor
+ImageSource = str | os.PathLike[str] | Content | Image.Image | np.ndarray | torch.Tensor
 
 URL = re.compile(r"(data:|[a-z][a-z0-9+.-]+:/)", re.IGNORECASE)
 NAME_SHOWN = 200  # letters of a path in messages
 SOURCES = "a path, an image file's bytes, an open file, a Pillow image, an array or a tensor"
 
 
-def read_picture(
-    source: PictureSource, name: str = "", *, value_range: ValueRange | None = None, channel_order: str = "rgb"
+def read_image(
+    source: ImageSource, name: str = "", *, value_range: ValueRange | None = None, channel_order: str = "rgb"
 ) -> np.ndarray:
     """An image as (H, W, 3) uint8 RGB.
 

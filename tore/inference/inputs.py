@@ -92,13 +92,13 @@ OWN_MARK = "pred"  # Official: files whose name holds it are taken for results a
 RESULT_NAME = re.compile(r"_pred(_|\.|$)")  # one that is a result's beyond doubt
 WILDCARDS = "*?["
 # What is taken from a folder; HEIC too, so that it is named as unreadable and not passed over in silence.
-PICTURE_ENDINGS = {
+IMAGE_ENDINGS = {
     ".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg",
     ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
 
 
-def find_pictures(names: Sequence[str | Path], tell: Callable[[str], object] | None = None) -> list[Path]:
+def find_images(names: Sequence[str | Path], tell: Callable[[str], object] | None = None) -> list[Path]:
     """Files, folders and patterns as a list of paths without repeats, what a name stands for in natural order.
 
     Names keep the order in which they are given, unless it is the one in which a shell lists files (1, 10, 2).
@@ -113,7 +113,7 @@ def find_pictures(names: Sequence[str | Path], tell: Callable[[str], object] | N
     for name in names:
         path = Path(name)
         if path.is_dir():
-            inside = [item for item in path.iterdir() if item.suffix.lower() in PICTURE_ENDINGS]
+            inside = [item for item in path.iterdir() if item.suffix.lower() in IMAGE_ENDINGS]
             found += _not_results(inside, f"folder {path}", tell)
         elif path.exists():
             found.append(path)

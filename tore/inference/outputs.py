@@ -35,7 +35,7 @@ def crop_overlay(recovery: Recovery, faces: np.ndarray) -> np.ndarray:
 
 
 def crop_and_overlay(recovery: Recovery, faces: np.ndarray) -> np.ndarray:
-    """The crop and, to its right, the mesh over it: (n, 2n, 3) uint8, as published."""
+    """The crop and, to its right, the mesh over it: (n, 2n, 3) uint8, as in the official code."""
     return np.hstack([recovery.crop.pixels, crop_overlay(recovery, faces)])
 
 
@@ -51,7 +51,7 @@ def draw_people(picture: np.ndarray, people: Sequence[Recovery], faces: np.ndarr
     count = len(shown[0].vertices)
     scene = np.concatenate([person.own_faces(faces) + index * count for index, person in enumerate(shown)])  # (N F, 3)
     colors = [PEOPLE_COLORS[(person.crop.person - 1) % len(PEOPLE_COLORS)] for person in shown]
-    return overlay(picture, vertices, scene, shown[0].picture_camera, color=np.repeat(colors, count, axis=0))
+    return overlay(picture, vertices, scene, shown[0].image_camera, color=np.repeat(colors, count, axis=0))
 
 
 def other_views(recovery: Recovery, faces: np.ndarray, names: Sequence[str] = ("side", "back")) -> np.ndarray:

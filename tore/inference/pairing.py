@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tore.inference.crops import Box
-from tore.inference.images import PictureSource
+from tore.inference.images import ImageSource
 
 END = object()
 
@@ -22,7 +22,7 @@ END = object()
 class Asked:
     """One image, its name in messages and results, its people's boxes (None: its middle), which are left hands."""
 
-    source: PictureSource
+    source: ImageSource
     name: str
     boxes: list[Box] | None
     left: bool | list[bool]
@@ -85,7 +85,7 @@ def as_flag(value: Any) -> bool:
     return bool(value)
 
 
-def as_many(pictures: Any) -> Iterable[PictureSource] | None:
+def as_many(pictures: Any) -> Iterable[ImageSource] | None:
     """The images one by one, or None where it is a single one. ValueError for a set, which has no order."""
     if isinstance(pictures, (np.ndarray, torch.Tensor)):
         dense = isinstance(pictures, np.ndarray) or pictures.layout == torch.strided
@@ -165,7 +165,7 @@ class _Named:
         self.finish()
 
 
-def _pairs(many: Iterable[PictureSource], boxes: _Values, left: _Values) -> Iterator[Asked]:
+def _pairs(many: Iterable[ImageSource], boxes: _Values, left: _Values) -> Iterator[Asked]:
     for index, source in enumerate(many):
         name = name_of(source, index)
         own, side = boxes.of(name), left.of(name)

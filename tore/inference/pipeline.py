@@ -18,10 +18,10 @@ import numpy as np
 
 from tore.files import OutputError, check_output_file
 from tore.inference.crops import Box, Crop, crops_of
-from tore.inference.images import read_picture
+from tore.inference.images import read_image
 from tore.inference.outputs import Wanted, planned_files, write_outputs
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
-from tore.inference.result import NOT_FINITE, Recovery, picture_camera
+from tore.inference.result import NOT_FINITE, Recovery, image_camera
 
 BATCHES_WRITTEN = 2  # at most that many wait for the pen, so that memory stays bounded
 
@@ -71,7 +71,7 @@ class Run:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size}: give 1 or more")
-        picture_camera((1, 1), focal_length)  # a focal length that cannot be is told before any picture is read
+        image_camera((1, 1), focal_length)  # a focal length that cannot be is told before any picture is read
         self.recovery, self.wanted, self.batch_size = recovery, wanted, batch_size
         self.focal_length, self.overwrite = focal_length, overwrite
         self.seconds = {"reading": 0.0, "cropping": 0.0, "network": 0.0, "drawing": 0.0, "writing": 0.0}
@@ -130,7 +130,7 @@ class Run:
 
     def _read(self, job: Job) -> _Waiting:
         with self._timed("reading"):
-            picture = read_picture(job.picture)
+            picture = read_image(job.picture)
         with self._timed("cropping"):
             crops = crops_of(picture, job.boxes, str(job.picture), job.left)
         return _Waiting(job, picture if job.boxes is not None and self.wanted.overlay else None, crops)

@@ -24,14 +24,14 @@ from tore.export.parts import Parts
 from tore.geometry.camera import CROP_SIZE
 from tore.geometry.rotations import matrix_to_axis_angle
 from tore.inference.crops import Box, Crop, crops_of
-from tore.inference.images import PictureSource, read_picture
+from tore.inference.images import ImageSource, read_image
 from tore.inference.pairing import Asked, paired
-from tore.inference.result import BodyParameters, Recovery, picture_camera, place
+from tore.inference.result import BodyParameters, Recovery, image_camera, place
 from tore.modeling.backbones import STRIDE
 from tore.modeling.checkpoints import Checkpoint, load_model
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.heads import MeshPrediction
-from tore.synthetic.body_files import standin_dir
+from tore.synthetic.body_files import synthetic_body_dir
 
 _lock = threading.Lock()
 _switched: dict[nn.Module, int] = {}  # modules kept out of training mode, and by how many `evaluating`
@@ -115,17 +115,17 @@ class MeshRecovery:
         compiled: bool = False,
         arch: str | None = None,
     ) -> MeshRecovery:
-        """Reads a published or own checkpoint, or takes one that was read; all of the network is worked out from it.
+        """Reads an official or own checkpoint, or takes one that was read; all of the network is worked out from it.
 
         data_dir: folder of the body model files; None means the usual one, or the stand-in's own for a network that
-        was trained on it. fast: run the network's inference form (`tore.deploy`), the same to rounding; it pays for
+        was trained on it. fast: run the network's inference form (`tore.export`), the same to rounding; it pays for
         many pictures. compiled: and have torch's compiler write its code, which pays for thousands of them one
         by one: the first pass takes minutes. Half precision runs the plain network. arch: the backbone's name, where
         the file does not tell it. Raises FileNotFoundError and ValueError with the file to mend.
         """
         model = load_model(path, data_dir, device, **({"arch": arch} if arch else {}))
         if data_dir is None and model.config.stand_in:
-            data_dir = standin_dir()
+            data_dir = synthetic_body_dir()
         body = load_body(model.config.body, data_dir)
         network: torch.nn.Module = model
         if (fast or compiled) and not amp:
@@ -149,7 +149,7 @@ class MeshRecovery:
 
     def predict(
         self,
-        pictures: PictureSource | Iterable[PictureSource] | Mapping[str | Path, Boxes | None],
+        pictures: ImageSource | Iterable[ImageSource] | Mapping[str | Path, Boxes | None],
         boxes: Boxes | Iterable[Boxes | None] | Mapping[str, Boxes | None] | None = None,
         *,
         focal_length: float | None = None,
@@ -192,7 +192,7 @@ class MeshRecovery:
 
     def iter_predict(
         self,
-        pictures: PictureSource | Iterable[PictureSource] | Mapping[str | Path, Boxes | None],
+        pictures: ImageSource | Iterable[ImageSource] | Mapping[str | Path, Boxes | None],
         boxes: Boxes | Iterable[Boxes | None] | Mapping[str, Boxes | None] | None = None,
         *,
         focal_length: float | None = None,
@@ -209,11 +209,11 @@ class MeshRecovery:
         """
         if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise ValueError(f"batch size {batch_size!r}: give 1 or more")
-        picture_camera((1, 1), focal_length)  # a focal length that cannot be is told before any image is read
+        image_camera((1, 1), focal_length)  # a focal length that cannot be is told before any image is read
         check_reading(value_range, channel_order)
 
         def crops(asked: Asked) -> list[Crop]:
-            image = read_picture(asked.source, asked.name, value_range=value_range, channel_order=channel_order)
+            image = read_image(asked.source, asked.name, value_range=value_range, channel_order=channel_order)
             return crops_of(image, asked.boxes, asked.name, asked.left)
 
         found = self._batches(map(crops, paired(pictures, boxes, left)), int(batch_size), focal_length)
@@ -264,7 +264,7 @@ class MeshRecovery:
         mesh_joints = _numpy(body.regress_joints(vertices))
         cameras, joints = _numpy(prediction.camera), _numpy(prediction.joints)
         heatmaps = None if prediction.heatmap is None else _numpy(prediction.heatmap)
-        views = [picture_camera(crop.picture_size, focal_length) for crop in crops]
+        views = [image_camera(crop.image_size, focal_length) for crop in crops]
         translations, meshes = place(cameras, list(crops), views), _numpy(vertices)
         parameters = _parameters(body, prediction, vertices, translations)
         return [
@@ -276,7 +276,7 @@ class MeshRecovery:
                 mesh_joints=mesh_joints[i],
                 vertices=meshes[i].copy(),  # one person does not hold the whole batch
                 heatmap=None if heatmaps is None else heatmaps[i].copy(),
-                picture_camera=views[i],
+                image_camera=views[i],
                 translation=translations[i],
                 checkpoint=self.checkpoint,
                 parameters=parameters[i],

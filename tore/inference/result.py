@@ -13,7 +13,7 @@ import torch
 
 from tore.body.joints import HAND_NAMES, J14_NAMES
 from tore.files import write_whole
-from tore.geometry.camera import CROP_FOCAL_LENGTH, CROP_SIZE, PinholeCamera, picture_translation
+from tore.geometry.camera import CROP_FOCAL_LENGTH, CROP_SIZE, PinholeCamera, image_translation
 from tore.inference.crops import Crop
 from tore.inference.names import json_text
 
@@ -47,8 +47,8 @@ class Recovery:
     mesh_joints: np.ndarray  # (J, 3) regressed from the mesh, as metrics compare them
     vertices: np.ndarray  # (V, 3)
     heatmap: np.ndarray | None  # (M, h*w) where each kept image token looked; None without image token pruning
-    picture_camera: PinholeCamera  # of the whole picture, shared by all its people
-    translation: np.ndarray  # (3,) brings the mesh before `picture_camera`
+    image_camera: PinholeCamera  # of the whole picture, shared by all its people
+    translation: np.ndarray  # (3,) brings the mesh before `image_camera`
     checkpoint: str
     parameters: BodyParameters | None = None  # None without the SMPL parameter regressor
 
@@ -89,24 +89,24 @@ class Recovery:
 
     @property
     def crop_view(self) -> PinholeCamera:
-        """`picture_camera` in the pixels of the crop: with it the mesh plus `translation` is drawn over the crop."""
-        window, view = self.crop.window, self.picture_camera
+        """`image_camera` in the pixels of the crop: with it the mesh plus `translation` is drawn over the crop."""
+        window, view = self.crop.window, self.image_camera
         factor = self.crop.pixels.shape[0] / window.side
         x, y = view.principal_point
         return PinholeCamera(view.focal_length * factor, ((x - window.left) * factor, (y - window.top) * factor))
 
     def to_pixels(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) of the mesh's frame -> (..., 2) pixels of the picture, by the crop's weak perspective."""
-        return self.crop.window.to_picture(self.camera[0] * (points[..., :2] + self.camera[1:]))
+        return self.crop.window.to_image(self.camera[0] * (points[..., :2] + self.camera[1:]))
 
 
-def picture_camera(picture_size: tuple[int, int], focal_length: float | None = None) -> PinholeCamera:
+def image_camera(image_size: tuple[int, int], focal_length: float | None = None) -> PinholeCamera:
     """The camera of a picture (height, width): principal point in the middle.
 
     Without a focal length in pixels it is 1000 for every 224 pixels of the shorter side: over the middle crop a mesh
-    is then drawn as published.
+    is then drawn as in the official code.
     """
-    height, width = picture_size
+    height, width = image_size
     if focal_length is None:
         focal_length = CROP_FOCAL_LENGTH * min(height, width) / CROP_SIZE
     if not (np.isfinite(focal_length) and focal_length > 0):
@@ -123,7 +123,7 @@ def place(cameras: np.ndarray, crops: list[Crop], views: list[PinholeCamera]) ->
         [view.focal_length for view in views],
     )
     numbers = [torch.from_numpy(np.asarray(values, np.float64)) for values in (cameras, *columns)]  # on the CPU
-    return picture_translation(*numbers).numpy()
+    return image_translation(*numbers).numpy()
 
 
 FORMATS = ("npz", "json")
@@ -139,7 +139,7 @@ UNITS = {
     "focal_length": "pixels of the whole picture",
     "principal_point": "x, y, pixels of the whole picture",
     "translation": "metres; added to vertices or joints it brings them before the whole picture's camera",
-    "picture_size": "height, width, pixels",
+    "image_size": "height, width, pixels",
 }
 # Of a network with the SMPL parameter regressor besides.
 PARAMETER_UNITS = {
@@ -151,7 +151,7 @@ PARAMETER_UNITS = {
 
 def as_values(recovery: Recovery) -> dict[str, Any]:
     """Everything that is saved, by name: arrays, tuples, numbers and strings."""
-    crop, camera = recovery.crop, recovery.picture_camera
+    crop, camera = recovery.crop, recovery.image_camera
     known = vars(recovery.parameters) if recovery.parameters is not None else {}
     parameters = {f"smpl_{name}": value for name, value in known.items()}
     side = {"side": "left" if crop.left else "right"} if recovery.kind == "hand" else {}
@@ -161,7 +161,7 @@ def as_values(recovery: Recovery) -> dict[str, Any]:
         "kind": recovery.kind,
         **side,
         "checkpoint": recovery.checkpoint,
-        "picture_size": crop.picture_size,
+        "image_size": crop.image_size,
         "box": crop.box,
         "crop_window": (crop.window.left, crop.window.top, crop.window.side),
         "crop_camera": recovery.camera,

@@ -97,7 +97,7 @@ def joint_terms(
                 targets.joints_3d,
                 targets.has_joints_3d,
                 distance=distance,
-                centre=recipe.centre,
+                center=recipe.center,
                 count=counts.joints_3d if counts else None,
             )
         )

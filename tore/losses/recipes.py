@@ -12,14 +12,14 @@ from tore.losses.terms import (
 
 @dataclass(frozen=True)
 class LossRecipe:
-    """Distances and weights of one published training recipe. A term of weight 0 is not computed."""
+    """Distances and weights of one official training recipe. A term of weight 0 is not computed."""
 
     distance: str  # of joints: "l1" | "squared"
     joints_3d: float
     vertices: float
     joints_2d: float
     level_weights: tuple[float, ...]  # coarse to full
-    centre: tuple[int, ...]  # joints whose mean centres the 3D joint terms
+    center: tuple[int, ...]  # joints whose mean centers the 3D joint terms
     itp: float = 0.0  # the largest weight that `itp_weight` reaches
     normal: float = 0.0
     edge: float = 0.0
@@ -54,7 +54,7 @@ FASTMETRO_BODY = LossRecipe(
     normal=100.0,  # used with --edge_and_normal_vector_loss true
     edge=1000.0,
     level_weights=BODY_LEVELS,
-    centre=J14_HIPS,
+    center=J14_HIPS,
 )
 METRO_BODY = LossRecipe(
     distance="squared",
@@ -64,17 +64,17 @@ METRO_BODY = LossRecipe(
     normal=0.1,
     edge=1.0,
     level_weights=BODY_LEVELS,
-    centre=J14_HIPS,
+    center=J14_HIPS,
 )
 HAND_LEVELS = (0.5, 0.5)
-FASTMETRO_HAND = replace(FASTMETRO_BODY, level_weights=HAND_LEVELS, centre=(HAND_WRIST,))
+FASTMETRO_HAND = replace(FASTMETRO_BODY, level_weights=HAND_LEVELS, center=(HAND_WRIST,))
 METRO_HAND = LossRecipe(
     distance="squared",
     joints_3d=1.0,
     vertices=1.0,
     joints_2d=1.0,
     level_weights=HAND_LEVELS,
-    centre=(HAND_WRIST,),
+    center=(HAND_WRIST,),
 )
 RECIPES = {
     ("fastmetro", "body"): FASTMETRO_BODY,
@@ -82,7 +82,7 @@ RECIPES = {
     ("fastmetro", "hand"): FASTMETRO_HAND,
     ("metro", "hand"): METRO_HAND,
 }
-# The baselines' own published recipes, which TORE's authors changed; the same keys.
+# The baselines' own official recipes, which TORE's authors changed; the same keys.
 BASELINE_RECIPES = {
     ("fastmetro", "body"): replace(FASTMETRO_BODY, level_weights=(0.25, 0.5, 0.25), surface_level=-2),
     ("metro", "body"): METRO_BODY.without_surface(),

@@ -42,9 +42,9 @@ def squared_distance(predicted: Tensor, target: Tensor) -> Tensor:
 DISTANCES: dict[str, Distance] = {"l1": absolute_distance, "squared": squared_distance}
 
 
-def centre_joints(joints: Tensor, centre: Sequence[int]) -> Tensor:
-    """Joints (B, J, 3) minus the mean of the joints whose indices `centre` lists."""
-    return joints - joints[:, list(centre)].mean(1, keepdim=True)
+def center_joints(joints: Tensor, center: Sequence[int]) -> Tensor:
+    """Joints (B, J, 3) minus the mean of the joints whose indices `center` lists."""
+    return joints - joints[:, list(center)].mean(1, keepdim=True)
 
 
 def joints_3d_loss(
@@ -53,22 +53,22 @@ def joints_3d_loss(
     has_joints: Tensor,  # (B,)
     *,
     distance: Distance,
-    centre: Sequence[int],
+    center: Sequence[int],
     count: Tensor | None = None,
 ) -> Tensor:
-    """Confidence-weighted distance of centred joints, mean over labelled samples x joints x coordinates.
+    """Confidence-weighted distance of centerd joints, mean over labelled samples x joints x coordinates.
 
-    Joints of zero confidence are counted in the mean. `centre`: body (2, 3), the hips; hand (0,), the wrist.
+    Joints of zero confidence are counted in the mean. `center`: body (2, 3), the hips; hand (0,), the wrist.
     """
     goal, confidence = target[..., :3], target[..., 3:]
-    error = confidence * distance(centre_joints(predicted, centre), centre_joints(goal, centre))
+    error = confidence * distance(center_joints(predicted, center), center_joints(goal, center))
     return labelled_mean(error, has_joints, count)
 
 
 def joints_2d_loss(projected: Tensor, target: Tensor, *, distance: Distance) -> Tensor:
     """Confidence-weighted distance of projected joints (B, J, 2) to `target` (B, J, 3: x, y, confidence).
 
-    Published: the mean runs over all samples, has_2d_joints or not; unlabelled ones carry confidence 0.
+    Official: the mean runs over all samples, has_2d_joints or not; unlabelled ones carry confidence 0.
     """
     return (target[..., 2:] * distance(projected, target[..., :2])).mean()
 
@@ -168,7 +168,7 @@ def itp_loss(heatmap: Tensor, projected: Tensor, has_mesh: Tensor, grid: tuple[i
     """Sum over labelled samples, clusters and cells of stretched weight x (1 - coverage).
 
     heatmap (B, M, h*w), projected (B, V, 2) the true full mesh in the crop, has_mesh (B,), grid (h, w).
-    Published: a plain sum, so it grows with the samples of one process.
+    Official: a plain sum, so it grows with the samples of one process.
     """
     with torch.no_grad():
         outside = 1 - coverage_mask(projected.detach().to(heatmap), grid).flatten(1)  # (B, h*w)

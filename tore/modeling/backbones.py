@@ -15,7 +15,7 @@ from tore.modeling.checkpoint_contents import named_tensors
 from tore.modeling.official_keys import backbone_names
 from tore.ops.depthwise import quicken_depthwise
 
-PUBLISHED = {
+OFFICIAL = {
     "resnet50": "resnet50",
     "hrnet": "hrnet_w40",
     "hrnet-w64": "hrnet_w64",
@@ -24,24 +24,24 @@ PUBLISHED = {
 FAMILIES = {"resnet50": "layer1.", "hrnet": "stage2.", "efficientnet": "conv_head."}  # and what only they hold
 STRIDE = 32
 EFFICIENTNET_TRAINING = {"drop_path_rate": 0.2, "bn_momentum": 0.01}
-RESNET_START = {"zero_init_last": False}  # torchvision's, which the published code builds on
+RESNET_START = {"zero_init_last": False}  # torchvision's, which the official code builds on
 
 
 class Backbone(nn.Module):
     """A timm classification network without its pooling and classifier."""
 
     def __init__(self, arch: str) -> None:
-        """`arch` is a published name or any timm name; weights are timm's fresh initialisation.
+        """`arch` is an official name or any timm name; weights are timm's fresh initialisation.
 
         Raises ValueError for a name that timm does not know or a network without a stride-32 feature map.
         """
         super().__init__()
         self.arch = arch
-        self.whole = arch in PUBLISHED
+        self.whole = arch in OFFICIAL
         if self.whole:
             efficient, resnet = arch.startswith("efficientnet"), arch.startswith("resnet")
             options = EFFICIENTNET_TRAINING if efficient else RESNET_START if resnet else {}
-            self.trunk = timm.create_model(PUBLISHED[arch], num_classes=0, global_pool="", **options)
+            self.trunk = timm.create_model(OFFICIAL[arch], num_classes=0, global_pool="", **options)
             self.channels = self.trunk.num_features
         else:
             self.trunk = _features_of(arch)
@@ -52,14 +52,14 @@ class Backbone(nn.Module):
                 module.inplace = False  # its gradient needs its input: in place, that would be copied first
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) ImageNet-normalised -> (B, C, H/32, W/32)."""
+        """(B, 3, H, W) ImageNet-normalized -> (B, C, H/32, W/32)."""
         return self.trunk.forward_features(images) if self.whole else self.trunk(images)[-1]
 
 
 def _features_of(arch: str) -> nn.Module:
-    """timm's feature extractor of a network that has no published name."""
+    """timm's feature extractor of a network that has no official name."""
     if not timm.is_model(arch):
-        raise ValueError(f"backbone {arch!r} is not known; use one of {', '.join(PUBLISHED)}, or a name of timm's")
+        raise ValueError(f"backbone {arch!r} is not known; use one of {', '.join(OFFICIAL)}, or a name of timm's")
     try:
         trunk = timm.create_model(arch, features_only=True, out_indices=(-1,))
         stride = trunk.feature_info.reduction()[-1]
@@ -71,13 +71,13 @@ def _features_of(arch: str) -> nn.Module:
 
 
 def identify(keys: dict[str, torch.Size]) -> str | None:
-    """The published name of the backbone whose timm entries (name -> shape) these are, None for any other.
+    """The official name of the backbone whose timm entries (name -> shape) these are, None for any other.
 
     Step counters of batch norms do not count: many files are without them.
     """
     shapes = {name: shape for name, shape in keys.items() if not name.endswith("num_batches_tracked")}
     families = {family for family, mark in FAMILIES.items() if any(name.startswith(mark) for name in keys)}
-    for arch in PUBLISHED:
+    for arch in OFFICIAL:
         if families.intersection(arch.split("-")[:1]) and shapes == _shapes_of(arch):
             return arch
     return None
@@ -85,7 +85,7 @@ def identify(keys: dict[str, torch.Size]) -> str | None:
 
 @lru_cache
 def _shapes_of(arch: str) -> dict[str, torch.Size]:
-    """The entries of a published backbone, name -> shape, without step counters."""
+    """The entries of an official backbone, name -> shape, without step counters."""
     with torch.device("meta"):
         entries = Backbone(arch).trunk.state_dict().items()
     return {name: value.shape for name, value in entries if not name.endswith("num_batches_tracked")}
@@ -125,7 +125,7 @@ def _for_trunk(
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The entries under the trunk's names, and those that neither the trunk nor timm's whole network has."""
     with torch.device("meta"):
-        whole = timm.create_model(PUBLISHED.get(backbone.arch, backbone.arch)).state_dict()
+        whole = timm.create_model(OFFICIAL.get(backbone.arch, backbone.arch)).state_dict()
     renamed = backbone_names(entries)
     state, unread = {}, []
     for name, value in entries.items():
@@ -145,8 +145,8 @@ def _places(name: str) -> tuple[str, ...]:
 def _refuse_other_padding(arch: str, entries: Mapping[str, Tensor], path: Path) -> None:
     """ValueError for the file of a network of the same shapes that pads and normalizes in another way."""
     timm_names = "conv_stem.weight" in entries
-    if arch in PUBLISHED and arch.startswith("efficientnet") and timm_names:
-        if not path.name.startswith(PUBLISHED[arch]):
+    if arch in OFFICIAL and arch.startswith("efficientnet") and timm_names:
+        if not path.name.startswith(OFFICIAL[arch]):
             other = arch.replace("-", "_")
             raise ValueError(
                 f"{path} has timm's names, and {arch} pads as TensorFlow does, where timm's {other} does not: use "
@@ -154,8 +154,8 @@ def _refuse_other_padding(arch: str, entries: Mapping[str, Tensor], path: Path) 
             )
         return
     official = arch.removeprefix("tf_").replace("_", "-")
-    if "_conv_stem.weight" in entries and arch not in PUBLISHED and official in PUBLISHED:
+    if "_conv_stem.weight" in entries and arch not in OFFICIAL and official in OFFICIAL:
         raise ValueError(f"{path} is an official EfficientNet file: use --arch {official} with it, not {arch}")
     twin = arch.removeprefix("tf_") if arch.startswith("tf_") else f"tf_{arch}"
-    if arch not in PUBLISHED and path.name.startswith(twin) and timm.is_model(twin):
+    if arch not in OFFICIAL and path.name.startswith(twin) and timm.is_model(twin):
         raise ValueError(f"{path} is {twin}'s, which pads in another way than {arch}: use --arch {twin} with this file")

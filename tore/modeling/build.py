@@ -16,7 +16,7 @@ from tore.modeling.heads import SMPLRegressor
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.metro import METRO
 from tore.modeling.token_reduction_baselines import REDUCERS
-from tore.paths import STAND_IN, STANDIN_BODY_FILES, STANDIN_HAND_FILES, find_body_files
+from tore.paths import SYNTHETIC, SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES, find_body_files
 
 SIZES = {"S": 1, "M": 2, "L": 3}
 IMAGE_SIZE = 224
@@ -25,7 +25,7 @@ TOKEN_REDUCTIONS = ("tore", *(name for name in REDUCERS if name != "itp"))
 
 @dataclass(frozen=True)
 class FastMETROConfig:
-    """FastMETRO; the defaults are the published L body network with TORE at keep_ratio 0.8."""
+    """FastMETRO; the defaults are the official L body network with TORE at keep_ratio 0.8."""
 
     network: ClassVar[str] = "fastmetro"
     arch: str = "resnet50"
@@ -45,7 +45,7 @@ class FastMETROConfig:
 
 @dataclass(frozen=True)
 class METROConfig:
-    """METRO; the defaults are the published body network with TORE."""
+    """METRO; the defaults are the official body network with TORE."""
 
     network: ClassVar[str] = "metro"
     arch: str = "resnet50"
@@ -70,7 +70,7 @@ class METROConfig:
 ModelConfig = FastMETROConfig | METROConfig
 CONFIGS: dict[str, type[FastMETROConfig] | type[METROConfig]] = {"fastmetro": FastMETROConfig, "metro": METROConfig}
 
-# What the published networks without geometry token reduction have besides.
+# What the official networks without geometry token reduction have besides.
 WITHOUT_GEOMETRY_REDUCTION: dict[tuple[str, str], dict[str, Any]] = {
     ("fastmetro", "body"): {"learned_upsampling": 1},
     ("metro", "hand"): {
@@ -152,7 +152,7 @@ def topology_for(config: ModelConfig, data_dir: str | Path | None = None) -> Top
     `data_dir` None means the stand-in's own folder when the configuration says so, else the usual folder.
     """
     if config.stand_in and data_dir is None:
-        data_dir = STAND_IN
+        data_dir = SYNTHETIC
     return load_topology(config.body, data_dir, template=isinstance(config, METROConfig))
 
 
@@ -178,7 +178,7 @@ def create_model(
         network: "fastmetro" or "metro".
         arch: backbone, see `tore.modeling.backbones`.
         size: FastMETRO's S, M or L: 1, 2 or 3 layers on each side of each Transformer. METRO has one size.
-        token_reduction: "tore" (the paper's), "none" (the published baseline), or for FastMETRO another way to fewer
+        token_reduction: "tore" (the paper's), "none" (the official baseline), or for FastMETRO another way to fewer
             image tokens, see `tore.modeling.token_reduction_baselines`.
         geometry_reduction: whether the main Transformer sees joints alone; None means in all cases but "none".
         keep_ratio: FastMETRO's share of image tokens that are kept, in (0, 1].
@@ -201,7 +201,7 @@ def create_model(
         **reduction_fields(network, body, token_reduction, geometry_reduction),
     }
     if topology is None:
-        values["stand_in"] = find_body_files(body, data_dir)[1] in (STANDIN_BODY_FILES, STANDIN_HAND_FILES)
+        values["stand_in"] = find_body_files(body, data_dir)[1] in (SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES)
     image_tokens = (image_size // STRIDE) ** 2
     if network == "fastmetro":
         if size not in SIZES:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from tore.device import resolve_device
 from tore.files import read_tensors, write_tensors
-from tore.modeling.backbones import PUBLISHED, identify
+from tore.modeling.backbones import OFFICIAL, identify
 from tore.modeling.build import WITHOUT_GEOMETRY_REDUCTION, ModelConfig, build_model, configure, describe, topology_for
 from tore.modeling.checkpoint_contents import bare_name, named_tensors, own_state, shape_facts, unwrapped
 from tore.modeling.fastmetro import FastMETRO
@@ -21,7 +21,7 @@ from tore.modeling.metro import METRO
 from tore.modeling.official_keys import UNREAD, backbone_names, network_name
 
 OWN_FORMAT = "tore-1"
-PUBLISHED_REDUCTIONS = ("itp", "none")  # of image tokens
+OFFICIAL_REDUCTIONS = ("itp", "none")  # of image tokens
 BACKBONE = "backbone."
 TRUNK = "backbone.trunk."
 SET_FREELY = ("dropout", "stand_in")  # fields that change no weight and may be set by hand
@@ -33,7 +33,7 @@ class Checkpoint:
     """What a file holds: the network's configuration, its tensors under our names, and what was left out."""
 
     path: Path
-    layout: str  # "published" | "own" | "own names"
+    layout: str  # "official" | "own" | "own names"
     config: ModelConfig
     state: dict[str, Tensor]
     told: dict[str, Any]  # fields of the configuration that the file itself tells, and `network`
@@ -47,7 +47,7 @@ def load_model(
     device: str | torch.device = "auto",
     **overrides: Any,
 ) -> FastMETRO | METRO:
-    """The network of a published or own checkpoint, in evaluation mode.
+    """The network of an official or own checkpoint, in evaluation mode.
 
     Args:
         path: the checkpoint file, or what `read_checkpoint` gave for it.
@@ -55,7 +55,7 @@ def load_model(
             folder for a network that was trained on it.
         device: "auto", "cpu", "cuda", "cuda:1", "mps" ...
         overrides: fields of the configuration to set by hand, such as `arch` for a backbone that has no
-            published name, or `heads`, which no entry of the published layout tells.
+            official name, or `heads`, which no entry of the official layout tells.
 
     Raises:
         FileNotFoundError: the checkpoint or a body model file is missing.
@@ -82,12 +82,12 @@ def read_checkpoint(path: str | Path, **overrides: Any) -> Checkpoint:
     content = read_tensors(path)
     if isinstance(content, dict) and content.get("format") == OWN_FORMAT:
         return _own_layout(content, path, overrides)
-    if isinstance(content, dict) and {"iteration", "optimiser"} <= content.keys():
+    if isinstance(content, dict) and {"iteration", "optimizer"} <= content.keys():
         raise ValueError(f"{path} is the state of a training run; use {path.with_name('state_dict.bin')} beside it")
     entries = named_tensors(content, path)
     if any(name.startswith(TRUNK) for name in entries):
         return from_own_names(entries, path, **overrides)
-    return from_published(entries, path, **overrides)
+    return from_official(entries, path, **overrides)
 
 
 def _own_layout(content: Mapping[str, Any], path: Path, overrides: Mapping[str, Any]) -> Checkpoint:
@@ -136,8 +136,8 @@ def from_own_names(entries: Mapping[str, Tensor], path: Path, **overrides: Any) 
     return Checkpoint(path, "own names", configure(network, **{**facts, **overrides}), state, told, (), ())
 
 
-def from_published(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -> Checkpoint:
-    """A published layout's entries under our names, with the configuration that their shapes tell.
+def from_official(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -> Checkpoint:
+    """An official layout's entries under our names, with the configuration that their shapes tell.
 
     Raises ValueError when the entries are of neither network or the backbone is not recognised.
     """
@@ -165,12 +165,12 @@ def from_published(entries: Mapping[str, Tensor], path: Path, **overrides: Any) 
         told["arch"] = arch
     elif "arch" not in overrides:
         raise ValueError(
-            f"{path} holds a backbone that is none of {', '.join(PUBLISHED)}: name it with arch=... "
+            f"{path} holds a backbone that is none of {', '.join(OFFICIAL)}: name it with arch=... "
             "(--arch of a command), or get the whole file again if it should be one of these"
         )
     _check_overrides(told, overrides, path)
     config = configure(**{**usual, **told, **overrides})
-    return Checkpoint(path, "published", config, state, told, dropped, tuple(unexpected))
+    return Checkpoint(path, "official", config, state, told, dropped, tuple(unexpected))
 
 
 def _check_overrides(told: Mapping[str, Any], overrides: Mapping[str, Any], path: Path) -> None:
@@ -233,57 +233,57 @@ def _check_loadable(network: FastMETRO | METRO, state: Mapping[str, Tensor]) -> 
 
 
 def save_published(model: nn.Module, path: str | Path) -> None:
-    """Writes the published layout, every published entry present; what this network does not carry is zeros."""
-    write_tensors(published_state(model), path)
+    """Writes the official layout, every official entry present; what this network does not carry is zeros."""
+    write_tensors(official_state(model), path)
 
 
 def save_weights(model: nn.Module, path: str | Path) -> None:
-    """Writes the published layout where it can hold the network, else our own; `load_model` reads both.
+    """Writes the official layout where it can hold the network, else our own; `load_model` reads both.
 
-    The published layout does not tell the attention heads: other numbers than the usual need our own.
+    The official layout does not tell the attention heads: other numbers than the usual need our own.
     """
     config = _network_in(model).config
     usual = config.heads == type(config)().heads
-    (save_published if usual and _has_published_layout(config) else save_model)(model, path)
+    (save_published if usual and _has_official_layout(config) else save_model)(model, path)
 
 
-def _has_published_layout(config: ModelConfig) -> bool:
-    return getattr(config, "image_reduction", "itp") in PUBLISHED_REDUCTIONS
+def _has_official_layout(config: ModelConfig) -> bool:
+    return getattr(config, "image_reduction", "itp") in OFFICIAL_REDUCTIONS
 
 
-def published_state(model: nn.Module) -> dict[str, Tensor]:
-    """The network's tensors under their published names, and zeros for the published entries nothing reads.
+def official_state(model: nn.Module) -> dict[str, Tensor]:
+    """The network's tensors under their official names, and zeros for the official entries nothing reads.
 
-    Raises ValueError for a network that the published layout cannot tell from another.
+    Raises ValueError for a network that the official layout cannot tell from another.
     """
     model = _network_in(model)
     config, state = model.config, own_state(model)
     _check_loadable(model, state)
-    if not _has_published_layout(config):
+    if not _has_official_layout(config):
         raise ValueError(
-            f"the published layout knows no token reduction {config.image_reduction!r}; write it with save_model"
+            f"the official layout knows no token reduction {config.image_reduction!r}; write it with save_model"
         )
     trunk = backbone_names(
-        (name.removeprefix(TRUNK) for name in state if name.startswith(TRUNK)), to_published=True, arch=config.arch
+        (name.removeprefix(TRUNK) for name in state if name.startswith(TRUNK)), to_official=True, arch=config.arch
     )
-    out = {BACKBONE + published: state[TRUNK + ours] for ours, published in trunk.items()}
+    out = {BACKBONE + official: state[TRUNK + ours] for ours, official in trunk.items()}
     for name, value in state.items():
         if not name.startswith(TRUNK):
-            published_name = network_name(name, config.network, config.geometry_reduction, to_published=True)
-            if published_name is None:
-                raise ValueError(f"the published layout has no entry for {name}; write it with save_model")
-            out[published_name] = value
+            official_name = network_name(name, config.network, config.geometry_reduction, to_official=True)
+            if official_name is None:
+                raise ValueError(f"the official layout has no entry for {name}; write it with save_model")
+            out[official_name] = value
     for name, shape in _unread_shapes(model).items():
         out[name] = torch.zeros(1).expand(shape)  # one stored number, whatever the shape
     return out
 
 
 def _unread_shapes(model: FastMETRO | METRO) -> dict[str, tuple[int, ...]]:
-    """Published entries that nothing reads: BERT's embeddings and poolers, ImageNet classifiers."""
+    """Official entries that nothing reads: BERT's embeddings and poolers, ImageNet classifiers."""
     shapes: dict[str, tuple[int, ...]] = {}
     arch = model.config.arch
     classifier = "_fc" if arch.startswith("efficientnet") else "classifier" if arch.startswith("hrnet") else None
-    if classifier and arch in PUBLISHED:
+    if classifier and arch in OFFICIAL:
         shapes[f"{BACKBONE}{classifier}.weight"] = (1000, model.backbone.channels)
         shapes[f"{BACKBONE}{classifier}.bias"] = (1000,)
     widths = model.config.widths if isinstance(model, METRO) else ()
@@ -338,7 +338,7 @@ def _check(checkpoint: Checkpoint, expected: Mapping[str, Tensor]) -> None:
     raise ValueError("\n".join(lines))
 
 
-def rooms_of(state: Mapping[str, Tensor]) -> dict[str, int]:
+def parts_of(state: Mapping[str, Tensor]) -> dict[str, int]:
     """Number of learned parameters per room of a state dictionary under our names (buffers not counted)."""
     counts: dict[str, int] = defaultdict(int)
     for name, value in state.items():

@@ -21,7 +21,7 @@ class GeometryTokens(nn.Module):
     allowed: Tensor | None
 
     def __init__(self, *, joints: int, width: int, adjacency: Tensor | None) -> None:
-        """`adjacency` (Vc, Vc) of the coarse mesh, not zero between neighbours; None asks for joints alone."""
+        """`adjacency` (Vc, Vc) of the coarse mesh, not zero between neighbors; None asks for joints alone."""
         super().__init__()
         self.joints = nn.Parameter(torch.randn(joints, width))
         self.vertices = None if adjacency is None else nn.Parameter(torch.randn(len(adjacency), width))
@@ -36,7 +36,7 @@ class GeometryTokens(nn.Module):
 def query_mask(joints: int, adjacency: Tensor) -> Tensor:
     """(J + Vc, J + Vc) bool, True where a row may look at a column.
 
-    Joints see every query; a vertex sees every joint, itself and its mesh neighbours.
+    Joints see every query; a vertex sees every joint, itself and its mesh neighbors.
     """
     allowed = torch.ones(joints + len(adjacency), joints + len(adjacency), dtype=torch.bool, device=adjacency.device)
     allowed[joints:, joints:] = adjacency != 0
@@ -115,7 +115,7 @@ class FastMETRO(nn.Module):
         self.smpl_regressor = SMPLRegressor(vertices=topology.levels.sizes[1]) if smpl_regressor else None
 
     def forward(self, images: Tensor, joint_mask: Tensor | None = None) -> MeshPrediction:
-        """images (B, 3, H, W), ImageNet-normalised. `joint_mask` is METRO's; here it must be None."""
+        """images (B, 3, H, W), ImageNet-normalized. `joint_mask` is METRO's; here it must be None."""
         assert joint_mask is None, "masked joint modelling belongs to METRO"
         features = self.image_projection(self.backbone(images))  # (B, wide, h, w)
         tokens, heatmap = self.token_reduction(features)  # (B, M, wide), (B, M, h*w)

@@ -31,7 +31,7 @@ class SMPLRegressor(nn.Module):
     """Vertices of one mesh level -> the rotations and betas of a SMPL body."""
 
     def __init__(self, *, vertices: int, width: int = 1024, blocks: int = 2) -> None:
-        """`vertices`: how many the level has, 1723 as published."""
+        """`vertices`: how many the level has, 1723 as in the official code."""
         super().__init__()
         self.embedding = nn.Sequential(nn.Linear(3 * vertices, width), nn.BatchNorm1d(width), nn.ReLU())
         self.blocks = nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))
@@ -47,7 +47,7 @@ class SMPLRegressor(nn.Module):
 def signed_rotation(matrix: Tensor) -> Tensor:
     """A rotation (..., 3, 3) for every matrix (..., 3, 3): the nearest orthogonal matrix times its determinant.
 
-    Published: a reflection becomes a rotation by turning the sign of all nine entries, which is not the nearest one.
+    Official: a reflection becomes a rotation by turning the sign of all nine entries, which is not the nearest one.
     The gradient is that of the orthogonal matrix, finite also where singular values agree. Half precision, which has
     no decomposition, is lifted to float32, and so is the result.
     """
@@ -58,7 +58,7 @@ def signed_rotation(matrix: Tensor) -> Tensor:
 
 
 class MeshPrediction(NamedTuple):
-    """One mesh per picture; lengths in metres, root-free (training centres nothing).
+    """One mesh per picture; lengths in metres, root-free (training centers nothing).
 
     camera: (B, 3) weak perspective: scale, tx, ty; a point (x, y) lands at scale * (x + tx, y + ty) in [-1, 1].
     joints: (B, J, 3) joints predicted directly (body 14, hand 21).

@@ -58,7 +58,7 @@ def one_hot(index: Tensor, count: int) -> Tensor:
 class TokenReduction(TokenReducer):
     """A feature map's h * w tokens -> M tokens, each a soft cluster of positions."""
 
-    listed = True  # Published: an M x 1 grid's position code, wherever the tokens look
+    listed = True  # Official: an M x 1 grid's position code, wherever the tokens look
 
     def __init__(self, *, width: int, tokens: int, hidden: int = 128) -> None:
         super().__init__()

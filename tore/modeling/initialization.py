@@ -22,7 +22,7 @@ from tore.modeling.transformer import USUAL_GRID
 
 WAVE_SPREAD = 3.0  # radians per metre: vertices a decimetre apart have similar tokens
 DRAWS = 32  # random joint features over which the vertex head is fitted
-PICTURES = 4  # of noise, over which a network without a shape regressor is
+IMAGES = 4  # of noise, over which a network without a shape regressor is
 RIDGE = 1e-3  # of the mean squared feature
 CAMERA_SHRINK = 0.1  # of the camera head's weights, whose random start would outweigh the bias
 
@@ -30,7 +30,7 @@ CAMERA_SHRINK = 0.1  # of the camera head's weights, whose random start would ou
 def start_from_template(model: FastMETRO | METRO, vertices: Tensor) -> None:
     """Makes an untrained network give about the coarse mesh `vertices` (Vc, 3) whatever it sees.
 
-    The vertex tokens become random waves over the template, so that neighbours in space are alike, and the head that
+    The vertex tokens become random waves over the template, so that neighbors in space are alike, and the head that
     reads the vertices is fitted to the mesh by least squares over random features. With geometry reduction both are the
     shape regressor's, without it FastMETRO's queries and point head. Draws from torch's generator.
 
@@ -40,7 +40,7 @@ def start_from_template(model: FastMETRO | METRO, vertices: Tensor) -> None:
     if regressor is not None:
         _start(regressor, regressor.vertex_tokens, regressor.vertex_head, vertices, lambda: _random_joints(regressor))
     elif isinstance(model, FastMETRO) and model.query_tokens.vertices is not None:
-        _start(model, model.query_tokens.vertices, model.point_head, vertices, lambda: _random_pictures(model))
+        _start(model, model.query_tokens.vertices, model.point_head, vertices, lambda: _random_images(model))
     else:
         raise ValueError("--template_start is for networks with vertex tokens; METRO without token reduction has none")
 
@@ -83,10 +83,10 @@ def _random_joints(regressor: ShapeRegressor) -> None:
     regressor(joints, torch.randn(DRAWS, 1, width).to(like))
 
 
-def _random_pictures(model: FastMETRO) -> None:
+def _random_images(model: FastMETRO) -> None:
     """Runs the network on pictures of noise."""
     side = STRIDE * USUAL_GRID[0]
-    model(torch.randn(PICTURES, 3, side, side).to(model.camera_token))
+    model(torch.randn(IMAGES, 3, side, side).to(model.camera_token))
 
 
 def start_camera(model: FastMETRO | METRO, camera: Sequence[float]) -> None:
@@ -102,9 +102,9 @@ def start_camera(model: FastMETRO | METRO, camera: Sequence[float]) -> None:
         head.weight.mul_(CAMERA_SHRINK)
 
 
-ROOMS = ("backbone", "image_projection", "token_reduction")
+PARTS_TO_LOAD = ("backbone", "image_projection", "token_reduction")
 REST = "rest"  # every other room
-PREFIXES = tuple(f"{room}." for room in ROOMS)
+PREFIXES = tuple(f"{room}." for room in PARTS_TO_LOAD)
 
 
 class WarmUpPrediction(NamedTuple):
@@ -142,17 +142,17 @@ class WarmUpNetwork(nn.Module):
         self.register_buffer("joint_of", torch.arange(tokens) % joints, persistent=False)
 
     def forward(self, images: Tensor) -> WarmUpPrediction:
-        """images (B, 3, H, W), ImageNet-normalised."""
+        """images (B, 3, H, W), ImageNet-normalized."""
         if images.shape[-1] != self.size:
             images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
         features = self.image_projection(self.backbone(images))  # (B, width, h, w)
         tokens, heatmap = self.token_reduction(features)  # (B, M, width), (B, M, h*w)
-        joints_2d = heatmap @ cell_centres((features.shape[2], features.shape[3])).to(heatmap)  # (B, M, 2)
+        joints_2d = heatmap @ cell_centers((features.shape[2], features.shape[3])).to(heatmap)  # (B, M, 2)
         joints_3d = torch.einsum("bmc,mcx->bmx", tokens, self.weight) + self.bias
         return WarmUpPrediction(heatmap, joints_2d, joints_3d)
 
 
-def cell_centres(grid: tuple[int, int]) -> Tensor:
+def cell_centers(grid: tuple[int, int]) -> Tensor:
     """Middles (h*w, 2) of a feature map's cells as x, y in [-1, 1] of the crop, row by row."""
     rows, columns = ((torch.arange(count) + 0.5) / count * 2 - 1 for count in grid)
     y, x = torch.meshgrid(rows, columns, indexing="ij")
@@ -164,18 +164,21 @@ def save_image_side(network: WarmUpNetwork, path: str | Path) -> None:
     write_tensors({n: v for n, v in network.state_dict().items() if n.startswith(PREFIXES)}, path)
 
 
-def load_rooms(model: FastMETRO | METRO | WarmUpNetwork, path: str | Path, rooms: Sequence[str] = ROOMS) -> None:
+def load_parts(
+    model: FastMETRO | METRO | WarmUpNetwork, path: str | Path, rooms: Sequence[str] = PARTS_TO_LOAD
+) -> None:
     """Starts rooms of a network from a file: a warm-up's, or that of a whole network.
 
     Args:
         model: METRO, which shares the backbone alone with a warm-up, takes that alone.
-        path: what `save_image_side` wrote, or a published or own checkpoint.
-        rooms: of `ROOMS`, and `REST` for all that lies behind the token reduction: with it, and without the token
+        path: what `save_image_side` wrote, or an official or own checkpoint.
+        rooms: of `PARTS_TO_LOAD`, and `REST` for all that lies behind the token reduction: with it, and without the
+        token
             reduction, networks that differ in their token reduction alone start alike.
 
     Raises FileNotFoundError, or ValueError naming what does not fit.
     """
-    chosen = (ROOMS[0],) if isinstance(model, METRO) else rooms
+    chosen = (PARTS_TO_LOAD[0],) if isinstance(model, METRO) else rooms
     entries = {name: value for name, value in _entries(path, model).items() if _room(name) in chosen}
     expected = {name: value for name, value in model.state_dict().items() if _room(name) in chosen}
     wrong = sorted(
@@ -193,7 +196,7 @@ def load_rooms(model: FastMETRO | METRO | WarmUpNetwork, path: str | Path, rooms
 
 def _room(name: str) -> str:
     first = name.split(".")[0]
-    return first if first in ROOMS else REST
+    return first if first in PARTS_TO_LOAD else REST
 
 
 def _entries(path: str | Path, model: FastMETRO | METRO | WarmUpNetwork) -> dict[str, Tensor]:

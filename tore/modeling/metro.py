@@ -207,7 +207,7 @@ class METRO(nn.Module):
         self.register_buffer("template_remainder", (template - template.float()).float(), persistent=False)
 
     def forward(self, images: Tensor, joint_mask: Tensor | None = None) -> MeshPrediction:
-        """images (B, 3, H, W), ImageNet-normalised; joint_mask (B, Q, 1), 1 keeps a token, 0 masks it.
+        """images (B, 3, H, W), ImageNet-normalized; joint_mask (B, Q, 1), 1 keeps a token, 0 masks it.
 
         The Q tokens are the J joints and, without geometry token reduction, the Vc coarse vertices behind them.
         """

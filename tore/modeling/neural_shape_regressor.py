@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tore.body.mesh_levels import MeshLevels
 from tore.modeling.transformer import EncoderDecoder, sine_position_code
-from tore.ops.neighbor_attention import NeighbourBlocks
+from tore.ops.neighbor_attention import NeighborBlocks
 
 
 class LearnedMap(nn.Linear):
@@ -58,13 +58,13 @@ class ShapeRegressor(nn.Module):
         layers: int = 3,
         dropout: float = 0.1,
     ) -> None:
-        """`adjacency` (Vc, Vc): two coarse vertices are neighbours where it is not zero; self loops included."""
+        """`adjacency` (Vc, Vc): two coarse vertices are neighbors where it is not zero; self loops included."""
         super().__init__()
         self.vertex_tokens = nn.Parameter(torch.randn(adjacency.shape[0], width))
         self.transformer = EncoderDecoder(width=width, heads=heads, hidden=hidden, layers=layers, dropout=dropout)
         self.vertex_head = nn.Linear(width, 3)
         self.register_buffer("neighbours", adjacency != 0, persistent=False)
-        self.blocks = NeighbourBlocks(self.neighbours)
+        self.blocks = NeighborBlocks(self.neighbours)
         self.register_buffer("position_code", sine_position_code(num_joints, 1, width), persistent=False)
 
     def forward(self, joints: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:

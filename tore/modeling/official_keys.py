@@ -1,6 +1,6 @@
-"""How the entries of a published checkpoint are called here, as one readable table.
+"""How the entries of an official checkpoint are called here, as one readable table.
 
-A row pairs a published name with ours; `{n}` and `{k}` stand for numbers and `{*}` for the rest of the name.
+A row pairs an official name with ours; `{n}` and `{k}` stand for numbers and `{*}` for the rest of the name.
 The first row that fits is the one that counts. The table is read in both directions.
 """
 
@@ -76,7 +76,7 @@ METRO_WITHOUT = [
     ("cam_param_fc2.{*}", "camera_head.of_points.{*}"),
     ("cam_param_fc3.{*}", "camera_head.output.{*}"),
 ]
-# (network, geometry token reduction) -> table. The same published name can mean different rooms in different networks.
+# (network, geometry token reduction) -> table. The same official name can mean different rooms in different networks.
 TABLES = {
     ("fastmetro", True): FASTMETRO_WITH_SHAPE_REGRESSOR,
     ("fastmetro", False): FASTMETRO_WITHOUT,
@@ -133,7 +133,7 @@ EFFICIENTNET_STAGES = {
     26: (2, 3, 3, 5, 5, 6, 2),
     32: (2, 4, 4, 6, 6, 8, 2),
 }
-# Entries that published files hold and nothing reads.
+# Entries that official files hold and nothing reads.
 UNREAD = re.compile(
     r"trans_encoder\.\d+\.bert\.(embeddings|pooler)\..*|backbone\.(classifier|_fc|fc)\..*", flags=re.DOTALL
 )
@@ -147,10 +147,10 @@ def _pattern(template: str) -> re.Pattern[str]:
     return re.compile(escaped.replace(r"\{\*\}", "(?P<rest>.*)"))
 
 
-def translate(name: str, table: Table, *, to_published: bool = False) -> str | None:
+def translate(name: str, table: Table, *, to_official: bool = False) -> str | None:
     """`name` through the first row that fits, None where no row does."""
-    for published, ours in table:
-        source, target = (ours, published) if to_published else (published, ours)
+    for official, ours in table:
+        source, target = (ours, official) if to_official else (official, ours)
         if found := _pattern(source).fullmatch(name):
             parts = found.groupdict()
             filled = target.replace("{n}", parts.get("n", "")).replace("{k}", parts.get("k", ""))
@@ -158,46 +158,46 @@ def translate(name: str, table: Table, *, to_published: bool = False) -> str | N
     return None
 
 
-def network_name(name: str, network: str, geometry_reduction: bool, *, to_published: bool = False) -> str | None:
-    """The other name of an entry outside the backbone, None where the published layout knows no such entry.
+def network_name(name: str, network: str, geometry_reduction: bool, *, to_official: bool = False) -> str | None:
+    """The other name of an entry outside the backbone, None where the official layout knows no such entry.
 
     `network` is "fastmetro" or "metro"; `geometry_reduction` says whether it has a shape regressor.
     """
     table = TABLES[network, geometry_reduction]
-    if to_published:
-        outer = translate(name, table, to_published=True)
-        return _inside_transformer(outer, to_published=True) if outer else None
-    inner = _inside_transformer(name, to_published=False)
+    if to_official:
+        outer = translate(name, table, to_official=True)
+        return _inside_transformer(outer, to_official=True) if outer else None
+    inner = _inside_transformer(name, to_official=False)
     return translate(inner, table) if inner else None
 
 
-def _inside_transformer(name: str, *, to_published: bool) -> str | None:
-    """Published outer name with the part inside an encoder-decoder translated."""
+def _inside_transformer(name: str, *, to_official: bool) -> str | None:
+    """Official outer name with the part inside an encoder-decoder translated."""
     outer, dot, rest = name.partition(".")
     if outer not in ("transformer_1", "transformer_2", "transformer_3"):
         return name
-    inner = translate(rest, ENCODER_DECODER, to_published=to_published)
+    inner = translate(rest, ENCODER_DECODER, to_official=to_official)
     return f"{outer}{dot}{inner}" if inner else None
 
 
-def backbone_names(names: Iterable[str], *, to_published: bool = False, arch: str | None = None) -> dict[str, str]:
+def backbone_names(names: Iterable[str], *, to_official: bool = False, arch: str | None = None) -> dict[str, str]:
     """Each backbone entry's name without its `backbone.` prefix -> the other name.
 
-    Published names tell by themselves which family they are of; the way back needs `arch`. A name that no row
-    knows stays as it is, which is right for HRNet and for backbones that have no published name.
+    Official names tell by themselves which family they are of; the way back needs `arch`. A name that no row
+    knows stays as it is, which is right for HRNet and for backbones that have no official name.
     """
     names = list(names)
     if arch is None:
         arch = "resnet50" if "0.weight" in names else "efficientnet-b0" if "_conv_stem.weight" in names else "hrnet"
     if arch.startswith("efficientnet"):
-        return _efficientnet_names(names, to_published)
+        return _efficientnet_names(names, to_official)
     table = RESNET if arch == "resnet50" else []
-    return {name: translate(name, table, to_published=to_published) or name for name in names}
+    return {name: translate(name, table, to_official=to_official) or name for name in names}
 
 
-def _efficientnet_names(names: list[str], to_published: bool) -> dict[str, str]:
+def _efficientnet_names(names: list[str], to_official: bool) -> dict[str, str]:
     """EfficientNet numbers its blocks through; timm numbers them by stage."""
-    if to_published:
+    if to_official:
         places = sorted({tuple(map(int, n.split(".")[1:3])) for n in names if n.startswith("blocks.")})
     else:
         count = 1 + max((int(n.split(".")[1]) for n in names if n.startswith("_blocks.")), default=-1)
@@ -205,17 +205,17 @@ def _efficientnet_names(names: list[str], to_published: bool) -> dict[str, str]:
         places = [(stage, index) for stage, depth in enumerate(stages) for index in range(depth)]
     out = {}
     for name in names:
-        parts = name.split(".", 3 if to_published else 2)
+        parts = name.split(".", 3 if to_official else 2)
         if parts[0] not in ("blocks", "_blocks"):
-            out[name] = translate(name, EFFICIENTNET_STEM, to_published=to_published) or name
+            out[name] = translate(name, EFFICIENTNET_STEM, to_official=to_official) or name
             continue
-        if to_published:
+        if to_official:
             number = places.index((int(parts[1]), int(parts[2])))
             prefix = f"_blocks.{number}"
         else:
             number = int(parts[1])
             prefix = "blocks.{}.{}".format(*places[number])
         table = EFFICIENTNET_FIRST_STAGE if places[number][0] == 0 else EFFICIENTNET_BLOCK
-        inner = translate(parts[-1], table, to_published=to_published)
+        inner = translate(parts[-1], table, to_official=to_official)
         out[name] = f"{prefix}.{inner}" if inner else name
     return out

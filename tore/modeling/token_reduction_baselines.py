@@ -155,7 +155,7 @@ def cluster_by_density(points: Tensor, clusters: int, neighbours: int) -> Tensor
 
     A point's density is exp(-mean squared distance to its nearest points, itself among them), its separation the
     distance to the nearest denser point, the largest distance of all where there is none. The points of the highest
-    density x separation are the centres, cluster 0 the highest; every other point goes to its nearest centre.
+    density x separation are the centers, cluster 0 the highest; every other point goes to its nearest center.
     """
     points = points if points.dtype == torch.float64 else points.float()  # half precision has no cdist on a CPU
     distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist") / points.shape[2] ** 0.5
@@ -167,10 +167,10 @@ def cluster_by_density(points: Tensor, clusters: int, neighbours: int) -> Tensor
     largest = distance.amax((1, 2), keepdim=True)
     separation = torch.where(denser, distance, largest).amin(2)
     order = (density * separation).argsort(dim=1, descending=True, stable=True)
-    centres = order[:, :clusters]
-    to_centres = distance.gather(1, centres[:, :, None].expand(-1, -1, points.shape[1]))  # (B, M, N)
-    own = torch.arange(clusters, device=points.device).expand_as(centres)
-    return to_centres.argmin(1).scatter(1, centres, own)
+    centers = order[:, :clusters]
+    to_centers = distance.gather(1, centers[:, :, None].expand(-1, -1, points.shape[1]))  # (B, M, N)
+    own = torch.arange(clusters, device=points.device).expand_as(centers)
+    return to_centers.argmin(1).scatter(1, centers, own)
 
 
 WORD = 0xFFFFFFFF

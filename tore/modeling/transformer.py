@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tore.ops.linear import Dropout, Linear, drop, is_transformed, linear
-from tore.ops.neighbor_attention import NeighbourBlocks
+from tore.ops.neighbor_attention import NeighborBlocks
 
 USUAL_GRID = (7, 7)  # the feature map of a 224 x 224 picture
 
@@ -75,7 +75,7 @@ class TokenPositions(nn.Module):
         return code if heatmap is None else heatmap @ code.to(heatmap.dtype)
 
 
-Allowed = Tensor | NeighbourBlocks | None
+Allowed = Tensor | NeighborBlocks | None
 FEW_KEYS = 64  # below, a softmax along the keys is quicker where the queries lie innermost
 
 
@@ -105,7 +105,7 @@ def attend(
     Returns:
         (B, Q, C).
     """
-    if isinstance(allowed, NeighbourBlocks):
+    if isinstance(allowed, NeighborBlocks):
         parts = allowed.cut(query, key, value)
         return allowed.join(attend(*parts, heads=heads, allowed=allowed.mask, dropout=dropout, fused=fused))
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(-3, -2) for x in (query, key, value))  # (B, heads, *, C/heads)

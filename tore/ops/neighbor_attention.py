@@ -1,4 +1,4 @@
-"""Attention among mesh neighbours without the pairs that the mesh forbids.
+"""Attention among mesh neighbors without the pairs that the mesh forbids.
 
 A vertex may look at some 7 of 431, so a dense product computes 60 forbidden scores for each that counts. Here the
 vertices lie in blocks of mesh patches: a block's queries meet the keys that any of them may look at, and no others.
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 BLOCK_SIZE = 16  # queries; of 8, 12, 16, 24 and 32 the fastest in training (docs/SPEED.md)
 
 
-class NeighbourBlocks(nn.Module):
+class NeighborBlocks(nn.Module):
     """A (Q, N) mask as blocks of s queries with up to w keys; `attend` takes it in the mask's place.
 
     `mask` (blocks, 1, s, w) is True where a block's query may look at a block's key; the inference form

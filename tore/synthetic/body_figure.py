@@ -199,7 +199,7 @@ def shape_directions(p: Array, normals: Array) -> Array:
 def train_points() -> dict[str, tuple[tuple[float, float, float], float]]:
     """Name -> (place, spread in metres; 0 = the one nearest vertex of the skin) of the joints that SMPL's own 24 lack.
 
-    The published data format calls these rows, in this order, the extra regressor.
+    The official data format calls these rows, in this order, the extra regressor.
     """
     return {
         "Nose": ((0.0, 0.410, 0.130), 0.0),

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from tore.files import check_outputs, replacing, writing
-from tore.paths import STANDIN_BODY_FILES, STANDIN_HAND_FILES, BodyFiles, standin_folder
-from tore.synthetic.models import StandIn, build
+from tore.paths import SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES, BodyFiles, synthetic_folder
+from tore.synthetic.models import SyntheticModel, build
 
-FILES = {"body": STANDIN_BODY_FILES, "hand": STANDIN_HAND_FILES}
+FILES = {"body": SYNTHETIC_BODY_FILES, "hand": SYNTHETIC_HAND_FILES}
 
 
 def file_names(kind: str) -> list[str]:
@@ -31,7 +31,7 @@ def file_names(kind: str) -> list[str]:
     return names + [name for name in (files.regressor_extra, files.regressor_h36m) if name]
 
 
-def write_files(kind: str, figure: StandIn, folder: Path) -> None:
+def write_files(kind: str, figure: SyntheticModel, folder: Path) -> None:
     """Writes every file of the figure into `folder` (made if missing); each appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     files = FILES[kind]
@@ -47,7 +47,7 @@ def write_files(kind: str, figure: StandIn, folder: Path) -> None:
                 np.save(stream, rows)
 
 
-def _write_adjacency(folder: Path, files: BodyFiles, figure: StandIn) -> None:
+def _write_adjacency(folder: Path, files: BodyFiles, figure: SyntheticModel) -> None:
     """The coarsest level's adjacency with self loops: indices (2, N), values (N,), size."""
     coarse = figure.levels["A"][-1].toarray() + np.eye(figure.levels["A"][-1].shape[0])
     indices = np.stack(np.nonzero(coarse))
@@ -70,10 +70,10 @@ def _object_array(items: list) -> np.ndarray:
 KINDS = ("body", "hand")
 ABANDONED = 3600.0  # seconds after which nobody writes into an unfinished folder any more
 
-__all__ = ["KINDS", "file_names", "standin_dir", "write_standin"]
+__all__ = ["KINDS", "file_names", "synthetic_body_dir", "write_synthetic"]
 
 
-def write_standin(kind: str, folder: str | Path) -> None:
+def write_synthetic(kind: str, folder: str | Path) -> None:
     """Makes the stand-in "body" or "hand" and writes its files into `folder`, in place of files of those names.
 
     Raises ValueError for another kind, ImportError with the command to run where scikit-image is missing, OutputError
@@ -82,13 +82,13 @@ def write_standin(kind: str, folder: str | Path) -> None:
     write_files(kind, build(kind), Path(folder))
 
 
-def standin_dir() -> Path:
+def synthetic_body_dir() -> Path:
     """The folder that holds both stand-ins, made on first use in the cache folder and then reused.
 
     Safe to call from many processes at once: each makes its own folder, and the first to be ready gives it its name.
     Raises OutputError where the cache folder cannot be written.
     """
-    folder = standin_folder()
+    folder = synthetic_folder()
     if folder.is_dir():
         return folder
     with writing(folder, fix="set TORE_CACHE_DIR to a folder that can be"):

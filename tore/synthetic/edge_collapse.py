@@ -1,4 +1,4 @@
-"""Edge collapse to an exact vertex count, for the skins of the stand-in figures and their coarser levels.
+"""Edge collapse to an exact vertex count, for the skins of the synthetic figures and their coarser levels.
 
 Works on a disc: a surface with one boundary loop. The loop is thinned along itself only, to a count of its own,
 so a half figure cut by its mirror plane stays cut by that plane.

@@ -28,7 +28,7 @@ _THUMB_RADII = (0.0165, 0.0125, 0.0108, 0.0085)
 
 
 def finger_points(name: str) -> Array:
-    """(4, 3) the three joints and the centre of the tip of one finger."""
+    """(4, 3) the three joints and the center of the tip of one finger."""
     if name == "thumb":
         return np.array(_THUMB_POINTS)
     knuckle, lengths, spread, droop, _ = _FINGER_SHAPES[name]

@@ -106,7 +106,7 @@ def rim_of(faces: np.ndarray) -> np.ndarray:
 def add_forearm(
     rng: RandomState, vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray, rim: np.ndarray, knuckles: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices, faces and colours with a forearm behind the rim (R,), away from the knuckles (N, 3)."""
+    """Vertices, faces and colors with a forearm behind the rim (R,), away from the knuckles (N, 3)."""
     bend, sleeved, start = 0.18 * rng.standard_normal(3), rng.random_sample() < SLEEVED, 2 * int(rng.randint(0, 4)) + 1
     cloth = draw_cloth(rng)
     edge = vertices[rim]
@@ -166,9 +166,9 @@ class Studio:
         start = number * BATCH
         rngs = [RandomState([seed, SPLITS[split], index]) for index in range(start, start + BATCH)]
         people = draw_people(self.figure, rngs)
-        return [self._picture(people, index, rngs[index]) for index in range(wanted)]
+        return [self._image(people, index, rngs[index]) for index in range(wanted)]
 
-    def _picture(self, people: People, index: int, rng: RandomState) -> Sample:
+    def _image(self, people: People, index: int, rng: RandomState) -> Sample:
         figure, size = self.figure, self.size
         body = figure.kind == "body"
         shot = draw_shot(rng, figure.kind, people.vertices[index], size)

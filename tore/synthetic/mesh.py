@@ -148,13 +148,13 @@ def even_out(vertices: Array, faces: Index, rim: NDArray[np.bool_], wanted: Arra
         np.add.at(total, faces[:, k], middle * area[:, None])
         np.add.at(weight, faces[:, k], area)
     moved = total / weight[:, None]
-    ring = rim_neighbours(faces, rim)
+    ring = rim_neighbors(faces, rim)
     before, after = vertices[ring[:, 1]], vertices[ring[:, 2]]
     moved[ring[:, 0]] = 0.5 * vertices[ring[:, 0]] + 0.25 * (before + after)
     return moved
 
 
-def rim_neighbours(faces: Index, rim: NDArray[np.bool_]) -> Index:
+def rim_neighbors(faces: Index, rim: NDArray[np.bool_]) -> Index:
     """(B, 3) each rim vertex with the two beside it on the rim."""
     sides = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     _, first, uses = np.unique(np.sort(sides, axis=1), axis=0, return_index=True, return_counts=True)
@@ -176,7 +176,7 @@ def mixtures(fine: Disc, coarse: Disc, owner: Index, rings: int = 2) -> tuple[In
     reach = near
     for _ in range(rings - 1):
         reach = reach @ near
-    ring = rim_neighbours(coarse.faces, coarse.rim)[:, [0, 2, 2]]
+    ring = rim_neighbors(coarse.faces, coarse.rim)[:, [0, 2, 2]]
     corners = np.zeros((len(fine.vertices), 3), dtype=np.int64)
     shares = np.zeros((len(fine.vertices), 3))
     for marked, pieces in ((~fine.rim, coarse.faces), (fine.rim, ring)):

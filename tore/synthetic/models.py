@@ -1,4 +1,4 @@
-"""Puts the stand-in body and hand together: mesh, levels, rig, and the arrays of a body model file."""
+"""Puts the synthetic body and hand together: mesh, levels, rig, and the arrays of a body model file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DIGITS = 9  # of a metre: rounding makes the numbers the same however sums are o
 
 
 @dataclass(frozen=True)
-class StandIn:
+class SyntheticModel:
     """Everything that the files of one stand-in figure hold, under the names of those files."""
 
     model: dict[str, Any]
@@ -44,14 +44,14 @@ class StandIn:
     regressor_h36m: Array | None = None
 
 
-def build(kind: str) -> StandIn:
+def build(kind: str) -> SyntheticModel:
     """The stand-in "body" or "hand". Takes some ten seconds on one core."""
     if kind not in ("body", "hand"):
         raise ValueError(f"stand-in kind {kind!r} is not known; use 'body' or 'hand'")
     return _build_body() if kind == "body" else _build_hand()
 
 
-def _build_body() -> StandIn:
+def _build_body() -> SyntheticModel:
     half_counts = [((whole + rim) // 2, rim) for whole, rim in BODY_COUNTS]
     half = mesh_disc(body_figure.solid(), BODY_BOX, BODY_STEP, body_figure.wanted_edge, half_counts[0], cut_axis=0)
     half = Disc(np.round(half.vertices, DIGITS), half.faces, half.rim)
@@ -74,7 +74,7 @@ def _build_body() -> StandIn:
     rows = _even(rows, partner, swap)
     model = _model(vertices, faces, joints, weights, shapes, rows, body_figure)
     extra, h36m = _body_regressors(vertices, partner, rows)
-    return StandIn(model, _levels(meshes, maps), extra, h36m)
+    return SyntheticModel(model, _levels(meshes, maps), extra, h36m)
 
 
 def _even(rows: Array, partner: Index, swap: Index) -> Array:
@@ -102,7 +102,7 @@ def _body_regressors(vertices: Array, partner: Index, joint_rows: Array) -> tupl
     return extra, np.stack([by_name[name] for name in body_figure.H36M_ORDER])
 
 
-def _build_hand() -> StandIn:
+def _build_hand() -> SyntheticModel:
     disc = mesh_disc(hand_figure.solid(), HAND_BOX, HAND_STEP, hand_figure.wanted_edge, HAND_COUNTS[0], cut_axis=0)
     disc = _with_tips(Disc(np.round(disc.vertices, DIGITS), disc.faces, disc.rim))
     level = coarsen(disc, hand_figure.wanted_edge(disc.vertices), HAND_COUNTS[1])
@@ -119,7 +119,7 @@ def _build_hand() -> StandIn:
     rows = np.stack([regressor_row(vertices, joint, JOINT_SPREAD["hand"]) for joint in joints])
     model = _model(vertices, faces, joints, weights, shapes, rows, hand_figure)
     model |= {"hands_mean": hand_figure.mean_pose(), "hands_components": hand_figure.pose_components()}
-    return StandIn(model, _levels(meshes, [maps]))
+    return SyntheticModel(model, _levels(meshes, [maps]))
 
 
 def _right(disc: Disc) -> tuple[Array, Index]:
@@ -127,7 +127,7 @@ def _right(disc: Disc) -> tuple[Array, Index]:
 
 
 def _with_tips(disc: Disc) -> Disc:
-    """The same disc, numbered so that the fingertips have the published model's vertex numbers."""
+    """The same disc, numbered so that the fingertips have the official model's vertex numbers."""
     order = np.arange(len(disc.vertices))
     taken: list[int] = []
     for name, tip in zip(hand_figure.FINGERS, hand_figure.tips(), strict=True):
@@ -145,7 +145,7 @@ def _with_tips(disc: Disc) -> Disc:
 def _model(
     vertices: Array, faces: Index, joints: Array, weights: Array, shapes: Array, rows: Array, who: ModuleType
 ) -> dict[str, Any]:
-    """The arrays of a body model file under their published names."""
+    """The arrays of a body model file under their official names."""
     return {
         "v_template": vertices,
         "f": faces.astype(np.uint32),

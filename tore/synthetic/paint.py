@@ -1,4 +1,4 @@
-"""What people wear and what light falls on them: a colour for every vertex, lamps for every picture."""
+"""What people wear and what light falls on them: a color for every vertex, lamps for every picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.random import RandomState
 from tore.synthetic.people import Figure
 from tore.visualize.renderer import Light, Lighting
 
-# RGB in [0, 1] before light; a person's skin lies between two neighbours
+# RGB in [0, 1] before light; a person's skin lies between two neighbors
 SKIN = np.array([(0.97, 0.81, 0.70), (0.90, 0.69, 0.55), (0.76, 0.54, 0.40), (0.57, 0.38, 0.27), (0.36, 0.24, 0.17)])
 HAIR = np.array([(0.07, 0.06, 0.05), (0.20, 0.12, 0.07), (0.38, 0.24, 0.12), (0.72, 0.56, 0.32), (0.62, 0.60, 0.58)])
 PELVIS, HEAD = 0, 15

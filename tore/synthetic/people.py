@@ -1,7 +1,7 @@
 """Who stands before the camera, and where: shape, pose, facing, and the camera that takes the picture.
 
 A person's label pose is in the camera frame (x right, y down, z away), so that an upright person who faces the
-camera has a root of half a turn about x, as in the published data sets.
+camera has a root of half a turn about x, as in the official data sets.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def draw_shot(rng: RandomState, kind: str, vertices: np.ndarray, size: int) -> S
 
 
 def label_of(figure: Figure, people: People, index: int, shot: Shot, size: int) -> dict:
-    """The JSON value of person `index`: every field of the published data format, and `camera`.
+    """The JSON value of person `index`: every field of the official data format, and `camera`.
 
     2D joints are those of 3D joints plus the camera's translation, in continuous pixels, confidence 0 outside the
     picture. 3D joints have the axes of the camera and the origin of the body model.

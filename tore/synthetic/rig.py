@@ -1,4 +1,4 @@
-"""What makes a stand-in mesh a body model: blend weights, joint regressors and pose directions, all from geometry."""
+"""What makes a synthetic mesh a body model: blend weights, joint regressors and pose directions, all from geometry."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def _horizon(rng: RandomState, size: int, indoors: bool) -> np.ndarray:
 
 
 def _draw_shape(rng: RandomState, picture: np.ndarray) -> None:
-    """One filled thing of any kind, place and colour: box, blob, many-sided, or a rounded bar as limbs are."""
+    """One filled thing of any kind, place and color: box, blob, many-sided, or a rounded bar as limbs are."""
     size = len(picture)
     kind = rng.choice(["box", "blob", "polygon", "bar"])
     color = tuple(map(int, np.rint(_tint(rng) * 255)))

@@ -1,4 +1,4 @@
-"""Solids for the stand-in figures: smooth unions of tubes, ellipsoids and trunk profiles, and their skin.
+"""Solids for the synthetic figures: smooth unions of tubes, ellipsoids and trunk profiles, and their skin.
 
 A solid is a function of points (N, 3) in metres that is negative inside, about the distance to the skin near it.
 """
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Field = Callable[[Array], Array]  # points (N, 3) -> values (N,)
 
-MISSING_EXTRA = "making a stand-in figure needs the package scikit-image: pip install scikit-image"
+MISSING_EXTRA = "making a synthetic figure needs the package scikit-image: pip install scikit-image"
 
 
 @dataclass(frozen=True)
 class Tube:
-    """A chain of spheres, neighbours joined by cones: `points` (K, 3) and `radii` (K,) in metres.
+    """A chain of spheres, neighbors joined by cones: `points` (K, 3) and `radii` (K,) in metres.
 
     `squash` divides the coordinates about the first point before the distance is taken: (1.4, 1, 1)
     makes the tube 1.4 times as wide in x.
@@ -32,13 +32,13 @@ class Tube:
     def __call__(self, p: Array) -> Array:
         """Distance-like values (N,) of the points (N, 3)."""
         origin, squash = np.asarray(self.points[0], dtype=float), np.asarray(self.squash)
-        centres = (np.asarray(self.points, dtype=float) - origin) / squash
+        centers = (np.asarray(self.points, dtype=float) - origin) / squash
         local = (p - origin) / squash
-        if len(centres) == 1:
-            return np.linalg.norm(local - centres[0], axis=1) - self.radii[0]
+        if len(centers) == 1:
+            return np.linalg.norm(local - centers[0], axis=1) - self.radii[0]
         values = np.full(len(p), np.inf)
-        for k in range(len(centres) - 1):
-            axis, start = centres[k + 1] - centres[k], local - centres[k]
+        for k in range(len(centers) - 1):
+            axis, start = centers[k + 1] - centers[k], local - centers[k]
             along = np.clip(start @ axis / (axis @ axis), 0.0, 1.0)
             radius = self.radii[k] + (self.radii[k + 1] - self.radii[k]) * along
             np.minimum(values, np.linalg.norm(start - along[:, None] * axis, axis=1) - radius, out=values)
@@ -47,14 +47,14 @@ class Tube:
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """An axis-aligned ellipsoid: centre and half axes in metres."""
+    """An axis-aligned ellipsoid: center and half axes in metres."""
 
-    centre: Sequence[float]
+    center: Sequence[float]
     axes: Sequence[float]
 
     def __call__(self, p: Array) -> Array:
         """Distance-like values (N,) of the points (N, 3)."""
-        local = (p - np.asarray(self.centre)) / np.asarray(self.axes)
+        local = (p - np.asarray(self.center)) / np.asarray(self.axes)
         near = np.linalg.norm(local, axis=1)
         slope = np.linalg.norm(local / np.asarray(self.axes), axis=1)
         return near * (near - 1.0) / np.maximum(slope, 1e-9)
@@ -128,8 +128,8 @@ def skin(field: Field, lower: Sequence[float], upper: Sequence[float], step: flo
         raise ImportError(MISSING_EXTRA) from error
     low = np.asarray(lower, dtype=float)
     blocks = np.ceil((np.asarray(upper) - low) / (4 * step)).astype(int)
-    centres = low + (np.stack(np.meshgrid(*map(np.arange, blocks), indexing="ij"), -1) + 0.5) * 4 * step
-    coarse = field(centres.reshape(-1, 3)).reshape(blocks)
+    centers = low + (np.stack(np.meshgrid(*map(np.arange, blocks), indexing="ij"), -1) + 0.5) * 4 * step
+    coarse = field(centers.reshape(-1, 3)).reshape(blocks)
     grid = np.repeat(np.repeat(np.repeat(coarse, 4, 0), 4, 1), 4, 2)
     near = np.repeat(np.repeat(np.repeat(np.abs(coarse) < 6 * step, 4, 0), 4, 1), 4, 2)
     index = np.argwhere(near)

@@ -54,7 +54,7 @@ class Recipe:
         return f"synthetic_{self.kind}/{self.split}/{index:08d}.jpg"
 
 
-def write_pictures(
+def write_images(
     recipe: Recipe,
     count: int,
     folder: str | Path,

@@ -1,1 +1,1 @@
-"""Entry scripts under their published names; nothing imports them but the `tore` command."""
+"""Entry scripts under their official names; nothing imports them but the `tore` command."""

@@ -1,4 +1,4 @@
-"""Trains or evaluates FastMETRO+TORE, and FastMETRO without it, on bodies, under the published script's name and flags.
+"""Trains or evaluates FastMETRO+TORE, and FastMETRO without it, on bodies, under the official script's name and flags.
 
 torchrun --nproc_per_node=4 tore/tools/run_tore_fm_bodymesh.py --train_yaml ... --val_yaml ... --arch resnet50
 """

@@ -1,4 +1,4 @@
-"""Trains or evaluates METRO+TORE, and METRO without it, on bodies, under the published script's name and flags.
+"""Trains or evaluates METRO+TORE, and METRO without it, on bodies, under the official script's name and flags.
 
 torchrun --nproc_per_node=8 tore/tools/run_tore_m_bodymesh.py --train_yaml ... --val_yaml ... --arch resnet50
 """

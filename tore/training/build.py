@@ -26,7 +26,7 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import TSVSet, set_identity
 from tore.engine.distributed import Processes
 from tore.engine.logging import RunLog
-from tore.engine.optimization import Schedule, build_optimiser, iterations_per_epoch
+from tore.engine.optimization import Schedule, build_optimizer, iterations_per_epoch
 from tore.engine.state import CheckpointFolder, MovingAverage, load_training_state, seed_process
 from tore.engine.step import LossStep, target_maker
 from tore.engine.trainer import Trainer
@@ -38,10 +38,10 @@ from tore.modeling.backbones import STRIDE
 from tore.modeling.build import add_smpl_regressor, describe
 from tore.modeling.checkpoints import save_weights
 from tore.modeling.fastmetro import FastMETRO
-from tore.modeling.initialization import load_rooms, start_camera, start_from_template
+from tore.modeling.initialization import load_parts, start_camera, start_from_template
 from tore.modeling.metro import METRO
 from tore.training.evaluate import JOINT_NAMES, GroundTruth, evaluate, measure_maker, validation_loader
-from tore.training.recipes import optimiser_from, recipe_from, surface_faces
+from tore.training.recipes import optimizer_from, recipe_from, surface_faces
 from tore.training.resuming import Pace, accept_changes, changes_of, plain_flags
 from tore.training.set_check import check_before, trains
 
@@ -84,15 +84,15 @@ def imagenet_file(arch: str, wanted: str | None) -> Path | None:
     return path
 
 
-def published_file(path: str) -> Path:
+def checkpoint_file(path: str) -> Path:
     """The state_dict.bin that a checkpoint file or folder means."""
     return Path(path) / "state_dict.bin" if Path(path).is_dir() else Path(path)
 
 
 def start_network(model: Network, args: argparse.Namespace) -> None:
-    """The departures from the published start that the flags ask for."""
+    """The departures from the official start that the flags ask for."""
     if args.warm_start:
-        load_rooms(model, published_file(args.warm_start), args.warm_start_rooms)
+        load_parts(model, checkpoint_file(args.warm_start), args.warm_start_rooms)
     if args.template_start:
         start_from_template(model, template_points(model.config.body, args.body_dir)[1])
     if args.camera_start:
@@ -115,7 +115,7 @@ def build_network(
         if fresh:
             start_network(model, args)
         return model, first_inputs(model, args)
-    checkpoint, notes = open_checkpoint(args, published_file(args.resume_checkpoint))
+    checkpoint, notes = open_checkpoint(args, checkpoint_file(args.resume_checkpoint))
     path, config = checkpoint.path, checkpoint.config
     if config.network != network or config.body != kind:
         raise ValueError(f"{path} holds a {config.network} of a {config.body}, not {network} of a {kind}")
@@ -284,7 +284,7 @@ def validation(
     measure = measure_maker(
         body,
         GroundTruth(body, args.body_dir, processes.device),
-        centre=RECIPES[setting.network, kind].centre,
+        center=RECIPES[setting.network, kind].center,
         oracle=args.oracle,
         channels_last=args.channels_last,
     )
@@ -331,12 +331,12 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
     step = loss_step(setting, model, body)
     usable = trains(step.recipe, setting.kind)
     check_before(batches.dataset, body, processes, log.line, body_dir=args.body_dir, usable=usable)
-    recipe, sets = optimiser_from(args, setting.network), sets_of(setting, batches)
+    recipe, sets = optimizer_from(args, setting.network), sets_of(setting, batches)
     trainer = Trainer(
         network=model,
         step=step,
-        optimiser=build_optimiser(model.parameters(), recipe, args.lr),
-        optimiser_recipe=recipe,
+        optimizer=build_optimizer(model.parameters(), recipe, args.lr),
+        optimizer_recipe=recipe,
         apart=model.smpl_regressor,
         base_lr=args.lr,
         batches=batches,

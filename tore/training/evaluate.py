@@ -76,7 +76,7 @@ GENDERS = ("female", "male")
 def judged_targets(body: BodyModel, batch: Batch) -> Targets:
     """What an evaluation compares with: as in training, but a hand without pose keeps its label's joints (B, 21, 4).
 
-    Published training has hands' joints from their model alone, and so leaves out a hand that has joints only.
+    Official training has hands' joints from their model alone, and so leaves out a hand that has joints only.
     """
     targets = target_maker(body)(batch)
     own = batch["joints_3d"]
@@ -89,7 +89,9 @@ def judged_targets(body: BodyModel, batch: Batch) -> Targets:
 
 
 class GroundTruth:
-    """True meshes minus their root; by the model of the label's gender where its file exists, as published."""
+    """True meshes minus their root; by the model of the label's gender where its file exists, as in the official
+    code.
+    """
 
     def __init__(self, body: BodyModel, data_dir: str | Path | None, device: torch.device) -> None:
         self.neutral = body
@@ -129,7 +131,7 @@ def measure_maker(
     body: BodyModel,
     truth: GroundTruth,
     *,
-    centre: tuple[int, ...],
+    center: tuple[int, ...],
     oracle: bool,
     channels_last: bool = False,
     keep: Callable[[Batch, Tensor, Tensor], None] | None = None,
@@ -165,7 +167,7 @@ def measure_maker(
                 true_vertices=true_vertices,
                 has_joints_3d=targets.has_joints_3d,
                 has_mesh=targets.has_mesh,
-                centre=centre,
+                center=center,
                 kind=body.kind,
                 joint_mask=targets.joints_3d[..., 3] > 0,
             )

@@ -26,14 +26,14 @@ from tore.losses.recipes import RECIPES
 from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, reduction_of
 from tore.training.build import Network
 from tore.training.evaluate import JOINT_NAMES, GroundTruth, evaluate, measure_maker, validation_loader
-from tore.training.hand_submission import HandWishes, KeptHands
+from tore.training.hand_submission import HandOptions, KeptHands
 from tore.training.set_check import check_before
 from tore.visualize.drawing import save_image
 
 FAST = "its inference form, the same to rounding (--fast)"
 ORACLE = "predicted directly (--oracle true)"
-SHAPE = ("layers", "widths", "hidden", "heads")  # in which a network must be the published one to have its row
-FEATURE_CELLS = 49  # of the published 224 x 224 pictures
+SHAPE = ("layers", "widths", "hidden", "heads")  # in which a network must be the official one to have its row
+FEATURE_CELLS = 49  # of the official 224 x 224 pictures
 
 
 def protocol_of(
@@ -75,7 +75,7 @@ def evaluate_set(
     """
     check_before(data, body, processes, say, body_dir=body_dir)
     loader = validation_loader(data, batch_size=batch_size, workers=workers, processes=processes)
-    measure = measure_maker(body, truth, centre=RECIPES[network, body.kind].centre, oracle=oracle, keep=keep)
+    measure = measure_maker(body, truth, center=RECIPES[network, body.kind].center, oracle=oracle, keep=keep)
     found = evaluate(
         model,
         loader,
@@ -104,7 +104,7 @@ def report(
     samples_path: Path | None = None,
     worst: int = 0,
     worst_path: Path | None = None,
-    hand: HandWishes | None = None,
+    hand: HandOptions | None = None,
 ) -> EvaluationResult:
     """Evaluates on all processes; the main one says the table and writes the files that are asked for.
 
@@ -116,7 +116,7 @@ def report(
     model.to(processes.device)
     body = load_body(kind, body_dir).to(processes.device)
     truth = GroundTruth(body, body_dir, processes.device)
-    hand, kept = hand or HandWishes(), KeptHands()
+    hand, kept = hand or HandOptions(), KeptHands()
     data = MeshDataset(yaml, False, kind, views=hand.views)
     result, rows = evaluate_set(
         model,
@@ -155,8 +155,8 @@ def row_of(config: ModelConfig) -> PaperRow | None:
 
     A network of another depth or width has none.
     """
-    published = CONFIGS[config.network]()
-    if any(getattr(config, name) != getattr(published, name) for name in SHAPE):
+    official = CONFIGS[config.network]()
+    if any(getattr(config, name) != getattr(official, name) for name in SHAPE):
         return None
     if config.body != "body" or reduction_of(config) not in ("tore", "none+gtr", "none"):
         return None

@@ -17,7 +17,7 @@ from tore.datasets.convert.freihand import evaluation_truth
 from tore.engine.distributed import Processes
 from tore.engine.step import Batch
 from tore.evaluation.evaluator import MILLIMETRES, EvaluationResult
-from tore.evaluation.freihand import doubts, picture_order, read_predictions, score, write_predictions
+from tore.evaluation.freihand import image_order, read_predictions, sanity_warnings, score, write_predictions
 from tore.evaluation.metrics import CURVE_LIMIT, CURVE_STEPS
 from tore.evaluation.protocol import HAND_WORDS, Protocol, summary, unit_of
 from tore.files import write_json
@@ -86,17 +86,17 @@ class KeptHands:
         parts = processes.gather(self)
         if not processes.is_main:
             return
-        order = picture_order([key for part in parts for key in part.keys])
+        order = image_order([key for part in parts for key in part.keys])
         joints = np.concatenate([array for part in parts for array in part.joints])[order]
         vertices = np.concatenate([array for part in parts for array in part.vertices])[order]
         write_predictions(path, joints, vertices)
         say(f"{len(joints)} hands in {path}")
-        for doubt in doubts(joints, vertices):
+        for doubt in sanity_warnings(joints, vertices):
             say(f"{path}: {doubt}")
 
 
 @dataclass(frozen=True)
-class HandWishes:
+class HandOptions:
     """What an evaluation of hands does besides: further views of each picture, a submission, its scores."""
 
     views: tuple[Draw, ...] = ()

@@ -17,7 +17,7 @@ from tore.datasets.mesh_dataset import CROP_SIZE, MeshDataset
 from tore.datasets.sets import set_identity
 from tore.engine.distributed import Processes
 from tore.engine.logging import RunLog
-from tore.engine.optimization import OptimiserRecipe, Schedule, build_optimiser
+from tore.engine.optimization import OptimizerRecipe, Schedule, build_optimizer
 from tore.engine.state import CheckpointFolder, load_training_state
 from tore.engine.step import AMP_TYPES, Batch, StepResult
 from tore.engine.trainer import Trainer
@@ -25,7 +25,7 @@ from tore.losses.criterion import weighted_sum
 from tore.losses.terms import absolute_distance, joints_2d_loss, labelled_mean
 from tore.modeling.backbones import STRIDE, Backbone, load_backbone_weights
 from tore.modeling.image_token_pruning import kept_tokens
-from tore.modeling.initialization import WarmUpNetwork, load_rooms, save_image_side
+from tore.modeling.initialization import WarmUpNetwork, load_parts, save_image_side
 from tore.training.build import LoaderBatches
 from tore.training.resuming import Pace, accept_changes, changes_of, plain_flags
 from tore.training.set_check import check_before
@@ -79,7 +79,7 @@ RULES = (
     ),
     Rule(("allow_changes",), lambda args: args.resume == "none", "goes with --resume; add --resume auto"),
 )
-RECIPE = OptimiserRecipe("adamw", weight_decay=1e-2, clip="norm", clip_limit=1.0)
+RECIPE = OptimizerRecipe("adamw", weight_decay=1e-2, clip="norm", clip_limit=1.0)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -
         size=args.size,
     )
     if args.warm_start is not None:
-        load_rooms(network, args.warm_start)
+        load_parts(network, args.warm_start)
     sets = {"train_yaml": set_identity(data.rows)}
     schedule = Schedule("cosine", args.warm_up_share)
     network.to(processes.device).to(memory_format=torch.channels_last)
@@ -137,8 +137,8 @@ def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -
     trainer = Trainer(
         network=network,
         step=WarmUpStep((cells, cells), network.joint_of, processes, AMP_TYPES[args.amp]),
-        optimiser=build_optimiser(network.parameters(), RECIPE, args.lr),
-        optimiser_recipe=RECIPE,
+        optimizer=build_optimizer(network.parameters(), RECIPE, args.lr),
+        optimizer_recipe=RECIPE,
         base_lr=args.lr,
         batches=batches,
         epochs=args.num_train_epochs,

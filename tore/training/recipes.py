@@ -1,4 +1,4 @@
-"""Which losses a run trains with: a published recipe, and the flags that change it."""
+"""Which losses a run trains with: an official recipe, and the flags that change it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from tore.body.body_model import BodyModel
 from tore.body.files import read_level_faces
 from tore.cli.flags import shown, typed_flags
-from tore.engine.optimization import BASELINE_OPTIMISERS, CLIPS, OPTIMISERS, OptimiserRecipe
+from tore.engine.optimization import BASELINE_OPTIMIZERS, CLIPS, OPTIMIZERS, OptimizerRecipe
 from tore.losses.recipes import BASELINE_RECIPES, RECIPES, LossRecipe
 from tore.modeling.build import ModelConfig, prunes_image_tokens
 
@@ -29,7 +29,7 @@ def recipe_from(args: argparse.Namespace, config: ModelConfig) -> LossRecipe:
     recipe = (RECIPES if args.recipe == TORE_RECIPE else BASELINE_RECIPES)[network, kind]
     lowest = [args.vloss_w_sub2] if kind == "body" else []
     asked = [*lowest, args.vloss_w_sub, args.vloss_w_full]  # coarse to full
-    # Published: --vertices_loss_weight weighs the 2D joints as well.
+    # Official: --vertices_loss_weight weighs the 2D joints as well.
     twod = args.vertices_loss_weight if args.joints_2d_loss_weight is None else args.joints_2d_loss_weight
     recipe = replace(
         recipe,
@@ -77,12 +77,12 @@ def surface_faces(recipe: LossRecipe, body: BodyModel, data_dir: str | Path | No
     return read_level_faces(body.kind, data_dir)[recipe.surface_level].to(body.faces.device)
 
 
-def optimiser_from(args: argparse.Namespace, network: str) -> OptimiserRecipe:
-    """The optimiser of --recipe, its gradients clipped as the flags say.
+def optimizer_from(args: argparse.Namespace, network: str) -> OptimizerRecipe:
+    """The optimizer of --recipe, its gradients clipped as the flags say.
 
     Raises ValueError for a limit that clips everything away.
     """
-    recipe = (OPTIMISERS if args.recipe == TORE_RECIPE else BASELINE_OPTIMISERS)[network]
+    recipe = (OPTIMIZERS if args.recipe == TORE_RECIPE else BASELINE_OPTIMIZERS)[network]
     clip, limit = _chosen(args.gradient_clip, recipe.clip), _chosen(args.gradient_clip_limit, recipe.clip_limit)
     if clip == "none" and args.gradient_clip_limit is not None:
         raise ValueError(

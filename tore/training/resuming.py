@@ -37,7 +37,7 @@ SETS = ("train_yaml", "val_yaml")
 TRAINS_OTHERWISE = "the rest of the run trains in another way than its beginning"
 EFFECTS = {
     "seed": "order and augmentation of the samples are others from here on",
-    "amp": "the rest of the run computes in another number type",
+    "amp": "the rest of the run computes in another dtype",
     "ema": "the average of the weights follows them in another way; a new one starts from those of now",
     "oracle": "scores before and after cannot be compared, and the best checkpoint is chosen anew",
     "recipe": "losses before and after cannot be compared, and gradients are clipped in another way",
@@ -215,7 +215,7 @@ def _rate_effect(state: Mapping[str, Any], before: Pace, after: Pace) -> str:
     """How the learning rate of the next step changes; of a run that has ended, from its last one."""
     usual = before.next_rate(state)
     if usual is None:
-        usual = float(state["optimiser"]["param_groups"][0]["lr"])
+        usual = float(state["optimizer"]["param_groups"][0]["lr"])
     changed = after.next_rate(state)
     if changed is None:
         return "the run has then ended"

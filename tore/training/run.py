@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tore.cli.training_flags import wishes_of
+from tore.cli.training_flags import hand_options_of
 from tore.cli.training_rules import check_training_flags
 from tore.engine.distributed import start_processes
 from tore.engine.faults import EXIT_NOT_FINITE, EXIT_STOPPED, NonFiniteLossError
@@ -96,6 +96,6 @@ def evaluate_only(setting: RunSetting) -> int:
         processes=setting.processes,
         say=setting.log.line,
         json_path=Path(args.output_dir) / "evaluation.json",
-        hand=wishes_of(args, usual_zip=Path(args.output_dir) / "pred.zip") if setting.kind == "hand" else None,
+        hand=hand_options_of(args, usual_zip=Path(args.output_dir) / "pred.zip") if setting.kind == "hand" else None,
     )
     return 0

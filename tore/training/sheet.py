@@ -18,7 +18,7 @@ SAMPLES = 4
 
 
 def crop_pixels(image: Tensor) -> np.ndarray:
-    """A normalised picture (3, n, n) as (n, n, 3) uint8 RGB."""
+    """A normalized picture (3, n, n) as (n, n, 3) uint8 RGB."""
     mean, std = (np.array(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     planes = image.float().cpu().numpy() * std + mean
     return np.rint(planes.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8)

@@ -206,7 +206,7 @@ SKELETONS = {
 
 
 def bones_of(joints: int) -> list[tuple[int, int, Color]]:
-    """Pairs of joint indices and a colour for 14, 24 (J24 order), 17 (H36M) or 21 (hand) joints.
+    """Pairs of joint indices and a color for 14, 24 (J24 order), 17 (H36M) or 21 (hand) joints.
 
     Raises ValueError for another number of joints.
     """
@@ -233,7 +233,7 @@ def draw_skeleton(
     seen = seen & np.isfinite(joints).all(1)
     width = thickness or max(1, round(max(picture.shape[:2]) / 110))
     canvas = np.ascontiguousarray(picture.copy())
-    # OpenCV counts from pixel centres, we from the corner
+    # OpenCV counts from pixel centers, we from the corner
     fixed = np.rint((np.nan_to_num(joints) - 0.5).clip(-1e4, 1e4) * 2**SUBPIXEL_BITS).astype(int)
     for first, second, color in bones_of(len(joints)):
         if seen[first] and seen[second]:

@@ -66,15 +66,15 @@ def shade(normals: np.ndarray, colors: np.ndarray, directions: np.ndarray, light
 
 MESH_COLOR = (0.65, 0.74, 0.86)
 RAYS_AT_ONCE = 400_000
-DEPTH_STEP = 1.03  # neighbours whose depths differ by this factor belong to different surfaces
+DEPTH_STEP = 1.03  # neighbors whose depths differ by this factor belong to different surfaces
 
 
 class Render(NamedTuple):
     """What the camera sees."""
 
     color: np.ndarray  # (H, W, 3) uint8 RGB, over the background
-    depth: np.ndarray  # (H, W) float32 z in metres at the pixel centre, inf where the mesh is not
-    mask: np.ndarray  # (H, W) bool, the pixel centre is covered
+    depth: np.ndarray  # (H, W) float32 z in metres at the pixel center, inf where the mesh is not
+    mask: np.ndarray  # (H, W) bool, the pixel center is covered
     coverage: np.ndarray  # (H, W) float32, the share of the pixel that is covered
 
 
@@ -123,7 +123,7 @@ def render(
 
     vertices: (V, 3) metres in the camera frame. faces: (F, 3) indices, counter-clockwise from outside.
     size: (height, width) pixels. colors: (3,) or (V, 3) in [0, 1], before light. background: (H, W, 3) uint8, black
-    without. samples: rays per pixel and direction for colour (samples^2 in all). edges_only: the further rays only
+    without. samples: rays per pixel and direction for color (samples^2 in all). edges_only: the further rays only
     where a pixel lies on an outline. front_faces_only: leave triangles out that look away, half the cost
     for a closed mesh that does not enclose the camera.
 
@@ -155,7 +155,7 @@ def _nothing(canvas: np.ndarray) -> Render:
 def _draw(canvas: np.ndarray, pixels: np.ndarray, painter: _Painter, samples: int, edges_only: bool) -> Render:
     """Draws over the canvas at pixels (N, 2), those that the mesh can touch, a band of them at a time."""
     _, depth, _, coverage = _nothing(canvas)
-    central: list[Hits | None] = []  # for every band what the rays through the pixels' centres met
+    central: list[Hits | None] = []  # for every band what the rays through the pixels' centers met
     for part in _bands(len(pixels)):
         hits = painter.cast(_directions(pixels[part] + 0.5, painter.camera))
         where = pixels[part][hits.rays]
@@ -183,7 +183,7 @@ def _put(canvas: np.ndarray, coverage: np.ndarray, pixels: np.ndarray, light: np
 
 
 class _Painter(NamedTuple):
-    """Colours pixels: casts rays through them, shades what is met, means over the rays of a pixel."""
+    """Colors pixels: casts rays through them, shades what is met, means over the rays of a pixel."""
 
     cast: CastRays
     faces: np.ndarray
@@ -207,7 +207,7 @@ class _Painter(NamedTuple):
 
     def shade(self, hits: Hits, directions: np.ndarray) -> np.ndarray:
         """(P, 3) light of what was met, for the rays' directions (P, 3)."""
-        corners = self.attributes[self.faces[hits.faces]]  # (P, 3, 6) normal and colour of each corner
+        corners = self.attributes[self.faces[hits.faces]]  # (P, 3, 6) normal and color of each corner
         mixed = np.einsum("pk,pkc->pc", hits.weights, corners)
         normals = mixed[:, :3] / np.maximum(np.linalg.norm(mixed[:, :3], axis=1, keepdims=True), 1e-12)
         away = np.einsum("pc,pc->p", self.face_normals[hits.faces], directions) > 0
@@ -234,7 +234,7 @@ def _vertex_normals(count: int, faces: np.ndarray, normals: np.ndarray) -> np.nd
 
 
 def outline(depth: np.ndarray) -> np.ndarray:
-    """(H, W) depth, inf outside -> (H, W) bool: the pixel or a neighbour (of 8) lies across a jump in depth."""
+    """(H, W) depth, inf outside -> (H, W) bool: the pixel or a neighbor (of 8) lies across a jump in depth."""
     grown = np.ones((3, 3), np.uint8)
     finite = np.where(np.isfinite(depth), depth, np.finfo(np.float32).max / 2)
     near = cv2.erode(finite, grown, borderType=cv2.BORDER_REPLICATE)
@@ -256,7 +256,7 @@ def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
 def _vertex_attributes(
     vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, colors: np.ndarray | tuple[float, float, float]
 ) -> np.ndarray:
-    """(V, 6) float32: unit normal, colour."""
+    """(V, 6) float32: unit normal, color."""
     paint = np.broadcast_to(np.asarray(colors, np.float32), vertices.shape)
     return np.hstack([_vertex_normals(len(vertices), faces, normals), paint]).astype(np.float32)
 
@@ -295,7 +295,7 @@ def _directions(points: np.ndarray, camera: PinholeCamera) -> np.ndarray:
 
 
 def _caster(vertices: np.ndarray, faces: np.ndarray) -> CastRays:
-    """A function from ray directions (N, 3) out of the camera's centre to what they meet first."""
+    """A function from ray directions (N, 3) out of the camera's center to what they meet first."""
     embreex = need_render_packages("drawing a mesh")
     scene = embreex.rtcore_scene.EmbreeScene(robust=True)
     embreex.mesh_construction.TriangleMesh(scene, vertices, faces)  # the scene keeps the triangles

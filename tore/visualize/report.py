@@ -119,7 +119,7 @@ def picture(pixels: np.ndarray, alt: str) -> str:
     )
 
 
-def picture_rows(columns: Sequence[str], rows: Sequence[Sequence[np.ndarray]], names: Sequence[str]) -> str:
+def image_rows(columns: Sequence[str], rows: Sequence[Sequence[np.ndarray]], names: Sequence[str]) -> str:
     """A grid of pictures, a line of them for each of `names`, under the names of the columns."""
     heads = "".join(f"<div>{escape(name)}</div>" for name in columns)
     cells = [
@@ -169,17 +169,17 @@ def mesh_viewer(meshes: Sequence[ShownMesh], faces: np.ndarray, *, label: str) -
 
 def _numbers(mesh: ShownMesh, faces: np.ndarray) -> dict[str, object]:
     vertices = np.asarray(mesh.vertices, np.float64)
-    centred = vertices - (vertices.min(0) + vertices.max(0)) / 2
-    if len(vertices) > np.iinfo(np.uint16).max or not (np.abs(centred) <= REACH).all():
+    centerd = vertices - (vertices.min(0) + vertices.max(0)) / 2
+    if len(vertices) > np.iinfo(np.uint16).max or not (np.abs(centerd) <= REACH).all():
         raise ValueError(
-            f"mesh {mesh.name!r} has {len(vertices)} vertices up to {np.abs(centred).max():g} m from its middle; a "
+            f"mesh {mesh.name!r} has {len(vertices)} vertices up to {np.abs(centerd).max():g} m from its middle; a "
             f"viewer takes {np.iinfo(np.uint16).max} within {REACH:.2f} m"
         )
-    normals = vertex_normals(centred, np.asarray(faces)) * np.iinfo(np.int8).max
+    normals = vertex_normals(centerd, np.asarray(faces)) * np.iinfo(np.int8).max
     return {
         "name": mesh.name,
         "color": [round(255 * part) for part in mesh.color],
-        "vertices": _packed(np.rint(centred / STEP), np.int16),
+        "vertices": _packed(np.rint(centerd / STEP), np.int16),
         "normals": _packed(np.rint(normals), np.int8),
     }
 

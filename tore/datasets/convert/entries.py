@@ -62,7 +62,7 @@ class Person:
     kind: str = "body"
 
     def label(self) -> dict[str, Any]:
-        """The fields of a label row, in the published order."""
+        """The fields of a label row, in the official order."""
         joints, pose_size = SIZES[self.kind]
         has_smpl = self.pose is not None and self.betas is not None
         fields = {
@@ -86,7 +86,7 @@ def _numbers(values: np.ndarray | None, shape: tuple[int, ...]) -> list:
 
 
 def box(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre (2,) and scale of the box around points (N, 2) in pixels: 1.2 * its longer side / 200."""
+    """Center (2,) and scale of the box around points (N, 2) in pixels: 1.2 * its longer side / 200."""
     low, high = points.min(0), points.max(0)
     return (low + high) / 2, BOX_MARGIN * float((high - low).max()) / SCALE_UNIT
 

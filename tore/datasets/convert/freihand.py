@@ -20,7 +20,7 @@ from tore.datasets.convert.reading import array, file_stamp, items, load_json, r
 BACKGROUNDS = {"training": 4, "evaluation": 1}
 CENTER = np.array([112.0, 112.0])
 TRUTH_FILES = ("evaluation_xyz.json", "evaluation_verts.json")
-SCALE = 0.9  # Published: a box of 180 of the picture's 224 pixels
+SCALE = 0.9  # Official: a box of 180 of the picture's 224 pixels
 POSE, SHAPE = slice(0, 48), slice(48, 58)
 
 

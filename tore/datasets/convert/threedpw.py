@@ -21,7 +21,7 @@ class Posed(NamedTuple):
     """One annotation: picture, SMPL parameters and pinhole camera."""
 
     key: str
-    box: tuple[np.ndarray, float]  # centre (2,), scale
+    box: tuple[np.ndarray, float]  # center (2,), scale
     pose: np.ndarray  # (72,)
     betas: np.ndarray  # (10,)
     translation: np.ndarray  # (3,) metres, camera frame
@@ -32,7 +32,7 @@ class Posed(NamedTuple):
 class Pose2MeshAnnotations:
     """The annotations of one JSON file, in the file's order; the box is the annotation's.
 
-    Published: joints are the neutral model's 24 train joints whatever the person's gender.
+    Official: joints are the neutral model's 24 train joints whatever the person's gender.
     """
 
     def __init__(self, path: str | Path, data_dir: str | Path | None = None) -> None:

@@ -198,7 +198,7 @@ class _Conversion:
         if entry.label is not None:
             reason, label = _encode(entry.label)
         if not reason:
-            reason, picture, size = self._read_picture(entry.key)
+            reason, picture, size = self._read_image(entry.key)
         if reason:
             return {"key": entry.key, "left_out": reason}
         self.tables["img"].write([entry.key, base64.b64encode(picture)])
@@ -207,7 +207,7 @@ class _Conversion:
         flags = {name: int(bool((entry.label or {}).get(name))) for name in FLAGS}
         return {"key": entry.key, "left_out": "", **flags}
 
-    def _read_picture(self, key: str) -> tuple[str, bytes, dict[str, int]]:
+    def _read_image(self, key: str) -> tuple[str, bytes, dict[str, int]]:
         """(reason to leave the picture out or "", its bytes, its size after EXIF rotation)."""
         path = self.root / key.lstrip("/")
         try:

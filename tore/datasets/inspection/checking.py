@@ -18,10 +18,10 @@ from tore.datasets.inspection.rows import (
     Remark,
     SetReport,
     check_agreement,
-    check_in_picture,
+    check_image_file,
+    check_in_image,
     check_labelled,
     check_model_joints,
-    check_picture_file,
     check_ranges,
     parse_size,
 )
@@ -120,7 +120,7 @@ class _SetChecker:
         if len(keys) > 1:
             shown = ", ".join(f"{table} {row_key(row)[:60]!r}" for table, row in columns.items())
             self._find(ERROR, "keys", "label", index, shown, "the files' rows have different keys")
-        size = self._check_picture(index, columns["img"]) if "img" in columns else None
+        size = self._check_image(index, columns["img"]) if "img" in columns else None
         if "hw" in columns:
             self._check_size(index, columns["hw"], size)
         if "label" not in columns:
@@ -145,7 +145,7 @@ class _SetChecker:
         self._remark(index, label, check_ranges(label, layout.kind == "hand"))
         self._remark(index, label, check_labelled(label, layout.root))
         if size is not None:
-            self._remark(index, label, check_in_picture(label, *size, CROP_SIZE))
+            self._remark(index, label, check_in_image(label, *size, CROP_SIZE))
         self._remark(index, label, check_agreement(label))
         return label
 
@@ -174,9 +174,9 @@ class _SetChecker:
             self._find(ERROR, "keys", table, index, row_key(columns), "the key is not UTF-8")
         return columns
 
-    def _check_picture(self, index: int, columns: list[bytes]) -> tuple[int, int] | None:
+    def _check_image(self, index: int, columns: list[bytes]) -> tuple[int, int] | None:
         try:
-            check_picture_file(columns, self.rows.place("img", index))
+            check_image_file(columns, self.rows.place("img", index))
             with decoder_complaints() as complaints:
                 height, width = self.dataset.picture(index)[1].shape[:2]
         except BadSample as error:

@@ -32,7 +32,7 @@ def gallery(
     pictures, captions = [], []
     for index in indices:
         sample = dataset.sample(index)
-        crop = restore_picture(sample["image"])
+        crop = restore_image(sample["image"])
         pictures.append(draw_joints(crop, sample["joints_2d"].numpy()))
         captions.append(f"{index} {sample['key']}")
         if posed_mesh is not None and faces is not None:
@@ -45,8 +45,8 @@ def gallery(
     return contact_sheet(pictures, captions, columns=columns, cell=cell)
 
 
-def restore_picture(image: torch.Tensor) -> np.ndarray:
-    """(n, n, 3) uint8 of a normalised picture (3, n, n)."""
+def restore_image(image: torch.Tensor) -> np.ndarray:
+    """(n, n, 3) uint8 of a normalized picture (3, n, n)."""
     planes = image.numpy() * np.array(IMAGENET_STD)[:, None, None] + np.array(IMAGENET_MEAN)[:, None, None]
     return np.ascontiguousarray(np.clip(np.rint(planes * 255), 0, 255).astype(np.uint8).transpose(1, 2, 0))
 

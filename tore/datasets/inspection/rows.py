@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tore.datasets.crop import crop_box
-from tore.datasets.images import decode_pure_base64, picture_bytes, row_key
+from tore.datasets.images import decode_pure_base64, image_bytes, row_key
 from tore.datasets.label import Label
 from tore.datasets.sets import BadSample, Place
 
@@ -72,9 +72,9 @@ PNG_START, PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
-def check_picture_file(columns: list[bytes], place: Place) -> None:
+def check_image_file(columns: list[bytes], place: Place) -> None:
     """Raises BadSample for damage that some decoders pass over: stray characters, files cut short, wrong checksums."""
-    data = picture_bytes(columns, place)
+    data = image_bytes(columns, place)
     finding = None
     if decode_pure_base64(columns[-1]) is None:
         finding = "the picture is not base64 (with foreign characters)"
@@ -123,7 +123,7 @@ BODY_EXTENT, HAND_EXTENT = (0.3, 4.0), (0.02, 0.5)  # metres: diagonal of the bo
 POSE_LIMIT = 4 * np.pi  # radians of one joint
 BETA_WARNING, BETA_LIMIT = 5.0, 20.0
 BOX_LIMITS = (8.0, 8.0)  # pixels at least, and picture sides at most
-PICTURE_MARGIN = 0.1  # of the picture's side that a joint may lie outside
+IMAGE_MARGIN = 0.1  # of the picture's side that a joint may lie outside
 BOX_MARGIN = 1.0  # of the crop's side that a joint may lie outside
 FIT_WARNING, FIT_LIMIT = 0.08, 0.25  # residual / diagonal of the 2D joints
 MODEL_WARNING, MODEL_LIMIT = 0.06, 0.2  # metres, mean distance
@@ -192,7 +192,7 @@ def check_labelled(label: Label, root: int) -> Iterator[Remark]:
         yield WARNING, "pose labels", "has_smpl is 1, but all numbers of pose and betas are 0 (unlabelled?)"
 
 
-def check_in_picture(label: Label, height: int, width: int, size: int) -> Iterator[Remark]:
+def check_in_image(label: Label, height: int, width: int, size: int) -> Iterator[Remark]:
     """The crop's box and the 2D joints against the picture (height, width) and each other."""
     try:
         box = crop_box(label.center, label.scale, size)
@@ -202,7 +202,7 @@ def check_in_picture(label: Label, height: int, width: int, size: int) -> Iterat
     if box.right <= 0 or box.bottom <= 0 or box.left >= width or box.top >= height:
         yield ERROR, "box", f"{tuple(box)} (left, top, right, bottom) lies outside the picture of {width} x {height}"
     elif not (0 <= label.center[0] <= width and 0 <= label.center[1] <= height):
-        yield WARNING, "box", f"its centre lies outside the picture of {width} x {height}"
+        yield WARNING, "box", f"its center lies outside the picture of {width} x {height}"
     if max(box.width, box.height) < BOX_LIMITS[0] or box.height > BOX_LIMITS[1] * max(height, width):
         yield ERROR, "box", f"is {box.width} x {box.height} pixels in a picture of {width} x {height}"
     seen = label.joints_2d[label.joints_2d[:, 2] > 0, :2]
@@ -211,7 +211,7 @@ def check_in_picture(label: Label, height: int, width: int, size: int) -> Iterat
     if len(seen) == 0:
         yield WARNING, "2D joints", "has_2d_joints is 1, but no 2D joint has a confidence above 0"
         return
-    margin = PICTURE_MARGIN * max(height, width)
+    margin = IMAGE_MARGIN * max(height, width)
     outside = ((seen < -margin) | (seen > np.array([width, height]) + margin)).any(1)
     if outside.mean() > 0.5:
         yield ERROR, "2D joints", f"{outside.sum()} of {len(seen)} lie outside the picture of {width} x {height}"
