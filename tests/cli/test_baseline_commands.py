@@ -13,7 +13,7 @@ from tests.training_runs import QUICK, SMALL_FM, SMALL_M, data_flags
 from tore import create_model, load_model, save_published
 from tore.body import load_body
 from tore.body.files import read_level_faces
-from tore.body.joints import J14_HIPS
+from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
 from tore.engine.logging import RunLog
 from tore.engine.state import CheckpointFolder, load_training_state
@@ -22,7 +22,7 @@ from tore.modeling import MeshPrediction
 from tore.modeling.build import configure, reduction_of
 from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
 from tore.training.build import RunSetting, loss_step
-from tore.training.evaluate import GroundTruth, measure_maker
+from tore.training.evaluate import Evaluation
 from tore.training.recipes import optimizer_from, recipe_from, surface_faces
 
 ONCE = ["--num_train_epochs", "1", "--num_workers", "0", "--per_gpu_train_batch_size", "6", "--logging_steps", "1"]
@@ -187,15 +187,16 @@ def test_the_smpl_regressor_over_a_trained_tore_network(tiny_sets: Path, rule_bo
     assert found["smpl_mpvpe"] == pytest.approx(measured["smpl_mpvpe"], rel=1e-5)
 
 
-def test_the_parametric_mesh_of_true_parameters_is_the_true_mesh(rule_body_dir: Path) -> None:
+def test_the_parametric_mesh_of_true_parameters_is_the_true_mesh(tiny_sets: Path, rule_body_dir: Path) -> None:
     body = load_body("body", rule_body_dir)
     batch = {name: torch.from_numpy(array) for name, array in rules.annotations(3, 2).items()}
     batch |= {"image": torch.zeros(2, 3, 8, 8), "gender": ["", ""]}
     rotations, mesh = body.rotations(batch["pose"]), 2 * body(batch["pose"], batch["betas"])
     coarse = mesh[:, :431]
     said = MeshPrediction(torch.ones(2, 3), mesh[:, :14], coarse, coarse, mesh, None, rotations, batch["betas"])
-    truth = GroundTruth(body, rule_body_dir, torch.device("cpu"))
-    found = measure_maker(body, truth, center=J14_HIPS, oracle=False)(lambda images: said, batch)
+    data = MeshDataset(tiny_sets / "val/set.yaml", False)
+    where = {"body_dir": rule_body_dir, "processes": Processes(), "batch_size": 1, "workers": 0}
+    found = Evaluation(data, body, network="fastmetro", **where).measure(lambda images: said, batch)
     assert found.parametric.vertices.max() < 1e-6 < 0.1 < found.vertices.min()
 
 

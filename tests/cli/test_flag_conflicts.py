@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tore.modeling import create_model
 from tore.modeling.checkpoints import save_model, save_published
 from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
 from tore.training import build
+from tore.training import run as training_run
 
 DRAWS = 200
 BATCH = ["--per_gpu_train_batch_size", "2"]
@@ -205,7 +207,7 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Run]:
     def spy() -> Run:
         run = Run()
         monkeypatch.setattr(build, "Trainer", run.trained)
-        monkeypatch.setattr(run, "report", run.reported)
+        monkeypatch.setattr(training_run, "report", run.reported)
 
         def create(*names: Any, backbone_weights: Any, **options: Any) -> Any:
             if backbone_weights is not None:
@@ -216,12 +218,13 @@ def spied(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Run]:
             run.augmented = train if options.pop("seed", None) is not None or run.augmented is None else run.augmented
             return dataset(yaml, train, *more, **options)
 
-        def measure(*parts: Any, oracle: bool, **options: Any) -> None:
+        def validating(*parts: Any, oracle: bool, **options: Any) -> Any:
             run.start["oracle"] = (oracle,)
+            return SimpleNamespace(validate=lambda *_: None)
 
         monkeypatch.setattr(build, "create_model", create)
         monkeypatch.setattr(build, "MeshDataset", read)
-        monkeypatch.setattr(build, "measure_maker", measure)
+        monkeypatch.setattr(build, "Evaluation", validating)
         starts = {"load_parts": "rooms", "start_from_template": "template", "start_camera": "camera"}
         for function, name in starts.items():
             monkeypatch.setattr(build, function, partial(run.started, name))

@@ -9,7 +9,7 @@ import torch
 
 from tore import load_model
 from tore.body import load_body
-from tore.demo.judging import MEAN, Judge, judge_baselines
+from tore.demo.judging import MEAN, held_out_evaluation, judge_baselines, judged
 from tore.paths import shipped_checkpoint
 from tore.synthetic.writing import Recipe, write_images
 
@@ -28,8 +28,9 @@ def test_shipped_network_beats_the_mean_mesh_on_images_it_never_saw(
     yaml = write_images(recipe, IMAGES, tmp_path, workers=1)
     model = load_model(path, device="cpu")
     assert model.config.stand_in and model.config.image_reduction == "itp" and model.config.geometry_reduction
-    judge = Judge(load_body(kind, synthetic_body_dir), yaml, torch.device("cpu"), workers=0)
-    mean = judge_baselines(judge, yaml, say=lambda _: None)[MEAN]  # the mean of these very bodies: a hard one to beat
-    found = judge(model)
+    evaluation = held_out_evaluation(load_body(kind, synthetic_body_dir), yaml, torch.device("cpu"), workers=0)
+    # the mean of these very bodies: a hard one to beat
+    mean = judge_baselines(evaluation, yaml, say=lambda _: None)[MEAN]
+    found = judged(evaluation, model)
     for error, share in zip(("mpjpe", "pa_mpjpe"), shares, strict=True):
         assert found[error] < share * mean[error], (error, found, mean)

@@ -47,7 +47,8 @@ SMPL_FLIP = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 1
 H36M_PELVIS = H36M_NAMES.index("Pelvis")
 J14_HIPS = (J14_NAMES.index("R_Hip"), J14_NAMES.index("L_Hip"))  # their middle is the origin of 3D joint terms
 HAND_WRIST = HAND_NAMES.index("Wrist")
-NUM_JOINTS = {"body": len(J14_NAMES), "hand": len(HAND_NAMES)}
+JOINT_NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}  # that networks predict, by kind
+NUM_JOINTS = {kind: len(names) for kind, names in JOINT_NAMES.items()}
 
 _LIMBS = tuple(
     (f"{side}_{start}", f"{side}_{end}")

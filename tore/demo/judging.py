@@ -18,8 +18,7 @@ from tore.demo.training import BATCH, NETWORK
 from tore.engine.distributed import Processes
 from tore.modeling.heads import MeshPrediction
 from tore.paths import SYNTHETIC
-from tore.training.evaluate import GroundTruth
-from tore.training.evaluation_report import evaluate_set, protocol_of
+from tore.training.evaluate import Evaluation
 
 POSED_AT_ONCE = 64  # meshes posed together
 MIDDLE_CAMERA = (0.9, 0.0, 0.0)  # a person who fills most of the crop
@@ -79,39 +78,33 @@ ERRORS = {"mpjpe": "MPJPE", "pa_mpjpe": "PA-MPJPE", "mpvpe": "MPVPE"}
 MEAN, REST = "mean mesh of the training set", "rest pose of the body model"
 
 
-class Judge:
-    """Evaluates on one held-out set."""
-
-    def __init__(self, body: BodyModel, yaml: Path, device: torch.device, workers: int) -> None:
-        self.body, self.yaml, self.workers = body.to(device), yaml, workers
-        self.processes = Processes(device=device)
-        self.truth = GroundTruth(body, SYNTHETIC, device)
-
-    def __call__(self, model: nn.Module) -> dict[str, Any]:
-        """The metrics in millimetres by name, and `protocol`: how they were measured, a line for each fact."""
-        kind = self.body.kind
-        result, _ = evaluate_set(
-            model,
-            MeshDataset(self.yaml, False, kind),
-            self.body,
-            self.truth,
-            network=NETWORK,
-            oracle=False,
-            batch_size=BATCH,
-            workers=self.workers,
-            processes=self.processes,
-        )
-        lines = protocol_of(kind, self.yaml, self.truth, oracle=False).lines(result)
-        return {**result.metrics, "protocol": lines}
+def held_out_evaluation(body: BodyModel, yaml: Path, device: torch.device, workers: int) -> Evaluation:
+    """Of every network and constant mesh of the table on the same held-out set."""
+    return Evaluation(
+        MeshDataset(yaml, False, body.kind),
+        body,
+        network=NETWORK,
+        body_dir=SYNTHETIC,
+        processes=Processes(device=device),
+        batch_size=BATCH,
+        workers=workers,
+    )
 
 
-def judge_baselines(judge: Judge, training: Path, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
+def judged(evaluation: Evaluation, model: nn.Module) -> dict[str, Any]:
+    """The metrics in millimetres by name, and `protocol`: how they were measured, a line for each fact."""
+    result = evaluation(model).result
+    return {**result.metrics, "protocol": evaluation.protocol(model).lines(result)}
+
+
+def judge_baselines(evaluation: Evaluation, training: Path, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
     """What the mean mesh of a training set and the resting body score."""
-    data = MeshDataset(training, False, judge.body.kind)
+    body = evaluation.body
+    data = MeshDataset(training, False, body.kind)
     labels = [data.label(index) for index in range(len(data))]
     found = {}
-    for name, vertices in ((MEAN, mean_mesh(judge.body, labels)), (REST, rest_mesh(judge.body))):
-        found[name] = judge(ConstantMesh(judge.body, vertices))
+    for name, vertices in ((MEAN, mean_mesh(body, labels)), (REST, rest_mesh(body))):
+        found[name] = judged(evaluation, ConstantMesh(body, vertices))
         say(f"  {name}: {in_words(found[name])}")
     return found
 

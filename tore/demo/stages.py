@@ -18,7 +18,7 @@ from tore.body import load_body
 from tore.demo import training as training
 from tore.demo.data import held_out_people, image_set, repeated_set
 from tore.demo.images import recover_people
-from tore.demo.judging import Judge, in_words, judge_baselines
+from tore.demo.judging import held_out_evaluation, in_words, judge_baselines, judged
 from tore.device import resolve_device
 from tore.files import read_json, write_json
 from tore.inference.predictor import MeshRecovery
@@ -26,6 +26,7 @@ from tore.modeling import load_model
 from tore.modeling.build import describe
 from tore.modeling.checkpoints import read_checkpoint
 from tore.training.build import Network
+from tore.training.evaluate import Evaluation
 
 Work = Callable[[Path], Mapping[str, Any]]  # into this folder; returns plain values
 SETTINGS, DONE = "settings.json", "done.json"
@@ -128,13 +129,14 @@ class Demo:
         held_out = image_set(args.body, "val", args.pictures, args.seed, args.workers)
         training_set = image_set(args.body, "train", args.train_images, args.seed, args.workers)
         self.say(f"pictures: {args.train_images} to train on, {args.pictures} held out, in {held_out.parent.parent}")
-        judge = Judge(load_body(args.body, paths.SYNTHETIC), held_out, self.device, self.where.workers)
-        table = self._stage("baselines", lambda _: judge_baselines(judge, training_set, self.say))
+        body = load_body(args.body, paths.SYNTHETIC)
+        evaluation = held_out_evaluation(body, held_out, self.device, self.where.workers)
+        table = self._stage("baselines", lambda _: judge_baselines(evaluation, training_set, self.say))
         weights, name = self.checkpoint, "the network that ships" if args.checkpoint is None else args.checkpoint.name
         if weights is None:
             facts = self._train(training.Sets(training_set, args.train_images, held_out))
             weights, name = Path(facts["weights"]), f"a new network after {facts['samples']:,} samples"
-        table[name] = self._stage("evaluation", lambda _: self._judged(judge, weights, name))
+        table[name] = self._stage("evaluation", lambda _: self._judged(evaluation, weights, name))
         inference = self._stage(
             "inference", lambda folder: self._recovered(weights, held_out, folder), shown=args.shown
         )
@@ -143,7 +145,7 @@ class Demo:
             more = f"the same after {facts['samples']:,} more samples"
             after = Path(facts["weights"])
             table[more] = self._stage(
-                "evaluation after training", lambda _: self._judged(judge, after, more), minutes=args.minutes
+                "evaluation after training", lambda _: self._judged(evaluation, after, more), minutes=args.minutes
             )
         overfit = self._overfit(training_set) if args.overfit_steps else None
         model = self.load(weights)
@@ -188,8 +190,8 @@ class Demo:
             )
         return model
 
-    def _judged(self, judge: Judge, weights: Path, name: str) -> dict[str, Any]:
-        metrics = judge(self.load(weights))
+    def _judged(self, evaluation: Evaluation, weights: Path, name: str) -> dict[str, Any]:
+        metrics = judged(evaluation, self.load(weights))
         self.say(f"  {name}: {in_words(metrics)}")
         return metrics
 

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from tore.body.joints import HAND_NAMES, J14_NAMES
+from tore.body.joints import JOINT_NAMES
 from tore.files import write_whole
 from tore.geometry.camera import CROP_FOCAL_LENGTH, CROP_SIZE, PinholeCamera, image_translation
 from tore.inference.crops import Crop
 from tore.inference.names import json_text
 
 NOT_FINITE = "the network's numbers are not finite; leave half precision out, or get the checkpoint again"
-NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,7 +69,7 @@ class Recovery:
     @property
     def joint_names(self) -> tuple[str, ...]:
         """The J names."""
-        return NAMES[self.kind]
+        return JOINT_NAMES[self.kind]
 
     def own_faces(self, faces: np.ndarray) -> np.ndarray:
         """The model's faces (F, 3) with their corners in the order that makes normals point outward: a left hand's
@@ -218,5 +217,5 @@ def _json(values: dict[str, Any]) -> bytes:
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
     for joints in ("joints", "joints_2d", "mesh_joints", "mesh_joints_2d"):
-        plain[joints] = dict(zip(NAMES[values["kind"]], plain[joints], strict=True))
+        plain[joints] = dict(zip(JOINT_NAMES[values["kind"]], plain[joints], strict=True))
     return plain

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ from tore.engine.step import LossStep, target_maker
 from tore.engine.trainer import Trainer
 from tore.evaluation.evaluator import EvaluationResult
 from tore.export.parts import check_compiler
-from tore.losses.recipes import RECIPES
 from tore.modeling import create_model, load_model
 from tore.modeling.backbones import STRIDE
 from tore.modeling.build import add_smpl_regressor, describe
@@ -40,7 +40,7 @@ from tore.modeling.checkpoints import save_weights
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.initialization import load_parts, start_camera, start_from_template
 from tore.modeling.metro import METRO
-from tore.training.evaluate import JOINT_NAMES, GroundTruth, evaluate, measure_maker, validation_loader
+from tore.training.evaluate import Evaluation
 from tore.training.recipes import optimizer_from, recipe_from, surface_faces
 from tore.training.resuming import Pace, accept_changes, changes_of, plain_flags
 from tore.training.set_check import check_before, trains
@@ -275,34 +275,20 @@ def validation(
     """The trainer's validation function, or None without a validation set."""
     if setting.validation_yaml is None:
         return None
-    args, kind, processes = setting.args, setting.kind, setting.processes
-    data = MeshDataset(setting.validation_yaml, False, kind)
-    check_before(data, body, processes, setting.log.line, body_dir=args.body_dir)
-    loader = validation_loader(
-        data, batch_size=args.per_gpu_eval_batch_size, workers=args.num_workers, processes=processes
-    )
-    measure = measure_maker(
+    args = setting.args
+    evaluation = Evaluation(
+        MeshDataset(setting.validation_yaml, False, setting.kind),
         body,
-        GroundTruth(body, args.body_dir, processes.device),
-        center=RECIPES[setting.network, kind].center,
+        network=setting.network,
+        body_dir=args.body_dir,
+        processes=setting.processes,
+        batch_size=args.per_gpu_eval_batch_size,
+        workers=args.num_workers,
         oracle=args.oracle,
         channels_last=args.channels_last,
+        say=setting.log.line,
     )
-
-    def validate(give_up: Callable[[], bool]) -> EvaluationResult | None:
-        found = evaluate(
-            model,
-            loader,
-            measure,
-            joint_names=JOINT_NAMES[kind],
-            processes=processes,
-            parametric=model.config.smpl_regressor,
-            kind=kind,
-            give_up=give_up,
-        )
-        return found[0] if found is not None else None
-
-    return validate
+    return partial(evaluation.validate, model)
 
 
 def drawing(setting: RunSetting, faces: Tensor) -> Callable[..., Any] | None:

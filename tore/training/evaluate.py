@@ -1,11 +1,14 @@
-"""Evaluation of a network on a set: ground truth, measuring, and the loop over all processes."""
+"""Evaluation of networks on a set: one object with the body, the ground truth, the protocol and the metrics.
+
+Training's validation, `tore evaluate`, `tore bench`, the demo and through training the ablation measure with it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,64 +16,25 @@ from tqdm import tqdm
 
 from tore.body import load_body
 from tore.body.body_model import BodyModel
-from tore.body.joints import HAND_NAMES, J14_NAMES
+from tore.body.joints import JOINT_NAMES
 from tore.datasets.loader import eval_loader, network_fills_cores
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
 from tore.engine.state import untouched_random_state
 from tore.engine.step import Batch, target_maker, to_device
 from tore.evaluation.evaluator import EvaluationResult, Evaluator, SampleErrors, sample_errors
+from tore.evaluation.protocol import HAND_WORDS, Protocol
+from tore.export.fastmetro import FastMETROForm
+from tore.export.metro import METROForm
 from tore.geometry.alignment import merge_predictions
 from tore.losses.criterion import Targets
+from tore.losses.recipes import RECIPES
+from tore.training.set_check import check_before
 
-Measure = Callable[[nn.Module, Batch], SampleErrors]
-
-
-def evaluate(
-    model: nn.Module,
-    loader: Iterable[Batch],
-    measure: Measure,
-    *,
-    joint_names: Sequence[str],
-    processes: Processes,
-    collect: bool = False,
-    parametric: bool = False,
-    kind: str = "body",
-    give_up: Callable[[], bool] = lambda: False,
-) -> tuple[EvaluationResult, list[dict[str, Any]]] | None:
-    """Means over all processes' samples, and with `collect` every sample's own errors in the order of the set.
-
-    `parametric`: the network regresses SMPL parameters too, and `measure` measures their mesh. `kind`: "body" | "hand".
-
-    `loader` gives this process's share; together the shares hold each sample once. The model is left in the mode
-    it came in, and torch's generator untouched. None when `give_up` said so on any process before the end.
-    """
-    was_training = model.training
-    model.eval()
-    processes.share_buffers(model)
-    evaluator = Evaluator(joint_names, processes.device, parametric=parametric, kind=kind)
-    rows: list[dict[str, Any]] = []
-    hidden = None if processes.is_main else True
-    with untouched_random_state(), torch.inference_mode():
-        for batch in tqdm(loader, desc="evaluate", leave=False, disable=hidden, dynamic_ncols=True):
-            if give_up():
-                break
-            moved = to_device(batch, processes.device)
-            errors = measure(model, moved)
-            evaluator.update(errors)
-            if collect:
-                rows += errors.rows(batch["index"].tolist(), batch["key"])
-    model.train(was_training)
-    if any(processes.gather(give_up())):
-        return None
-    evaluator.reduce(processes.sum)
-    if collect:
-        rows = sorted((row for part in processes.gather(rows) for row in part), key=lambda row: row["index"])
-    return evaluator.result(), rows
-
-
-JOINT_NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}
 GENDERS = ("female", "male")
+FAST = "its inference form, the same to rounding (--fast)"
+ORACLE = "predicted directly (--oracle true)"
+Keep = Callable[[Batch, Tensor, Tensor], None]  # is given a batch, its joints (B, J, 3) and meshes (B, V, 3)
 
 
 def judged_targets(body: BodyModel, batch: Batch) -> Targets:
@@ -127,60 +91,152 @@ class GroundTruth:
         return targets, vertices
 
 
-def measure_maker(
-    body: BodyModel,
-    truth: GroundTruth,
-    *,
-    center: tuple[int, ...],
-    oracle: bool,
-    channels_last: bool = False,
-    keep: Callable[[Batch, Tensor, Tensor], None] | None = None,
-) -> Measure:
-    """The function that measures a model on a batch: mesh joints, or with `oracle` the directly predicted ones.
+class Evaluated(NamedTuple):
+    """What an evaluation found, on every process: means over the set, and each sample's own errors where collected."""
 
-    Where the batch holds further `views` of its pictures their predictions are averaged. `keep` is given each batch's
-    joints (B, J, 3) and full meshes (B, V, 3), minus the root. A network that regresses SMPL parameters has their mesh
-    measured beside its own.
+    result: EvaluationResult
+    rows: list[dict[str, Any]]  # in the order of the set, see `SampleErrors.rows`
+
+
+class Evaluation:
+    """Measures networks of one kind of body on one set, over all processes.
+
+    A network's joints are regressed from its mesh, or with `oracle` those that it predicts directly. Where the set has
+    further views of its images their predictions are averaged. A network that regresses SMPL parameters has their
+    mesh measured beside its own.
     """
 
-    def points(model: nn.Module, images: Tensor) -> tuple[Any, Tensor]:
-        """The model's prediction, and the joints to judge with the full mesh behind them (B, J + V, 3)."""
-        images = images.contiguous(memory_format=torch.channels_last) if channels_last else images
-        prediction = model(images)
-        joints = prediction.joints if oracle else body.regress_joints(prediction.vertices)
-        return prediction, torch.cat([joints, prediction.vertices], 1)
+    def __init__(
+        self,
+        data: MeshDataset,
+        body: BodyModel,
+        *,
+        network: str,
+        body_dir: str | Path | None,
+        processes: Processes,
+        batch_size: int,
+        workers: int,
+        oracle: bool = False,
+        channels_last: bool = False,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """`network`: whose protocol, "fastmetro" or "metro"; `body_dir`: where the gendered body models lie.
 
-    def measure(model: nn.Module, batch: Batch) -> SampleErrors:
-        prediction, seen = points(model, batch["image"])
-        if "views" in batch:
-            others = [points(model, images)[1] for images in batch["views"].unbind(1)]
-            seen = merge_predictions(seen, torch.stack(others, 1))
-        joints, vertices = seen.split([body.num_joints, seen.shape[1] - body.num_joints], 1)
-        targets, true_vertices = truth(batch)
+        Raises ValueError where a quick look at the set finds it unfit; `say` is told of single odd labels.
+        """
+        self.data, self.body, self.processes = data, body.to(processes.device), processes
+        self.truth = GroundTruth(self.body, body_dir, processes.device)
+        self.center = RECIPES[network, body.kind].center
+        self.oracle, self.channels_last = oracle, channels_last
+        check_before(data, self.body, processes, say, body_dir=body_dir)
+        self.loader = validation_loader(data, batch_size=batch_size, workers=workers, processes=processes)
 
-        def errors(vertices: Tensor, joints: Tensor) -> SampleErrors:
-            root = body.root(vertices)
-            return sample_errors(
-                joints=joints - root,
-                true_joints=targets.joints_3d[..., :3],
-                vertices=vertices - root,
-                true_vertices=true_vertices,
-                has_joints_3d=targets.has_joints_3d,
-                has_mesh=targets.has_mesh,
-                center=center,
-                kind=body.kind,
-                joint_mask=targets.joints_3d[..., 3] > 0,
-            )
+    def __call__(self, model: nn.Module, *, collect: bool = False, keep: Keep | None = None) -> Evaluated:
+        """Means over the set, and with `collect` each sample's errors.
 
-        if keep is not None:
-            keep(batch, joints - body.root(vertices), vertices - body.root(vertices))
-        found = errors(vertices, joints)
-        if prediction.rotations is not None:
-            vertices = body(prediction.rotations, prediction.betas)
-            found.parametric = errors(vertices, body.regress_joints(vertices))
+        `keep` is given each batch's joints and full meshes, minus the root. The model is left in the mode it came in.
+        """
+        found = self._over_set(model, collect=collect, keep=keep)
+        assert found is not None  # nobody gives up
         return found
 
-    return measure
+    def validate(self, model: nn.Module, give_up: Callable[[], bool]) -> EvaluationResult | None:
+        """Means over the set; None when `give_up` said so on any process before the end."""
+        found = self._over_set(model, give_up=give_up)
+        return None if found is None else found.result
+
+    def protocol(self, model: nn.Module) -> Protocol:
+        """How the model's numbers are measured."""
+        words = dict(HAND_WORDS) if self.body.kind == "hand" else {}
+        if isinstance(model, FastMETROForm | METROForm):
+            words["network"] = FAST
+        if views := len(self.data.views):
+            words["box_source"] = (
+                f"the label's center and scale; the mean with {views} more crops, aligned to the first"
+            )
+        if self.oracle:
+            words["joint_source"] = ORACLE
+        return Protocol(data=str(self.data.rows.path), ground_truth=self.truth.describe(), **words)
+
+    def _over_set(
+        self,
+        model: nn.Module,
+        *,
+        collect: bool = False,
+        keep: Keep | None = None,
+        give_up: Callable[[], bool] = lambda: False,
+    ) -> Evaluated | None:
+        """The loop. The loader gives this process's share; together the shares hold each sample once."""
+        processes = self.processes
+        was_training = model.training
+        model.eval()
+        processes.share_buffers(model)
+        evaluator = self._evaluator(model)
+        rows: list[dict[str, Any]] = []
+        with untouched_random_state(), torch.inference_mode():
+            for batch in self._batches():
+                if give_up():
+                    break
+                errors = self.measure(model, to_device(batch, processes.device), keep)
+                evaluator.update(errors)
+                if collect:
+                    rows += errors.rows(batch["index"].tolist(), batch["key"])
+        model.train(was_training)
+        if any(processes.gather(give_up())):
+            return None
+        evaluator.reduce(processes.sum)
+        if collect:
+            rows = sorted((row for part in processes.gather(rows) for row in part), key=lambda row: row["index"])
+        return Evaluated(evaluator.result(), rows)
+
+    def _batches(self) -> Iterable[Batch]:
+        hidden = None if self.processes.is_main else True
+        return tqdm(self.loader, desc="evaluate", leave=False, disable=hidden, dynamic_ncols=True)
+
+    def _evaluator(self, model: nn.Module) -> Evaluator:
+        """The sums of the metrics that the model has."""
+        parametric = getattr(getattr(model, "config", None), "smpl_regressor", False)
+        kind = self.body.kind
+        return Evaluator(JOINT_NAMES[kind], self.processes.device, parametric=parametric, kind=kind)
+
+    def measure(self, model: nn.Module, batch: Batch, keep: Keep | None = None) -> SampleErrors:
+        """The errors of a model on a batch that lies on its device."""
+        body = self.body
+        prediction, points = self._points(model, batch["image"])
+        if "views" in batch:
+            others = [self._points(model, images)[1] for images in batch["views"].unbind(1)]
+            points = merge_predictions(points, torch.stack(others, 1))
+        joints, vertices = points.split([body.num_joints, points.shape[1] - body.num_joints], 1)
+        truth = self.truth(batch)
+        if keep is not None:
+            keep(batch, joints - body.root(vertices), vertices - body.root(vertices))
+        found = self._errors(joints, vertices, *truth)
+        if prediction.rotations is not None:
+            vertices = body(prediction.rotations, prediction.betas)
+            found.parametric = self._errors(body.regress_joints(vertices), vertices, *truth)
+        return found
+
+    def _points(self, model: nn.Module, images: Tensor) -> tuple[Any, Tensor]:
+        """The model's prediction, and the joints to judge with the full mesh behind them (B, J + V, 3)."""
+        images = images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+        prediction = model(images)
+        joints = prediction.joints if self.oracle else self.body.regress_joints(prediction.vertices)
+        return prediction, torch.cat([joints, prediction.vertices], 1)
+
+    def _errors(self, joints: Tensor, vertices: Tensor, targets: Targets, true_vertices: Tensor) -> SampleErrors:
+        """Of joints (B, J, 3) and full meshes (B, V, 3), both with their root still in them."""
+        root = self.body.root(vertices)
+        return sample_errors(
+            joints=joints - root,
+            true_joints=targets.joints_3d[..., :3],
+            vertices=vertices - root,
+            true_vertices=true_vertices,
+            has_joints_3d=targets.has_joints_3d,
+            has_mesh=targets.has_mesh,
+            center=self.center,
+            kind=self.body.kind,
+            joint_mask=targets.joints_3d[..., 3] > 0,
+        )
 
 
 def validation_loader(dataset: MeshDataset, *, batch_size: int, workers: int, processes: Processes) -> Any:

@@ -8,86 +8,25 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tore.body import load_body
-from tore.body.body_model import BodyModel
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
-from tore.engine.step import Batch
 from tore.evaluation.evaluator import CHOOSING, EvaluationResult, choosing_metric
-from tore.evaluation.protocol import HAND_WORDS, PaperRow, Protocol, paper_row, summary
+from tore.evaluation.protocol import PaperRow, paper_row, summary
 from tore.export.fastmetro import FastMETROForm
 from tore.export.metro import METROForm
 from tore.files import write_json, write_whole
-from tore.losses.recipes import RECIPES
 from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, reduction_of
 from tore.training.build import Network
-from tore.training.evaluate import JOINT_NAMES, GroundTruth, evaluate, measure_maker, validation_loader
+from tore.training.evaluate import Evaluation
 from tore.training.hand_submission import HandOptions, KeptHands
-from tore.training.set_check import check_before
 from tore.visualize.drawing import save_image
 
-FAST = "its inference form, the same to rounding (--fast)"
-ORACLE = "predicted directly (--oracle true)"
 SHAPE = ("layers", "widths", "hidden", "heads")  # in which a network must be the official one to have its row
 FEATURE_CELLS = 49  # of the official 224 x 224 pictures
-
-
-def protocol_of(
-    kind: str, yaml: Path, truth: GroundTruth, oracle: bool, *, views: int = 0, fast: bool = False
-) -> Protocol:
-    """How the numbers of `report` are measured; `views`: further crops of each; `fast`: by the inference form."""
-    words = dict(HAND_WORDS) if kind == "hand" else {}
-    if fast:
-        words["network"] = FAST
-    if views:
-        words["box_source"] = f"the label's center and scale; the mean with {views} more crops, aligned to the first"
-    if oracle:
-        words["joint_source"] = ORACLE
-    return Protocol(data=str(yaml), ground_truth=truth.describe(), **words)
-
-
-def evaluate_set(
-    model: nn.Module,
-    data: MeshDataset,
-    body: BodyModel,
-    truth: GroundTruth,
-    *,
-    network: str,
-    oracle: bool,
-    batch_size: int,
-    workers: int,
-    processes: Processes,
-    collect: bool = False,
-    parametric: bool = False,
-    keep: Callable[[Batch, Tensor, Tensor], None] | None = None,
-    say: Callable[[str], None] = print,
-    body_dir: str | None = None,
-) -> tuple[EvaluationResult, list[dict[str, Any]]]:
-    """Means over a set, and with `collect` each sample's errors, on every process.
-
-    network: whose protocol, "fastmetro" or "metro". parametric: the model regresses SMPL parameters as well.
-    keep: given each batch's joints and meshes, as `measure_maker` says. Raises ValueError where a quick look at the
-    set finds it unfit; `body_dir` is what the command that shows more is given.
-    """
-    check_before(data, body, processes, say, body_dir=body_dir)
-    loader = validation_loader(data, batch_size=batch_size, workers=workers, processes=processes)
-    measure = measure_maker(body, truth, center=RECIPES[network, body.kind].center, oracle=oracle, keep=keep)
-    found = evaluate(
-        model,
-        loader,
-        measure,
-        joint_names=JOINT_NAMES[body.kind],
-        processes=processes,
-        collect=collect,
-        parametric=parametric,
-        kind=body.kind,
-    )
-    assert found is not None  # nobody gives up
-    return found
 
 
 def report(
@@ -106,48 +45,41 @@ def report(
     worst_path: Path | None = None,
     hand: HandOptions | None = None,
 ) -> EvaluationResult:
-    """Evaluates on all processes; the main one says the table and writes the files that are asked for.
+    """Evaluates on all processes; the main one says the table and writes the files that are wanted.
 
     json_path: metrics, per joint, counts, protocol, the paper's row. samples_path: a JSON line per sample.
     worst_path: a contact sheet of the `worst` samples by PA-MPJPE. hand: what a hand's evaluation does besides.
     """
-    config = model.config
-    kind = config.body
-    model.to(processes.device)
-    body = load_body(kind, body_dir).to(processes.device)
-    truth = GroundTruth(body, body_dir, processes.device)
+    kind = model.config.body
     hand, kept = hand or HandOptions(), KeptHands()
-    data = MeshDataset(yaml, False, kind, views=hand.views)
-    result, rows = evaluate_set(
-        model,
-        data,
-        body,
-        truth,
-        network=config.network,
-        oracle=oracle,
+    evaluation = Evaluation(
+        MeshDataset(yaml, False, kind, views=hand.views),
+        load_body(kind, body_dir),
+        network=model.config.network,
+        body_dir=body_dir,
+        processes=processes,
         batch_size=batch_size,
         workers=workers,
-        processes=processes,
-        collect=samples_path is not None or worst_path is not None,
-        parametric=config.smpl_regressor,
-        keep=kept.add if hand.pred_zip is not None else None,
+        oracle=oracle,
         say=say,
-        body_dir=body_dir,
+    )
+    found = evaluation(
+        model.to(processes.device),
+        collect=samples_path is not None or worst_path is not None,
+        keep=kept.add if hand.pred_zip is not None else None,
     )
     if processes.is_main:
-        fast = isinstance(model, FastMETROForm | METROForm)
-        protocol = protocol_of(kind, yaml, truth, oracle, views=len(hand.views), fast=fast)
-        row = row_of(config)
-        say("\n" + summary(result, protocol, row))
+        protocol, row = evaluation.protocol(model), row_of(model.config)
+        say("\n" + summary(found.result, protocol, row))
         if json_path is not None:
             paper = asdict(row) if row is not None else None
-            write_json(json_path, {**result.as_dict(), "protocol": asdict(protocol), "paper": paper})
+            write_json(json_path, {**found.result.as_dict(), "protocol": asdict(protocol), "paper": paper})
         if samples_path is not None:
-            write_lines(samples_path, rows)
+            write_lines(samples_path, found.rows)
         if worst_path is not None:
-            write_worst(worst_path, model, data, rows, worst, body.faces.cpu().numpy())
+            write_worst(worst_path, model, evaluation, found.rows, worst)
     hand.fulfil(kept, processes, say)
-    return result
+    return found.result
 
 
 def row_of(config: ModelConfig) -> PaperRow | None:
@@ -177,7 +109,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @torch.inference_mode()
 def write_worst(
-    path: Path, model: nn.Module, data: MeshDataset, rows: list[dict[str, Any]], count: int, faces: np.ndarray
+    path: Path, model: nn.Module, evaluation: Evaluation, rows: list[dict[str, Any]], count: int
 ) -> None:
     """A contact sheet of the samples with the largest error: the crop, and the prediction over it.
 
@@ -186,6 +118,7 @@ def write_worst(
     from tore.training.sheet import crop_pixels  # the drawing rooms need the `render` extra
     from tore.visualize.drawing import contact_sheet, overlay_crop
 
+    data, faces = evaluation.data, evaluation.body.faces.cpu().numpy()
     metric = choosing_metric({name: next((r[name] for r in rows if r[name] is not None), None) for name in CHOOSING})
     if metric is None:
         raise ValueError(f"{path} would show nothing: no sample of {data.rows.path} has a label to compare with")
