@@ -29,7 +29,7 @@ ALSO = {  # made on first use: the files of the synthetic body where no licensed
         ("training", f"cli.{name}")
         for name in ("flags", "checkpoint_flags", "network_flags", "training_flags", "training_rules")
     ),
-    *(("analysis", name) for name in ("cli.flags", "tools")),
+    *(("analysis", name) for name in ("cli.flags", "cli.network_flags", "tools")),
     *(("demo", f"cli.{name}") for name in ("network_flags", "training_flags")),
 }
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

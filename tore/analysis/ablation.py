@@ -18,6 +18,7 @@ from tore.analysis.cost import measure_cost
 from tore.analysis.tables import Panel, Point, csv_text, draw, markdown
 from tore.body.topology import Topology
 from tore.cli.flags import Flags, typed_flags
+from tore.cli.network_flags import fastmetro_options, metro_options
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.optimization import iterations_per_epoch
 from tore.files import read_json, write_json, write_whole
@@ -26,6 +27,7 @@ from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
 from tore.training.run import run
 
 TRAINERS = {"fastmetro": run_tore_fm_bodymesh, "metro": run_tore_m_bodymesh}
+OPTIONS = {"fastmetro": fastmetro_options, "metro": metro_options}
 GRID_FLAGS = ("network", "out", "reducers", "keep_ratios", "gtr", "seeds", "steps", "no_plot")
 ITP = "itp"  # the paper's image token pruning; the training script's name for it is "tore"
 
@@ -86,7 +88,7 @@ def cost_of(args: argparse.Namespace, cell: Cell, topology: Topology) -> dict[st
 
     Raises ValueError for a network that cannot be.
     """
-    options = TRAINERS[cell.network].network_options(cell_arguments(args, cell, args.seed, Path()))
+    options = OPTIONS[cell.network](cell_arguments(args, cell, args.seed, Path()))
     with torch.device("meta"):  # tensors without storage: only sizes count
         model = create_model(cell.network, arch=args.arch, topology=topology, device="meta", **options)
     cost = measure_cost(model)
@@ -139,7 +141,7 @@ def train_cell(args: argparse.Namespace, cell: Cell, seed: int, folder: Path) ->
     Returns the training script's exit code; what it raises is not caught.
     """
     flags = cell_arguments(args, cell, seed, folder)
-    code = run(flags, network=cell.network, kind="body", network_options=TRAINERS[cell.network].network_options)
+    code = run(flags, network=cell.network, kind="body", network_options=OPTIONS[cell.network])
     if code == 0:
         write_json(folder / RESULT, {**cell.facts(), "seed": seed, **last_validation(folder / "metrics.jsonl")})
     return code
