@@ -10,6 +10,8 @@ Every error is a ValueError of one sentence: the file, what was found, what to d
 
 from __future__ import annotations
 
+import itertools
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -20,15 +22,20 @@ from typing import IO, Any
 import numpy as np
 import scipy.sparse
 
+from manopth.body_checks import MODEL_ARRAYS, OPTIONAL_ARRAYS, checked_body
 from manopth.damage import DAMAGE, UnfitFile, damaged
 from manopth.pickled_arrays import PickledArray, PickledType, array_from_data
 from manopth.torch_files import read_torch_file
 
 NUMPY_MODULES = ("numpy.core", "numpy._core")
-SPARSE_KINDS = ("csc", "csr", "coo")
+ARRAY_CLASSES = (
+    *(("numpy", name) for name in ("ndarray", "matrix", "memmap")),
+    ("numpy.matrixlib.defmatrix", "matrix"),
+    *((f"{module}.memmap", "memmap") for module in NUMPY_MODULES),
+)
+SPARSE_KINDS = ("csc", "csr", "coo", "bsr", "dia", "dok", "lil")
 SPARSE_MODULES = {f"scipy.sparse.{prefix}{kind}": kind for prefix in ("", "_") for kind in SPARSE_KINDS}
-MODEL_ARRAYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
-OPTIONAL_ARRAYS = ("betas", "hands_components", "hands_mean")
+ZIP, NPY = b"PK\x03\x04", b"\x93NUMPY"  # how an .npz and an .npy begin, whatever they are called
 
 
 class _Refused(Exception):
@@ -75,15 +82,16 @@ class _Unpickler(pickle.Unpickler):
         self.known: dict[tuple[str, str], Any] = {
             # Wrapped afresh for each file: a pickle may set attributes on what it is given.
             ("numpy", "dtype"): lambda *given: PickledType(*given),
-            ("numpy", "ndarray"): type("ndarray", (), {}),
+            **{key: type(key[1], (), {}) for key in ARRAY_CLASSES},
             ("_codecs", "encode"): lambda *given: _encode(*given),
             ("collections", "OrderedDict"): OrderedDict,
         }
         for builtins, copyreg in (("builtins", "copyreg"), ("__builtin__", "copy_reg")):  # Python 3's names, Python 2's
             self.known[builtins, "object"] = object
             self.known[builtins, "set"] = set
+            self.known[builtins, "dict"] = lambda *given: dict(*given)
             self.known[builtins, "bytes"] = lambda: b""
-            self.known[copyreg, "_reconstructor"] = lambda kind, base, state: self.reconstruct(kind)
+            self.known[copyreg, "_reconstructor"] = lambda kind, base, state: self.reconstruct(kind, state)
         helpers: dict[tuple[str, str], Callable] = {
             ("multiarray", "_reconstruct"): PickledArray,
             ("multiarray", "scalar"): _scalar,
@@ -105,22 +113,51 @@ class _Unpickler(pickle.Unpickler):
         return self.known[key]
 
     @staticmethod
-    def reconstruct(kind: Any) -> Any:
+    def reconstruct(kind: Any, content: Any) -> Any:
         if not (isinstance(kind, type) and issubclass(kind, _StandIn)):
             raise _Refused(f"copyreg._reconstructor of {kind!r}")
-        return kind()
+        made = kind()
+        if isinstance(content, dict):
+            made.__setstate__({"_dict": content})  # a dok matrix is a dictionary in older versions of scipy
+        return made
 
 
 def _sparse_from(state: dict[str, Any], kind: str) -> Any:
-    data, (rows, columns) = np.asarray(state["data"]), state["_shape"]
+    rows, columns = state["_shape"]
     shape = (int(rows), int(columns))
-    if kind == "coo":
-        coordinates = state["coords"] if "coords" in state else (state["row"], state["col"])
-        return scipy.sparse.coo_matrix((data, tuple(coordinates)), shape=shape)
-    build = scipy.sparse.csc_matrix if kind == "csc" else scipy.sparse.csr_matrix
+    if kind in ("coo", "dok", "lil"):
+        values, coordinates = _entries_of(state, kind)
+        return scipy.sparse.coo_matrix((values, tuple(coordinates)), shape=shape).asformat(kind)
+    data = _of_scipy(np.asarray(state["data"]))
+    if kind == "dia":
+        return scipy.sparse.dia_matrix((data, np.asarray(state["offsets"])), shape=shape)
+    build = {"csc": scipy.sparse.csc_matrix, "csr": scipy.sparse.csr_matrix, "bsr": scipy.sparse.bsr_matrix}[kind]
     matrix = build((data, np.asarray(state["indices"]), np.asarray(state["indptr"])), shape=shape)
     matrix.check_format(full_check=True)
     return matrix
+
+
+def _entries_of(state: dict[str, Any], kind: str) -> tuple[np.ndarray, Any]:
+    """Values (N,) and their rows and columns, (N,) each, of a matrix that is kept entry by entry."""
+    if kind == "coo":
+        values = _of_scipy(np.asarray(state["data"]))
+        return values, state["coords"] if "coords" in state else (state["row"], state["col"])
+    if kind == "dok":
+        places = np.array(list(state["_dict"]), np.int64).reshape(-1, 2)
+        return np.array(list(state["_dict"].values()), np.float64), places.T
+    columns, values = (np.asarray(state[name]).tolist() for name in ("rows", "data"))
+    if [len(row) for row in columns] != [len(row) for row in values]:
+        raise ValueError("a lil matrix has rows of unequal lengths")
+    row = np.repeat(np.arange(len(columns)), [len(row) for row in columns])
+    flat = [list(itertools.chain.from_iterable(lists)) for lists in (values, columns)]
+    return np.array(flat[0], np.float64), (row, np.array(flat[1], np.int64))
+
+
+def _of_scipy(data: np.ndarray) -> np.ndarray:
+    """The values in a type that scipy's matrices take; half precision and objects are none."""
+    if data.dtype == object:
+        return data.astype(np.float64)
+    return data.astype(np.float32) if data.dtype == np.float16 else data
 
 
 def _numbers_of(standin: _StandIn) -> Any:
@@ -172,10 +209,14 @@ def _read_npy(stream: IO[bytes], path: Path) -> np.ndarray:
         version = np.lib.format.read_magic(stream)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read_header(stream)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"it announces an array {shape}")
         if not dtype.hasobject:
-            count = int(np.prod(shape, dtype=np.int64))
+            count = math.prod(shape)
             raw = stream.read(count * dtype.itemsize)
-            flat = np.frombuffer(raw, dtype=dtype, count=count).copy()
+            if stream.read(1):
+                raise ValueError(f"it holds more than the array {shape} of {dtype} that it announces")
+            flat = np.frombuffer(raw, dtype=dtype, count=count).copy() if count else np.empty(0, dtype)
             return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
     except DAMAGE as error:
         raise damaged(path, "a numpy array", error) from None
@@ -222,15 +263,58 @@ def load_pickle(path: str | Path) -> Any:
 
 
 def load_object_arrays(path: str | Path, names: Iterable[str]) -> dict[str, list]:
-    """The items (arrays, scipy matrices) of the object arrays `names` in an .npz; other entries are never opened."""
-    return {name: list(array.ravel()) for name, array in _read_members(Path(path), list(names)).items()}
+    """The items (arrays, scipy matrices) of the lists `names` in an .npz or a pickled dictionary.
+
+    Other entries of an .npz are never opened. Raises ValueError, in one sentence, as `load_pickle` does.
+    """
+    path, names = Path(path), list(names)
+    if _first_bytes(path).startswith(ZIP):
+        return {name: _items(array) for name, array in _read_members(path, names).items()}
+    held = _unpickled_levels(path)
+    if missing := [name for name in names if name not in held]:
+        raise UnfitFile(f"{path} lacks {', '.join(missing)}: it is another file; get the official one")
+    return {name: _items(held[name]) for name in names}
+
+
+def _unpickled_levels(path: Path) -> dict[str, Any]:
+    try:
+        held = load_pickle(path)
+    except UnfitFile as error:
+        if "asks for" in str(error):
+            raise
+        raise UnfitFile(
+            f"{path} cannot be read as an .npz archive or a pickle: it is cut short or another file; get it again"
+        ) from None
+    return held if isinstance(held, dict) else {}
+
+
+def _items(value: Any) -> list:
+    """What a list, an object array or the first axis of a plain array holds."""
+    array = value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value
+    items = list(array) if isinstance(array, list | tuple | np.ndarray) else [array]
+    return [_of_scipy(item) if isinstance(item, np.ndarray) and item.dtype == object else item for item in items]
 
 
 def load_array(path: str | Path) -> np.ndarray:
-    """The array of an .npy file."""
+    """The array of an .npy file; of an .npz or a pickle that holds one array, too.
+
+    Raises ValueError, in one sentence, for a damaged file, or one that holds something else.
+    """
     path = Path(path)
-    with path.open("rb") as stream:
-        return _read_npy(stream, path)
+    start = _first_bytes(path)
+    if start.startswith(ZIP):
+        with zipfile.ZipFile(path) as archive:
+            names = [member.removesuffix(".npy") for member in archive.namelist()]
+        held: Any = _read_members(path, names)[names[0]] if len(names) == 1 else None
+    elif start[:1] == b"\x80":
+        held = load_pickle(path)
+        held = held.toarray() if hasattr(held, "toarray") else held
+    else:
+        with path.open("rb") as stream:
+            return _read_npy(stream, path)
+    if not isinstance(held, np.ndarray):
+        raise UnfitFile(f"{path} holds no single array: it is another file; get it again")
+    return held
 
 
 def load_tensor(path: str | Path) -> Any:
@@ -248,51 +332,22 @@ def load_body_arrays(path: str | Path) -> dict[str, np.ndarray]:
     Raises ValueError, in one sentence, for a missing entry, a wrong shape and everything `load_pickle` refuses.
     """
     path = Path(path)
-    if path.suffix == ".npz":
-        raw: dict[str, Any] = dict(_read_members(path, MODEL_ARRAYS, OPTIONAL_ARRAYS))
-    else:
-        raw = load_pickle(path)
-        if not isinstance(raw, dict):
-            raise ValueError(f"{path} holds a {type(raw).__name__}, not a body model: get the official file again")
-    missing = [name for name in MODEL_ARRAYS if name not in raw]
-    if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}: it is not a body model; get the official file again")
-    arrays = {name: _dense(raw[name], name, path) for name in (*MODEL_ARRAYS, *OPTIONAL_ARRAYS) if name in raw}
-    _check_body(arrays, path)
-    return arrays
+    return checked_body(_read_body(path), path)
 
 
-def _dense(value: Any, name: str, path: Path) -> np.ndarray:
-    if isinstance(value, _StandIn):
-        raise ValueError(f"{path}: {name} is a {value.official_name} without stored numbers; get the official file")
-    if isinstance(value, np.ndarray) and value.dtype == object and value.size == 1:
-        value = value.item()
-    if hasattr(value, "toarray"):
-        value = value.toarray()
-    try:
-        return np.asarray(value, dtype=np.int64 if name in ("f", "kintree_table") else np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{path}: {name} is no array of numbers; get the official file again") from None
+def _read_body(path: Path) -> dict[str, Any]:
+    """The entries of a body model file, whose kind its first bytes tell, not its name."""
+    start = _first_bytes(path)
+    if start.startswith(ZIP):
+        return dict(_read_members(path, MODEL_ARRAYS, OPTIONAL_ARRAYS))
+    held = load_array(path) if start.startswith(NPY) else load_pickle(path)
+    if isinstance(held, np.ndarray) and held.dtype == object and held.size == 1:
+        held = held.item()  # a dictionary that numpy.save wrote
+    if not isinstance(held, dict):
+        raise ValueError(f"{path} holds a {type(held).__name__}, not a body model: get the official file again")
+    return held
 
 
-def _check_body(arrays: dict[str, np.ndarray], path: Path) -> None:
-    vertices, joints = len(arrays["v_template"]), arrays["weights"].shape[-1]
-    expected: dict[str, tuple[int | None, ...]] = {
-        "v_template": (vertices, 3),
-        "shapedirs": (vertices, 3, None),
-        "posedirs": (vertices, 3, 9 * (joints - 1)),
-        "J_regressor": (joints, vertices),
-        "weights": (vertices, joints),
-        "kintree_table": (2, joints),
-        "f": (None, 3),
-    }
-    for name, shape in expected.items():
-        found = arrays[name].shape
-        if len(found) != len(shape) or any(n not in (None, m) for n, m in zip(shape, found, strict=True)):
-            wanted = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
-            raise ValueError(f"{path}: {name} has shape {found}, not {wanted}; get the official file again")
-    parents = arrays["kintree_table"][0, 1:]
-    if (parents < 0).any() or (parents >= np.arange(1, joints)).any():
-        raise ValueError(f"{path}: kintree_table names a parent after its child; get the official file again")
-    if arrays["f"].size and not 0 <= arrays["f"].min() <= arrays["f"].max() < vertices:
-        raise ValueError(f"{path}: f names a vertex outside 0..{vertices - 1}; get the official file again")
+def _first_bytes(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(len(NPY))

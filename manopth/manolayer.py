@@ -7,6 +7,7 @@ documented call; the layer of Hasson et al. that bears this name is not part of 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 from .files import load_body_arrays
+from .hand_sides import check_side, fixed_shape
 from .lbs import SkinnedModel, linear_blend_skinning
 from .precision import full_precision
 from .rotations import axis_angle_to_matrix, nearest_rotation, rotation_6d_to_matrix
@@ -37,13 +39,56 @@ def find_model(mano_root: str | Path, side: str) -> Path:
     if side not in FILE_NAMES:
         raise ValueError(f"side={side!r} is not known; use 'right' or 'left'")
     root = Path(mano_root)
-    path = root if root.suffix in (".npz", ".pkl") else root / FILE_NAMES[side]
+    path = root if root.is_file() or root.suffix in (".npz", ".pkl") else root / FILE_NAMES[side]
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: get {FILE_NAMES[side]} from MANO's site, https://mano.is.tue.mpg.de, and put it "
             "there, or name its folder or file with mano_root"
         )
     return path
+
+
+def _hand_arrays(path: Path, side: str, fix_left_shape: bool) -> dict[str, np.ndarray]:
+    """The arrays of a MANO hand of this side, a left one's shape directions mirrored where that is asked for."""
+    arrays = load_body_arrays(path)
+    for name, shape in (("hands_components", (45, 45)), ("hands_mean", (45,))):
+        if arrays.get(name, np.empty(0)).shape != shape:
+            raise ValueError(f"{path} has no {name} of shape {shape}: it is not a MANO hand")
+    vertices, joints = arrays["weights"].shape
+    if joints != 1 + FINGER_JOINTS:
+        raise ValueError(f"{path} has {joints} joints, not 16: it is not a MANO hand")
+    if vertices <= max(*FINGERTIP_VERTICES[side], *PALM_VERTICES):
+        raise ValueError(f"{path} has {vertices} vertices, not 778: it is not a MANO hand")
+    check_side(arrays, side, path)
+    if side == "left":
+        arrays["shapedirs"] = _left_shape(arrays["shapedirs"], path, fix_left_shape)
+    return arrays
+
+
+def _left_shape(shapedirs: np.ndarray, path: Path, fix: bool) -> np.ndarray:
+    """A left hand's shape directions (778, 3, S): the file's or, with `fix`, mirrored ones; warns of the fault."""
+    swapped = path.with_name(path.name.replace("LEFT", "RIGHT").replace("left", "right"))
+    places = [place for place in (swapped, path.with_name(FILE_NAMES["right"])) if place != path and place.is_file()]
+    if not places:
+        if not fix:
+            return shapedirs
+        raise FileNotFoundError(
+            f"{path.with_name(FILE_NAMES['right'])} is missing: fix_left_shape compares {path.name} with the right "
+            "hand's file; put MANO_RIGHT.pkl from MANO's site, https://mano.is.tue.mpg.de, beside it"
+        )
+    try:
+        fixed = fixed_shape(shapedirs, load_body_arrays(places[0])["shapedirs"], (path, places[0]))
+    except (ValueError, OSError):
+        if fix:
+            raise
+        return shapedirs
+    if not fix and not np.array_equal(fixed, shapedirs):
+        warnings.warn(
+            f"{path}: shape directions have the right hand's x, a known fault of this file, so that one shape makes "
+            "two different hands; fix_left_shape=True mirrors them",
+            stacklevel=4,
+        )
+    return fixed if fix else shapedirs
 
 
 class ManoLayer(nn.Module):
@@ -55,6 +100,9 @@ class ManoLayer(nn.Module):
     - `mano_root`: folder of MANO_RIGHT.pkl and MANO_LEFT.pkl, or a model file (a plain `.npz` too)
     - `root_rot_mode`: "axisang" for 3 numbers, anything else for 6 (`robust_rot` chooses how they become a rotation)
     - `joint_rot_mode`: "axisang"; anything else, without `use_pca`, for 16 rotation matrices
+    - `fix_left_shape`: a left hand whose shape directions have the right hand's x, as in the file of MANO's site, gets
+      them mirrored, so that one shape makes two mirrored hands; the right hand's file, beside the left one, tells.
+      Without it the file's numbers count, as in the official layer, and a warning says so. A right hand stays as it is
     - `ignore_zero_trans`: a translation of exactly zero counts as none, as in the official layer: it gets no gradient,
       and `center_idx` applies. With False a translation (B, 3) always counts, zero too, so that it can be fitted
     - `persistent`: the buffers `th_*` are part of the state dict, as in the official layer
@@ -94,12 +142,13 @@ class ManoLayer(nn.Module):
         joint_rot_mode: str = "axisang",
         robust_rot: bool = False,
         *,
+        fix_left_shape: bool = False,
         ignore_zero_trans: bool = True,
         persistent: bool = True,
     ) -> None:
         super().__init__()
         path = find_model(mano_root, side)
-        arrays = load_body_arrays(path)
+        arrays = _hand_arrays(path, side, fix_left_shape)
         self.mano_path = str(path)
         self.center_idx, self.side, self.robust_rot = center_idx, side, robust_rot
         self.flat_hand_mean, self.use_pca = flat_hand_mean, use_pca
@@ -109,11 +158,6 @@ class ManoLayer(nn.Module):
         # Official: the PCA coefficients take precedence over joint_rot_mode.
         self.takes_matrices = joint_rot_mode != "axisang" and not use_pca
         self.model = SkinnedModel(arrays)
-        for name, shape in (("hands_components", (45, 45)), ("hands_mean", (45,))):
-            if arrays.get(name, np.empty(0)).shape != shape:
-                raise ValueError(f"{path} has no {name} of shape {shape}: it is not a MANO hand")
-        if self.model.num_joints != 1 + FINGER_JOINTS:
-            raise ValueError(f"{path} has {self.model.num_joints} joints, not 16: it is not a MANO hand")
         self.ncomps = ncomps if use_pca else len(arrays["hands_components"])
         self.kintree_table = arrays["kintree_table"]
         self.kintree_parents: list[int] = self.kintree_table[0].tolist()

@@ -61,12 +61,18 @@ def read_levels(kind: str, data_dir: str | Path | None = None) -> MeshLevels:
     held = load_object_arrays(path, ["U", "D"])
     steps = STEPS[kind]
     up, down = held["U"][:steps], held["D"][:steps]
-    if min(len(up), len(down)) < steps or any(np.ndim(m) != 2 and not hasattr(m, "tocsr") for m in (*up, *down)):
+    if min(len(up), len(down)) < steps or not all(_is_matrix(m) for m in (*up, *down)):
         raise ValueError(f"{path} does not hold {steps} up- and down-sampling matrices; get the official file again")
+    if not all(np.isfinite(m.data if hasattr(m, "tocsr") else m).all() for m in (*up, *down)):
+        raise ValueError(f"{path} holds numbers that are not finite; get the official file again")
     try:
         return MeshLevels(up, down)
     except ValueError as error:
         raise ValueError(f"{path}: {error}; get the official file again") from None
+
+
+def _is_matrix(value: object) -> bool:
+    return hasattr(value, "tocsr") or (isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind in "biuf")
 
 
 def read_level_faces(kind: str, data_dir: str | Path | None = None) -> tuple[torch.Tensor, ...]:
@@ -92,9 +98,15 @@ def read_adjacency(kind: str, data_dir: str | Path | None = None) -> torch.Tenso
     folder, files = locate(kind, data_dir)
     paths = [_support(folder, files, f"{files.adjacency}_{part}.pt") for part in ("indices", "values", "size")]
     indices, values, size = (load_tensor(path) for path in paths)
-    rows, columns = (int(n) for n in size) if len(size) == 2 else (0, 0)
-    if rows != columns or rows < 1:
-        raise ValueError(f"{paths[2]} holds {tuple(size)}, no square matrix's size; get the official file again")
+    for path, held in zip(paths, (indices, values), strict=False):
+        if not isinstance(held, torch.Tensor):
+            raise ValueError(f"{path} holds a {type(held).__name__}, no tensor; get the official file again")
+    if indices.is_floating_point() or not torch.isfinite(values).all():
+        raise ValueError(f"{paths[0]} or {paths[1].name} holds fractions or no finite numbers; get both files again")
+    sides = tuple(int(n) for n in size) if isinstance(size, tuple | list | torch.Tensor) else (size,)
+    if len(sides) != 2 or sides[0] != sides[1] or sides[0] < 1:
+        raise ValueError(f"{paths[2]} holds {sides}, no square matrix's size; get the official file again")
+    rows = sides[0]
     if indices.ndim != 2 or indices.shape[0] != 2 or values.shape != indices.shape[1:]:
         raise ValueError(
             f"{paths[0]} holds indices {tuple(indices.shape)} for values {tuple(values.shape)}, not (2, N) for (N,); "
@@ -113,5 +125,11 @@ def read_regressor(name: str | None, rows: int, vertices: int, data_dir: str | P
     path = _support(folder, files, str(name))
     array = load_array(path)
     if array.shape != (rows, vertices):
-        raise ValueError(f"{path} has shape {array.shape}, not {(rows, vertices)}; get the official file again")
+        advice = "transpose it, or " if array.shape == (vertices, rows) else ""
+        raise ValueError(f"{path} has shape {array.shape}, not {(rows, vertices)}; {advice}get the official file again")
+    if array.dtype == object:
+        array = np.array([number if isinstance(number, int | float) else "" for number in array.ravel()])
+        array = array.reshape(rows, vertices)
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all() or not array.any(1).all():
+        raise ValueError(f"{path} holds no finite numbers in places or an empty row; get the official file again")
     return array
