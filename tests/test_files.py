@@ -51,6 +51,27 @@ def test_a_write_that_fails_keeps_the_old_file_and_leaves_nothing(tmp_path: Path
     assert [item.name for item in tmp_path.iterdir()] == ["a.bin"] and path.read_text() == "old"
 
 
+def test_a_device_or_a_pipe_stays_what_it_is(tmp_path: Path) -> None:
+    pipe, full = tmp_path / "pipe", tmp_path / "full"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    full.symlink_to("/dev/full")
+    check_outputs(pipe, full)
+    write_whole(pipe, "content", sync=True)
+    assert os.read(reader, 99) == b"content" and stat.S_ISFIFO(pipe.stat().st_mode)
+    os.close(reader)
+    with pytest.raises(OutputError, match="no space is left on the device"):
+        write_whole(full, b"x")
+    assert full.is_symlink() and stat.S_ISCHR(full.stat().st_mode)
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["full", "pipe"]
+
+
+def test_an_open_file_of_the_process_is_written_through(tmp_path: Path) -> None:
+    with (tmp_path / "out.txt").open("w") as opened:
+        write_whole(f"/proc/self/fd/{opened.fileno()}", "content")
+    assert (tmp_path / "out.txt").read_text() == "content"
+
+
 def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
     path = tmp_path / ("ö" * 126 + "abc")  # 255 bytes
     write_whole(path, b"x")

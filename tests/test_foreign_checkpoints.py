@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,34 @@ def test_a_changed_network_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"changed after it was made .*point_head"):
         tore.save_model(model, tmp_path / "x.bin")
     assert not (tmp_path / "x.bin").exists()
+
+
+def test_numbers_that_are_not_finite_are_refused(network: Any, official: dict[str, Tensor], tmp_path: Path) -> None:
+    name = "backbone.conv_stem.weight"
+    for value in (float("nan"), float("inf")):
+        torch.save(official | {name: torch.full_like(official[name], value)}, tmp_path / "x.bin")
+        with pytest.raises(ValueError, match=r"x\.bin holds numbers that are not finite in 1 entries, such as b"):
+            tore.load_model(tmp_path / "x.bin", "stand-in", "cpu", arch=ARCH)
+    wide = copy.deepcopy(network)
+    next(wide.parameters()).data.fill_(1e5)
+    tore.save_model(wide, tmp_path / "wide.bin")
+    assert same(tmp_path / "wide.bin", wide)
+    with pytest.raises(ValueError, match=r"1 entries, such as .* not finite; leave half out"):
+        tore.save_model(wide, tmp_path / "wide.bin", half=True)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_quantized_network_is_not_written(network: Any, tmp_path: Path) -> None:
+    small = torch.ao.quantization.quantize_dynamic(copy.deepcopy(network), {nn.Linear}, dtype=torch.qint8)
+    with pytest.raises(ValueError, match="as in a quantized network"):
+        tore.save_model(small, tmp_path / "x.bin")
+
+
+def test_a_network_beside_other_modules_is_asked_about(official: dict[str, Tensor], tmp_path: Path) -> None:
+    inside = {f"recovery.{name}": value for name, value in official.items()} | {"loss.weight": torch.ones(3)}
+    torch.save({"state_dict": inside}, tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=r"with recovery, loss; .* save the network's own state_dict"):
+        tore.load_model(tmp_path / "x.ckpt", "stand-in", "cpu")
 
 
 def flipped(data: bytes, bit: int) -> bytes:

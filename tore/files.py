@@ -9,6 +9,9 @@ import errno
 import json
 import os
 import secrets
+import shutil
+import stat
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -109,10 +112,14 @@ def _is_about(error: OSError, path: Path) -> bool:
 def replacing(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
     """Hands out a temporary file that takes the place of `path` when the block ends well; else it is deleted.
 
-    The folder of `path` is made when missing. sync: the file is on disk before it gets its name. Raises OutputError.
+    The folder of `path` is made when missing. A device, a pipe or a link to one (/dev/stdout) stays what it is and is
+    given the content. sync: the file is on disk before it gets its name. Raises OutputError.
     """
     path = Path(path)
     with writing(path):
+        if is_stream(path):
+            yield from _handed_over(path)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -126,6 +133,26 @@ def replacing(path: str | Path, *, sync: bool = False) -> Iterator[Path]:
             with suppress(OSError):  # the reason for leaving is what is told
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path leads to a device, a pipe or an open file of the process, which no other file may replace."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    opened = os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/"))  # noqa: PTH100
+    return not stat.S_ISDIR(mode) and (opened or not stat.S_ISREG(mode))
+
+
+def _handed_over(path: Path) -> Iterator[Path]:
+    """A temporary file elsewhere, whose content goes into the stream when the block ends well."""
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder, path.name)
+        temporary.touch()
+        yield temporary
+        with temporary.open("rb") as content, path.open("ab", buffering=0) as stream:
+            shutil.copyfileobj(content, stream)
 
 
 def _temporary(path: Path) -> Path:
@@ -187,6 +214,10 @@ def check_output_file(path: str | Path | None) -> None:
         raise OutputError(path, REASONS[errno.ENAMETOOLONG])
     if path.is_dir():
         raise OutputError(path, REASONS[errno.EISDIR])
+    if is_stream(path):
+        if not os.access(path, os.W_OK):
+            raise OutputError(path, REASONS[errno.EACCES])
+        return
     try:
         check_output_folder(path.parent)
     except OutputError as error:

@@ -67,6 +67,21 @@ def test_formats_and_thresholds(tmp_path: Path) -> None:
     assert boxes_for(IMAGES, read_boxes(tmp_path / "boxes.json", "xyxy", 0.95))[0] == [[], [], []]
 
 
+def test_what_a_box_is_may_be_said_in_words(tmp_path: Path) -> None:
+    person = {"name": "person", "class": 0, "confidence": 0.9, "box": {"x1": 50, "y1": 40, "x2": 200, "y2": 230}}
+    dog = {"name": "dog", "class": 16, "confidence": 0.8, "box": {"x1": 50, "y1": 40, "x2": 90, "y2": 90}}
+    columns = {"boxes": [[50, 40, 200, 230], [1, 2, 3, 4]], "labels": ["Person", "dog"], "scores": [0.9, 0.8]}
+    rows = [{"file_name": "a.jpg", "name": "dog", "bbox": [1, 2, 3, 4]}]
+    rows += [{"file_name": "a.jpg", "name": "person", "bbox": [50, 40, 200, 230]}]
+    named = [{"name": "a.jpg", "bbox": [50, 40, 200, 230]}]
+    for content in ({"a.jpg": [person, dog]}, {"a.jpg": columns}, rows, named):
+        assert boxes_for(IMAGES[:1], read_boxes(written(tmp_path, content), "xyxy"))[0] == [[STRONG]]
+    del person["name"], dog["name"]
+    for wrong in ([person, dog], [{**dog, "name": "cat"}]):
+        with pytest.raises(ValueError, match="no list says which is a person"):
+            read_boxes(written(tmp_path, {"a.jpg": wrong}), "xyxy")
+
+
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     content = COCO_ANNOTATIONS | {"images": [*COCO_ANNOTATIONS["images"], {"id": 9, "file_name": "typo.jpg"}]}
     found, notes = boxes_for([*IMAGES, Path("c.jpg")], read_boxes(written(tmp_path, content)))

@@ -130,6 +130,8 @@ FOUR = np.full((2, 2), 4.0)
         (np.zeros((3, 20, 30)), {}, r"shape \(3, 20, 30\).*transpose\(1, 2, 0\)"),
         (torch.zeros(20, 30, 3), {}, r"shape \(20, 30, 3\).*permute\(2, 0, 1\)"),
         (torch.zeros(3, 2, 2).to_sparse(), {}, "layout torch.sparse_coo; give a dense one"),
+        (torch.nested.nested_tensor([torch.zeros(3, 2, 2)], layout=torch.jagged), {}, "a nested tensor; give .*unbind"),
+        (Image.fromarray(np.full((2, 2), 200, np.uint16)), {}, "200 in an image of 16 bits, which is black unless"),
         (torch.zeros(3, 2, 2, dtype=torch.complex64), {}, "complex"),
         (torch.zeros(3, 2, 2, device="meta"), {}, "meta device"),
         ("https://example.org/a.jpg", {}, "https://example.org/a.jpg is a URL"),

@@ -204,7 +204,7 @@ def reaches_beyond(crop: Crop) -> bool:
 def tell_doubts(rows: list[Row], args: argparse.Namespace) -> None:
     """Says where a box file left nobody, or may hold corners."""
     people, beyond = sum(row.people for row in rows), sum(row.beyond for row in rows)
-    if args.boxes and not people:
+    if args.boxes and not people and not any(row.failed for row in rows):
         tell(f"nobody was recovered: {args.boxes} has no box for any image that could be read")
     if 2 * beyond >= people > 0 and args.box_format is None and beyond:
         tell(f"{beyond} of {people} boxes reach beyond their image; if they are corners, add --box_format xyxy")

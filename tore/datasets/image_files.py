@@ -121,9 +121,11 @@ def _from_array(values: np.ndarray, name: str) -> np.ndarray:
 
 def _from_tensor(values: torch.Tensor, name: str) -> np.ndarray:
     """A tensor's numbers, channels last."""
-    shape = tuple(values.shape)
-    if values.is_nested or values.layout != torch.strided:
+    if values.is_nested:
+        raise ValueError(f"{name} is a nested tensor; give its images one by one: list(tensor.unbind())")
+    if values.layout != torch.strided:
         raise ValueError(f"{name} is a tensor of layout {values.layout}; give a dense one: tensor.to_dense()")
+    shape = tuple(values.shape)
     if values.is_quantized:
         raise ValueError(f"{name} is a quantized tensor; give its values: tensor.dequantize()")
     if values.is_complex():
@@ -230,4 +232,9 @@ def _sixteen_bits(values: np.ndarray) -> np.ndarray:
     low, high = values.min(), values.max()
     if low < 0 or high > 65535:
         raise ValueError(f"values from {low} to {high}; whole numbers have 8 or 16 bits, 0 to 255 or to 65535")
+    if values.dtype.itemsize == 2 and 1 < high <= 255:
+        raise ValueError(
+            f"values from {low} to {high} in an image of 16 bits, which is black unless they count to 255: "
+            "save it with 8 bits, or give its numbers as an array"
+        )
     return eight_bits(values, (0, 255) if values.dtype.itemsize > 2 and high <= 255 else (0, 65535))

@@ -22,11 +22,15 @@ from tore.inference.names import short, some
 FORMATS: dict[str, str] = {"xywh": "x, y, width, height", "xyxy": "left, top, right, bottom", "cxcywh": "middle, size"}
 EXPECTED = '{"name.jpg": [[x, y, width, height], ...], ...}, or COCO annotations or results'
 PERSON_NAMES, HAND_NAMES = ("person", "people", "pedestrian", "human"), ("hand", "hands")
+ANYBODY = (*PERSON_NAMES, *HAND_NAMES)
 COCO_PERSON = 1
 NORMALIZED_LIMIT = 1.5  # pixels; a box that lies within is one in shares of the image, which may reach a bit beyond it
 BOX_NAMES, LIST_NAMES = ("bbox", "box"), ("boxes", "bboxes")
 IMAGE_NAMES = ("file_name", "image_name", "image_path", "filename", "image", "name", "image_id")
-SCORE_NAMES, CATEGORY_NAMES = ("score", "confidence"), ("category_id", "label")
+SCORE_NAMES = ("score", "confidence")
+# What a box is: its number in the file's own list, its name in words, then numbers of any list.
+CATEGORY_NAMES = ("category_id", "category_name", "class_name", "name", "category", "label", "class", "class_id", "cls")
+CATEGORY_LISTS = ("labels", "category_ids", "names", "class_names", "classes", "class_ids", "cls")
 ENTRY_LISTS = ("annotations", "results", "predictions", "detections")
 SIDES = {
     "xywh": (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height")),
@@ -64,7 +68,7 @@ def read_boxes(path: str | Path, box_format: str = "xywh", threshold: float | No
     """
     path = Path(path)
     if not path.exists() or path.is_dir():
-        raise FileNotFoundError(f"{path} is missing: give a JSON file of boxes")
+        raise FileNotFoundError(f"{path} is {'a folder' if path.is_dir() else 'missing'}: give a JSON file of boxes")
     if threshold is not None and not np.isfinite(threshold):
         raise ValueError(f"box threshold {threshold}: give a finite number")
     try:
@@ -215,7 +219,7 @@ class _Reader:
         if not isinstance(boxes, list):
             raise _Wrong(f"{_named(name)}: {key} are {short(boxes)}, not a list")
         columns = []
-        for names in (("scores", "confidences"), ("labels", "category_ids", "classes")):
+        for names in (("scores", "confidences"), CATEGORY_LISTS):
             column = next((value[other] for other in names if other in value), [None] * len(boxes))
             if not isinstance(column, list) or len(column) != len(boxes):
                 raise _Wrong(f"{_named(name)}: {names[0]} are {short(column)} for {len(boxes)} boxes")
@@ -233,7 +237,7 @@ class _Reader:
         if not isinstance(item, dict):
             raise _Wrong(f"{_named(name)}: box {short(item)} is neither four numbers nor a dictionary with bbox")
         score = next((item[key] for key in SCORE_NAMES if key in item), None)
-        category = next((item[key] for key in CATEGORY_NAMES if key in item), None)
+        category = next((item[key] for key in CATEGORY_NAMES if key in item and item[key] != name), None)
         held = next((item[key] for key in BOX_NAMES if key in item), None)
         if isinstance(held, list) and len(held) == 5 and score is None:
             held, score = held[:4], held[4]
@@ -264,12 +268,15 @@ class _Reader:
             self.notes.append(f"{len(found) - len(single)} boxes of crowds (iscrowd) were left out")
         if persons is None:
             categories = {_key(box.category) for box in single if box.category is not None}
+            if words := {word for word in categories if isinstance(word, str) and word.lower() in ANYBODY}:
+                categories = {item for item in categories if not isinstance(item, str)}
             persons = categories if len(categories) <= 1 and categories <= {0, COCO_PERSON} else {COCO_PERSON}
             if categories and (0 in categories or COCO_PERSON not in categories) and persons != categories:
                 raise _Wrong(
                     f"its boxes have the categories {some(sorted(map(str, categories)))} and no list says which is a "
                     f"person (COCO's is {COCO_PERSON}); keep the people's boxes only"
                 )
+            persons = persons | words
         kept = [box for box in single if box.category is None or _key(box.category) in persons]
         if len(kept) < len(single):
             self.notes.append(f"{len(single) - len(kept)} boxes of other categories than people were left out")

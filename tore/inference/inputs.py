@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tore.inference.boxes import Detections, ImageName
 from tore.inference.crops import Box
+from tore.inference.images import URL
 from tore.inference.names import natural_key, short, some
 
 COCO_STEM = re.compile(r"(?:COCO_[A-Za-z0-9]+_)?([0-9]+)")
@@ -117,6 +118,8 @@ def find_images(names: Sequence[str | Path], tell: Callable[[str], object] | Non
             found += _not_results(inside, f"folder {path}", tell)
         elif path.exists():
             found.append(path)
+        elif URL.match(str(name)):
+            raise ValueError(f"{name} is a URL; fetch it and name the file")
         elif not any(sign in str(name) for sign in WILDCARDS):
             raise FileNotFoundError(f"{path} is missing")
         else:

@@ -88,7 +88,7 @@ def as_flag(value: Any) -> bool:
 def as_many(pictures: Any) -> Iterable[ImageSource] | None:
     """The images one by one, or None where it is a single one. ValueError for a set, which has no order."""
     if isinstance(pictures, (np.ndarray, torch.Tensor)):
-        dense = isinstance(pictures, np.ndarray) or pictures.layout == torch.strided
+        dense = isinstance(pictures, np.ndarray) or (pictures.layout == torch.strided and not pictures.is_nested)
         return pictures if pictures.ndim == 4 and dense else None
     single = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
     if isinstance(pictures, single) or callable(getattr(pictures, "read", None)) or not isinstance(pictures, Iterable):

@@ -108,9 +108,13 @@ def image_camera(image_size: tuple[int, int], focal_length: float | None = None)
     height, width = image_size
     if focal_length is None:
         focal_length = CROP_FOCAL_LENGTH * min(height, width) / CROP_SIZE
-    if not (np.isfinite(focal_length) and focal_length > 0):
-        raise ValueError(f"focal length {focal_length:g}: give a positive number of pixels")
-    return PinholeCamera(float(focal_length), (width / 2, height / 2))
+    try:
+        focal = np.nan if isinstance(focal_length, (str, bytes, bool)) else float(focal_length)
+    except (TypeError, ValueError, RuntimeError):
+        focal = np.nan
+    if not (np.isfinite(focal) and focal > 0):
+        raise ValueError(f"focal length {focal_length!r:.40}: give a positive number of pixels")
+    return PinholeCamera(focal, (width / 2, height / 2))
 
 
 def place(cameras: np.ndarray, crops: list[Crop], views: list[PinholeCamera]) -> np.ndarray:

@@ -149,10 +149,18 @@ def own_state(model: nn.Module) -> dict[str, Tensor]:
     """
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{name} is a {type(value).__name__}, as in a quantized network: it would not load again")
         if value.is_meta or type(value).__name__ == "DTensor":
             raise ValueError(f"{name} is on the meta device or spread over processes; gather the whole network first")
         state[bare_name(name)] = value
     return state
+
+
+def not_finite(state: Mapping[str, Tensor]) -> list[str]:
+    """The entries that hold a number which is not finite."""
+    floats = ((name, value) for name, value in state.items() if value.is_floating_point())
+    return [name for name, value in floats if not bool(value.isfinite().all())]
 
 
 def bare_name(name: str) -> str:

@@ -15,7 +15,7 @@ from tore.device import resolve_device
 from tore.files import read_tensors, write_tensors
 from tore.modeling.backbones import OFFICIAL, identify
 from tore.modeling.build import WITHOUT_GEOMETRY_REDUCTION, ModelConfig, build_model, configure, describe, topology_for
-from tore.modeling.checkpoint_contents import bare_name, named_tensors, own_state, shape_facts, unwrapped
+from tore.modeling.checkpoint_contents import bare_name, named_tensors, not_finite, own_state, shape_facts, unwrapped
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
 from tore.modeling.official_keys import UNREAD, backbone_names, network_name
@@ -70,6 +70,11 @@ def load_model(
     counters = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
     checkpoint.state.update({name: value for name, value in counters.items() if name not in checkpoint.state})
     _check(checkpoint, expected)
+    if bad := not_finite(checkpoint.state):
+        raise ValueError(
+            f"{checkpoint.path} holds numbers that are not finite in {len(bad)} entries, such as {bad[0]}: its "
+            "training diverged or the file is damaged; use an earlier checkpoint, or get it again"
+        )
     model.load_state_dict(checkpoint.state)
     dtypes = {value.dtype for value in checkpoint.state.values() if value.is_floating_point()}
     dtype = torch.float64 if dtypes == {torch.float64} else torch.float32  # whatever the process's default is
@@ -197,13 +202,17 @@ def save_model(model: nn.Module, path: str | Path, half: bool = False) -> None:
     `half` stores learned numbers in 16 bits, for half the file; they are loaded as float32. Running statistics, which
     may lie beyond 16 bits, stay as they are.
 
-    Raises ValueError for what is no FastMETRO or METRO network, or would not load again.
+    Raises ValueError for what is no FastMETRO or METRO network, or would not load again, as with numbers that are not
+    finite.
     """
     network = _network_in(model)
     state = own_state(network)
     if half:
         learned = {bare_name(name) for name, _ in network.named_parameters()}
         state |= {name: value.detach().half() for name, value in state.items() if name in learned}
+    if bad := not_finite(state):
+        beyond = "; leave half out" if half else ""
+        raise ValueError(f"{len(bad)} entries, such as {bad[0]}, would hold numbers that are not finite{beyond}")
     _check_loadable(network, state)
     content = {"format": OWN_FORMAT, "config": describe(network.config), "state_dict": state}
     write_tensors(content, path)
@@ -305,9 +314,11 @@ def _network_of(entries: Iterable[str], path: Path) -> str:
         return "metro"
     if any(name.startswith("transformer_1.") for name in names):
         return "fastmetro"
+    first = list(dict.fromkeys(name.partition(".")[0] for name in names))
     raise ValueError(
         f"{path} is no checkpoint of FastMETRO or METRO: none of its {len(names)} entries begins with "
-        "transformer_1 or trans_encoder; use the state_dict.bin of a checkpoint folder"
+        f"transformer_1 or trans_encoder, but with {', '.join(first[:5])}; use the state_dict.bin of a checkpoint "
+        "folder, or save the network's own state_dict() where it lies beside other modules"
     )
 
 
