@@ -24,13 +24,6 @@ LAYERS = (  # from the lowest; a package imports from layers below its own and f
 )
 ALSO = {  # made on first use: the files of the synthetic body where no licensed one is named
     ("body", "synthetic.body_files"),
-    # the flags of a run are still what its parts are built from
-    *(
-        ("training", f"cli.{name}")
-        for name in ("flags", "checkpoint_flags", "network_flags", "training_flags", "training_rules")
-    ),
-    *(("analysis", name) for name in ("cli.flags", "cli.network_flags", "tools")),
-    *(("demo", f"cli.{name}") for name in ("network_flags", "training_flags")),
 }
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 ANYWHERE = {"__init__", "_moved"}  # the public names, and the old ones

@@ -13,6 +13,7 @@ from tests.training_runs import QUICK, SMALL_FM, SMALL_M, data_flags
 from tore import create_model, load_model, save_published
 from tore.body import load_body
 from tore.body.files import read_level_faces
+from tore.cli.train import parse
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
 from tore.engine.logging import RunLog
@@ -22,10 +23,12 @@ from tore.modeling import MeshPrediction
 from tore.modeling.build import configure, reduction_of
 from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
 from tore.training.build import RunSetting, loss_step
+from tore.training.config import RunConfig
 from tore.training.evaluate import Evaluation
 from tore.training.recipes import optimizer_from, recipe_from, surface_faces
 
 ONCE = ["--num_train_epochs", "1", "--num_workers", "0", "--per_gpu_train_batch_size", "6", "--logging_steps", "1"]
+NETWORKS = {"fm": "fastmetro", "m": "metro"}
 TOOLS = {"fm": (run_tore_fm_bodymesh, SMALL_FM), "m": (run_tore_m_bodymesh, SMALL_M)}
 
 
@@ -47,9 +50,13 @@ def newest(folder: Path) -> Path:
 
 def recipe_of(tool: str, *flags: str, **fields: object) -> LossRecipe:
     """The recipe that a command line gives a network of `fields`."""
-    module = TOOLS[tool][0]
-    network = {"fm": "fastmetro", "m": "metro"}[tool]
-    return recipe_from(module.build_parser().parse_args(list(flags)), configure(network, **fields))
+    return recipe_from(config_of(tool, *flags), configure(NETWORKS[tool], **fields))
+
+
+def config_of(tool: str, *flags: str) -> RunConfig:
+    """What a command line becomes."""
+    network = NETWORKS[tool]
+    return RunConfig.from_flags(parse(list(flags), network, "body"), network, "body")
 
 
 # recipes ------------------------------------------------------------------------------------------------------------
@@ -100,7 +107,7 @@ def test_clipping_of_a_recipe() -> None:
         ("fm", ["--recipe", "fastmetro"], ("adamw", 1e-4, "norm", 0.3)),
         ("m", ["--recipe", "metro"], ("adam", 0.0, "none", 0.0)),
     ]:
-        found = optimizer_from(TOOLS[tool][0].build_parser().parse_args(flags), {"fm": "fastmetro", "m": "metro"}[tool])
+        found = optimizer_from(config_of(tool, *flags))
         assert (found.kind, found.weight_decay, found.clip, found.clip_limit) == expected
 
 

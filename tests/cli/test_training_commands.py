@@ -81,13 +81,13 @@ def test_official_command_as_its_script_says_it(
     done = run_command(["bash", f"train_tore_{network}.sh", *flags], NPROC="2")  # later flags win
     assert done.returncode == 0, done.stdout
     assert len(lines(tmp_path)) == 2 and len(lines(tmp_path, "validation")) == 1, "13 samples // (2 x 2) = 3 steps"
-    assert f"{'--conv_1x1_dim' if network == 'fm' else '--model_name_or_path'} has no effect" in done.stdout
+    assert f"{'--conv_1x1_dim 2048' if network == 'fm' else '--model_name_or_path'} has no effect" in done.stdout
     weights = {"joints_3d": 500, "vertices": 50, "joints_2d": 70 if network == "fm" else 50}
     weights |= {"normal": 0.1, "edge": 1.0} if network == "m" else {"itp": lines(tmp_path)[-1].get("weight_itp", 0)}
     first = lines(tmp_path)[-1]
     assert first["loss"] == pytest.approx(sum(w * first[n] for n, w in weights.items()), rel=1e-5)
     config = load_training_state(newest(tmp_path))["config"]
-    assert config["model"]["dropout"] == 0.05 and config["flags"]["seed"] == 5
+    assert config["model"]["dropout"] == 0.05 and config["run"]["run"]["seed"] == 5
     flags = ["--body_dir", str(rule_body_dir), "--num_workers", "0", "--device", "cpu", "--no_tensorboard"]
     flags += ["--transformer_nhead", "4"] if network == "fm" else []
     places = {"CHECKPOINT": str(newest(tmp_path)), "DATA_DIR": str(tiny_sets), "VAL_YAML": "val/set.yaml"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import statistics
@@ -17,19 +16,14 @@ import torch
 from tore.analysis.cost import measure_cost
 from tore.analysis.tables import Panel, Point, csv_text, draw, markdown
 from tore.body.topology import Topology
-from tore.cli.flags import Flags, typed_flags
-from tore.cli.network_flags import fastmetro_options, metro_options
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.optimization import iterations_per_epoch
 from tore.files import read_json, write_json, write_whole
 from tore.modeling import create_model
-from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
+from tore.training.config import RunConfig
 from tore.training.run import run
 
-TRAINERS = {"fastmetro": run_tore_fm_bodymesh, "metro": run_tore_m_bodymesh}
-OPTIONS = {"fastmetro": fastmetro_options, "metro": metro_options}
-GRID_FLAGS = ("network", "out", "reducers", "keep_ratios", "gtr", "seeds", "steps", "no_plot")
-ITP = "itp"  # the paper's image token pruning; the training script's name for it is "tore"
+ITP = "itp"  # the paper's image token pruning; the configuration's name for it is "tore"
 
 
 @dataclass(frozen=True)
@@ -47,13 +41,11 @@ class Cell:
         ratio = "" if self.keep_ratio is None else f"-{self.keep_ratio:g}"
         return f"{self.network}-{self.reducer}{ratio}{'-gtr' if self.gtr else ''}"
 
-    def flags(self) -> dict[str, Any]:
-        """The training script's flags that make this network."""
-        flags: dict[str, Any] = {"geometry_reduction": self.gtr}
-        flags["token_reduction"] = "tore" if self.reducer == ITP else self.reducer
-        if self.keep_ratio is not None:
-            flags["keep_ratio"] = self.keep_ratio
-        return flags
+    def options(self) -> dict[str, Any]:
+        """The options of a run that make this network."""
+        tore = self.gtr if self.network == "metro" else self.reducer == ITP  # METRO's reduction is that of geometry
+        options = {"geometry_reduction": self.gtr, "token_reduction": "tore" if tore else self.reducer}
+        return options if self.keep_ratio is None else {**options, "keep_ratio": self.keep_ratio}
 
     def facts(self) -> dict[str, Any]:
         """Plain values."""
@@ -74,23 +66,20 @@ def cells_of(network: str, reducers: Sequence[str], ratios: Sequence[float], gtr
     return list(dict.fromkeys(found))
 
 
-def cell_arguments(args: argparse.Namespace, cell: Cell, seed: int, folder: Path) -> argparse.Namespace:
-    """The training script's parsed flags `args` as they are for one cell and seed; it goes on where it was cut off."""
-    own = {name: value for name, value in vars(args).items() if name not in GRID_FLAGS}
-    values = own | cell.flags() | {"seed": seed, "output_dir": str(folder), "resume": "auto"}
-    made = Flags(**values)
-    made.typed = {dest: name for dest, name in typed_flags(args).items() if dest in values}
-    return made
+def cell_config(config: RunConfig, cell: Cell, seed: int, folder: Path) -> RunConfig:
+    """The configuration of one cell and seed; its run resumes where it was cut off."""
+    return config.changed(**cell.options(), seed=seed, output_dir=str(folder), resume="auto")
 
 
-def cost_of(args: argparse.Namespace, cell: Cell, topology: Topology) -> dict[str, Any]:
+def cost_of(config: RunConfig, cell: Cell, topology: Topology) -> dict[str, Any]:
     """Kept image tokens, millions of parameters and 10^9 multiply-accumulates of the cell's network.
 
     Raises ValueError for a network that cannot be.
     """
-    options = OPTIONS[cell.network](cell_arguments(args, cell, args.seed, Path()))
+    network = cell_config(config, cell, config.run.seed, Path()).network
+    options = network.create_options()
     with torch.device("meta"):  # tensors without storage: only sizes count
-        model = create_model(cell.network, arch=args.arch, topology=topology, device="meta", **options)
+        model = create_model(cell.network, arch=network.arch, topology=topology, device="meta", **options)
     cost = measure_cost(model)
     tokens = getattr(model.config, "kept_tokens", None)
     return {"kept_tokens": tokens, "Mparams": cost.total_parameters / 1e6, "GMACs": cost.total_macs_here / 1e9}
@@ -99,17 +88,17 @@ def cost_of(args: argparse.Namespace, cell: Cell, topology: Topology) -> dict[st
 SETTINGS, RESULT = "ablation.json", "result.json"
 
 
-def set_budget(args: argparse.Namespace) -> int:
-    """Sets `args.num_train_epochs` to what `args.steps` comes to, and returns the steps of those whole epochs.
+def with_budget(config: RunConfig, steps: int) -> tuple[RunConfig, int]:
+    """The configuration with as many epochs as `steps` comes to, and the steps of those whole epochs.
 
     Raises ValueError for a budget or a training set that gives no step, or where nothing would be judged.
     """
-    if args.steps < 1 or args.val_yaml.lower() == "none":
+    if steps < 1 or config.data.validation_set is None:
         raise ValueError("an ablation needs --steps of at least 1 and a --val_yaml")
-    samples = len(MeshDataset(Path(args.data_dir) / args.train_yaml, True, "body"))
-    per_epoch = iterations_per_epoch(samples, args.per_gpu_train_batch_size * args.accumulate)
-    args.num_train_epochs = -(-args.steps // per_epoch)
-    return args.num_train_epochs * per_epoch
+    samples = len(MeshDataset(config.data.training_set, True, "body"))
+    per_epoch = iterations_per_epoch(samples, config.data.per_gpu_train_batch_size * config.optimization.accumulate)
+    epochs = -(-steps // per_epoch)
+    return config.changed(num_train_epochs=epochs), epochs * per_epoch
 
 
 def claim(folder: Path, settings: dict[str, Any]) -> None:
@@ -135,13 +124,12 @@ def place_of(folder: Path, cell: Cell, seed: int) -> Path:
     return folder / cell.name / f"seed-{seed}"
 
 
-def train_cell(args: argparse.Namespace, cell: Cell, seed: int, folder: Path) -> int:
+def train_cell(config: RunConfig, cell: Cell, seed: int, folder: Path) -> int:
     """Trains and evaluates one cell, from where an earlier call was cut off, and notes its result.
 
-    Returns the training script's exit code; what it raises is not caught.
+    Returns the run's exit code; what it raises is not caught.
     """
-    flags = cell_arguments(args, cell, seed, folder)
-    code = run(flags, network=cell.network, kind="body", network_options=OPTIONS[cell.network])
+    code = run(cell_config(config, cell, seed, folder))
     if code == 0:
         write_json(folder / RESULT, {**cell.facts(), "seed": seed, **last_validation(folder / "metrics.jsonl")})
     return code

@@ -19,26 +19,27 @@ from pathlib import Path
 from typing import Any
 
 from tore.analysis.ablation import (
-    GRID_FLAGS,
     RESULT,
-    TRAINERS,
     cells_of,
     claim,
     cost_of,
     place_of,
     results_under,
-    set_budget,
     train_cell,
+    with_budget,
     write_report,
 )
 from tore.analysis.cost import topology_at_hand
 from tore.analysis.tables import need_plot_package
 from tore.cli.flags import Rule, check_rules, typed_flags
+from tore.cli.train import build_parser
 from tore.cli.training_flags import true_or_false
+from tore.cli.training_rules import check_training_flags
 from tore.engine.faults import NonFiniteLossError
 from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.modeling.token_reduction_baselines import REDUCERS
+from tore.training.config import NETWORKS, RunConfig
 
 EXIT_SOME_FAILED = 1
 RULES = (
@@ -59,20 +60,19 @@ SET_BY_THE_GRID = {
 }
 # Flags that change no result: two calls that fill one table may differ in them.
 WITHOUT_EFFECT = ("data_dir", "num_workers", "device", "logging_steps", "no_tensorboard", "keep_checkpoints",
-                  "visual_steps", "save_steps", "local_rank", "per_gpu_eval_batch_size", "quiet",
-                  "notices")  # fmt: skip
+                  "visual_steps", "save_steps", "per_gpu_eval_batch_size", "quiet", "body")  # fmt: skip
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The training script's flags and the grid's own."""
     which = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    which.add_argument("--network", default="fastmetro", choices=sorted(TRAINERS))
+    which.add_argument("--network", default="fastmetro", choices=sorted(NETWORKS))
     network = which.parse_known_args(argv)[0].network
-    parser = TRAINERS[network].build_parser()
+    parser = build_parser(network, "body")
     parser.prog, parser.description = "tore ablate", __doc__
     grid = parser.add_argument_group("the grid")
     grid.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
-    grid.add_argument("--network", default="fastmetro", choices=sorted(TRAINERS), help="whose cells and flags")
+    grid.add_argument("--network", default="fastmetro", choices=sorted(NETWORKS), help="whose cells and flags")
     reducers = ["none", "itp"] if network == "fastmetro" else ["none"]
     grid.add_argument("--reducers", nargs="+", default=reducers, choices=sorted(REDUCERS), help="of image tokens")
     grid.add_argument("--keep_ratios", nargs="+", type=float, default=[0.8], help="shares of image tokens kept")
@@ -88,11 +88,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def settings_of(args: argparse.Namespace, steps: int) -> dict[str, Any]:
-    """What holds for all cells of a table: the steps and every flag that can change a result."""
-    free = {*SET_BY_THE_GRID, *GRID_FLAGS, *WITHOUT_EFFECT}
-    return {"network": args.network, "steps": steps} | {
-        name: value for name, value in sorted(vars(args).items()) if name not in free
+def settings_of(config: RunConfig, steps: int) -> dict[str, Any]:
+    """What holds for all cells of a table: the steps and every option that can change a result."""
+    free = {*SET_BY_THE_GRID, *WITHOUT_EFFECT}
+    return {"network": config.network.network, "steps": steps} | {
+        name: value for name, value in sorted(config.values().items()) if name not in free
     }
 
 
@@ -106,15 +106,17 @@ class Ablation:
         check_outputs(folder=args.out)
         if not args.no_plot:
             need_plot_package()
-        for line in check_rules(args, RULES):
+        for line in [*args.notices, *check_rules(args, RULES), *check_training_flags(args)]:
             print(line, file=sys.stderr)
         self.args, self.folder = args, args.out
+        config = RunConfig.from_flags(args, args.network, "body")
         self.cells = cells_of(args.network, args.reducers, args.keep_ratios, args.gtr)
         self.topology = topology_at_hand("body", args.body_dir)
-        self.costs = {cell: cost_of(args, cell, self.topology) for cell in self.cells}
-        steps = set_budget(args)
-        claim(self.folder, settings_of(args, steps))
-        print(f"{len(self.cells)} cells x {len(args.seeds)} seeds, {steps} steps each ({args.num_train_epochs} epochs)")
+        self.costs = {cell: cost_of(config, cell, self.topology) for cell in self.cells}
+        self.config, steps = with_budget(config, args.steps)
+        claim(self.folder, settings_of(self.config, steps))
+        epochs = self.config.optimization.num_train_epochs
+        print(f"{len(self.cells)} cells x {len(args.seeds)} seeds, {steps} steps each ({epochs} epochs)")
 
     def run(self) -> int:
         """Seed by seed, so that the whole grid has a first result early. Returns the command's exit code."""
@@ -126,7 +128,7 @@ class Ablation:
             if not (place / RESULT).is_file():
                 print(f"[{number}/{len(jobs)}] {cell.name}, seed {seed}", flush=True)
                 try:
-                    code = train_cell(self.args, cell, seed, place)
+                    code = train_cell(self.config, cell, seed, place)
                 except NonFiniteLossError as error:
                     failed += 1
                     print(f"tore ablate: {cell.name}, seed {seed}: {error}", file=sys.stderr)
@@ -143,7 +145,7 @@ class Ablation:
         """Writes the table and the plot of all that is in the folder, and returns the table."""
         results = results_under(self.folder)
         for cell in results.keys() - self.costs.keys():
-            self.costs[cell] = cost_of(self.args, cell, self.topology)
+            self.costs[cell] = cost_of(self.config, cell, self.topology)
         order = sorted(results, key=lambda cell: (-self.costs[cell]["GMACs"], cell.name))
         judged = [(cell, self.costs[cell], results[cell]) for cell in order]
         return write_report(self.folder, judged, plot=not self.args.no_plot) if judged else "no run came to its end"

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from tore.cli.flags import add_idle_flags, shown, typed_flags, value_text
-from tore.cli.network_flags import BERT_INTERMEDIATE, COORDINATES
 from tore.cli.training_flags import widths
 from tore.modeling.backbones import STRIDE
 from tore.modeling.build import IMAGE_SIZE, SIZES, reduction_fields
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint
 from tore.modeling.image_token_pruning import kept_tokens
+from tore.training.config import BERT_INTERMEDIATE, COORDINATES
 
 IMAGE_TOKENS = (IMAGE_SIZE // STRIDE) ** 2
 HEADS = {"fastmetro": "transformer_nhead", "metro": "num_attention_heads"}

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tore.cli.flags import HelpFormatter
 from tore.demo.report import write_report
-from tore.demo.stages import SMALL_BACKBONE, Demo
+from tore.demo.stages import SMALL_BACKBONE, Demo, DemoOptions
 from tore.demo.training import StoppedError
 from tore.engine.faults import EXIT_STOPPED
 from tore.entry import entry_point
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check(args)
     given = sys.argv[1:] if argv is None else argv
     try:
-        found = Demo(args, say=print).run()
+        found = Demo(DemoOptions(**vars(args)), say=print).run()
         report = write_report(found, args.output_dir / "report.html", command=shlex.join(["tore", "demo", *given]))
     except StoppedError as error:
         print(f"tore demo: {error}; the same command goes on from here", file=sys.stderr)

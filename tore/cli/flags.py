@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tore.training.options import value_text
+
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Adds `(default: ...)` to an option unless the default is nothing, a switch that is off, or told."""
@@ -112,17 +114,6 @@ def shown(args: argparse.Namespace, dest: str) -> str:
     if value is True:
         return name
     return f"{name} {value_text(value)}"
-
-
-def value_text(value: Any) -> str:
-    """A flag's value as it is typed."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list | tuple):
-        return (" " if isinstance(value, list) else ",").join(map(value_text, value))
-    return str(value)
 
 
 @dataclass(frozen=True)

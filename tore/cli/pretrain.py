@@ -12,18 +12,25 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tore.cli.flags import FlagParser, HelpFormatter, check_rules
-from tore.cli.training_rules import check_ranges
-from tore.datasets.mesh_dataset import LAYOUTS
+from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules
+from tore.cli.training_flags import set_usual
 from tore.engine.distributed import start_processes
 from tore.engine.faults import EXIT_STOPPED
 from tore.engine.state import seed_process
-from tore.engine.step import AMP_TYPES
 from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.memory import keep_freed_memory
 from tore.training.build import open_log
-from tore.training.pretraining import RULES, build_trainer
+from tore.training.pretraining import PretrainConfig, build_trainer
+
+RULES = (
+    Rule(
+        ("backbone_weights",),
+        lambda args: args.warm_start is not None,
+        "the backbone starts from --warm_start; leave one of the two out",
+    ),
+    Rule(("allow_changes",), lambda args: args.resume == "none", "goes with --resume; add --resume auto"),
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -31,29 +38,30 @@ def build_parser() -> argparse.ArgumentParser:
     parser = FlagParser(prog="tore warm-up", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     add("--train_yaml", required=True, help="training set, relative to --data_dir")
-    add("--data_dir", default="", help="root of the data sets")
-    add("--body", choices=tuple(LAYOUTS), default="body", help="what the set shows")
+    add("--data_dir", help="root of the data sets")
+    add("--body", choices=PretrainConfig.choices("body"), help="what the set shows")
     add("-a", "--arch", required=True, help="backbone: an official name or any of timm's")
-    add("--model_dim_1", type=int, default=512, help="width of the tokens")
-    add("--keep_ratio", type=float, default=0.8, help="share of the image tokens that is kept")
-    add("--size", type=int, default=224, help="side that pictures are brought to; 128 costs a third")
-    add("--num_train_epochs", type=int, default=10, help="passes over the training set")
-    add("--per_gpu_train_batch_size", type=int, default=32, help="pictures of one training process in a step")
-    add("--lr", type=float, default=2e-3, help="learning rate; it falls along a cosine")
-    add("--warm_up_share", type=float, default=0.05, help="share of the steps in which the rate rises")
-    add("--backbone_weights", type=Path, help="ImageNet file of the backbone to start from")
-    add("--warm_start", type=Path, help="an earlier warm-up's state_dict.bin to start from, of any --size")
-    add("--amp", choices=tuple(AMP_TYPES), default="none", help="dtype of the forward pass")
-    add("--num_workers", type=int, default=4, help="loading processes of each training process")
-    add("--on_bad_sample", choices=("raise", "skip"), default="raise")
-    add("--output_dir", default="output/warm-up", help="folder of checkpoints and logs")
-    add("--resume", choices=("none", "auto"), default="none", help="auto: go on from the newest checkpoint")
+    add("--model_dim_1", type=int, help="width of the tokens")
+    add("--keep_ratio", type=float, help="share of the image tokens that is kept")
+    add("--size", type=int, help="side that pictures are brought to; 128 costs a third")
+    add("--num_train_epochs", type=int, help="passes over the training set")
+    add("--per_gpu_train_batch_size", type=int, help="pictures of one training process in a step")
+    add("--lr", type=float, help="learning rate; it falls along a cosine")
+    add("--warm_up_share", type=float, help="share of the steps in which the rate rises")
+    add("--backbone_weights", help="ImageNet file of the backbone to start from")
+    add("--warm_start", help="an earlier warm-up's state_dict.bin to start from, of any --size")
+    add("--amp", choices=PretrainConfig.choices("amp"), help="dtype of the forward pass")
+    add("--num_workers", type=int, help="loading processes of each training process")
+    add("--on_bad_sample", choices=PretrainConfig.choices("on_bad_sample"))
+    add("--output_dir", help="folder of checkpoints and logs")
+    add("--resume", choices=PretrainConfig.choices("resume"), help="auto: go on from the newest checkpoint")
     add("--allow_changes", action="store_true", help="with --resume: go on although the set or a flag is another one")
-    add("--logging_steps", type=int, default=100, help="steps between log lines")
+    add("--logging_steps", type=int, help="steps between log lines")
     add("--no_tensorboard", action="store_true", help="write no TensorBoard files")
-    add("--device", default="auto", help="auto, cpu, cuda, mps")
-    add("--seed", type=int, default=88, help="of weights, order and augmentation")
+    add("--device", help="auto, cpu, cuda, mps")
+    add("--seed", type=int, help="of weights, order and augmentation")
     add("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")
+    set_usual(parser, PretrainConfig.defaults())
     return parser
 
 
@@ -62,14 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs with the flags of `argv`. 0: done, 2: something that the user can mend, 75: stopped after saving."""
     args = build_parser().parse_args(argv)
     check_outputs(folder=args.output_dir)
-    check_ranges(args)
+    config = PretrainConfig.from_flags(args)
     check_rules(args, RULES)
     keep_freed_memory()
-    processes = start_processes(args.device, args.local_rank)
+    processes = start_processes(config.device, args.local_rank)
     try:
-        seed_process(args.seed)
-        log = open_log(args, processes)
-        trainer = build_trainer(args, processes, log)
+        seed_process(config.seed)
+        log = open_log(Path(config.output_dir), processes, tensorboard=not config.no_tensorboard)
+        trainer = build_trainer(config, processes, log)
         if trainer.finished:
             log.line(f"finished: all {trainer.epochs} epochs are done, nothing is left to train")
             return 0

@@ -1,20 +1,21 @@
-"""Flags that the training of every network shares, under their official names, meanings and defaults."""
+"""Flags that the training of every network shares, under their official names and meanings.
+
+Their defaults and choices are those of the configuration (`tore.training.config`).
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tore.cli.flags import FlagParser, HelpFormatter, add_idle_flags, take_negative_numbers
+from tore.cli.flags import add_idle_flags, take_negative_numbers
 from tore.datasets.augmentation import Draw
 from tore.datasets.convert.freihand import TRUTH_FILES
 from tore.datasets.convert.reading import require
-from tore.engine.optimization import CLIPS, SCHEDULES
-from tore.engine.step import AMP_TYPES
-from tore.modeling.initialization import PARTS_TO_LOAD, REST
+from tore.training.config import DataOptions, NetworkOptions, OptimizationOptions
 from tore.training.hand_submission import HandOptions
 
 SCALES = (0.7, 0.8, 0.9, 1.0, 1.1)
@@ -92,34 +93,31 @@ def numbers(text: str) -> tuple[float, ...]:
     return scale, x, y
 
 
-SETS = {  # training and validation set of the official runs, below --data_dir
-    "body": ("Tax-H36m-coco40k-Muco-UP-Mpii/train.yaml", "human3.6m/valid.protocol2.yaml"),
-    "hand": ("freihand/train.yaml", "freihand/test.yaml"),
-}
-
-
-def shared_parser(description: str, *, epochs: int, batch: int, kind: str = "body") -> argparse.ArgumentParser:
-    """A parser with every flag that is not one network's own; `kind`: "body" | "hand"."""
-    parser = FlagParser(description=description, formatter_class=HelpFormatter, allow_abbrev=False)
+def add_shared_flags(parser: argparse.ArgumentParser, kind: str) -> None:
+    """Adds every flag that is not one network's own; `kind`: "body" | "hand". Their defaults are set by `set_usual`."""
     parser.set_defaults(notices=[])
     take_negative_numbers(parser)
-    _add_data(parser, kind)
-    _add_training(parser, epochs=epochs, batch=batch)
+    _add_data(parser)
+    _add_training(parser)
     _add_departures(parser)
     _add_losses(parser, kind)
     _add_run(parser)
     if kind == "hand":
-        parser.set_defaults(smpl_regressor=False, smpl_param_loss_weight=0.0)
         add_hand_flags(parser)
     add_idle_flags(parser, {"--img_scale_factor": "pictures are 224 x 224"})
-    return parser
 
 
-def add_network_flags(group: argparse._ArgumentGroup, *, reductions: Sequence[str], baseline: str) -> None:
+def set_usual(parser: argparse.ArgumentParser, values: Mapping[str, Any]) -> None:
+    """Makes `values` the defaults of the flags of that name."""
+    known = {action.dest for action in parser._actions if not action.required}
+    parser.set_defaults(**{name: value for name, value in values.items() if name in known})
+
+
+def add_network_flags(group: argparse._ArgumentGroup, options: type[NetworkOptions], *, baseline: str) -> None:
     """What any network can be made of and whose recipe trains it; `baseline` is the network without reduction."""
     group.add_argument(
         "--token_reduction",
-        choices=tuple(reductions),
+        choices=options.choices("token_reduction"),
         help=f"tore: the paper's; none: {baseline}'s [tore, or what --resume_checkpoint holds]",
     )
     group.add_argument(
@@ -129,33 +127,22 @@ def add_network_flags(group: argparse._ArgumentGroup, *, reductions: Sequence[st
     )
     group.add_argument(
         "--recipe",
-        choices=("tore", baseline.lower()),
-        default="tore",
+        choices=options.recipes,
         help="whose official losses and gradient clipping; flags of the losses change it",
     )
 
 
-def network_choices(args: argparse.Namespace) -> dict[str, Any]:
-    """The flags of `add_network_flags` as options of `create_model`."""
-    return {
-        "token_reduction": args.token_reduction or "tore",
-        "geometry_reduction": args.geometry_reduction,
-        "smpl_regressor": args.smpl_regressor,
-    }
-
-
-def _add_data(parser: argparse.ArgumentParser, kind: str) -> None:
-    train, validation = SETS[kind]
+def _add_data(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("data and files")
-    group.add_argument("--data_dir", default="datasets", help="root of the data sets; yaml paths are relative to it")
-    group.add_argument("--train_yaml", default=train, help="training set")
-    group.add_argument("--val_yaml", default=validation, help="'none': no validation")
-    group.add_argument("--num_workers", type=int, default=4, help=WORKERS)
+    group.add_argument("--data_dir", help="root of the data sets; yaml paths are relative to it")
+    group.add_argument("--train_yaml", help="training set")
+    group.add_argument("--val_yaml", help="'none': no validation")
+    group.add_argument("--num_workers", type=int, help=WORKERS)
     group.add_argument("--body_dir", help="folder of the body model files, or stand-in [TORE_BODY_DIR]")
     group.add_argument("--backbone_weights", help="ImageNet file of the backbone, or 'none' to start from scratch")
-    group.add_argument("--output_dir", default="output/", help="folder of checkpoints, logs and pictures")
+    group.add_argument("--output_dir", help="folder of checkpoints, logs and pictures")
     group.add_argument("--resume_checkpoint", help="a state_dict.bin (or its folder) to start or evaluate from")
-    group.add_argument("--resume", default="none", help="none | auto: go on from the newest checkpoint | its folder")
+    group.add_argument("--resume", help="none | auto: go on from the newest checkpoint | its folder")
     group.add_argument(
         "--allow_changes",
         action="store_true",
@@ -166,49 +153,49 @@ def _add_data(parser: argparse.ArgumentParser, kind: str) -> None:
         action="store_true",
         help="cut training crops by one affine warp of a picture decoded no larger than needed (docs/SPEED.md)",
     )
-    group.add_argument("--on_bad_sample", choices=("raise", "skip"), default="raise", help="of the training set")
+    group.add_argument("--on_bad_sample", choices=DataOptions.choices("on_bad_sample"), help="of the training set")
 
 
-def _add_training(parser: argparse.ArgumentParser, *, epochs: int, batch: int) -> None:
+def _add_training(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("training")
-    group.add_argument("-a", "--arch", default="hrnet-w64", help="backbone: an official name or any of timm's")
-    group.add_argument(
-        "--per_gpu_train_batch_size", type=int, default=batch, help="pictures of one training process in a step"
-    )
-    group.add_argument(
-        "--per_gpu_eval_batch_size", type=int, default=batch, help="pictures of one process in an evaluation batch"
-    )
+    group.add_argument("-a", "--arch", help="backbone: an official name or any of timm's")
+    group.add_argument("--per_gpu_train_batch_size", type=int, help="pictures of one training process in a step")
+    group.add_argument("--per_gpu_eval_batch_size", type=int, help="pictures of one process in an evaluation batch")
     group.add_argument(
         "--lr",
         "--learning_rate",
         type=float,
-        default=1e-4,
         help="learning rate; as in the official code it falls to a tenth at half of the epochs",
     )
-    group.add_argument("--num_train_epochs", type=int, default=epochs, help="passes over the training set")
-    group.add_argument("--accumulate", type=int, default=1, help="batches per step")
-    group.add_argument("--amp", choices=tuple(AMP_TYPES), default="none", help="dtype of the forward pass")
+    group.add_argument("--num_train_epochs", type=int, help="passes over the training set")
+    group.add_argument("--accumulate", type=int, help="batches per step")
+    group.add_argument("--amp", choices=OptimizationOptions.choices("amp"), help="dtype of the forward pass")
     group.add_argument("--compile", action="store_true", help="torch.compile the network; a CPU needs a C++ compiler")
     group.add_argument(
         "--channels_last", action="store_true", help="keep feature maps channels-last, faster on most devices"
     )
-    group.add_argument("--ema", type=float, default=0.0, help="decay of a moving average of the weights, 0: none")
+    group.add_argument("--ema", type=float, help="decay of a moving average of the weights, 0: none")
     group.add_argument("--freeze_batch_norm", action="store_true", help="keep running statistics as they are")
 
 
 def _add_departures(parser: argparse.ArgumentParser) -> None:
     text = "what short runs from scratch need; none of it is official, and all of it is off unless asked for"
     group = parser.add_argument_group("departures", text)
-    group.add_argument("--schedule", choices=SCHEDULES, default=SCHEDULES[0], help="how the learning rate falls")
-    group.add_argument("--warm_up_share", type=float, default=0.0, help="share of the steps in which the rate rises")
-    group.add_argument("--gradient_clip", choices=CLIPS, help="how gradients are clipped [as the network's recipe]")
+    group.add_argument(
+        "--schedule", choices=OptimizationOptions.choices("schedule"), help="how the learning rate falls"
+    )
+    group.add_argument("--warm_up_share", type=float, help="share of the steps in which the rate rises")
+    group.add_argument(
+        "--gradient_clip",
+        choices=OptimizationOptions.choices("gradient_clip"),
+        help="how gradients are clipped [as the network's recipe]",
+    )
     group.add_argument("--gradient_clip_limit", type=float, help="of an entry or of the norm [as the recipe]")
     group.add_argument("--warm_start", help="a warm-up's or a network's state_dict.bin: where rooms start")
     group.add_argument(
         "--warm_start_rooms",
         nargs="+",
-        choices=(*PARTS_TO_LOAD, REST),
-        default=list(PARTS_TO_LOAD),
+        choices=NetworkOptions.choices("warm_start_rooms"),
         help="what of it is taken; rest: all behind the token reduction",
     )
     group.add_argument(
@@ -240,22 +227,20 @@ def _add_losses(parser: argparse.ArgumentParser, kind: str) -> None:
         return
     group.add_argument("--vloss_w_sub2", type=float, help="share of the coarse mesh's vertices [the recipe's]")
     group.add_argument("--smpl_regressor", action="store_true", help="regress a body's SMPL parameters from its mesh")
-    group.add_argument(
-        "--smpl_param_loss_weight", type=float, default=1000.0, help="weight of the SMPL parameter regressor's term"
-    )
+    group.add_argument("--smpl_param_loss_weight", type=float, help="weight of the SMPL parameter regressor's term")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
     group.add_argument("--run_eval_only", action="store_true", help="evaluate --resume_checkpoint on --val_yaml")
-    group.add_argument("--oracle", type=true_or_false, default=False, help="judge the directly predicted joints")
-    group.add_argument("--logging_steps", type=int, default=1000, help="steps between log lines")
-    group.add_argument("--visual_steps", type=int, default=1000, help="steps between pictures, 0: none")
-    group.add_argument("--save_steps", type=int, default=0, help="steps between checkpoints, 0: after epochs only")
-    group.add_argument("--keep_checkpoints", type=int, default=3, help="last ones kept, beside the best")
-    group.add_argument("--on_nan", choices=("stop", "skip"), default="stop", help="when a loss is not finite")
+    group.add_argument("--oracle", type=true_or_false, help="judge the directly predicted joints")
+    group.add_argument("--logging_steps", type=int, help="steps between log lines")
+    group.add_argument("--visual_steps", type=int, help="steps between pictures, 0: none")
+    group.add_argument("--save_steps", type=int, help="steps between checkpoints, 0: after epochs only")
+    group.add_argument("--keep_checkpoints", type=int, help="last ones kept, beside the best")
+    group.add_argument("--on_nan", choices=OptimizationOptions.choices("on_nan"), help="when a loss is not finite")
     group.add_argument("--no_tensorboard", action="store_true", help="write no TensorBoard files")
     group.add_argument("--quiet", action="store_true", help="log lines go into log.txt alone; the bar stays")
-    group.add_argument("--device", default="cuda", help="cuda (the CPU where there is none), cpu, auto")
-    group.add_argument("--seed", type=int, default=88, help="of weights, order and augmentation")
+    group.add_argument("--device", help="cuda (the CPU where there is none), cpu, auto")
+    group.add_argument("--seed", type=int, help="of weights, order and augmentation")
     group.add_argument("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import math
 
-from tore.cli.flags import Rule, check_rules, shown, typed_flags, value_text
+from tore.cli.flags import Rule, check_rules
 from tore.modeling.initialization import PARTS_TO_LOAD
 
 LOSSES = (
@@ -97,37 +96,7 @@ RULES = (
     *HAND_RULES,
 )
 
-AT_LEAST = {
-    "per_gpu_train_batch_size": 1,
-    "per_gpu_eval_batch_size": 1,
-    "accumulate": 1,
-    "num_train_epochs": 1,
-    "logging_steps": 1,
-    "keep_checkpoints": 1,
-    "num_workers": 0,
-    "visual_steps": 0,
-    "save_steps": 0,
-    "lr": 0,
-}
 
-
-def check_ranges(args: argparse.Namespace) -> None:
-    """ValueError for a number of steps, epochs, samples or a rate that cannot be."""
-    for dest, lowest in AT_LEAST.items():
-        value = getattr(args, dest, lowest)
-        if not value >= lowest or math.isinf(value):
-            raise ValueError(f"--{dest} {value:g} cannot be; use {lowest} or more")
-
-
-def check_training_flags(args: argparse.Namespace, network: str) -> list[str]:
-    """A line for each typed flag without effect. ValueError for values that cannot be, and flags that contradict."""
-    check_ranges(args)
-    if not 0 <= args.ema < 1:
-        raise ValueError(f"--ema {args.ema:g} is no decay; use a number between 0 and 1, such as 0.999, or 0 for none")
-    both = {"token_reduction", "geometry_reduction"} <= typed_flags(args).keys()
-    if network == "metro" and both and (args.token_reduction == "tore") != args.geometry_reduction:
-        raise ValueError(
-            f"{shown(args, 'token_reduction')} and --geometry_reduction {value_text(args.geometry_reduction)}: METRO's "
-            "token reduction is that of its geometry tokens; give one of the two"
-        )
+def check_training_flags(args: argparse.Namespace) -> list[str]:
+    """A line for each typed flag without effect. ValueError for flags that contradict."""
     return check_rules(args, RULES)

@@ -39,7 +39,7 @@ def write_report(found: Findings, path: Path, *, command: str) -> Path:
         report.Section("What was run", settings(found, command)),
     ]
     made = f"Made by tore {__version__} on {time.strftime('%Y-%m-%d %H:%M')}. Figures and pictures are synthetic."
-    title = f"TORE: the mesh of a {found.args.body} from one picture"
+    title = f"TORE: the mesh of a {found.options.body} from one picture"
     page = report.page(title, header(found), sections, report.paragraph(made, "soft"))
     write_whole(path, page)
     return path
@@ -52,8 +52,8 @@ def header(found: Findings) -> str:
     macs, parameters = (sum(found.cost[kind].values()) for kind in ("macs", "parameters"))
     lead = (
         "A Transformer whose image tokens are pruned and whose mesh is grown from joint tokens alone recovers the full "
-        f"mesh of a synthetic {found.args.body} from one crop. Shown: {found.shown}, judged on {found.args.pictures} "
-        "pictures that it never saw."
+        f"mesh of a synthetic {found.options.body} from one crop. Shown: {found.shown}, judged on "
+        f"{found.options.pictures} pictures that it never saw."
     )
     figures = [
         (f"{best['mpjpe']:.1f} mm", f"MPJPE, {share['mpjpe']:.0%} of the mean mesh's"),
@@ -72,7 +72,7 @@ def people(found: Findings) -> str:
         f"The first {count} held-out pictures, not chosen. The mesh is drawn with the recovered camera. The map of the "
         "kept tokens is the mean of where each of them looked. The last two columns are the truth."
     )
-    rows = read_rows(found.args.output_dir / "inference", count)
+    rows = read_rows(found.options.output_dir / "inference", count)
     names = [f"held-out picture {number}" for number in range(1, count + 1)]
     seconds = ", ".join(f"{stage} {taken:.2f} s" for stage, taken in found.inference["seconds"].items())
     files = (
@@ -88,7 +88,7 @@ def people(found: Findings) -> str:
 def turning(found: Findings) -> str:
     """The meshes of the first people in viewers."""
     viewers = []
-    with np.load(found.args.output_dir / "inference" / MESHES) as meshes:
+    with np.load(found.options.output_dir / "inference" / MESHES) as meshes:
         for place in range(min(VIEWERS, found.inference["people"])):
             shown = [
                 ShownMesh("recovered", meshes["recovered"][place], MESH_COLOR),
@@ -126,7 +126,7 @@ def curves(found: Findings) -> str:
         report.card(error_chart(found.training, before, levels), "Its errors on the held-out pictures"),
     ]
     if found.overfit:
-        few = f"{found.args.overfit_images} pictures by overfitting, from scratch: {length(found.overfit)}"
+        few = f"{found.options.overfit_images} pictures by overfitting, from scratch: {length(found.overfit)}"
         boxes.append(report.card(loss_chart(found.overfit), few))
         boxes.append(report.card(error_chart(found.overfit, None, []), "Its errors on those pictures"))
     text = (
@@ -184,7 +184,7 @@ def settings(found: Findings, command: str) -> str:
     return report.words_table(
         [
             ("command", command),
-            ("seed", str(found.args.seed)),
+            ("seed", str(found.options.seed)),
             ("network", config),
             ("stages", stages),
             ("versions", f"tore {__version__}, Python {platform.python_version()}, {packages}"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -26,10 +25,32 @@ from tore.modeling import load_model
 from tore.modeling.build import describe
 from tore.modeling.checkpoints import read_checkpoint
 from tore.training.build import Network
+from tore.training.config import RunConfig
 from tore.training.evaluate import Evaluation
+from tore.training.options import flag_text
 
 Work = Callable[[Path], Mapping[str, Any]]  # into this folder; returns plain values
 SETTINGS, DONE = "settings.json", "done.json"
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What a demo shows, and on how much."""
+
+    body: str  # "body" | "hand"
+    checkpoint: Path | None  # None: the one that ships, or a new one
+    from_scratch: bool
+    minutes: float  # of training
+    arch: str | None
+    pictures: int  # held out
+    train_images: int
+    shown: int
+    overfit_images: int
+    overfit_steps: int
+    output_dir: Path
+    device: str
+    workers: int
+    seed: int
 
 
 @dataclass
@@ -89,7 +110,7 @@ OVERFIT_EPOCH = 25  # steps between two looks at the pictures that are learnt by
 class Findings:
     """What the report tells, as plain values."""
 
-    args: argparse.Namespace
+    options: DemoOptions
     device: str
     shown: str  # the table's row of the network whose pictures are shown
     table: dict[str, dict[str, Any]]  # baseline or network -> metrics
@@ -104,54 +125,56 @@ class Findings:
 class Demo:
     """The stages of one command line; `say` shows a line."""
 
-    def __init__(self, args: argparse.Namespace, say: Callable[[str], None]) -> None:
-        self.args, self.say = args, say
-        self.stages = Stages(args.output_dir, say)
-        self.device = resolve_device(args.device)
-        self.where = training.Where(args.body, args.device, min(args.workers - 1, MOST_LOADERS), args.seed)
-        self.known = {"arch": args.arch} if args.arch else {}
+    def __init__(self, options: DemoOptions, say: Callable[[str], None]) -> None:
+        self.options, self.say = options, say
+        self.stages = Stages(options.output_dir, say)
+        self.device = resolve_device(options.device)
+        self.where = training.Where(options.body, options.device, min(options.workers - 1, MOST_LOADERS), options.seed)
+        self.known = {"arch": options.arch} if options.arch else {}
         self.checkpoint = self._checkpoint()
         self.config = None if self.checkpoint is None else read_checkpoint(self.checkpoint, **self.known).config
 
     def _checkpoint(self) -> Path | None:
         """The network to show, None where a new one is trained. FileNotFoundError where it is missing."""
-        if self.args.from_scratch:
+        if self.options.from_scratch:
             return None
-        path: Path = self.args.checkpoint or paths.shipped_checkpoint(self.args.body)
+        path: Path = self.options.checkpoint or paths.shipped_checkpoint(self.options.body)
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: name another --checkpoint, or add --from_scratch")
         return path
 
     def run(self) -> Findings:
         """All stages, in the order that the report tells them."""
-        args = self.args
-        self.say(f"TORE demo: {args.body}, {self.device}, into {args.output_dir}")
-        held_out = image_set(args.body, "val", args.pictures, args.seed, args.workers)
-        training_set = image_set(args.body, "train", args.train_images, args.seed, args.workers)
-        self.say(f"pictures: {args.train_images} to train on, {args.pictures} held out, in {held_out.parent.parent}")
-        body = load_body(args.body, paths.SYNTHETIC)
+        options = self.options
+        self.say(f"TORE demo: {options.body}, {self.device}, into {options.output_dir}")
+        held_out = image_set(options.body, "val", options.pictures, options.seed, options.workers)
+        training_set = image_set(options.body, "train", options.train_images, options.seed, options.workers)
+        where = held_out.parent.parent
+        self.say(f"pictures: {options.train_images} to train on, {options.pictures} held out, in {where}")
+        body = load_body(options.body, paths.SYNTHETIC)
         evaluation = held_out_evaluation(body, held_out, self.device, self.where.workers)
         table = self._stage("baselines", lambda _: judge_baselines(evaluation, training_set, self.say))
-        weights, name = self.checkpoint, "the network that ships" if args.checkpoint is None else args.checkpoint.name
+        weights = self.checkpoint
+        name = "the network that ships" if options.checkpoint is None else options.checkpoint.name
         if weights is None:
-            facts = self._train(training.Sets(training_set, args.train_images, held_out))
+            facts = self._train(training.Sets(training_set, options.train_images, held_out))
             weights, name = Path(facts["weights"]), f"a new network after {facts['samples']:,} samples"
         table[name] = self._stage("evaluation", lambda _: self._judged(evaluation, weights, name))
         inference = self._stage(
-            "inference", lambda folder: self._recovered(weights, held_out, folder), shown=args.shown
+            "inference", lambda folder: self._recovered(weights, held_out, folder), shown=options.shown
         )
         if self.checkpoint is not None:
-            facts = self._train(training.Sets(training_set, args.train_images, held_out))
+            facts = self._train(training.Sets(training_set, options.train_images, held_out))
             more = f"the same after {facts['samples']:,} more samples"
             after = Path(facts["weights"])
             table[more] = self._stage(
-                "evaluation after training", lambda _: self._judged(evaluation, after, more), minutes=args.minutes
+                "evaluation after training", lambda _: self._judged(evaluation, after, more), minutes=options.minutes
             )
-        overfit = self._overfit(training_set) if args.overfit_steps else None
+        overfit = self._overfit(training_set) if options.overfit_steps else None
         model = self.load(weights)
         cost = measure_cost(model.cpu())
         return Findings(
-            args=args,
+            options=options,
             device=str(self.device),
             shown=name,
             table=table,
@@ -165,7 +188,7 @@ class Demo:
 
     def _stage(self, name: str, work: Callable[[Path], Any], **more: Any) -> dict[str, Any]:
         """One kept stage; what decides its result is `more` and what decides all of them."""
-        args = self.args
+        options = self.options
         weights = None if self.checkpoint is None else hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
         common = {
             "version": __version__,
@@ -173,20 +196,21 @@ class Demo:
             "device": str(self.device),
             "weights": weights,
         }
-        common |= {key: getattr(args, key) for key in ("body", "seed", "pictures", "train_images", "arch")}
+        common |= {key: getattr(options, key) for key in ("body", "seed", "pictures", "train_images", "arch")}
         if self.checkpoint is None:
-            common["minutes"] = args.minutes
+            common["minutes"] = options.minutes
         return self.stages.run(name, common | more, work)
 
     def load(self, path: Path) -> Network:
         """A network of this run on its device. ValueError where it is none of the demo's."""
-        arch = self.args.arch or (self.config.arch if self.config else SMALL_BACKBONE)
+        arch = self.options.arch or (self.config.arch if self.config else SMALL_BACKBONE)
         known = self.known if path == self.checkpoint else {"arch": arch}
         model = load_model(path, paths.SYNTHETIC, self.device, **known)
-        if (model.config.network, model.config.body) != (training.NETWORK, self.args.body):
+        body = self.options.body
+        if (model.config.network, model.config.body) != (training.NETWORK, body):
             raise ValueError(
-                f"{path} holds a {model.config.network} of a {model.config.body}, and the demo of a {self.args.body} "
-                f"shows a {training.NETWORK} of a {self.args.body}; name another --checkpoint or --body"
+                f"{path} holds a {model.config.network} of a {model.config.body}, and the demo of a {body} "
+                f"shows a {training.NETWORK} of a {body}; name another --checkpoint or --body"
             )
         return model
 
@@ -197,36 +221,43 @@ class Demo:
 
     def _recovered(self, weights: Path, held_out: Path, folder: Path) -> dict[str, Any]:
         model = self.load(weights)
-        recovery = MeshRecovery(model, load_body(self.args.body, paths.SYNTHETIC), checkpoint=weights.name)
-        return recover_people(recovery, held_out_people(held_out, self.args.shown, folder / "pictures"), folder)
+        recovery = MeshRecovery(model, load_body(self.options.body, paths.SYNTHETIC), checkpoint=weights.name)
+        return recover_people(recovery, held_out_people(held_out, self.options.shown, folder / "pictures"), folder)
 
     def _train(self, sets: training.Sets) -> dict[str, Any]:
         """Trains on from the checkpoint, or a new network, for the minutes given."""
         if self.config is None or self.checkpoint is None:
-            flags = training.from_scratch(self.args.arch or SMALL_BACKBONE, self.args.body)
+            config = training.from_scratch(self.options.arch or SMALL_BACKBONE, self.options.body)
         else:
-            flags = training.going_on(self.checkpoint, self.config)
+            config = training.going_on(self.checkpoint, self.config)
 
         def work(folder: Path) -> dict[str, Any]:
-            plan = training.plan_for(self.args.minutes, sets, flags, self.where, folder)
+            plan = training.plan_for(self.options.minutes, sets, config, self.where, folder)
             self.say(f"  {plan.epochs} times {plan.steps} steps of {plan.batch} pictures")
-            training.train_by(plan, sets, flags, self.where, folder / "run")
+            training.train_by(plan, sets, config, self.where, folder / "run")
             return facts_of(plan, folder / "run")
 
-        return self._stage("training", work, minutes=self.args.minutes, flags=flags)
+        return self._stage("training", work, minutes=self.options.minutes, flags=given_of(config))
 
     def _overfit(self, training_set: Path) -> dict[str, Any]:
         """Learns a few pictures by overfitting, from scratch and without augmentation."""
-        count, steps = self.args.overfit_images, self.args.overfit_steps
+        count, steps = self.options.overfit_images, self.options.overfit_steps
         plan = training.Plan(max(1, steps // OVERFIT_EPOCH), min(steps, OVERFIT_EPOCH), batch=count)
-        flags = [*training.from_scratch(self.args.arch or SMALL_BACKBONE, self.args.body), "--no_augmentation"]
+        small = training.from_scratch(self.options.arch or SMALL_BACKBONE, self.options.body)
+        config = small.changed(no_augmentation=True)
 
         def work(folder: Path) -> dict[str, Any]:
             few = repeated_set(training_set, range(count), folder / "few.yaml")
-            training.train_by(plan, training.Sets(training_set, count, few), flags, self.where, folder / "run")
+            training.train_by(plan, training.Sets(training_set, count, few), config, self.where, folder / "run")
             return facts_of(plan, folder / "run")
 
-        return self._stage("overfitting", work, steps=steps, few=count, flags=flags)
+        return self._stage("overfitting", work, steps=steps, few=count, flags=given_of(config))
+
+
+def given_of(config: RunConfig) -> list[str]:
+    """What a configuration was given, as flags: what decides a training's result."""
+    values = config.values()
+    return [flag_text(name, values[name]) for name in sorted(config.given)]
 
 
 def facts_of(plan: training.Plan, folder: Path) -> dict[str, Any]:

@@ -1,21 +1,19 @@
-"""The demo's training runs: the training tool's own flags, as many steps as fit the minutes, and the run's curves."""
+"""The demo's training runs: their configurations, as many steps as fit the minutes, and the run's curves."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tore.cli.network_flags import add_fastmetro_flags, fastmetro_options
-from tore.cli.training_flags import shared_parser
 from tore.demo.data import repeated_set
 from tore.engine.state import CheckpointFolder
 from tore.files import read_json, write_json
 from tore.modeling.build import ModelConfig
 from tore.paths import SYNTHETIC
+from tore.training.config import RunConfig, official
 from tore.training.run import run
 
 NETWORK = "fastmetro"
@@ -25,14 +23,31 @@ STEPS_SHARE = 0.8  # of the minutes; validation, checkpoints and starting take t
 MOST_EPOCHS, LEAST_EPOCH = 8, 25  # validations of a run; steps between two of them
 LINES = 40  # points of a training curve
 # From scratch: a small network without dropout, its mesh and camera started at a resting figure in the crop's middle.
-SMALL = "--model_name FastMETRO_S --keep_ratio 0.8 --model_dim_1 256 --feedforward_dim_1 1024 --backbone_weights none"
-START = "--template_start --lr 5e-4 --camera_start"
-CAMERA_START = {"body": "0.9,0,0", "hand": "8,0,0"}  # a figure that fills most of the crop
-GOING_ON = "--lr 5e-5 --ema 0.98"  # few steps: careful ones, and averaged, running statistics of batch norms included
-SHARED = (
-    "--transformer_dropout 0 --channels_last --schedule cosine --warm_up_share 0.05 --visual_steps 0 "
-    "--no_tensorboard --quiet --keep_checkpoints 1 --resume auto"
-)
+SMALL: dict[str, Any] = {
+    "model_name": "FastMETRO_S",
+    "keep_ratio": 0.8,
+    "model_dim_1": 256,
+    "feedforward_dim_1": 1024,
+    "backbone_weights": "none",
+    "template_start": True,
+    "lr": 5e-4,
+}
+CAMERA_START = {"body": (0.9, 0.0, 0.0), "hand": (8.0, 0.0, 0.0)}  # a figure that fills most of the crop
+# Few steps: careful ones, and averaged, running statistics of batch norms included.
+GOING_ON: dict[str, Any] = {"lr": 5e-5, "ema": 0.98}
+SHARED: dict[str, Any] = {
+    "transformer_dropout": 0.0,
+    "channels_last": True,
+    "schedule": "cosine",
+    "warm_up_share": 0.05,
+    "visual_steps": 0,
+    "no_tensorboard": True,
+    "quiet": True,
+    "keep_checkpoints": 1,
+    "resume": "auto",
+    "data_dir": "",
+    "body_dir": SYNTHETIC,
+}
 
 
 class StoppedError(Exception):
@@ -71,18 +86,18 @@ class Plan:
     batch: int = BATCH
 
 
-def from_scratch(arch: str, kind: str) -> list[str]:
-    """Flags of a new small network of a "body" or "hand"."""
-    return ["--arch", arch, *SMALL.split(), *START.split(), CAMERA_START[kind]]
+def from_scratch(arch: str, kind: str) -> RunConfig:
+    """The configuration of a new small network of a "body" or "hand"."""
+    return official(NETWORK, kind).changed(**SHARED, **SMALL, arch=arch, camera_start=CAMERA_START[kind])
 
 
-def going_on(checkpoint: Path, config: ModelConfig) -> list[str]:
-    """Flags that train on from a checkpoint of this configuration."""
-    flags = ["--resume_checkpoint", str(checkpoint), "--arch", config.arch, *GOING_ON.split()]
-    return [*flags, "--transformer_nhead", str(config.heads)]
+def going_on(checkpoint: Path, network: ModelConfig) -> RunConfig:
+    """The configuration that trains on from a checkpoint of this network."""
+    of_file = {"resume_checkpoint": str(checkpoint), "arch": network.arch, "transformer_nhead": network.heads}
+    return official(NETWORK, network.body).changed(**SHARED, **GOING_ON, **of_file)
 
 
-def plan_for(minutes: float, sets: Sets, flags: Sequence[str], where: Where, folder: Path) -> Plan:
+def plan_for(minutes: float, sets: Sets, config: RunConfig, where: Where, folder: Path) -> Plan:
     """How many steps fit into `minutes`, from a few measured ones; remembered in the folder, so that it stays."""
     note = folder / "plan.json"
     if note.is_file():
@@ -91,11 +106,8 @@ def plan_for(minutes: float, sets: Sets, flags: Sequence[str], where: Where, fol
         except TypeError:
             raise ValueError(f"{note} holds no plan of a training: delete it") from None
     short = sets.of_length(PROBE_STEPS * BATCH, folder / "probe.yaml")
-    train(
-        [*flags, "--train_yaml", str(short), "--val_yaml", "none", "--num_train_epochs", "1", "--logging_steps", "1"],
-        where,
-        folder / "probe",
-    )
+    probe = config.changed(train_yaml=str(short), val_yaml="none", num_train_epochs=1, logging_steps=1)
+    train(probe, where, folder / "probe")
     speeds = [line["images_per_second"] for line in lines_of(folder / "probe", "train")]
     seconds = BATCH / statistics.median(speeds[PROBE_STEPS // 2 :])
     total = max(1, int(STEPS_SHARE * 60 * minutes / seconds))
@@ -105,22 +117,23 @@ def plan_for(minutes: float, sets: Sets, flags: Sequence[str], where: Where, fol
     return plan
 
 
-def train_by(plan: Plan, sets: Sets, flags: Sequence[str], where: Where, folder: Path) -> None:
+def train_by(plan: Plan, sets: Sets, config: RunConfig, where: Where, folder: Path) -> None:
     """Trains by the plan into `folder`; goes on where an earlier call was stopped."""
     passes = sets.of_length(plan.steps * plan.batch, folder / "train.yaml")
-    data = ["--train_yaml", str(passes), "--val_yaml", str(sets.validation), "--num_train_epochs", str(plan.epochs)]
-    pace = ["--per_gpu_train_batch_size", str(plan.batch)]
-    pace += ["--logging_steps", str(max(1, plan.epochs * plan.steps // LINES))]
-    train([*flags, *data, *pace], where, folder)
+    planned = config.changed(
+        train_yaml=str(passes),
+        val_yaml=str(sets.validation),
+        num_train_epochs=plan.epochs,
+        per_gpu_train_batch_size=plan.batch,
+        logging_steps=max(1, plan.epochs * plan.steps // LINES),
+    )
+    train(planned, where, folder)
 
 
-def train(flags: Sequence[str], where: Where, folder: Path) -> None:
-    """One run of the training tool. StoppedError where a signal stopped it, ValueError for other ends than its own."""
-    own = ["--data_dir", "", "--body_dir", SYNTHETIC, "--output_dir", str(folder), "--device", where.device]
-    own += ["--seed", str(where.seed), "--num_workers", str(where.workers)]
-    parser = add_fastmetro_flags(shared_parser("", epochs=1, batch=BATCH, kind=where.kind))
-    args = parser.parse_args([*SHARED.split(), *own, *flags])
-    code = run(args, network=NETWORK, kind=where.kind, network_options=fastmetro_options)
+def train(config: RunConfig, where: Where, folder: Path) -> None:
+    """One training run. StoppedError where a signal stopped it, ValueError for other ends than its own."""
+    own = config.changed(output_dir=str(folder), device=where.device, seed=where.seed, num_workers=where.workers)
+    code = run(own)
     if code:
         raise StoppedError(f"training in {folder} was stopped after it had saved")
 

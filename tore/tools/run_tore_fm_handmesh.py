@@ -1,30 +1,10 @@
-"""Trains or evaluates FastMETRO+TORE, and FastMETRO without it, on hands, under the official script's name and flags.
+"""The official script's name for the training of FastMETRO on hands: `tore.cli.train`."""
 
-torchrun --nproc_per_node=4 tore/tools/run_tore_fm_handmesh.py --train_yaml ... --val_yaml ... --arch hrnet-w64
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
-from collections.abc import Sequence
 
-from tore.cli.network_flags import add_fastmetro_flags, fastmetro_options
-from tore.cli.training_flags import shared_parser
-from tore.entry import entry_point
-from tore.training.run import run_tool
+from tore.cli.train import training_command
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """The shared flags and FastMETRO's own, with the defaults of hands."""
-    return add_fastmetro_flags(shared_parser(__doc__ or "", epochs=200, batch=16, kind="hand"))
-
-
-@entry_point("tore train-fm-hand")
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs with the flags of `argv` and returns the exit code."""
-    return run_tool(build_parser(), argv, network="fastmetro", kind="hand", network_options=fastmetro_options)
-
+main = training_command("fastmetro", "hand")
 
 if __name__ == "__main__":
     sys.exit(main())

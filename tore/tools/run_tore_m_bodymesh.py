@@ -1,30 +1,10 @@
-"""Trains or evaluates METRO+TORE, and METRO without it, on bodies, under the official script's name and flags.
+"""The official script's name for the training of METRO on bodies: `tore.cli.train`."""
 
-torchrun --nproc_per_node=8 tore/tools/run_tore_m_bodymesh.py --train_yaml ... --val_yaml ... --arch resnet50
-"""
-
-from __future__ import annotations
-
-import argparse
 import sys
-from collections.abc import Sequence
 
-from tore.cli.network_flags import add_metro_flags, metro_options
-from tore.cli.training_flags import shared_parser
-from tore.entry import entry_point
-from tore.training.run import run_tool
+from tore.cli.train import training_command
 
-
-def build_parser() -> argparse.ArgumentParser:
-    """The shared flags and METRO's own."""
-    return add_metro_flags(shared_parser(__doc__ or "", epochs=200, batch=30), hidden="1024,256,128")
-
-
-@entry_point("tore train-m")
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs with the flags of `argv` and returns the exit code."""
-    return run_tool(build_parser(), argv, network="metro", kind="body", network_options=metro_options)
-
+main = training_command("metro", "body")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,12 +1,11 @@
-"""From the flags of a run to its trainer: network, batches, losses, optimizer, validation."""
+"""From the configuration of a run to its trainer: network, batches, losses, optimizer, validation."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,12 @@ from tore import paths
 from tore.body import load_body
 from tore.body.body_model import BodyModel
 from tore.body.topology import template_points
-from tore.cli.checkpoint_flags import open_checkpoint
-from tore.cli.flags import shown, typed_flags
-from tore.cli.network_flags import COORDINATES
 from tore.datasets.loader import begin_epoch, train_loader
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import TSVSet, set_identity
 from tore.engine.distributed import Processes
 from tore.engine.logging import RunLog
-from tore.engine.optimization import Schedule, build_optimizer, iterations_per_epoch
+from tore.engine.optimization import build_optimizer, iterations_per_epoch
 from tore.engine.state import CheckpointFolder, MovingAverage, load_training_state, seed_process
 from tore.engine.step import LossStep, target_maker
 from tore.engine.trainer import Trainer
@@ -36,13 +32,15 @@ from tore.export.parts import check_compiler
 from tore.modeling import create_model, load_model
 from tore.modeling.backbones import STRIDE
 from tore.modeling.build import add_smpl_regressor, describe
-from tore.modeling.checkpoints import save_weights
+from tore.modeling.checkpoints import Checkpoint, read_checkpoint, save_weights
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.initialization import load_parts, start_camera, start_from_template
 from tore.modeling.metro import METRO
+from tore.training.config import COORDINATES, FastMETROOptions, METROOptions, RunConfig
 from tore.training.evaluate import Evaluation
+from tore.training.options import flag_text
 from tore.training.recipes import optimizer_from, recipe_from, surface_faces
-from tore.training.resuming import Pace, accept_changes, changes_of, plain_flags
+from tore.training.resuming import Pace, accept_changes, changes_of
 from tore.training.set_check import check_before, trains
 
 Network = FastMETRO | METRO
@@ -89,80 +87,103 @@ def checkpoint_file(path: str) -> Path:
     return Path(path) / "state_dict.bin" if Path(path).is_dir() else Path(path)
 
 
-def start_network(model: Network, args: argparse.Namespace) -> None:
-    """The departures from the official start that the flags ask for."""
-    if args.warm_start:
-        load_parts(model, checkpoint_file(args.warm_start), args.warm_start_rooms)
-    if args.template_start:
-        start_from_template(model, template_points(model.config.body, args.body_dir)[1])
-    if args.camera_start:
-        start_camera(model, args.camera_start)
+def checkpoint_of(config: RunConfig) -> Checkpoint | None:
+    """The checkpoint whose network the run takes, if any; what no file tells is as the options say."""
+    options = config.network
+    if options.resume_checkpoint is None:
+        return None
+    arch = {"arch": options.arch} if config.gives("arch") else {}
+    checkpoint = read_checkpoint(checkpoint_file(options.resume_checkpoint), **arch)
+    fast = isinstance(options, FastMETROOptions)
+    names = {"heads": "transformer_nhead" if fast else "num_attention_heads"}
+    names["dropout"] = "transformer_dropout" if fast else "drop_out"
+    told = {field: getattr(options, name) for field, name in names.items() if config.gives(name)}
+    return replace(checkpoint, config=replace(checkpoint.config, **told))
 
 
-def build_network(
-    args: argparse.Namespace, network: str, kind: str, options: dict[str, Any], *, fresh: bool
-) -> tuple[Network, list[str]]:
-    """The network of the flags and what there is to say about it; `fresh`: its backbone starts from ImageNet.
+def start_network(model: Network, config: RunConfig) -> None:
+    """The deviations from the official start that the options ask for."""
+    options = config.network
+    if options.warm_start:
+        load_parts(model, checkpoint_file(options.warm_start), list(options.warm_start_rooms))
+    if options.template_start:
+        start_from_template(model, template_points(model.config.body, config.data.body_dir)[1])
+    if options.camera_start:
+        start_camera(model, options.camera_start)
 
-    With --resume_checkpoint it comes from that file, and typed flags about the network must say what the file holds;
-    --smpl_regressor adds that room to it where it has none.
+
+def build_network(config: RunConfig, checkpoint: Checkpoint | None, *, fresh: bool) -> tuple[Network, list[str]]:
+    """The network of the run and what there is to say about it; `fresh`: its backbone starts from ImageNet.
+
+    With a checkpoint it is that one's; --smpl_regressor adds that submodule to it where it has none.
     """
-    if args.resume_checkpoint is None:
-        weights = imagenet_file(args.arch, args.backbone_weights) if fresh else None
+    options, body_dir = config.network, config.data.body_dir
+    if checkpoint is None:
+        weights = imagenet_file(options.arch, options.backbone_weights) if fresh else None
         model = create_model(
-            network, arch=args.arch, body=kind, data_dir=args.body_dir, backbone_weights=weights, **options
+            options.network,
+            arch=options.arch,
+            body=options.body,
+            data_dir=body_dir,
+            backbone_weights=weights,
+            **options.create_options(),
         )
         if fresh:
-            start_network(model, args)
-        return model, first_inputs(model, args)
-    checkpoint, notes = open_checkpoint(args, checkpoint_file(args.resume_checkpoint))
-    path, config = checkpoint.path, checkpoint.config
-    if config.network != network or config.body != kind:
-        raise ValueError(f"{path} holds a {config.network} of a {config.body}, not {network} of a {kind}")
-    model = load_model(checkpoint, args.body_dir, "cpu")
+            start_network(model, config)
+        return model, first_inputs(model, config)
+    path, held = checkpoint.path, checkpoint.config
+    if held.network != options.network or held.body != options.body:
+        raise ValueError(f"{path} holds a {held.network} of a {held.body}, not {options.network} of a {options.body}")
+    model = load_model(checkpoint, body_dir, "cpu")
     model.train()
-    notes.append(f"weights from {path}: {describe(model.config)}")
-    if args.smpl_regressor and not model.config.smpl_regressor:
-        if args.run_eval_only:
+    notes = [f"weights from {path}: {describe(model.config)}"]
+    if options.smpl_regressor and not model.config.smpl_regressor:
+        if config.run.run_eval_only:
             raise ValueError(f"{path} holds no SMPL parameter regressor; leave --smpl_regressor out")
         add_smpl_regressor(model)
         notes.append("the SMPL parameter regressor is new and starts at random")
     return model, notes
 
 
-def first_inputs(model: Network, args: argparse.Namespace) -> list[str]:
+def first_inputs(model: Network, config: RunConfig) -> list[str]:
     """A line where --input_feat_dim names another width of the first block than the backbone gives."""
-    wanted = COORDINATES + model.backbone.channels
-    if "input_feat_dim" not in typed_flags(args) or args.input_feat_dim[0] == wanted:
+    options, wanted = config.network, COORDINATES + model.backbone.channels
+    if not isinstance(options, METROOptions) or "input_feat_dim" not in config.given:
         return []
-    return [f"{shown(args, 'input_feat_dim')}: with {args.arch} the first block takes {wanted} inputs"]
+    if options.input_feat_dim[0] == wanted:
+        return []
+    said = flag_text("input_feat_dim", options.input_feat_dim)
+    return [f"{said}: with {options.arch} the first block takes {wanted} inputs"]
 
 
 @dataclass(frozen=True)
 class RunSetting:
-    """What a run is about: its flags, the network and body that its script stands for, and where it runs."""
+    """What a run is about: its configuration, where it runs, and the checkpoint whose network it takes, if any."""
 
-    args: argparse.Namespace
-    network: str  # "fastmetro" | "metro"
-    kind: str  # "body" | "hand"
-    options: dict[str, Any]  # of `create_model`
+    config: RunConfig
     processes: Processes
     log: RunLog
+    checkpoint: Checkpoint | None = None
 
     @property
-    def validation_yaml(self) -> Path | None:
-        """The set to validate on, or None."""
-        return None if self.args.val_yaml.lower() == "none" else Path(self.args.data_dir) / self.args.val_yaml
+    def kind(self) -> str:
+        """A "body" or a "hand"."""
+        return self.config.network.body
+
+    @property
+    def output_dir(self) -> Path:
+        """Where the run writes."""
+        return Path(self.config.run.output_dir)
 
 
 def wanted_checkpoint(setting: RunSetting, checkpoints: CheckpointFolder) -> Path | None:
     """The checkpoint folder to go on from. An elastic restart goes on by itself."""
-    wanted = setting.args.resume
+    wanted = setting.config.run.resume
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if wanted == "auto" or (restarted and wanted == "none"):
         newest = checkpoints.newest_sound(setting.log.line)
         if newest is None:
-            setting.log.line(f"no checkpoint in {setting.args.output_dir} yet: the run begins")
+            setting.log.line(f"no checkpoint in {setting.output_dir} yet: the run begins")
         return newest
     newest = checkpoints.newest()
     if wanted != "none":
@@ -176,19 +197,19 @@ def wanted_checkpoint(setting: RunSetting, checkpoints: CheckpointFolder) -> Pat
 
 def network_of(setting: RunSetting, state: dict[str, Any] | None) -> Network:
     """The network on its device; `state` is the training state that will be loaded into it, if any."""
-    args, device = setting.args, setting.processes.device
-    model, notes = build_network(args, setting.network, setting.kind, setting.options, fresh=state is None)
+    options, device = setting.config.optimization, setting.processes.device
+    model, notes = build_network(setting.config, setting.checkpoint, fresh=state is None)
     for note in notes:
         setting.log.line(note)
     if state is not None:
         check_same_network(state, describe(model.config))
     model.to(device)
-    if args.channels_last:
+    if options.channels_last:
         model.to(memory_format=torch.channels_last)
-    if args.compile:
+    if options.compile:
         check_compiler(device)
         model.compile()
-    seed_process(args.seed + setting.processes.rank)
+    seed_process(setting.config.run.seed + setting.processes.rank)
     return model
 
 
@@ -208,7 +229,7 @@ def check_same_network(state: dict[str, Any], flags: dict[str, Any]) -> None:
 
 def sets_of(setting: RunSetting, batches: LoaderBatches) -> dict[str, Any]:
     """The identity of the run's sets, by their flags; None for no validation."""
-    judged = setting.validation_yaml
+    judged = setting.config.data.validation_set
     return {
         "train_yaml": set_identity(batches.dataset.rows),
         "val_yaml": None if judged is None else set_identity(TSVSet(judged)),
@@ -217,12 +238,11 @@ def sets_of(setting: RunSetting, batches: LoaderBatches) -> dict[str, Any]:
 
 def go_on(trainer: Trainer, setting: RunSetting, state: dict[str, Any], resumed: Path, sets: dict[str, Any]) -> None:
     """Takes up a saved state where nothing of the run has changed, or only what --allow_changes lets through."""
-    args, log = setting.args, setting.log
-    pace = Pace(
-        args.lr, trainer.schedule, args.num_train_epochs, trainer.batches.per_epoch, trainer.batches.global_batch
-    )
-    changes = changes_of(args, state, pace, sets)
-    accept_changes(changes, resumed, allowed=args.allow_changes, say=log.line)
+    config, log, batches = setting.config, setting.log, trainer.batches
+    options = config.optimization
+    pace = Pace(options.lr, options.rates(), options.num_train_epochs, batches.per_epoch, batches.global_batch)
+    changes = changes_of(config, state, pace, sets)
+    accept_changes(changes, resumed, allowed=config.run.allow_changes, say=log.line)
     log.line(f"going on from {resumed}")
     trainer.resume(state)
     if changes.judged and trainer.progress.best is not None:
@@ -232,21 +252,20 @@ def go_on(trainer: Trainer, setting: RunSetting, state: dict[str, Any], resumed:
 
 def training_batches(setting: RunSetting) -> LoaderBatches:
     """The training set's batches for this process."""
-    args = setting.args
-    yaml = Path(args.data_dir) / args.train_yaml
+    config, options = setting.config, setting.config.data
     data = MeshDataset(
-        yaml,
-        not args.no_augmentation,
+        options.training_set,
+        not options.no_augmentation,
         setting.kind,
-        seed=args.seed,
-        on_bad_sample=args.on_bad_sample,
-        fast_crop=args.fast_crop,
+        seed=config.run.seed,
+        on_bad_sample=options.on_bad_sample,
+        fast_crop=options.fast_crop,
     )
     return LoaderBatches(
         data,
-        batch_size=args.per_gpu_train_batch_size,
-        accumulate=args.accumulate,
-        workers=args.num_workers,
+        batch_size=options.per_gpu_train_batch_size,
+        accumulate=config.optimization.accumulate,
+        workers=options.num_workers,
         processes=setting.processes,
     )
 
@@ -254,18 +273,18 @@ def training_batches(setting: RunSetting) -> LoaderBatches:
 def loss_step(setting: RunSetting, model: Network, body: BodyModel) -> LossStep:
     """Targets, forward pass and losses of the run's network and body."""
     config = model.config
-    recipe = recipe_from(setting.args, config)
+    recipe = recipe_from(setting.config, config)
     masked = config.network == "metro"
     return LossStep(
         recipe=recipe,
         make_targets=target_maker(body),
         regress_joints=body.regress_joints,
-        faces=surface_faces(recipe, body, setting.args.body_dir),
+        faces=surface_faces(recipe, body, setting.config.data.body_dir),
         masks_joints=masked,
         masks_vertices=masked and not config.geometry_reduction,
         stride=STRIDE,
         processes=setting.processes,
-        amp=setting.args.amp,
+        amp=setting.config.optimization.amp,
     )
 
 
@@ -273,19 +292,19 @@ def validation(
     setting: RunSetting, model: Network, body: BodyModel
 ) -> Callable[[Callable[[], bool]], EvaluationResult | None] | None:
     """The trainer's validation function, or None without a validation set."""
-    if setting.validation_yaml is None:
+    config, options = setting.config, setting.config.data
+    if options.validation_set is None:
         return None
-    args = setting.args
     evaluation = Evaluation(
-        MeshDataset(setting.validation_yaml, False, setting.kind),
+        MeshDataset(options.validation_set, False, setting.kind),
         body,
-        network=setting.network,
-        body_dir=args.body_dir,
+        network=config.network.network,
+        body_dir=options.body_dir,
         processes=setting.processes,
-        batch_size=args.per_gpu_eval_batch_size,
-        workers=args.num_workers,
-        oracle=args.oracle,
-        channels_last=args.channels_last,
+        batch_size=options.per_gpu_eval_batch_size,
+        workers=options.num_workers,
+        oracle=config.run.oracle,
+        channels_last=config.optimization.channels_last,
         say=setting.log.line,
     )
     return partial(evaluation.validate, model)
@@ -293,7 +312,7 @@ def validation(
 
 def drawing(setting: RunSetting, faces: Tensor) -> Callable[..., Any] | None:
     """The trainer's drawing function, or None where nothing is to be drawn or the renderer's packages are missing."""
-    if not setting.args.visual_steps or not setting.processes.is_main:
+    if not setting.config.run.visual_steps or not setting.processes.is_main:
         return None
     try:
         from tore.training.sheet import TrainingSheet  # needs the `render` extra
@@ -303,59 +322,59 @@ def drawing(setting: RunSetting, faces: Tensor) -> Callable[..., Any] | None:
     except ImportError as error:
         setting.log.line(f"no pictures of training steps: {error}")
         return None
-    return TrainingSheet(Path(setting.args.output_dir) / "pictures", faces=faces, stride=STRIDE)
+    return TrainingSheet(setting.output_dir / "pictures", faces=faces, stride=STRIDE)
 
 
 def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
     """Everything of the run, put together and, where wanted, taken up where an earlier one ended."""
-    args, processes, log = setting.args, setting.processes, setting.log
-    checkpoints = CheckpointFolder(Path(args.output_dir), keep=args.keep_checkpoints)
+    config, processes, log = setting.config, setting.processes, setting.log
+    options, run, body_dir = config.optimization, config.run, config.data.body_dir
+    checkpoints = CheckpointFolder(setting.output_dir, keep=run.keep_checkpoints)
     resume_from = wanted_checkpoint(setting, checkpoints)
     state = load_training_state(resume_from) if resume_from is not None else None
     model = network_of(setting, state)
-    body = load_body(setting.kind, args.body_dir).to(processes.device)
+    body = load_body(setting.kind, body_dir).to(processes.device)
     step = loss_step(setting, model, body)
     usable = trains(step.recipe, setting.kind)
-    check_before(batches.dataset, body, processes, log.line, body_dir=args.body_dir, usable=usable)
-    recipe, sets = optimizer_from(args, setting.network), sets_of(setting, batches)
+    check_before(batches.dataset, body, processes, log.line, body_dir=body_dir, usable=usable)
+    recipe, sets = optimizer_from(config), sets_of(setting, batches)
     trainer = Trainer(
         network=model,
         step=step,
-        optimizer=build_optimizer(model.parameters(), recipe, args.lr),
+        optimizer=build_optimizer(model.parameters(), recipe, options.lr),
         optimizer_recipe=recipe,
         apart=model.smpl_regressor,
-        base_lr=args.lr,
+        base_lr=options.lr,
         batches=batches,
-        epochs=args.num_train_epochs,
+        epochs=options.num_train_epochs,
         processes=processes,
         log=log,
         checkpoints=checkpoints,
         save_published=lambda path: save_weights(model, path),
-        config={"flags": plain_flags(args), "model": describe(model.config), "sets": sets},
+        config={"run": config.plain(), "model": describe(model.config), "sets": sets},
         validate=validation(setting, model, body),
         draw=drawing(setting, body.faces),
-        average=MovingAverage(model, args.ema) if args.ema else None,
-        accumulate=args.accumulate,
-        channels_last=args.channels_last,
-        freeze_batch_norm=args.freeze_batch_norm,
-        logging_steps=args.logging_steps,
-        visual_steps=args.visual_steps,
-        save_steps=args.save_steps,
-        on_nan=args.on_nan,
-        seed=args.seed,
-        schedule=Schedule(args.schedule, args.warm_up_share),
+        average=MovingAverage(model, options.ema) if options.ema else None,
+        accumulate=options.accumulate,
+        channels_last=options.channels_last,
+        freeze_batch_norm=options.freeze_batch_norm,
+        logging_steps=run.logging_steps,
+        visual_steps=run.visual_steps,
+        save_steps=run.save_steps,
+        on_nan=options.on_nan,
+        seed=run.seed,
+        schedule=options.rates(),
     )
     if state is not None and resume_from is not None:
         go_on(trainer, setting, state, resume_from, sets)
     return trainer
 
 
-def open_log(args: argparse.Namespace, processes: Processes, *, quiet: bool = False) -> RunLog:
+def open_log(folder: Path, processes: Processes, *, tensorboard: bool, quiet: bool = False) -> RunLog:
     """The main process's log, whose lines nobody is shown where it is quiet; the others keep silent."""
 
     def echo(text: str) -> None:
         if not quiet:
             tqdm.write(text, file=sys.stderr)
 
-    folder = Path(args.output_dir) if processes.is_main else None
-    return RunLog(folder, echo=echo, tensorboard=not args.no_tensorboard)
+    return RunLog(folder if processes.is_main else None, echo=echo, tensorboard=tensorboard)

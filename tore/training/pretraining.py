@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tore.cli.flags import Rule
 from tore.datasets.label import Label
 from tore.datasets.mesh_dataset import CROP_SIZE, MeshDataset
 from tore.datasets.sets import set_identity
@@ -27,7 +25,9 @@ from tore.modeling.backbones import STRIDE, Backbone, load_backbone_weights
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.initialization import WarmUpNetwork, load_parts, save_image_side
 from tore.training.build import LoaderBatches
-from tore.training.resuming import Pace, accept_changes, changes_of, plain_flags
+from tore.training.config import BODIES
+from tore.training.options import Options, option
+from tore.training.resuming import Pace, accept_changes, changes_of, recorded
 from tore.training.set_check import check_before
 
 WEIGHTS = {"heatmap": 0.1, "joints_2d": 1.0, "joints_3d": 4.0}
@@ -71,15 +71,51 @@ def warm_up_terms(
 
 
 NETWORK = ("arch", "body", "model_dim_1", "keep_ratio")
-RULES = (
-    Rule(
-        ("backbone_weights",),
-        lambda args: args.warm_start is not None,
-        "the backbone starts from --warm_start; leave one of the two out",
-    ),
-    Rule(("allow_changes",), lambda args: args.resume == "none", "goes with --resume; add --resume auto"),
-)
 RECIPE = OptimizerRecipe("adamw", weight_decay=1e-2, clip="norm", clip_limit=1.0)
+
+
+@dataclass(frozen=True)
+class PretrainConfig(Options):
+    """The configuration of a pre-training of the image side."""
+
+    train_yaml: str = option("")
+    data_dir: str = option("")
+    body: str = option("body", choices=BODIES)
+    arch: str = option("")
+    model_dim_1: int = option(512)
+    keep_ratio: float = option(0.8)
+    size: int = option(224)
+    num_train_epochs: int = option(10, least=1)
+    per_gpu_train_batch_size: int = option(32, least=1)
+    lr: float = option(2e-3, least=0)
+    warm_up_share: float = option(0.05)
+    backbone_weights: str | None = option(None)
+    warm_start: str | None = option(None)
+    amp: str = option("none", choices=tuple(AMP_TYPES))
+    num_workers: int = option(4, least=0)
+    on_bad_sample: str = option("raise", choices=("raise", "skip"))
+    output_dir: str = option("output/warm-up")
+    resume: str = option("none", choices=("none", "auto"))
+    allow_changes: bool = option(False)
+    logging_steps: int = option(100, least=1)
+    no_tensorboard: bool = option(False)
+    device: str = option("auto")
+    seed: int = option(88)
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+
+    @classmethod
+    def from_flags(cls, args: object) -> PretrainConfig:
+        """From the command's parsed flags; `typed` of them are the given ones."""
+        values = {name: value for name, value in vars(args).items() if name in cls.names()}
+        return cls(**values, given=frozenset(getattr(args, "typed", ())) & values.keys())
+
+    def values(self) -> dict[str, Any]:
+        """Option -> plain value."""
+        return self.plain()
+
+    def gives(self, name: str) -> bool:
+        """Whether an option was given."""
+        return name in self.given or getattr(self, name) != self.defaults()[name]
 
 
 @dataclass(frozen=True)
@@ -106,68 +142,67 @@ def usable(label: Label) -> bool:
     return bool(joints_3d or (label.joints_2d[:, 2] > 0).any())
 
 
-def build_trainer(args: argparse.Namespace, processes: Processes, log: RunLog) -> Trainer:
+def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> Trainer:
     """The warm-up's trainer, taken up where an earlier run ended if that is asked for."""
-    checkpoints = CheckpointFolder(Path(args.output_dir), keep=1)
+    checkpoints = CheckpointFolder(Path(config.output_dir), keep=1)
     newest = checkpoints.newest()
-    if newest is not None and args.resume == "none":
+    if newest is not None and config.resume == "none":
         raise ValueError(f"{newest} is there from an earlier run: add --resume auto, or choose another --output_dir")
-    data = MeshDataset(
-        Path(args.data_dir) / args.train_yaml, True, args.body, seed=args.seed, on_bad_sample=args.on_bad_sample
-    )
+    yaml, seed = Path(config.data_dir) / config.train_yaml, config.seed
+    data = MeshDataset(yaml, True, config.body, seed=seed, on_bad_sample=config.on_bad_sample)
     check_before(data, None, processes, log.line, usable=usable)
-    workers, batch = args.num_workers, args.per_gpu_train_batch_size
+    workers, batch = config.num_workers, config.per_gpu_train_batch_size
     batches = LoaderBatches(data, batch_size=batch, accumulate=1, workers=workers, processes=processes)
-    backbone = Backbone(args.arch)
-    if args.backbone_weights is not None:
-        load_backbone_weights(backbone, args.backbone_weights)
+    backbone = Backbone(config.arch)
+    if config.backbone_weights is not None:
+        load_backbone_weights(backbone, config.backbone_weights)
     network = WarmUpNetwork(
         backbone=backbone,
-        width=args.model_dim_1,
-        tokens=kept_tokens(args.keep_ratio, (CROP_SIZE // STRIDE) ** 2),
+        width=config.model_dim_1,
+        tokens=kept_tokens(config.keep_ratio, (CROP_SIZE // STRIDE) ** 2),
         joints=data.layout.joint_rows[0],
-        size=args.size,
+        size=config.size,
     )
-    if args.warm_start is not None:
-        load_parts(network, args.warm_start)
+    if config.warm_start is not None:
+        load_parts(network, config.warm_start)
     sets = {"train_yaml": set_identity(data.rows)}
-    schedule = Schedule("cosine", args.warm_up_share)
+    schedule = Schedule("cosine", config.warm_up_share)
     network.to(processes.device).to(memory_format=torch.channels_last)
-    cells = args.size // STRIDE
+    cells = config.size // STRIDE
     trainer = Trainer(
         network=network,
-        step=WarmUpStep((cells, cells), network.joint_of, processes, AMP_TYPES[args.amp]),
-        optimizer=build_optimizer(network.parameters(), RECIPE, args.lr),
+        step=WarmUpStep((cells, cells), network.joint_of, processes, AMP_TYPES[config.amp]),
+        optimizer=build_optimizer(network.parameters(), RECIPE, config.lr),
         optimizer_recipe=RECIPE,
-        base_lr=args.lr,
+        base_lr=config.lr,
         batches=batches,
-        epochs=args.num_train_epochs,
+        epochs=config.num_train_epochs,
         processes=processes,
         log=log,
         checkpoints=checkpoints,
         save_published=lambda path: save_image_side(network, path),
-        config={"flags": plain_flags(args), "sets": sets},
+        config={"run": config.plain(), "sets": sets},
         channels_last=True,
-        logging_steps=args.logging_steps,
-        seed=args.seed,
+        logging_steps=config.logging_steps,
+        seed=seed,
         schedule=schedule,
     )
     if newest is not None:
         state = load_training_state(newest)
-        pace = Pace(args.lr, schedule, args.num_train_epochs, batches.per_epoch, batches.global_batch)
-        check_same_image_side(args, state["config"]["flags"], newest)
-        accept_changes(changes_of(args, state, pace, sets), newest, allowed=args.allow_changes, say=log.line)
+        pace = Pace(config.lr, schedule, config.num_train_epochs, batches.per_epoch, batches.global_batch)
+        check_same_image_side(config, recorded(state), newest)
+        accept_changes(changes_of(config, state, pace, sets), newest, allowed=config.allow_changes, say=log.line)
         log.line(f"going on from {newest}")
         trainer.resume(state)
     return trainer
 
 
-def check_same_image_side(args: argparse.Namespace, saved: Mapping[str, Any], newest: Path) -> None:
+def check_same_image_side(config: PretrainConfig, saved: Mapping[str, Any], newest: Path) -> None:
     """ValueError where the checkpoint is of another image side than the flags', whatever changes are allowed."""
     other = [
-        f"--{name} {saved[name]} (now {getattr(args, name)})"
+        f"--{name} {saved[name]} (now {getattr(config, name)})"
         for name in NETWORK
-        if name in saved and str(saved[name]) != str(getattr(args, name))
+        if name in saved and str(saved[name]) != str(getattr(config, name))
     ]
     if other:
         raise ValueError(f"{newest} was trained with {', '.join(other)}; give the same flags, or another --output_dir")

@@ -1,8 +1,7 @@
-"""Which losses a run trains with: an official recipe, and the flags that change it."""
+"""Which losses a run trains with: an official recipe, and the options that change it."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,48 +10,56 @@ from torch import Tensor
 
 from tore.body.body_model import BodyModel
 from tore.body.files import read_level_faces
-from tore.cli.flags import shown, typed_flags
 from tore.engine.optimization import BASELINE_OPTIMIZERS, CLIPS, OPTIMIZERS, OptimizerRecipe
 from tore.losses.recipes import BASELINE_RECIPES, RECIPES, LossRecipe
 from tore.modeling.build import ModelConfig, prunes_image_tokens
+from tore.training.config import TORE_RECIPE, RunConfig
+from tore.training.options import flag_text
 
-TORE_RECIPE = "tore"
 FULL_LEVEL = -1
 
 
-def recipe_from(args: argparse.Namespace, config: ModelConfig) -> LossRecipe:
-    """The losses of --recipe with the weights of further flags, for the rooms that the network has.
+def recipe_from(run: RunConfig, config: ModelConfig) -> LossRecipe:
+    """The losses of the run's recipe with the weights of further options, for the submodules that the network has.
 
     Raises ValueError for a weight that this network cannot use.
     """
     network, kind = config.network, config.body
-    recipe = (RECIPES if args.recipe == TORE_RECIPE else BASELINE_RECIPES)[network, kind]
-    lowest = [args.vloss_w_sub2] if kind == "body" else []
-    asked = [*lowest, args.vloss_w_sub, args.vloss_w_full]  # coarse to full
+    asked = run.losses
+    recipe = (RECIPES if asked.recipe == TORE_RECIPE else BASELINE_RECIPES)[network, kind]
+    lowest = [asked.vloss_w_sub2] if kind == "body" else []
+    shares = [*lowest, asked.vloss_w_sub, asked.vloss_w_full]  # coarse to full
     # Official: --vertices_loss_weight weighs the 2D joints as well.
-    twod = args.vertices_loss_weight if args.joints_2d_loss_weight is None else args.joints_2d_loss_weight
+    twod = asked.vertices_loss_weight if asked.joints_2d_loss_weight is None else asked.joints_2d_loss_weight
     recipe = replace(
         recipe,
-        joints_3d=_chosen(args.joints_loss_weight, recipe.joints_3d),
-        vertices=_chosen(args.vertices_loss_weight, recipe.vertices),
+        joints_3d=_chosen(asked.joints_loss_weight, recipe.joints_3d),
+        vertices=_chosen(asked.vertices_loss_weight, recipe.vertices),
         joints_2d=_chosen(twod, recipe.joints_2d),
-        level_weights=tuple(map(_chosen, asked, recipe.level_weights)),
-        itp=_token_weight(args, config, recipe.itp),
-        smpl_parameters=args.smpl_param_loss_weight if config.smpl_regressor else 0.0,
+        level_weights=tuple(map(_chosen, shares, recipe.level_weights)),
+        itp=_token_weight(asked.itp_loss_weight, config, recipe.itp),
+        smpl_parameters=asked.smpl_param_loss_weight if config.smpl_regressor else 0.0,
     )
-    typed = typed_flags(args)
-    if "smpl_param_loss_weight" in typed and args.smpl_param_loss_weight and not config.smpl_regressor:
+    _check_weights(run, config, recipe)
+    usual = network == "metro" or asked.recipe != TORE_RECIPE
+    return recipe if _chosen(asked.edge_and_normal_vector_loss, usual) else recipe.without_surface()
+
+
+def _check_weights(run: RunConfig, config: ModelConfig, recipe: LossRecipe) -> None:
+    """ValueError for a given weight that this network and recipe leave without effect."""
+    asked = run.losses
+    if run.gives("smpl_param_loss_weight") and asked.smpl_param_loss_weight and not config.smpl_regressor:
+        said = flag_text("smpl_param_loss_weight", asked.smpl_param_loss_weight)
         raise ValueError(
-            f"{shown(args, 'smpl_param_loss_weight')} weighs the SMPL parameter regressor, which this network has not; "
+            f"{said} weighs the SMPL parameter regressor, which this network has not; "
             "add --smpl_regressor, or leave it out"
         )
-    shares = [dest for dest in ("vloss_w_full", "vloss_w_sub", "vloss_w_sub2") if dest in typed]
+    shares = [name for name in ("vloss_w_full", "vloss_w_sub", "vloss_w_sub2") if run.gives(name)]
     if shares and not recipe.vertices:
-        raise ValueError(f"{shown(args, shares[0])} shares out --vertices_loss_weight, which is 0; leave it out")
+        said = flag_text(shares[0], getattr(asked, shares[0]))
+        raise ValueError(f"{said} shares out --vertices_loss_weight, which is 0; leave it out")
     if config.smpl_regressor and not recipe.smpl_parameters:
         raise ValueError("--smpl_param_loss_weight 0 would never train the SMPL parameter regressor; give a weight")
-    usual = network == "metro" or args.recipe != TORE_RECIPE
-    return recipe if _chosen(getattr(args, "edge_and_normal_vector_loss", None), usual) else recipe.without_surface()
 
 
 def _chosen(flag: Any, usual: Any) -> Any:
@@ -60,9 +67,8 @@ def _chosen(flag: Any, usual: Any) -> Any:
     return usual if flag is None else flag
 
 
-def _token_weight(args: argparse.Namespace, config: ModelConfig, usual: float) -> float:
+def _token_weight(asked: float | None, config: ModelConfig, usual: float) -> float:
     """The image token loss belongs to the paper's pruning; other reducers of image tokens take it when asked for."""
-    asked = getattr(args, "itp_loss_weight", None)
     if asked is None:
         return usual if prunes_image_tokens(config) else 0.0
     if asked and getattr(config, "kept_tokens", None) is None:
@@ -77,16 +83,17 @@ def surface_faces(recipe: LossRecipe, body: BodyModel, data_dir: str | Path | No
     return read_level_faces(body.kind, data_dir)[recipe.surface_level].to(body.faces.device)
 
 
-def optimizer_from(args: argparse.Namespace, network: str) -> OptimizerRecipe:
-    """The optimizer of --recipe, its gradients clipped as the flags say.
+def optimizer_from(run: RunConfig) -> OptimizerRecipe:
+    """The optimizer of the run's recipe, its gradients clipped as the options say.
 
     Raises ValueError for a limit that clips everything away.
     """
-    recipe = (OPTIMIZERS if args.recipe == TORE_RECIPE else BASELINE_OPTIMIZERS)[network]
-    clip, limit = _chosen(args.gradient_clip, recipe.clip), _chosen(args.gradient_clip_limit, recipe.clip_limit)
-    if clip == "none" and args.gradient_clip_limit is not None:
+    recipe = (OPTIMIZERS if run.losses.recipe == TORE_RECIPE else BASELINE_OPTIMIZERS)[run.network.network]
+    asked = run.optimization
+    clip, limit = _chosen(asked.gradient_clip, recipe.clip), _chosen(asked.gradient_clip_limit, recipe.clip_limit)
+    if clip == "none" and asked.gradient_clip_limit is not None:
         raise ValueError(
-            f"--gradient_clip_limit {args.gradient_clip_limit:g} limits nothing: the recipe clips no gradients; add "
+            f"--gradient_clip_limit {asked.gradient_clip_limit:g} limits nothing: the recipe clips no gradients; add "
             f"--gradient_clip {' or '.join(name for name in CLIPS if name != 'none')}, or leave it out"
         )
     if clip != "none" and limit <= 0:

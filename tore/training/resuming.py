@@ -5,18 +5,30 @@ Nothing that changes results changes silently: it is refused, or with --allow_ch
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from tore.cli.flags import typed_flags, value_text
 from tore.engine.optimization import Schedule
 from tore.engine.state import is_of_another_size, position_under, steps_per_epoch
+from tore.training.options import value_text
 
-# Flags that change no result of a run that goes on.
+
+class Config(Protocol):
+    """A configuration as it is compared: `tore.training.config.RunConfig`, or that of a pre-training."""
+
+    def values(self) -> dict[str, Any]:
+        """Option -> plain value."""
+        ...
+
+    def gives(self, name: str) -> bool:
+        """Whether a person gave the option."""
+        ...
+
+
+# Options that change no result of a run that goes on.
 FREE = {
     "data_dir", "num_workers", "body_dir", "output_dir", "resume", "allow_changes", "on_bad_sample", "compile",
     "per_gpu_eval_batch_size", "channels_last", "run_eval_only", "logging_steps", "visual_steps", "save_steps",
@@ -29,7 +41,7 @@ START = {
 }  # fmt: skip
 # What the network's configuration, which is compared by itself, follows from.
 NETWORK = {
-    "arch", "model_name", "token_reduction", "geometry_reduction", "keep_ratio", "model_dim_1", "model_dim_2",
+    "body", "arch", "model_name", "token_reduction", "geometry_reduction", "keep_ratio", "model_dim_1", "model_dim_2",
     "feedforward_dim_1", "feedforward_dim_2", "transformer_nhead", "num_hidden_layers", "num_attention_heads",
     "intermediate_size", "input_feat_dim", "hidden_feat_dim", "smpl_regressor",
 }  # fmt: skip
@@ -71,10 +83,15 @@ class Changes:
     judged: bool = False
 
 
-def plain_flags(args: argparse.Namespace) -> dict[str, Any]:
-    """The flags as a checkpoint records them: plain values, which can be read without executing anything."""
-    values = {name: value for name, value in vars(args).items() if name != "notices"}
-    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+def recorded(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Option -> value of the run that wrote a training state; of version 0.1 they are its flags, by the same names."""
+    config = state["config"]
+    if "run" not in config:
+        return dict(config["flags"])
+    found: dict[str, Any] = {}
+    for name, value in config["run"].items():
+        found |= value if isinstance(value, dict) else {name: value}
+    return found
 
 
 def accept_changes(changes: Changes, resumed: Path, *, allowed: bool, say: Callable[[str], None]) -> None:
@@ -93,13 +110,13 @@ def accept_changes(changes: Changes, resumed: Path, *, allowed: bool, say: Calla
         say(f"changed: {line}")
 
 
-def changes_of(args: argparse.Namespace, state: Mapping[str, Any], pace: Pace, sets: Mapping[str, Any]) -> Changes:
+def changes_of(config: Config, state: Mapping[str, Any], pace: Pace, sets: Mapping[str, Any]) -> Changes:
     """What is another one than the run began with. `sets`: flag -> path, samples and digest of today's sets.
 
     Raises ValueError for a typed flag about the start of a run that started otherwise.
     """
-    saved, now = state["config"]["flags"], plain_flags(args)
-    _refuse_another_start(args, saved)
+    saved, now = recorded(state), config.values()
+    _refuse_another_start(config, now, saved)
     before = _saved_pace(saved, state, pace)
     lines, notes = _changed_sets(saved, now, state, sets, before, pace)
     other = {
@@ -114,19 +131,20 @@ def changes_of(args: argparse.Namespace, state: Mapping[str, Any], pace: Pace, s
     missing = sorted(
         name for name in now.keys() - saved.keys() - FREE - START - NETWORK if now[name] not in (None, False)
     )
+    if "run" not in state["config"]:
+        notes.append("the checkpoint is of version 0.1: its flags are compared with this configuration by their names")
     if missing:
         notes.append(f"the checkpoint does not record {', '.join(f'--{name}' for name in missing)}: taken as given")
     judged = bool(other.keys() & {*JUDGED}) or any(line.startswith("--val_yaml") for line in lines)
     return Changes(lines, notes, judged)
 
 
-def _refuse_another_start(args: argparse.Namespace, saved: Mapping[str, Any]) -> None:
-    for dest, name in typed_flags(args).items():
-        value = getattr(args, dest)
-        if dest in START and not _same(saved.get(dest), value):
+def _refuse_another_start(config: Config, now: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    for name in (name for name in now if name in START and config.gives(name)):
+        if not _same(saved.get(name), now[name]):
             raise ValueError(
-                f"{name} {_text(value)}: the run goes on with its own weights and began with "
-                f"{_text(saved.get(dest))}; leave the flag out, or begin a new run in another --output_dir"
+                f"--{name} {_text(now[name])}: the run goes on with its own weights and began with "
+                f"{_text(saved.get(name))}; leave the flag out, or begin a new run in another --output_dir"
             )
 
 
