@@ -211,8 +211,8 @@ def test_the_parametric_mesh_of_true_parameters_is_the_true_mesh(tiny_sets: Path
 def test_metro_is_given_the_masks_of_its_tokens(reduction: str, rule_body_dir: Path) -> None:
     options = {"widths": (16, 8, 8), "layers": 1, "hidden": 8, "regressor_layers": 1, "regressor_hidden": 8}
     model = create_model("metro", arch="test_resnet", data_dir=rule_body_dir, token_reduction=reduction, **options)
-    args = run_tore_m_bodymesh.build_parser().parse_args(["--body_dir", str(rule_body_dir)])
-    setting = RunSetting(args, "metro", "body", {}, Processes(), RunLog(None, echo=print, tensorboard=False))
+    config = config_of("m", "--body_dir", str(rule_body_dir))
+    setting = RunSetting(config, Processes(), RunLog(None, echo=print, tensorboard=False))
     step = loss_step(setting, model, load_body("body", rule_body_dir))
     batch = {
         "image": torch.zeros(2, 3, 224, 224),

@@ -16,6 +16,7 @@ import pytest
 
 from tests.training_runs import QUICK, data_flags
 from tore.cli import checkpoint_flags, training_rules
+from tore.cli.train import parse
 from tore.modeling import create_model
 from tore.modeling.checkpoints import save_model, save_published
 from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
@@ -264,7 +265,7 @@ def violations(files: dict[str, Path], spied: Callable[[], Run], sets: Path, bod
         words = [word for name, value in chosen.items() for word in ([name, *value.split()] if value else [name])]
         quick = [word for word in QUICK if word not in ("--backbone_weights", "none")]
         flags = [*data_flags(sets, bodies, tmp / str(number)), *quick, "--num_workers", "0", *BATCH, *base, *words]
-        run.args = script.build_parser().parse_args(flags)
+        run.args = parse(flags, NETWORKS[tool], "body")
         capfd.readouterr()
         code = script.main(flags)
         said = "".join(capfd.readouterr())

@@ -106,8 +106,7 @@ class Ablation:
         check_outputs(folder=args.out)
         if not args.no_plot:
             need_plot_package()
-        for line in [*args.notices, *check_rules(args, RULES), *check_training_flags(args)]:
-            print(line, file=sys.stderr)
+        notices = [*args.notices, *check_rules(args, RULES), *check_training_flags(args)]
         self.args, self.folder = args, args.out
         config = RunConfig.from_flags(args, args.network, "body")
         self.cells = cells_of(args.network, args.reducers, args.keep_ratios, args.gtr)
@@ -115,6 +114,8 @@ class Ablation:
         self.costs = {cell: cost_of(config, cell, self.topology) for cell in self.cells}
         self.config, steps = with_budget(config, args.steps)
         claim(self.folder, settings_of(self.config, steps))
+        for line in notices:
+            print(line, file=sys.stderr)
         epochs = self.config.optimization.num_train_epochs
         print(f"{len(self.cells)} cells x {len(args.seeds)} seeds, {steps} steps each ({epochs} epochs)")
 

@@ -109,8 +109,10 @@ def add_shared_flags(parser: argparse.ArgumentParser, kind: str) -> None:
 
 def set_usual(parser: argparse.ArgumentParser, values: Mapping[str, Any]) -> None:
     """Makes `values` the defaults of the flags of that name."""
-    known = {action.dest for action in parser._actions if not action.required}
-    parser.set_defaults(**{name: value for name, value in values.items() if name in known})
+    for action in parser._actions:
+        if action.dest in values and not action.required:
+            value = values[action.dest]  # a list of numbers with commas between them is one word: a tuple
+            action.default = tuple(value) if isinstance(value, list) and action.nargs is None else value
 
 
 def add_network_flags(group: argparse._ArgumentGroup, options: type[NetworkOptions], *, baseline: str) -> None:
