@@ -1,4 +1,4 @@
-# Training and inference on CUDA: `docker build -t tore .`, then, with data sets and body model files (docs/DOWNLOAD.md)
+# Training and inference on CUDA: `docker build -t tore .`, then, with data sets and body model files (docs/DATA.md)
 # under /data on the host,
 #     docker run --gpus all --ipc=host -v /data:/data -v $PWD/models:/workspace/models \
 #         -e DATA_DIR=/data -e TORE_BODY_DIR=/data/bodies -e OUTPUT_DIR=/data/output tore bash train_tore_fm.sh

@@ -1,5 +1,6 @@
 """Installs `tore` and, beside it, the stand-alone MANO layer `manopth`."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -8,12 +9,14 @@ ROOT = Path(__file__).parent
 REQUIREMENTS = [
     line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")
 ]
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tore" / "__init__.py").read_text(encoding="utf-8"))[1]
 RENDER = ["trimesh>=4.0", "embreex>=2.17.7", "matplotlib>=3.7"]
 SYNTHETIC = ["scikit-image>=0.22"]
+DOCS = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 
 setup(
     name="tore",
-    version="0.1.0",
+    version=VERSION,
     description="Token reduction for efficient human mesh recovery with Transformers",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
@@ -27,6 +30,7 @@ setup(
     extras_require={
         "render": RENDER,
         "synthetic": SYNTHETIC + RENDER,
+        "docs": DOCS,
         "dev": SYNTHETIC + RENDER + ["pytest>=8.0", "ruff>=0.6", "mypy>=1.11", "types-PyYAML", "types-tqdm"],
     },
     entry_points={"console_scripts": ["tore = tore.cli:main"]},

@@ -88,7 +88,7 @@ class Checkout:
                 f"{cli} evaluate --checkpoint {self.shipped(kind)} {judged} --json evaluate_{kind}/numbers.json "
                 f"--samples evaluate_{kind}/samples.jsonl"
             ]
-            image = self.tree / "docs/pictures/demo_people.jpg"
+            image = self.tree / "docs/images/demo_people.jpg"
             image = image if image.exists() else sorted((self.tree / "docs").rglob("demo_people.jpg"))[0]
             found[f"infer_{kind}"] = [
                 f"{cli} infer --resume_checkpoint {self.shipped(kind)} --image_file_or_path {image} --output_dir "

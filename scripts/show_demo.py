@@ -1,9 +1,9 @@
-"""Shows in the README what `tore demo` found: a table and its pictures, written between two marks.
+"""Shows on the page of results what `tore demo` found: a table and its images, written between two marks.
 
     tore demo && python scripts/show_demo.py
     tore demo --body hand --output_dir output/hands && python scripts/show_demo.py --demo output/hands
 
-The report's picture needs Chromium and is left out, with a line, where there is none.
+The image of the report needs Chromium and is left out, with a line, if there is none.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ FIRST_MARK = {"body": "demo", "hand": "demo of hands"}
 LAST_MARK = "<!-- end of demo -->"
 IMAGES = {
     "body": {
-        "demo_people.jpg": "Held-out synthetic people, and what the network that ships recovers from them",
+        "demo_people.jpg": "Held-out synthetic people, and the meshes that the shipped network recovers",
         "demo_report.jpg": "The top of the demo's report",
     },
-    "hand": {"demo_hands.jpg": "Held-out synthetic hands, and what the network that ships recovers from them"},
+    "hand": {"demo_hands.jpg": "Held-out synthetic hands, and the meshes that the shipped network recovers"},
 }
 CELL, QUALITY = 168, 86
 PAGE_WIDTH, PAGE_HEIGHT, SHOWN_WIDTH = 1120, 1560, 700
@@ -52,7 +52,7 @@ def numbers(demo: Path) -> str:
     if after.is_dir():
         table[f"the same after {training['samples']:,} more samples"] = result(demo, after.name)
     count = result(demo, "evaluation", "settings")["pictures"]
-    lines = [f"On {count} held-out pictures of all facings, mm and share of the mean mesh's error:", ""]
+    lines = [f"On {count} held-out images of all facings, in mm and as a share of the mean mesh's error:", ""]
     lines += ["| | " + " | ".join(ERRORS.values()) + " |", "|---" * (1 + len(ERRORS)) + "|"]
     for name, metrics in table.items():
         cells = [f"{metrics[error]:.1f} ({metrics[error] / table[MEAN][error]:.0%})" for error in ERRORS]
@@ -92,11 +92,11 @@ def page(demo: Path, target: Path) -> None:
 
 
 def main() -> int:
-    """Writes the pictures and the README's table; 2 where there is no finished demo."""
+    """Writes the images and the page's tables; 2 where there is no finished demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=ROOT / "output" / "demo", help="--output_dir of the demo")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures", help="folder of the pictures")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md", help="page that holds the marks")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images", help="folder of the images")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "PERFORMANCE.md", help="page that holds the marks")
     args = parser.parse_args()
     if not (args.demo / "report.html").is_file():
         print(f"show_demo: {args.demo} holds no report.html; run tore demo first", file=sys.stderr)
@@ -105,13 +105,13 @@ def main() -> int:
     body = result(args.demo, "evaluation", "settings")["body"]
     for write, name in zip((people, page), IMAGES[body], strict=False):
         write(args.demo, args.out / name)
-    text, table = args.readme.read_text(encoding="utf-8"), numbers(args.demo)
+    text, table = args.page.read_text(encoding="utf-8"), numbers(args.demo)
     pictures = {name: words for name, words in IMAGES[body].items() if (args.out / name).is_file()}
-    shown = [f"![{words}](docs/pictures/{name})\n" for name, words in pictures.items()]
+    shown = [f"![{words}](images/{name})\n" for name, words in pictures.items()]
     block = "\n".join([shown[0], table, *shown[1:]])
     first = f"<!-- {FIRST_MARK[body]}: written by scripts/show_demo.py -->\n"
     marks = re.compile(f"({re.escape(first)}).*?({re.escape(LAST_MARK)})", re.DOTALL)
-    args.readme.write_text(marks.sub(lambda found: found[1] + block + found[2], text), encoding="utf-8")
+    args.page.write_text(marks.sub(lambda found: found[1] + block + found[2], text), encoding="utf-8")
     print(table)
     return 0
 

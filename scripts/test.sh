@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Installs the project (into the active virtual environment, else into .venv) and runs the tests.
+# Installs the project (into the active virtual environment, else into .venv) and runs
+# ruff, mypy, the documentation's build and the tests.
 # Further arguments go to pytest: `bash scripts/test.sh -k crop`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
-install_project dev
+install_project dev,docs
 python -m ruff check .
 python -m mypy
+python -m mkdocs build --strict --quiet
 python -m pytest "$@"

@@ -1,4 +1,7 @@
-"""Every fenced command and every piece of Python of the README runs as written, shortened by its own flags."""
+"""Every command and every piece of Python of the README, and the quick ones of the other pages, run as written.
+
+Their own flags shorten them.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ DEMO = "--from_scratch --pictures 4 --train_images 16 --shown 1 --minutes 0.001 
 SHORTENED = {
     "bash scripts/quickstart.sh": f"{DEMO} --arch test_resnet --device cpu",
     "bash scripts/test.sh": "-k readme",
+    "tore infer": "--device cpu",
     "python ./tore/cli/infer.py": "--device cpu",
-    "tore synth pictures": "--train 4 --val 2 --size 64 --data_dir stand-in --workers 1 --quiet",
-    "tore data show": "--count 2 --cell 64",
+    "tore synth pictures": "--train 4 --val 2 --size 64 --data_dir synthetic --workers 1 --quiet",
     "python tore/tools/run_tore_fm_bodymesh.py": (
         "--arch test_resnet --num_train_epochs 1 --per_gpu_train_batch_size 2 --num_workers 0 --device cpu "
         "--model_dim_1 32 --model_dim_2 32 --feedforward_dim_1 32 --feedforward_dim_2 32 --no_tensorboard"
@@ -32,18 +35,29 @@ SHORTENED = {
     "tore evaluate": "--arch test_resnet --num_workers 0 --device cpu",
 }
 RENAMED = {"checkpoint-2-250": "checkpoint-1-2"}  # what the shortened training leaves
+# Quick commands of the other pages, in their order: page -> what they begin with -> flags that shorten them.
+TINY = "--model_dim_1 32 --arch test_resnet --num_train_epochs 1 --num_workers 0 --device cpu"
+QUICK = {
+    "docs/INSTALL.md": {"tore --help": "", "tore cost": ""},
+    "docs/TRAINING.md": {
+        "tore synth pictures": "--train 4 --val 2 --size 64 --data_dir synthetic --workers 1 --quiet",
+        "tore warm-up": f"{TINY} --size 64 --per_gpu_train_batch_size 2",
+        "tore cost --arch": "",
+        "tore bench --paper": "",
+    },
+}
 PYTHON = """#!/usr/bin/env bash
 # Installing and testing the project is written down, everything else is done.
-case "$1 $2" in "-m pip" | "-m ruff" | "-m mypy" | "-m pytest") echo "$@" >> "$ASKED"; exit 0 ;; esac
+case "$1 $2" in "-m pip" | "-m ruff" | "-m mypy" | "-m mkdocs" | "-m pytest") echo "$@" >> "$ASKED"; exit 0 ;; esac
 exec REAL "$@"
 """
 
 
 @pytest.fixture(scope="module")
 def checkout(rule_body_dir: Path, synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with pictures, a small official checkpoint, and `python` and `tore` in `bin`."""
+    """A checkout with images, a small official checkpoint, and `python` and `tore` in `bin`."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("tore", "manopth", "scripts"):
+    for name in ("tore", "manopth", "scripts", "docs"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "bin").mkdir()
     (folder / "cache").mkdir()
@@ -53,9 +67,9 @@ def checkout(rule_body_dir: Path, synthetic_body_dir: Path, tmp_path_factory: py
         path = folder / "bin" / name
         path.write_text(text.replace("REAL", sys.executable))
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     pixels = np.random.RandomState(0).randint(0, 255, (90, 70, 3), np.uint8)
-    for name in ("pictures/a.jpg", "a.jpg", "b.png"):
+    for name in ("images/a.jpg", "a.jpg", "b.png"):
         Image.fromarray(pixels).save(folder / name)
     sizes = {"size": "S", "widths": (32, 32), "hidden": (32, 32)}
     model = create_model("fastmetro", arch="efficientnet-b0", data_dir=rule_body_dir, device="cpu", **sizes)
@@ -91,11 +105,23 @@ def test_every_command_of_the_readme_runs(checkout: Path, rule_body_dir: Path) -
         said[begin] = run(f"{command} {SHORTENED[begin]}", checkout, rule_body_dir)
     assert said.keys() == SHORTENED.keys(), "the README no longer names these commands"
     asked = (checkout / "asked.txt").read_text()
-    assert ".[synthetic]" in asked and ".[dev]" in asked and "-m pytest -k readme" in asked
+    for words in (".[synthetic]", ".[dev,docs]", "-m mkdocs build --strict", "-m pytest -k readme"):
+        assert words in asked
     report = Path(said["bash scripts/quickstart.sh"].splitlines()[-1].removeprefix("report: "))
     assert report == checkout / "output" / "demo" / "report.html" and report.is_file()
-    assert (checkout / "pictures" / "a_tore_pred.jpg").is_file() and (checkout / "sheet.png").is_file()
+    assert (checkout / "images" / "a_tore_pred.jpg").is_file()
+    assert (checkout / "output" / "example" / "example_tore_pred.jpg").is_file()
     assert "mpjpe" in said["tore evaluate"]
+
+
+@pytest.mark.slow
+def test_the_quick_commands_of_the_other_pages_run(checkout: Path, rule_body_dir: Path) -> None:
+    for page, quick in QUICK.items():
+        commands = commands_of(page)
+        for begin, flags in quick.items():
+            command = next(command for command in commands if command.startswith(begin))
+            run(f"{command} {flags}", checkout, rule_body_dir)
+    assert len(list(checkout.glob("PRE/checkpoint-*/state_dict.bin"))) == 1
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tore.inference.predictor import MeshRecovery
     from tore.modeling import MeshPrediction, create_model, load_model, save_model, save_published
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "MeshPrediction",
     "MeshRecovery",

@@ -17,7 +17,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-SYNTHETIC = "stand-in"  # in place of a body model folder: the synthetic stand-in's, made on first use
+SYNTHETIC = "synthetic"  # in place of a body model folder: the synthetic body model's, made on first use
+SYNTHETIC_NAMES = (SYNTHETIC, "stand-in")  # the second one is the name of version 0.1
 SYNTHETIC_VERSION = 2  # counts up when the synthetic figures change, so that an old cache is not taken for a new one
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
@@ -94,10 +95,10 @@ BACKBONE_WEIGHTS = {
 def body_dir(override: str | Path | None = None) -> Path:
     """Folder of the body model files: the argument, else `TORE_BODY_DIR`, else `tore/modeling/data`.
 
-    "stand-in" means the folder of the synthetic stand-in, whether it has been made yet or not.
+    "synthetic" means the folder of the synthetic body model, whether it has been made yet or not.
     """
     chosen = override or os.environ.get("TORE_BODY_DIR") or PACKAGE_ROOT / "modeling" / "data"
-    return synthetic_folder() if str(chosen) == SYNTHETIC else Path(chosen)
+    return synthetic_folder() if str(chosen) in SYNTHETIC_NAMES else Path(chosen)
 
 
 def models_dir(override: str | Path | None = None) -> Path:
@@ -112,18 +113,18 @@ def cache_dir() -> Path:
 
 
 def synthetic_folder() -> Path:
-    """Where the synthetic stand-in is kept; `tore.synthetic.body_files.synthetic_body_dir` makes it."""
+    """Where the synthetic body model is kept; `tore.synthetic.body_files.synthetic_body_dir` makes it."""
     return cache_dir() / f"standin-v{SYNTHETIC_VERSION}"
 
 
 def body_dir_at_hand(kind: str, override: str | Path | None = None) -> Path:
-    """The folder named, else the usual one where it holds a model of this kind, else the stand-in's."""
+    """The folder named, else the usual one where it holds a model of this kind, else the synthetic one's."""
     folder, files = find_body_files(kind, override)
     return folder if override or (folder / files.model).is_file() else synthetic_folder()
 
 
 def find_body_files(kind: str, data_dir: str | Path | None = None) -> tuple[Path, BodyFiles]:
-    """The folder and the file names of the body model it holds: the licensed one first, else the stand-in.
+    """The folder and the file names of the body model it holds: the licensed one first, else the synthetic one.
 
     A folder that holds neither model file gives the licensed names, so that the error which follows
     on opening one tells what to fetch.
@@ -143,14 +144,14 @@ def require_file(folder: Path, name: str, site: str) -> Path:
     path = folder / name
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing: get {name} from {site} (docs/DOWNLOAD.md) and put it into {folder}, "
-            f"or name another folder with data_dir or TORE_BODY_DIR ({SYNTHETIC!r} takes the synthetic stand-in)"
+            f"{path} is missing: get {name} from {site} (docs/DATA.md) and put it into {folder}, "
+            f"or name another folder with data_dir or TORE_BODY_DIR ({SYNTHETIC!r} takes the synthetic body model)"
         )
     return path
 
 
 def shipped_checkpoint(kind: str) -> Path:
-    """The trained network for pictures of the stand-in that comes with the package; a "hand" has none."""
+    """The trained network for images of the synthetic "body" or "hand" that comes with the package."""
     return PACKAGE_ROOT / "modeling" / "shipped" / f"standin_{kind}.bin"
 
 

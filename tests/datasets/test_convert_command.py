@@ -50,7 +50,7 @@ def test_freihand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("broken", "found"),
     [
         ("images/S1/Images/walk.000001.jpg", "walk.000001.jpg is missing: put the pictures below"),
-        ("h36m_train.npz", "h36m_train.npz is missing: docs/DOWNLOAD.md"),
+        ("h36m_train.npz", "h36m_train.npz is missing: docs/DATA.md"),
         ("images", "images is not a folder"),
     ],
 )

@@ -124,7 +124,7 @@ def test_freihand_errors(tmp_path: Path) -> None:
     root = tmp_path / "freihand"
     sources.write_freihand(root)
     (root / "training_xyz.json").rename(root / "kept")
-    with pytest.raises(FileNotFoundError, match=r"training_xyz.json is missing: docs/DOWNLOAD.md"):
+    with pytest.raises(FileNotFoundError, match=r"training_xyz.json is missing: docs/DATA.md"):
         FreiHand(root, "training")
     (root / "training_xyz.json").write_text((root / "kept").read_text()[:-9])
     with pytest.raises(ValueError, match=r"training_xyz.json is not JSON"):

@@ -115,8 +115,8 @@ def test_a_hand_from_scratch(
     readme = tmp_path / "page.md"
     readme.write_text("<!-- demo of hands: written by scripts/show_demo.py -->\n<!-- end of demo -->\nafter\n")
     command = [sys.executable, "scripts/show_demo.py", "--demo", str(tmp_path), "--out", str(tmp_path)]
-    assert run_command([*command, "--readme", str(readme)]).returncode == 0
-    assert "(docs/pictures/demo_hands.jpg)" in readme.read_text() and readme.read_text().endswith("-->\nafter\n")
+    assert run_command([*command, "--page", str(readme)]).returncode == 0
+    assert "(images/demo_hands.jpg)" in readme.read_text() and readme.read_text().endswith("-->\nafter\n")
     assert Image.open(tmp_path / "demo_hands.jpg").width > 6 * 168
 
 
@@ -189,18 +189,18 @@ def test_bad_input_is_told_in_a_sentence(
 
 
 @pytest.mark.slow
-def test_the_readme_takes_its_numbers_and_images_from_a_demo(shown: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_the_page_of_results_takes_its_numbers_from_a_demo(shown: tuple[Path, list[str]], tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- demo: written by scripts/show_demo.py -->\nold\n<!-- end of demo -->\nafter\n")
     command = [sys.executable, "scripts/show_demo.py", "--demo", str(shown[0]), "--out", str(tmp_path)]
-    done = run_command([*command, "--readme", str(page)])
+    done = run_command([*command, "--page", str(page)])
     assert done.returncode == 0, done.stdout
     network = json.loads((shown[0] / "evaluation" / "done.json").read_text())["result"]
     text = page.read_text()
     assert (
         f"| **the network that ships** | {network['mpjpe']:.1f} (" in text
         and "mean mesh" in text
-        and "(docs/pictures/demo_people.jpg)" in text
+        and "(images/demo_people.jpg)" in text
     )
     assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
     assert Image.open(tmp_path / "demo_people.jpg").width > 6 * 168

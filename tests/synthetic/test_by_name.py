@@ -21,7 +21,7 @@ def test_the_name_means_the_stand_ins_folder(
     assert body_dir_at_hand("body", rule_body_dir) == rule_body_dir
     monkeypatch.setenv("TORE_BODY_DIR", str(tmp_path))
     assert body_dir_at_hand("body") == synthetic_body_dir
-    with pytest.raises(FileNotFoundError, match="'stand-in' takes the synthetic stand-in"):
+    with pytest.raises(FileNotFoundError, match="'synthetic' takes the synthetic body model"):
         load_body("body")
     monkeypatch.setenv("TORE_BODY_DIR", "stand-in")
     assert len(load_body("body").faces) == 13776

@@ -1,4 +1,4 @@
-"""`tore convert SOURCE`: a METRO TSV set from annotations and pictures as their sites give them (docs/DOWNLOAD.md)."""
+"""`tore convert SOURCE`: a METRO TSV set from annotations and pictures as their sites give them (docs/DATA.md)."""
 
 from __future__ import annotations
 

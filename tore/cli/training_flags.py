@@ -153,7 +153,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--fast_crop",
         action="store_true",
-        help="cut training crops by one affine warp of a picture decoded no larger than needed (docs/SPEED.md)",
+        help="cut training crops by one affine warp of a picture decoded no larger than needed (docs/dev/speed.md)",
     )
     group.add_argument("--on_bad_sample", choices=DataOptions.choices("on_bad_sample"), help="of the training set")
 

@@ -170,7 +170,7 @@ def fast_crop(
     """`crop_image` by one affine warp, (size, size, C) uint8: the same box, turned and shrunk in one interpolation.
 
     `picture` is (H, W, C) uint8, `reduction` times smaller than the one that `center` and `scale` are pixels of. What
-    differs is the rounding, and in rotated crops the official second interpolation (docs/SPEED.md has numbers).
+    differs is the rounding, and in rotated crops the official second interpolation (docs/dev/speed.md has numbers).
     """
     box = crop_box(center, scale, size)
     to_source = _scaling(reduction, reduction)

@@ -115,7 +115,7 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
         raise ValueError(
             f"{path} is no weight file of {backbone.arch}: {len(missing)} entries missing ({', '.join(missing[:3])}) "
             f"and {len(wrong)} unexpected or of another shape ({', '.join(wrong[:3])}); "
-            "give the file that docs/DOWNLOAD.md names for this backbone, or timm's file of this name"
+            "give the file that docs/DATA.md names for this backbone, or timm's file of this name"
         )
     backbone.trunk.load_state_dict(state, strict=False)
 
@@ -150,7 +150,7 @@ def _refuse_other_padding(arch: str, entries: Mapping[str, Tensor], path: Path) 
             other = arch.replace("-", "_")
             raise ValueError(
                 f"{path} has timm's names, and {arch} pads as TensorFlow does, where timm's {other} does not: use "
-                f"--arch {other} with this file, or give {arch} its official file (docs/DOWNLOAD.md)"
+                f"--arch {other} with this file, or give {arch} its official file (docs/DATA.md)"
             )
         return
     official = arch.removeprefix("tf_").replace("_", "-")

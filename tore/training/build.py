@@ -76,7 +76,7 @@ def imagenet_file(arch: str, wanted: str | None) -> Path | None:
     if path is None or not path.is_file():
         name = path or paths.models_dir() / paths.BACKBONE_WEIGHTS.get(arch, "?")
         raise FileNotFoundError(
-            f"ImageNet weights of {arch} are missing ({name}): get the file (docs/DOWNLOAD.md), name another with "
+            f"ImageNet weights of {arch} are missing ({name}): get the file (docs/DATA.md), name another with "
             "--backbone_weights PATH, or start from scratch with --backbone_weights none"
         )
     return path

@@ -52,7 +52,7 @@ def other_source(path: Path, expected: str) -> str:
 def require(path: Path) -> Path:
     """The path, or FileNotFoundError with one sentence."""
     if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: docs/DOWNLOAD.md says where to get it and where it goes")
+        raise FileNotFoundError(f"{path} is missing: docs/DATA.md says where to get it and where it goes")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Draws the synthetic body and hand into docs/pictures: python scripts/make_standin_pictures.py [--out DIR]."""
+"""Draws the synthetic body and hand into docs/images: python scripts/make_figure_sheets.py [--out DIR]."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def skin(model: SkinnedModel, pose: np.ndarray, shape: dict[int, float]) -> np.n
 
 
 def main() -> None:
-    """Writes standin_body.jpg and standin_hand.jpg."""
+    """Writes synthetic_body_model.jpg and synthetic_hand_model.jpg."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "pictures")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     arrays = load_body_arrays(synthetic_body_dir() / SYNTHETIC_BODY_FILES.model)
@@ -87,7 +87,7 @@ def main() -> None:
             pose[joint] = np.radians(degrees)
         pictures.append(draw(skin(model, pose, shape), arrays["f"], 8, turn, width))
     sheet = contact_sheet(pictures, [row[0] for row in BODY], columns=4, cell=CELL)
-    Image.fromarray(sheet).save(out / "standin_body.jpg", quality=88)
+    Image.fromarray(sheet).save(out / "synthetic_body_model.jpg", quality=88)
 
     arrays = load_body_arrays(synthetic_body_dir() / SYNTHETIC_HAND_FILES.model)
     model, mean, pictures = SkinnedModel(arrays), arrays["hands_mean"].reshape(5, 3, 3), []
@@ -96,7 +96,7 @@ def main() -> None:
         pose = np.concatenate([np.zeros((1, 3)), fingers.reshape(15, 3)])
         pictures.append(draw(skin(model, pose, shape), arrays["f"], tilt, turn, 0.25))
     sheet = contact_sheet(pictures, [row[0] for row in HAND], columns=4, cell=CELL)
-    Image.fromarray(sheet).save(out / "standin_hand.jpg", quality=88)
+    Image.fromarray(sheet).save(out / "synthetic_hand_model.jpg", quality=88)
 
 
 if __name__ == "__main__":
