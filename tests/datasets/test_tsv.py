@@ -68,7 +68,7 @@ def test_missing_index_in_a_folder_that_cannot_be_written(tmp_path: Path, monkey
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    monkeypatch.setattr("tore.datasets.tsv.write_whole", refuse)
     assert list(TSVReader(path)) == ROWS
     assert not index_path(path).exists()
 
