@@ -23,9 +23,9 @@ from tore import create_model
 from tore.body import load_body
 from tore.body.body_model import BodyModel
 from tore.datasets.mesh_dataset import MeshDataset
+from tore.device import keep_freed_memory
 from tore.engine.distributed import Processes
 from tore.export import for_inference
-from tore.memory import keep_freed_memory
 from tore.synthetic.body_files import synthetic_body_dir
 from tore.training.evaluate import GroundTruth
 from tore.training.evaluation_report import evaluate_set

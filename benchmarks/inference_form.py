@@ -23,9 +23,8 @@ from torch import Tensor
 import tore
 from benchmarks.inference import machine
 from tore.analysis.cost import measure_cost
-from tore.device import resolve_device
+from tore.device import keep_freed_memory, resolve_device
 from tore.export import Parts, for_inference
-from tore.memory import keep_freed_memory
 from tore.synthetic.body_files import synthetic_body_dir
 
 WITHOUT = {

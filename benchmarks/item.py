@@ -33,7 +33,7 @@ from tore.datasets.images import decode_bgr
 from tore.datasets.inspection.checking import check_set
 from tore.datasets.mesh_dataset import BODY, CROP_SIZE, MeshDataset
 from tore.datasets.tsv import SUFFIX, TSVWriter
-from tore.memory import keep_freed_memory
+from tore.device import keep_freed_memory
 
 CHECKED_ROWS = 60
 TURN = 10

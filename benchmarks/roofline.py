@@ -27,8 +27,8 @@ import tore
 from benchmarks import train_step
 from benchmarks.inference_form import alternate, limit_sides
 from benchmarks.operations import Limits, Operations, Work, measure_bandwidth
+from tore.device import keep_freed_memory
 from tore.export import for_inference
-from tore.memory import keep_freed_memory
 from tore.synthetic.body_files import synthetic_body_dir
 
 REPEATS = 5

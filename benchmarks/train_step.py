@@ -31,12 +31,12 @@ from tore.datasets.loader import begin_epoch, train_loader
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import write_yaml
 from tore.datasets.tsv import TSVWriter
+from tore.device import keep_freed_memory
 from tore.engine.distributed import Processes
 from tore.engine.optimization import FASTMETRO_OPTIMIZER, build_optimizer, clip_gradients
 from tore.engine.step import AMP_TYPES, Batch, LossStep, target_maker, to_device
 from tore.losses.criterion import weighted_sum
 from tore.losses.recipes import FASTMETRO_BODY
-from tore.memory import keep_freed_memory
 from tore.synthetic.body_files import synthetic_body_dir
 
 PARTS = ("data", "targets", "forward", "losses", "backward", "optimizer")

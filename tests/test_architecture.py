@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # from the lowest; a package imports from layers below its own and from itself
-    {"paths", "device", "memory", "streams"},
+    {"paths", "device", "streams"},
     {"files", "ops", "geometry"},
     {"entry", "body"},
     {"modeling", "visualize"},

@@ -27,7 +27,10 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_READER_GONE = 128 + signal.SIGPIPE
 EXPECTED = (ValueError, OSError, ImportError, MemoryError)  # what the code raises on purpose, and the machine
-ENDING_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+ENDING_SIGNALS, STOP_SIGNALS = (  # that end a command cleanly, and that ask a training run to save and leave
+    tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+    for names in (("SIGTERM", "SIGHUP"), ("SIGTERM", "SIGINT", "SIGUSR1"))
+)
 LONGEST = 1200  # characters of a message
 SMALLER = "use a smaller batch or image"
 NO_SHARED_MEMORY = "/dev/shm is too small for the loading processes; use --num_workers 0, or make /dev/shm larger"

@@ -64,13 +64,10 @@ def test_training_position_is_resumed() -> None:
     sampler = TrainSampler(40, 4, 1, 1, 2)
     sampler.set_epoch(3)
     whole = list(sampler)
-    state = sampler.state_dict(2)
     again = TrainSampler(40, 4, 1, 1, 2)
-    again.load_state_dict(state)
+    again.set_epoch(3, 2)
     assert (list(again), len(again)) == (whole[2:], 3)
     assert list(sampler) == whole
-    with pytest.raises(ValueError, match="had global_batch 8, this one has 4"):
-        TrainSampler(40, 4, 1).load_state_dict(state)
     with pytest.raises(ValueError, match="iteration 6 does not lie in an epoch of 5"):
         again.set_epoch(0, 6)
 

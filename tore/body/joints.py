@@ -44,7 +44,7 @@ J24_FLIP = (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, *range(12, 20), 21, 20, 23, 22
 J14_FLIP = (*J24_FLIP[:12], 12, 13)
 SMPL_FLIP = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22)
 
-H36M_PELVIS = H36M_NAMES.index("Pelvis")
+J24_PELVIS, H36M_PELVIS = J24_NAMES.index("Pelvis"), H36M_NAMES.index("Pelvis")
 J14_HIPS = (J14_NAMES.index("R_Hip"), J14_NAMES.index("L_Hip"))  # their middle is the origin of 3D joint terms
 HAND_WRIST = HAND_NAMES.index("Wrist")
 JOINT_NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}  # that networks predict, by kind

@@ -14,11 +14,11 @@ from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules, image_path
 from tore.cli.training_flags import WORKERS, add_hand_flags, hand_options_of, true_or_false
 from tore.cli.training_rules import HAND_RULES
+from tore.device import keep_freed_memory
 from tore.engine.distributed import start_processes
 from tore.entry import entry_point
 from tore.export import for_inference
 from tore.files import check_outputs
-from tore.memory import keep_freed_memory
 from tore.modeling import load_model
 from tore.training.build import checkpoint_file
 from tore.training.evaluation_report import report

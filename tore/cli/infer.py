@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_idle_flags, check_rules, take_negative_numbers
+from tore.device import keep_freed_memory
 from tore.entry import entry_point, sentence_of
 from tore.files import check_outputs
 from tore.inference.boxes import FORMATS as BOX_FORMATS
@@ -33,7 +34,6 @@ from tore.inference.pipeline import Job, Report, Run
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
 from tore.inference.result import FORMATS as RESULT_FORMATS
 from tore.inference.result import as_plain
-from tore.memory import keep_freed_memory
 from tore.training.build import checkpoint_file
 from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
 from tore.visualize.mesh_files import need_mesh_packages

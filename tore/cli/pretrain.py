@@ -14,12 +14,12 @@ from pathlib import Path
 
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules
 from tore.cli.training_flags import set_usual
+from tore.device import keep_freed_memory
 from tore.engine.distributed import start_processes
 from tore.engine.faults import EXIT_STOPPED
 from tore.engine.state import seed_process
 from tore.entry import entry_point
 from tore.files import check_outputs
-from tore.memory import keep_freed_memory
 from tore.training.build import open_log
 from tore.training.pretraining import PretrainConfig, build_trainer
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.random import RandomState
 
+from tore.body.joints import J24_FLIP, SMPL_FLIP
 from tore.datasets.crop import crop_matrix, map_points, rotation_2d
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -18,8 +19,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 COLOR_NOISE = 0.4
 ROTATION_OFF_SHARE = 0.6
 FLIP_SHARE = 0.5
-J24_FLIP = (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 12, 13, 14, 15, 16, 17, 18, 19, 21, 20, 23, 22)
-SMPL_FLIP = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22)
 
 
 @dataclass(frozen=True)

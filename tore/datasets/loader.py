@@ -17,6 +17,7 @@ from numpy.random import MT19937, RandomState, SeedSequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tore.datasets.mesh_dataset import MeshDataset
+from tore.entry import STOP_SIGNALS
 
 
 class TrainSampler(Sampler[list[int]]):
@@ -41,26 +42,6 @@ class TrainSampler(Sampler[list[int]]):
         if not 0 <= start <= self.iterations:
             raise ValueError(f"iteration {start} does not lie in an epoch of {self.iterations} iterations")
         self.epoch, self.start = epoch, start
-
-    def state_dict(self, iteration: int) -> dict[str, int]:
-        """What is needed to go on after `iteration` iterations of this epoch."""
-        return {
-            "epoch": self.epoch,
-            "start": iteration,
-            "seed": self.seed,
-            "size": self.size,
-            "global_batch": self.batch_size * self.world_size,
-        }
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Takes up where `state_dict` was made. ValueError where the order of samples would be another one."""
-        own = self.state_dict(0)
-        for name in ("seed", "size", "global_batch"):
-            if state[name] != own[name]:
-                raise ValueError(
-                    f"the run to resume had {name} {state[name]}, this one has {own[name]}: make them equal"
-                )
-        self.set_epoch(state["epoch"], state["start"])
 
     def __len__(self) -> int:
         """Iterations left in this epoch."""
@@ -87,9 +68,6 @@ class EvalSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._share.tolist())
-
-
-STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGUSR1") if hasattr(signal, name)]
 
 
 def use_one_opencv_thread() -> None:

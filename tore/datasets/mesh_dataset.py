@@ -15,6 +15,7 @@ import torch
 from numpy.random import MT19937, RandomState, SeedSequence
 from torch.utils.data import Dataset
 
+from tore.body.joints import HAND_WRIST, J24_NAMES, J24_PELVIS, NUM_JOINTS
 from tore.datasets.augmentation import (
     Draw,
     Ranges,
@@ -46,9 +47,9 @@ class BodyLayout:
     ranges: Ranges
 
 
-BODY = BodyLayout("body", 14, 431, (24,), (72,), 14, Ranges(True, 30.0, 0.25, 0.3))
+BODY = BodyLayout("body", NUM_JOINTS["body"], 431, (len(J24_NAMES),), (72,), J24_PELVIS, Ranges(True, 30.0, 0.25, 0.3))
 # Official: hand labels may carry the body's 24 joint rows and 72 pose numbers, which are passed on
-HAND = BodyLayout("hand", 21, 195, (21, 24), (48, 72), 0, Ranges(False, 90.0, 0.25, 0.0))
+HAND = BodyLayout("hand", NUM_JOINTS["hand"], 195, (21, 24), (48, 72), HAND_WRIST, Ranges(False, 90.0, 0.25, 0.0))
 LAYOUTS = {layout.kind: layout for layout in (BODY, HAND)}
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tore.entry import STOP_SIGNALS
+
 
 class NonFiniteLossError(RuntimeError):
     """A loss or the gradient is NaN or infinite; the message names terms and samples."""
@@ -51,7 +53,6 @@ class BufferKeeper:
             buffer.copy_(copy)
 
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 EXIT_STOPPED = 75  # sysexits' "temporary failure, try again": the run was saved and can go on
 EXIT_NOT_FINITE = 76
 

@@ -21,8 +21,8 @@ from tore.inference.names import short, some
 
 FORMATS: dict[str, str] = {"xywh": "x, y, width, height", "xyxy": "left, top, right, bottom", "cxcywh": "middle, size"}
 EXPECTED = '{"name.jpg": [[x, y, width, height], ...], ...}, or COCO annotations or results'
-PERSON_NAMES, HAND_NAMES = ("person", "people", "pedestrian", "human"), ("hand", "hands")
-ANYBODY = (*PERSON_NAMES, *HAND_NAMES)
+PERSON_CATEGORIES, HAND_CATEGORIES = ("person", "people", "pedestrian", "human"), ("hand", "hands")
+ANYBODY = (*PERSON_CATEGORIES, *HAND_CATEGORIES)
 COCO_PERSON = 1
 NORMALIZED_LIMIT = 1.5  # pixels; a box that lies within is one in shares of the image, which may reach a bit beyond it
 BOX_NAMES, LIST_NAMES = ("bbox", "box"), ("boxes", "bboxes")
@@ -326,7 +326,7 @@ def _person_categories(categories: Any) -> set[Any] | None:
         return None
     if not isinstance(categories, list) or not all(isinstance(item, dict) and "id" in item for item in categories):
         raise _Wrong(f"categories are {short(categories)}, not a list of numbers (id) and names")
-    for wanted in (PERSON_NAMES, HAND_NAMES):
+    for wanted in (PERSON_CATEGORIES, HAND_CATEGORIES):
         if people := {_key(item["id"]) for item in categories if str(item.get("name", "")).lower() in wanted}:
             return people
     raise _Wrong(f"its categories are {some(item.get('name') for item in categories)}, none of them called person")

@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tore.body.joints import H36M_NAMES, SMPL_FLIP, SMPL_NAMES
 from tore.synthetic import hand_figure
 from tore.synthetic.rig import ramp
 from tore.synthetic.solids import Array, Ellipsoid, Field, Profile, Tube, union
 
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
-MIRROR_JOINT = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22)
 
 _MIDDLE = {0: (0.0, -0.235, 0.0), 3: (0.0, -0.12, -0.01), 6: (0.0, 0.01, -0.015), 9: (0.0, 0.085, -0.01)}
 _MIDDLE |= {12: (0.0, 0.28, -0.02), 15: (0.0, 0.36, 0.005)}
@@ -37,7 +37,7 @@ def joints() -> Array:
         out[j] = place
     for j, place in _LEFT.items():
         out[j] = place
-        out[MIRROR_JOINT[j]] = np.array(place) * [-1, 1, 1]
+        out[SMPL_FLIP[j]] = np.array(place) * [-1, 1, 1]
     return out
 
 
@@ -164,7 +164,7 @@ def bones(p: Array) -> NDArray[np.int64]:
         [arm, leg, np.full(len(p), 15), np.full(len(p), 12), np.full(len(p), 13)],
         spine,
     )
-    return np.where(p[:, 0] < 0, np.array(MIRROR_JOINT)[left], left)
+    return np.where(p[:, 0] < 0, np.array(SMPL_FLIP)[left], left)
 
 
 def shape_directions(p: Array, normals: Array) -> Array:
@@ -219,9 +219,5 @@ def train_points() -> dict[str, tuple[tuple[float, float, float], float]]:
     }
 
 
-H36M_ORDER = (
-    *("Pelvis", "R_Hip", "R_Knee", "R_Ankle", "L_Hip", "L_Knee", "L_Ankle", "Torso", "Neck", "Nose", "Head"),
-    *("L_Shoulder", "L_Elbow", "L_Wrist", "R_Shoulder", "R_Elbow", "R_Wrist"),
-)
-H36M_LIMBS = {"L_Knee": 4, "R_Knee": 5, "L_Ankle": 7, "R_Ankle": 8, "L_Shoulder": 16, "R_Shoulder": 17}
-H36M_LIMBS |= {"L_Elbow": 18, "R_Elbow": 19, "L_Wrist": 20, "R_Wrist": 21}
+LIMBS = ("Knee", "Ankle", "Shoulder", "Elbow", "Wrist")
+H36M_LIMBS = {name: SMPL_NAMES.index(name) for name in H36M_NAMES if name.endswith(LIMBS)}  # joints of both skeletons

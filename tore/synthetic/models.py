@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from tore.body.joints import H36M_NAMES, SMPL_FLIP
 from tore.synthetic import body_figure, hand_figure
 from tore.synthetic.mesh import Disc, Level, adjacency, coarsen, level_matrices, mesh_disc, mirror_disc, mirror_level
 from tore.synthetic.rig import (
@@ -64,7 +65,7 @@ def _build_body() -> SyntheticModel:
     maps = [mirror_level(level, rim) for level, rim in zip(levels, rims[:-1], strict=True)]
     meshes = [(vertices, faces), *(mirror_disc(level.disc)[:2] for level in levels)]
 
-    joints, swap = body_figure.joints(), np.array(body_figure.MIRROR_JOINT)
+    joints, swap = body_figure.joints(), np.array(SMPL_FLIP)
     width = nearest_joint_width(vertices, joints, body_figure.BLEND_WIDTHS)
     weights = blend_weights(vertices, faces, body_figure.bones(vertices), len(joints), width)
     weights = 0.5 * (weights + weights[partner][:, swap])
@@ -99,7 +100,7 @@ def _body_regressors(vertices: Array, partner: Index, joint_rows: Array) -> tupl
     extra = _even(rows, partner, swap)
     by_name = dict(zip(names, extra, strict=True)) | {"Torso": extra[names.index("Spine")]}
     by_name |= {name: joint_rows[j] for name, j in body_figure.H36M_LIMBS.items()}
-    return extra, np.stack([by_name[name] for name in body_figure.H36M_ORDER])
+    return extra, np.stack([by_name[name] for name in H36M_NAMES])
 
 
 def _build_hand() -> SyntheticModel:

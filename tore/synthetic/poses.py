@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.random import RandomState
 
+from tore.body.joints import SMPL_NAMES
 from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from tore.synthetic.collisions import joint_positions, overlap
 
@@ -69,8 +70,8 @@ COUNTER_SWING = ("walk", "run", "stride")  # legs with which hanging arms swing,
 BENT_OVER = 0.07  # share of standing people who bend down
 
 X, Y, Z = np.eye(3)
-LEFT = {"hip": 1, "knee": 4, "ankle": 7, "collar": 13, "shoulder": 16, "elbow": 18, "wrist": 20, "hand": 22}
-RIGHT = {"hip": 2, "knee": 5, "ankle": 8, "collar": 14, "shoulder": 17, "elbow": 19, "wrist": 21, "hand": 23}
+LIMBS = ("Hip", "Knee", "Ankle", "Collar", "Shoulder", "Elbow", "Wrist", "Hand")
+LEFT, RIGHT = ({limb.lower(): SMPL_NAMES.index(f"{side}_{limb}") for limb in LIMBS} for side in "LR")
 
 
 def draw_angles(rng: RandomState, count: int = CANDIDATES) -> np.ndarray:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from tore.device import keep_freed_memory
 from tore.engine.distributed import start_processes
 from tore.engine.faults import EXIT_STOPPED
 from tore.engine.state import seed_process
 from tore.files import check_outputs
-from tore.memory import keep_freed_memory
 from tore.modeling.checkpoints import Checkpoint
 from tore.training.build import (
     RunSetting,

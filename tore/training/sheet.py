@@ -12,7 +12,14 @@ from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD
 from tore.engine.step import Batch, StepResult
 from tore.geometry.camera import project_weak_perspective
 from tore.losses.terms import coverage_mask
-from tore.visualize.drawing import color_heatmap, contact_sheet, draw_skeleton, mean_heatmap, overlay_crop, save_image
+from tore.visualize.drawing import (
+    color_heatmap,
+    contact_sheet,
+    draw_crop_joints,
+    mean_heatmap,
+    overlay_crop,
+    save_image,
+)
 
 SAMPLES = 4
 
@@ -22,12 +29,6 @@ def crop_pixels(image: Tensor) -> np.ndarray:
     mean, std = (np.array(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
     planes = image.float().cpu().numpy() * std + mean
     return np.rint(planes.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8)
-
-
-def draw_joints(crop: np.ndarray, joints: Tensor, confidence: Tensor | None = None) -> np.ndarray:
-    """The crop (n, n, 3) with joints (J, 2) in [-1, 1] as a skeleton; those of confidence 0 are left out."""
-    pixels = (joints.detach().float().cpu().numpy() + 1) / 2 * crop.shape[0]
-    return draw_skeleton(crop, pixels, None if confidence is None else confidence.cpu().numpy())
 
 
 class TrainingSheet:
@@ -51,7 +52,7 @@ class TrainingSheet:
 
     def _row(self, place: int, batch: Batch, result: StepResult) -> dict[str, np.ndarray]:
         prediction, targets = result.prediction, result.targets
-        labelled = targets.joints_2d[place]
+        labelled = targets.joints_2d[place].float().cpu().numpy()
         crop = crop_pixels(batch["image"][place])
         camera = prediction.camera[place].detach().float()
         vertices = prediction.vertices[place].detach().float().cpu().numpy()
@@ -59,8 +60,8 @@ class TrainingSheet:
         row = {
             "input": crop,
             "prediction": overlay_crop(crop, vertices, self.faces, camera.cpu().numpy(), samples=1),
-            "predicted joints": draw_joints(crop, projected[0]),
-            "labelled joints": draw_joints(crop, labelled[:, :2], labelled[:, 2]),
+            "predicted joints": draw_crop_joints(crop, projected[0].detach().float().cpu().numpy()),
+            "labelled joints": draw_crop_joints(crop, labelled[:, :2], labelled[:, 2]),
         }
         if prediction.heatmap is not None:
             grid = (crop.shape[0] // self.stride, crop.shape[1] // self.stride)

@@ -243,3 +243,8 @@ def draw_skeleton(
         radius = width << SUBPIXEL_BITS
         cv2.circle(canvas, tuple(map(int, point)), radius, (255, 255, 255), -1, cv2.LINE_AA, SUBPIXEL_BITS)
     return canvas
+
+
+def draw_crop_joints(crop: np.ndarray, joints: np.ndarray, confidence: np.ndarray | None = None) -> np.ndarray:
+    """`draw_skeleton` of joints (J, 2) in [-1, 1] of a square crop (n, n, 3)."""
+    return draw_skeleton(crop, (joints + 1) / 2 * len(crop), confidence)

@@ -11,7 +11,7 @@ import torch
 from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD
 from tore.datasets.inspection.rows import fit_weak_perspective
 from tore.datasets.mesh_dataset import MeshDataset
-from tore.visualize.drawing import contact_sheet, draw_skeleton, overlay_crop
+from tore.visualize.drawing import contact_sheet, draw_crop_joints, overlay_crop
 
 # pose (B,P), betas (B,10) -> full mesh (B,V,3) and its labelled joints (B,J,3), metres
 PosedMesh = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -33,7 +33,8 @@ def gallery(
     for index in indices:
         sample = dataset.sample(index)
         crop = restore_image(sample["image"])
-        pictures.append(draw_joints(crop, sample["joints_2d"].numpy()))
+        joints, confidence = np.split(sample["joints_2d"].numpy(), [2], 1)
+        pictures.append(draw_crop_joints(crop, joints, confidence[:, 0]))
         captions.append(f"{index} {sample['key']}")
         if posed_mesh is not None and faces is not None:
             drawn = draw_mesh(crop, sample, posed_mesh, faces)
@@ -49,11 +50,6 @@ def restore_image(image: torch.Tensor) -> np.ndarray:
     """(n, n, 3) uint8 of a normalized picture (3, n, n)."""
     planes = image.numpy() * np.array(IMAGENET_STD)[:, None, None] + np.array(IMAGENET_MEAN)[:, None, None]
     return np.ascontiguousarray(np.clip(np.rint(planes * 255), 0, 255).astype(np.uint8).transpose(1, 2, 0))
-
-
-def draw_joints(crop: np.ndarray, joints: np.ndarray) -> np.ndarray:
-    """The crop (n, n, 3) with joints (J, 3) in [-1, 1] and confidence, and the bones between those that are seen."""
-    return draw_skeleton(crop, (joints[:, :2] + 1) / 2 * len(crop), joints[:, 2])
 
 
 def draw_mesh(crop: np.ndarray, sample: dict[str, Any], posed_mesh: PosedMesh, faces: np.ndarray) -> np.ndarray | None:

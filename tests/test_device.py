@@ -1,4 +1,4 @@
-"""Freed memory stays with the process."""
+"""Freed memory stays with a command's process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import os
-from tore.memory import keep_freed_memory
+from tore.device import keep_freed_memory
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 if {keep}:
