@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import nn
 
+from .constants import WithConstants
 from .precision import full_precision
 
 
@@ -24,8 +24,8 @@ def tree_levels(parents: list[int]) -> list[list[int]]:
     return [[joint for joint, d in enumerate(depth) if d == level] for level in range(max(depth) + 1)]
 
 
-class SkinnedModel(nn.Module):
-    """The arrays of a body model as buffers, coordinates before vertices, ready for `linear_blend_skinning`.
+class SkinnedModel(WithConstants):
+    """The arrays of a body model as constants, coordinates before vertices, ready for `linear_blend_skinning`.
 
     `arrays` are those of `manopth.files.load_body_arrays`: V vertices, K joints, of the shape directions the first
     S = `num_betas`. Numbers are rounded to float32, as in the official code; after `.double()` the arithmetic is in
@@ -55,7 +55,7 @@ class SkinnedModel(nn.Module):
         self.level_sizes = [len(level) for level in levels]
         by_level = [joint for level in levels for joint in level]
         slots = [up.index(parents[joint]) for up, level in zip(above, levels, strict=True) for joint in level]
-        buffers = {
+        constants = {
             "basis": torch.from_numpy(np.ascontiguousarray(basis, np.float32)),
             "joint_regressor": torch.from_numpy(np.ascontiguousarray(arrays["J_regressor"].T, np.float32)),
             "weights": torch.from_numpy(np.ascontiguousarray(arrays["weights"].T, np.float32)),
@@ -64,8 +64,8 @@ class SkinnedModel(nn.Module):
             "by_joint": torch.tensor(by_level, device="cpu").argsort(),  # where each joint stands in that order
             "parent_in_level": torch.tensor(slots, device="cpu"),  # where its parent stands in the level above
         }
-        for name, tensor in buffers.items():
-            self.register_buffer(name, tensor, persistent=False)
+        for name, tensor in constants.items():
+            self.keep_constant(name, tensor)
 
     @property
     def num_joints(self) -> int:

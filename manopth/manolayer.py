@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from .constants import WithConstants
 from .files import load_body_arrays
 from .hand_sides import check_side, fixed_shape
 from .lbs import SkinnedModel, linear_blend_skinning
@@ -91,7 +91,7 @@ def _left_shape(shapedirs: np.ndarray, path: Path, fix: bool) -> np.ndarray:
     return fixed if fix else shapedirs
 
 
-class ManoLayer(nn.Module):
+class ManoLayer(WithConstants):
     """Hand vertices and joints from pose and shape.
 
     - `center_idx`: this one of the 21 joints becomes the origin, unless a translation is given
@@ -163,8 +163,9 @@ class ManoLayer(nn.Module):
         self.kintree_parents: list[int] = self.kintree_table[0].tolist()
         for name, tensor in self._official_buffers(arrays, ncomps).items():
             self.register_buffer(name, tensor, persistent=persistent)
-        self.register_buffer("fingertips", torch.tensor(FINGERTIP_VERTICES[side], device="cpu"), persistent=False)
-        self.register_buffer("joint_order", torch.tensor(JOINT_ORDER, device="cpu"), persistent=False)
+        self.keep_constant("th_faces", torch.from_numpy(arrays["f"]), persistent)  # (F,3)
+        self.keep_constant("fingertips", torch.tensor(FINGERTIP_VERTICES[side], device="cpu"))
+        self.keep_constant("joint_order", torch.tensor(JOINT_ORDER, device="cpu"))
 
     def _official_buffers(self, arrays: Mapping[str, np.ndarray], ncomps: int) -> dict[str, torch.Tensor]:
         """The official layer's buffers, in its order."""
@@ -175,7 +176,6 @@ class ManoLayer(nn.Module):
             "th_betas": torch.from_numpy(arrays.get("betas", np.zeros(10))[: self.model.num_betas]).float()[None],
             **{name: views[name] for name in ("th_shapedirs", "th_posedirs", "th_v_template")},
             **{name: views[name] for name in ("th_J_regressor", "th_weights")},
-            "th_faces": torch.from_numpy(arrays["f"]),  # (F,3)
         }
         if self.takes_matrices:
             matrices = axis_angle_to_matrix(hands_mean.unflatten(1, (FINGER_JOINTS, 3)))

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
+from manopth.constants import WithConstants
 from manopth.files import load_body_arrays
 from manopth.lbs import SkinnedModel, linear_blend_skinning
 from manopth.manolayer import ManoLayer
@@ -41,10 +41,10 @@ class BodyTargets(NamedTuple):
     vertices: tuple[torch.Tensor, ...]
 
 
-class BodyModel(nn.Module):
+class BodyModel(WithConstants):
     """A skinned mesh of V vertices and K skeleton joints, in metres, in the model file's frame.
 
-    `kind` is "body" or "hand", `num_joints` J the joints that networks predict (14 or 21), `faces` (F, 3). Buffers
+    `kind` is "body" or "hand", `num_joints` J the joints that networks predict (14 or 21), `faces` (F, 3). Constants
     follow `.to()`; nothing enters the state dict.
     """
 
@@ -68,13 +68,13 @@ class BodyModel(nn.Module):
         if vertices != levels.sizes[-1]:
             raise ValueError(f"{path} has {vertices} vertices, not the {levels.sizes[-1]} of the mesh levels")
         self.skinned, self.levels = skinned, levels
-        self.register_buffer("faces", torch.from_numpy(faces), persistent=False)
+        self.keep_constant("faces", torch.from_numpy(faces))
         self.keep("output_rows", output_rows)
         self.keep("root_row", root_row)
 
     def keep(self, name: str, array: np.ndarray) -> None:
-        """Registers `array`, rounded to float32, as a buffer outside the state dict."""
-        self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array, np.float32)), persistent=False)
+        """Keeps `array`, rounded to float32, as a constant."""
+        self.keep_constant(name, torch.from_numpy(np.ascontiguousarray(array, np.float32)))
 
     @full_precision
     def rotations(self, pose: torch.Tensor) -> torch.Tensor:

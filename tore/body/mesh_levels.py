@@ -15,10 +15,11 @@ import scipy.sparse
 import torch
 from torch import nn
 
+from manopth.constants import WithConstants, beside
 from manopth.precision import full_precision
 
 
-class SparseMap(nn.Module):
+class SparseMap(WithConstants):
     """A fixed (R, C) sparse matrix applied to the vertices of a batch.
 
     Row r is kept as the columns `index[r]` and values `weight[r]` of its entries, (R, K) each, K the most entries of
@@ -41,8 +42,8 @@ class SparseMap(nn.Module):
         real = np.arange(most) < counts[:, None]
         index = rows.indices[entry] if rows.nnz else np.zeros_like(entry)
         weight = np.where(real, rows.data[entry], 0.0) if rows.nnz else np.zeros(entry.shape)
-        self.register_buffer("index", torch.from_numpy(index.astype(np.int64)), persistent=False)
-        self.register_buffer("weight", torch.from_numpy(weight.astype(np.float32)), persistent=False)
+        self.keep_constant("index", torch.from_numpy(index.astype(np.int64)))
+        self.keep_constant("weight", torch.from_numpy(weight.astype(np.float32)))
 
     @property
     def dense_macs(self) -> int:
@@ -52,8 +53,9 @@ class SparseMap(nn.Module):
     @full_precision
     def forward(self, vertices: torch.Tensor) -> torch.Tensor:
         """(B, C, 3) -> (B, R, 3)."""
-        gathered = vertices.index_select(1, self.index.flatten()).unflatten(1, self.index.shape)  # (B,R,K,3)
-        return (gathered * self.weight[..., None]).sum(2)
+        index, weight = beside(self.index, vertices), beside(self.weight, vertices)
+        gathered = vertices.index_select(1, index.flatten()).unflatten(1, index.shape)  # (B,R,K,3)
+        return (gathered * weight[..., None]).sum(2)
 
 
 class MeshLevels(nn.Module):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from manopth.constants import WithConstants
 from tore.body.topology import Topology
 from tore.modeling.backbones import Backbone
 from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble
@@ -15,7 +16,7 @@ from tore.modeling.token_reduction_baselines import create_reducer
 from tore.modeling.transformer import EncoderDecoder, TokenPositions
 
 
-class GeometryTokens(nn.Module):
+class GeometryTokens(WithConstants):
     """The learned query tokens of FastMETRO's main Transformer and who may look at whom among them."""
 
     allowed: Tensor | None
@@ -25,7 +26,7 @@ class GeometryTokens(nn.Module):
         super().__init__()
         self.joints = nn.Parameter(torch.randn(joints, width))
         self.vertices = None if adjacency is None else nn.Parameter(torch.randn(len(adjacency), width))
-        self.register_buffer("allowed", None if adjacency is None else query_mask(joints, adjacency), persistent=False)
+        self.keep_constant("allowed", None if adjacency is None else query_mask(joints, adjacency))
 
     def forward(self, batch: int) -> Tensor:
         """(batch, Q, width), joints first."""

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from manopth.constants import WithConstants
 from tore.files import read_tensors, write_tensors
 from tore.modeling.backbones import STRIDE, Backbone
 from tore.modeling.checkpoints import read_checkpoint
@@ -115,7 +116,7 @@ class WarmUpPrediction(NamedTuple):
     joints_3d: Tensor  # (B, M, 3) metres, relative to the root
 
 
-class WarmUpNetwork(nn.Module):
+class WarmUpNetwork(WithConstants):
     """picture (B, 3, H, W) -> `WarmUpPrediction`; its rooms are FastMETRO's, by the same names."""
 
     joint_of: Tensor
@@ -139,7 +140,7 @@ class WarmUpNetwork(nn.Module):
         self.size = size
         self.weight = nn.Parameter(torch.randn(tokens, width, 3) / width)
         self.bias = nn.Parameter(torch.zeros(tokens, 3))
-        self.register_buffer("joint_of", torch.arange(tokens) % joints, persistent=False)
+        self.keep_constant("joint_of", torch.arange(tokens) % joints)
 
     def forward(self, images: Tensor) -> WarmUpPrediction:
         """images (B, 3, H, W), ImageNet-normalized."""

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from manopth.constants import WithConstants, beside
 from tore.body.topology import Topology
 from tore.modeling.backbones import Backbone
 from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble
@@ -122,7 +123,7 @@ class PointCamera(nn.Module):
 MASKED_VALUE = 0.01  # what masked modelling puts in place of a token
 
 
-class METRO(nn.Module):
+class METRO(WithConstants):
     """picture (B, 3, H, W) -> `MeshPrediction`; a learned mixture of positions needs `image_tokens` of them."""
 
     template: Tensor
@@ -202,9 +203,9 @@ class METRO(nn.Module):
             self.camera_head = PointCamera(points=points, hidden=camera_hidden)
         self.upsampling = Upsampling(topology.levels, learned=len(topology.levels.up))
         self.smpl_regressor = SMPLRegressor(vertices=topology.levels.sizes[1]) if smpl_regressor else None
-        # Two float32 buffers whose sum is the float64 value, for devices that have no float64.
-        self.register_buffer("template", template.float(), persistent=False)
-        self.register_buffer("template_remainder", (template - template.float()).float(), persistent=False)
+        # Two float32 tensors whose sum is the float64 value, for devices that have no float64.
+        self.keep_constant("template", template.float())
+        self.keep_constant("template_remainder", (template - template.float()).float())
 
     def forward(self, images: Tensor, joint_mask: Tensor | None = None) -> MeshPrediction:
         """images (B, 3, H, W), ImageNet-normalized; joint_mask (B, Q, 1), 1 keeps a token, 0 masks it.
@@ -212,7 +213,7 @@ class METRO(nn.Module):
         The Q tokens are the J joints and, without geometry token reduction, the Vc coarse vertices behind them.
         """
         features = self.select_tokens(self.backbone(images))  # (B, Q, C)
-        template = (self.template + self.template_remainder).expand(images.shape[0], -1, -1)  # (B, Q, 3)
+        template = beside(self.template + self.template_remainder, images).expand(images.shape[0], -1, -1)  # (B, Q, 3)
         x = torch.cat((template, features), dim=2)  # (B, Q, 3 + C)
         if joint_mask is not None:
             x = mask_tokens(x, joint_mask)

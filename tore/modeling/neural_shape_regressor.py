@@ -8,6 +8,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from manopth.constants import WithConstants
 from tore.body.mesh_levels import MeshLevels
 from tore.modeling.transformer import EncoderDecoder, sine_position_code
 from tore.ops.neighbor_attention import NeighborBlocks
@@ -41,7 +42,7 @@ class Upsampling(nn.Module):
         return tuple(levels[1:])
 
 
-class ShapeRegressor(nn.Module):
+class ShapeRegressor(WithConstants):
     """Joint features and a camera feature -> coarse vertices."""
 
     position_code: Tensor
@@ -63,9 +64,9 @@ class ShapeRegressor(nn.Module):
         self.vertex_tokens = nn.Parameter(torch.randn(adjacency.shape[0], width))
         self.transformer = EncoderDecoder(width=width, heads=heads, hidden=hidden, layers=layers, dropout=dropout)
         self.vertex_head = nn.Linear(width, 3)
-        self.register_buffer("neighbours", adjacency != 0, persistent=False)
+        self.keep_constant("neighbours", adjacency != 0)
         self.blocks = NeighborBlocks(self.neighbours)
-        self.register_buffer("position_code", sine_position_code(num_joints, 1, width), persistent=False)
+        self.keep_constant("position_code", sine_position_code(num_joints, 1, width))
 
     def forward(self, joints: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
         """joints (B, J, width), camera (B, 1, width) -> coarse vertices (B, Vc, 3), camera feature (B, 1, width)."""

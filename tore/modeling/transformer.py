@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from manopth.constants import WithConstants, beside
 from tore.ops.linear import Dropout, Linear, drop, is_transformed, linear
 from tore.ops.neighbor_attention import NeighborBlocks
 
@@ -46,7 +47,7 @@ def sine_position_code(height: int, width: int, channels: int, temperature: floa
     return torch.cat((rows, columns), dim=2).flatten(0, 1)  # (height * width, channels)
 
 
-class TokenPositions(nn.Module):
+class TokenPositions(WithConstants):
     """The position code of image tokens.
 
     Tokens that count as a list of M have the code of an M x 1 grid, whatever they look at. All others have a place
@@ -61,7 +62,7 @@ class TokenPositions(nn.Module):
         self.channels = channels
         self.listed = listed
         rows, columns = (listed, 1) if listed else USUAL_GRID
-        self.register_buffer("code", sine_position_code(rows, columns, channels), persistent=False)
+        self.keep_constant("code", sine_position_code(rows, columns, channels))
 
     def forward(self, grid: tuple[int, int], heatmap: Tensor | None) -> Tensor:
         """Code of the tokens of a feature map of `grid` (h, w) positions.
@@ -72,7 +73,7 @@ class TokenPositions(nn.Module):
         if self.listed:
             return self.code
         code = self.code if grid == USUAL_GRID else sine_position_code(*grid, self.channels).to(self.code)
-        return code if heatmap is None else heatmap @ code.to(heatmap.dtype)
+        return code if heatmap is None else heatmap @ beside(code, heatmap).to(heatmap.dtype)
 
 
 Allowed = Tensor | NeighborBlocks | None
@@ -107,7 +108,8 @@ def attend(
     """
     if isinstance(allowed, NeighborBlocks):
         parts = allowed.cut(query, key, value)
-        return allowed.join(attend(*parts, heads=heads, allowed=allowed.mask, dropout=dropout, fused=fused))
+        mask = beside(allowed.mask, query)
+        return allowed.join(attend(*parts, heads=heads, allowed=mask, dropout=dropout, fused=fused))
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(-3, -2) for x in (query, key, value))  # (B, heads, *, C/heads)
     if fused and dropout == 0 and not is_transformed():
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
@@ -248,6 +250,9 @@ class EncoderDecoder(nn.Module):
         Returns:
             camera feature (B, 1, width), encoded image tokens (B, N, width), decoded queries (B, Q, width).
         """
+        code = beside(code, image)
+        if isinstance(allowed, Tensor):
+            allowed = beside(allowed, image)
         tokens = torch.cat((camera, image), dim=1)  # (B, 1 + N, width)
         placement = torch.cat((torch.zeros_like(code[..., :1, :]), code), dim=-2)  # none for the camera token
         for encode in self.encoder:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from manopth.constants import WithConstants, beside
 
 BLOCK_SIZE = 16  # queries; of 8, 12, 16, 24 and 32 the fastest in training (docs/dev/speed.md)
 
 
-class NeighborBlocks(nn.Module):
+class NeighborBlocks(WithConstants):
     """A (Q, N) mask as blocks of s queries with up to w keys; `attend` takes it in the mask's place.
 
     `mask` (blocks, 1, s, w) is True where a block's query may look at a block's key; the inference form
@@ -42,17 +44,18 @@ class NeighborBlocks(nn.Module):
         place = np.empty(len(visible), np.int64)
         place[np.concatenate(blocks)] = [size * n + at for n, block in enumerate(blocks) for at in range(len(block))]
         for name, array in (("queries", queries), ("keys", keys), ("place", place), ("mask", mask[:, None])):
-            self.register_buffer(name, torch.from_numpy(array), persistent=False)
+            self.keep_constant(name, torch.from_numpy(array))
 
     def cut(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """query (B, Q, C), key and value (B, N, C) -> (B, blocks, s, C), (B, blocks, w, C) twice."""
-        query = query.index_select(1, self.queries.flatten()).unflatten(1, self.queries.shape)
-        key, value = (x.index_select(1, self.keys.flatten()).unflatten(1, self.keys.shape) for x in (key, value))
+        queries, keys = beside(self.queries, query), beside(self.keys, key)
+        query = query.index_select(1, queries.flatten()).unflatten(1, queries.shape)
+        key, value = (x.index_select(1, keys.flatten()).unflatten(1, keys.shape) for x in (key, value))
         return query, key, value
 
     def join(self, mixed: Tensor) -> Tensor:
         """(B, blocks, s, C) -> (B, Q, C), the queries in their own order."""
-        return mixed.flatten(1, 2).index_select(1, self.place)
+        return mixed.flatten(1, 2).index_select(1, beside(self.place, mixed))
 
 
 def patches(visible: np.ndarray, size: int) -> list[np.ndarray]:
