@@ -94,8 +94,9 @@ class Checkout:
                 f"{cli} infer --resume_checkpoint {self.shipped(kind)} --image_file_or_path {image} --output_dir "
                 f"infer_{kind} --no_overlay --save_results npz --data_dir stand-in --device cpu"
             ]
+        count = "--train_images" if (self.tree / "tore/demo").is_dir() else "--train_pictures"
         found["demo"] = [
-            f"{cli} demo --output_dir demo --minutes 0.001 --pictures 12 --train_images 16 --shown 1 "
+            f"{cli} demo --output_dir demo --minutes 0.001 --pictures 12 {count} 16 --shown 1 "
             "--overfit_steps 2 --workers 1 --device cpu"
         ]
         return found
