@@ -13,8 +13,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tore.analysis.tables import machine
 from tore.cli import bench
+from tore.device import machine
 
 __all__ = ["machine", "main"]
 

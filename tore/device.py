@@ -1,10 +1,13 @@
-"""Which device a run uses, and whether its process keeps the memory that it frees: one rule for every command."""
+"""Which device a run uses, what machine it is on, and whether its process keeps the memory that it frees."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -32,6 +35,30 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {str(name)!r} cannot be used here ({reason}); use auto or cpu") from error
     return device
+
+
+def synchroniser(device: torch.device) -> Callable[[], object]:
+    """A function that waits until the device has done what it was given."""
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    return torch.mps.synchronize if device.type == "mps" else lambda: None
+
+
+def machine(device: torch.device) -> str:
+    """One line: processor, cores, threads, load, GPU, versions."""
+    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    return (
+        f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{load}{gpu}; "
+        f"torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}"
+    )
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def keep_freed_memory() -> bool:

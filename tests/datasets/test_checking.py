@@ -18,10 +18,10 @@ from tests.datasets.data_sets import consistent_person, encode, image_row, write
 from tore.body import SMPL
 from tore.cli.data import main
 from tore.datasets.inspection.checking import check_set
-from tore.datasets.inspection.rows import fit_weak_perspective
 from tore.datasets.inspection.statistics import set_statistics
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.tsv import TSVReader, TSVWriter
+from tore.geometry.alignment import fit_weak_perspective
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])

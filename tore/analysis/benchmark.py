@@ -235,13 +235,6 @@ def median_and_p90(seconds: list[float]) -> tuple[float, float]:
     return 1000 * float(middle), 1000 * float(late)
 
 
-def synchroniser(device: torch.device) -> Callable[[], object]:
-    """A function that waits until the device has done what it was given."""
-    if device.type == "cuda":
-        return lambda: torch.cuda.synchronize(device)
-    return torch.mps.synchronize if device.type == "mps" else lambda: None
-
-
 class LiveTensors(TorchDispatchMode):
     """Counts the bytes of the tensors that operations make inside it, for as long as each of them lives."""
 

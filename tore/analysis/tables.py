@@ -1,18 +1,14 @@
-"""Tables, cost plots and the machine that figures were measured on."""
+"""Tables and cost plots."""
 
 from __future__ import annotations
 
 import csv
 import io
-import os
-import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from tore.files import write_whole
 
@@ -123,20 +119,3 @@ def _widened(limits: tuple[float, float]) -> tuple[float, float]:
     middle = (low + high) / 2
     half = max(high - low, LEAST_SPAN * abs(middle)) / 2
     return middle - half, middle + half
-
-
-def machine(device: torch.device) -> str:
-    """One line: processor, cores, threads, load, GPU, versions."""
-    load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
-    return (
-        f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads{load}{gpu}; "
-        f"torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}"
-    )
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

@@ -36,14 +36,13 @@ from tore.analysis.benchmark import (
     parse_subject,
     peak_memory,
     subjects_of,
-    synchroniser,
     time_stages,
 )
 from tore.analysis.benchmark_report import flat_rows, panels_of, report
-from tore.analysis.tables import csv_text, draw, machine, need_plot_package
+from tore.analysis.tables import csv_text, draw, need_plot_package
 from tore.body.body_model import load_body
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules
-from tore.device import resolve_device
+from tore.device import machine, resolve_device, synchroniser
 from tore.entry import entry_point
 from tore.files import check_outputs, write_whole
 from tore.inference.inputs import find_images

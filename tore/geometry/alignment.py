@@ -1,11 +1,16 @@
-"""Similarity alignment (Procrustes) of point sets, and the mean of aligned predictions."""
+"""Alignment of point sets: Procrustes by a similarity, the mean of aligned predictions, 3D joints onto 2D ones."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
 import torch
 
 from manopth.precision import full_precision
 from manopth.rotations import nearest_orthogonal
+
+FIT_JOINTS = 6  # labelled joints that a fit needs at least
 
 
 @full_precision
@@ -41,3 +46,25 @@ def merge_predictions(reference: torch.Tensor, others: torch.Tensor) -> torch.Te
     """
     aligned = align_similarity(others.flatten(0, 1), reference.repeat_interleave(others.shape[1], 0))
     return torch.cat([reference[:, None], aligned.unflatten(0, others.shape[:2])], 1).mean(1)
+
+
+class WeakFit(NamedTuple):
+    """Best scale and shift of 3D joints onto 2D ones: point = scale * xy + shift."""
+
+    scale: float
+    shift: np.ndarray  # (2,)
+    residual: float  # root mean square distance
+
+
+def fit_weak_perspective(joints_3d: np.ndarray, joints_2d: np.ndarray) -> WeakFit | None:
+    """Least squares over joints (J, 4) and (J, 3) whose confidences, the last columns, are above 0; None if too few."""
+    used = (joints_3d[:, -1] > 0) & (joints_2d[:, -1] > 0)
+    points, goal = joints_3d[used, :2], joints_2d[used, :2]
+    if used.sum() < FIT_JOINTS:
+        return None
+    middle, goal_middle = points.mean(0), goal.mean(0)
+    spread = np.square(points - middle).sum()
+    scale = float(((points - middle) * (goal - goal_middle)).sum() / max(spread, 1e-12))
+    shift = goal_middle - scale * middle
+    residual = np.sqrt(np.square(scale * points + shift - goal).sum(1).mean())
+    return WeakFit(scale, shift, float(residual))

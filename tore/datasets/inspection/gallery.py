@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD
-from tore.datasets.inspection.rows import fit_weak_perspective
 from tore.datasets.mesh_dataset import MeshDataset
+from tore.geometry.alignment import fit_weak_perspective
 from tore.visualize.drawing import contact_sheet, draw_crop_joints, overlay_crop
 
 # pose (B,P), betas (B,10) -> full mesh (B,V,3) and its labelled joints (B,J,3), metres

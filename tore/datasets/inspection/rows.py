@@ -7,7 +7,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from tore.datasets.crop import crop_box
 from tore.datasets.images import decode_pure_base64, image_bytes, row_key
 from tore.datasets.label import Label
 from tore.datasets.sets import BadSample, Place
+from tore.geometry.alignment import FIT_JOINTS, fit_weak_perspective
 
 ERROR, WARNING = "error", "warning"
 
@@ -127,29 +128,6 @@ IMAGE_MARGIN = 0.1  # of the picture's side that a joint may lie outside
 BOX_MARGIN = 1.0  # of the crop's side that a joint may lie outside
 FIT_WARNING, FIT_LIMIT = 0.08, 0.25  # residual / diagonal of the 2D joints
 MODEL_WARNING, MODEL_LIMIT = 0.06, 0.2  # metres, mean distance
-FIT_JOINTS = 6
-
-
-class WeakFit(NamedTuple):
-    """Best scale and shift of 3D joints onto 2D ones: point = scale * xy + shift."""
-
-    scale: float
-    shift: np.ndarray  # (2,)
-    residual: float  # root mean square distance
-
-
-def fit_weak_perspective(joints_3d: np.ndarray, joints_2d: np.ndarray) -> WeakFit | None:
-    """Least squares over joints (J, 4) and (J, 3) whose confidences, the last columns, are above 0; None if too few."""
-    used = (joints_3d[:, -1] > 0) & (joints_2d[:, -1] > 0)
-    points, goal = joints_3d[used, :2], joints_2d[used, :2]
-    if used.sum() < FIT_JOINTS:
-        return None
-    middle, goal_middle = points.mean(0), goal.mean(0)
-    spread = np.square(points - middle).sum()
-    scale = float(((points - middle) * (goal - goal_middle)).sum() / max(spread, 1e-12))
-    shift = goal_middle - scale * middle
-    residual = np.sqrt(np.square(scale * points + shift - goal).sum(1).mean())
-    return WeakFit(scale, shift, float(residual))
 
 
 def check_ranges(label: Label, hand: bool) -> Iterator[Remark]:
