@@ -27,13 +27,14 @@ from numpy.random import RandomState
 from tests import rules
 from tests.datasets import published_crop
 from tests.datasets.data_sets import consistent_person, encode, image_row, write_set
-from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD, Draw, augment_pose, draw_augmentation, draw_mask
+from tore.datasets.augmentation import Draw, augment_pose, draw_augmentation, draw_mask
 from tore.datasets.crop import rows_read
 from tore.datasets.images import decode_bgr
 from tore.datasets.inspection.checking import check_set
-from tore.datasets.mesh_dataset import BODY, CROP_SIZE, MeshDataset
+from tore.datasets.mesh_dataset import BODY, MeshDataset
 from tore.datasets.tsv import SUFFIX, TSVWriter
 from tore.device import keep_freed_memory
+from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD
 
 CHECKED_ROWS = 60
 TURN = 10
@@ -46,7 +47,7 @@ def official_item(dataset: MeshDataset, index: int, rng: RandomState | None) -> 
     picture = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     draw = Draw() if rng is None else draw_augmentation(rng, BODY.ranges)
     scale = draw.scale * person["scale"]
-    crop = published_crop.crop(picture, person["center"], scale, CROP_SIZE, draw.rotation)
+    crop = published_crop.crop(picture, person["center"], scale, IMAGE_SIZE, draw.rotation)
     if draw.flip:
         crop = np.fliplr(crop)
     for channel in range(3):
@@ -56,7 +57,7 @@ def official_item(dataset: MeshDataset, index: int, rng: RandomState | None) -> 
     image = (planes - mean) / std
     for joint in person["2d_joints"]:
         at = [joint[0] + 1, joint[1] + 1]
-        published_crop.transform(at, person["center"], scale, CROP_SIZE, draw.rotation)
+        published_crop.transform(at, person["center"], scale, IMAGE_SIZE, draw.rotation)
     augment_pose(np.array(person["pose"]), draw)
     if rng is not None:
         draw_mask(rng, 14, 0.3), draw_mask(rng, 431, 0.3)

@@ -21,8 +21,9 @@ import torch
 from PIL import Image
 
 from tests.inference.conftest import KnownNetwork
+from tore.datasets.crop import BOX_MARGIN
 from tore.geometry.camera import crop_camera
-from tore.inference.crops import BOX_MARGIN, box_crop, box_window
+from tore.inference.crops import box_crop, box_window
 from tore.inference.outputs import crop_overlay, draw_people
 from tore.inference.predictor import MeshRecovery
 from tore.inference.result import Recovery

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # from the lowest; a package imports from layers below its own and from itself
-    {"paths", "device", "streams"},
+    {"paths", "device", "streams", "image_format"},
     {"files", "ops", "geometry"},
     {"entry", "body"},
     {"modeling", "visualize"},

@@ -7,7 +7,7 @@ import pytest
 from numpy.random import RandomState
 
 from tests.datasets import published_crop
-from tore.datasets.crop import crop_box, crop_image, crop_matrix, decoding_reduction, fast_crop, map_points
+from tore.datasets.crop import crop_bounds, crop_image, crop_matrix, decoding_reduction, fast_crop, map_points
 
 SIZE = 224
 ANGLES = ("none", "any", "small", "right")
@@ -122,4 +122,4 @@ def test_points_follow_the_pixels() -> None:
 )
 def test_boxes_without_pixels_are_refused(center: tuple[float, float], scale: float, finding: str) -> None:
     with pytest.raises(ValueError, match=finding):
-        crop_box(np.array(center), scale, SIZE)
+        crop_bounds(np.array(center), scale, SIZE)

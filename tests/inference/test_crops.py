@@ -10,7 +10,7 @@ from torchvision import transforms
 
 from tests import rules
 from tore.datasets.augmentation import Draw, finish_image
-from tore.datasets.crop import crop_box, crop_image
+from tore.datasets.crop import crop_bounds, crop_image
 from tore.inference.crops import WHOLE_PIXELS, Window, box_crop, box_window, crops_of, middle_crop
 
 OFFICIAL = transforms.Compose(
@@ -73,7 +73,7 @@ def test_windows_are_cut_to_the_pixel() -> None:
         center = corner + side / 2 + WHOLE_PIXELS * (corner >= 0)
         if left + side <= 0 or top + side <= 0:
             continue
-        assert crop_box(center, (side + WHOLE_PIXELS) / 200, 224) == (left, top, left + side, top + side)
+        assert crop_bounds(center, (side + WHOLE_PIXELS) / 200, 224) == (left, top, left + side, top + side)
 
 
 def test_a_box_beyond_the_edge_is_black_there() -> None:

@@ -8,7 +8,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,8 @@ def _options_of(row: PaperRow) -> dict[str, Any]:
 
 
 def _create_options() -> set[str]:
-    places = ("network", "data_dir", "topology", "device", "options", "image_size", "backbone_weights")
+    images = ("image_size", "image_mean", "image_std")
+    places = ("network", "data_dir", "topology", "device", "options", "backbone_weights", *images)
     return {name for name in inspect.signature(create_model).parameters if name not in places} | {"smpl_regressor"}
 
 
@@ -156,12 +157,18 @@ class Subject:
         return facts
 
 
-def subjects_of(requests: Sequence[Request], data_dir: str | None, image_size: int) -> list[Subject]:
-    """The subjects with their costs, under labels of which no two are the same."""
+def subjects_of(requests: Sequence[Request], data_dir: str | None, image_size: int | None = None) -> list[Subject]:
+    """The subjects with their costs, under labels of which no two are the same.
+
+    image_size: side of the networks' images in pixels; None leaves it at the usual one, or what a checkpoint tells.
+    Raises ValueError for a checkpoint that tells another one.
+    """
     found: list[Subject] = []
     for request in requests:
-        model, topology = _without_storage(request, data_dir, image_size)
-        config, cost = model.config, measure_cost(model, image_size)
+        if image_size is not None:
+            request = replace(request, options={"image_size": image_size, **request.options})
+        model, topology = _without_storage(request, data_dir)
+        config, cost = model.config, measure_cost(model)
         label = (request.label or _label(request, config)) + ("" if request.form == "plain" else f" {request.form}")
         same = sum(subject.label == label or subject.label.startswith(f"{label} (") for subject in found)
         label = f"{label} ({same + 1})" if same else label
@@ -169,7 +176,7 @@ def subjects_of(requests: Sequence[Request], data_dir: str | None, image_size: i
     return found
 
 
-def _without_storage(request: Request, data_dir: str | None, image_size: int) -> tuple[Network, Topology]:
+def _without_storage(request: Request, data_dir: str | None) -> tuple[Network, Topology]:
     """The subject's network on the meta device, where only sizes count, and what it was built on."""
     if request.file is not None:
         config = read_checkpoint(request.file, **request.options).config
@@ -177,9 +184,8 @@ def _without_storage(request: Request, data_dir: str | None, image_size: int) ->
         with torch.device("meta"):
             return build_model(config, topology).to("meta"), topology
     topology = topology_at_hand(request.options.get("body", "body"), data_dir)
-    common: dict[str, Any] = {"topology": topology, "image_size": image_size, "device": "meta"}
     with torch.device("meta"):
-        return create_model(request.network or "", **common, **request.options), topology
+        return create_model(request.network or "", topology=topology, device="meta", **request.options), topology
 
 
 def _label(request: Request, config: ModelConfig) -> str:
@@ -278,7 +284,7 @@ def peak_memory(model: nn.Module, images: Tensor, device: torch.device) -> int:
     return held + live.peak
 
 
-IMAGE_SIZE, JPEG_QUALITY = (640, 480), 90
+PHOTO_SIZE, JPEG_QUALITY = (640, 480), 90
 REST_CAMERA = (0.9, 0.0, 0.0)  # scale, tx, ty of a figure in the middle of its crop
 
 
@@ -294,6 +300,7 @@ class AtRest(nn.Module):
     def __init__(self, network: nn.Module, body: BodyModel) -> None:
         super().__init__()
         self.network = network
+        self.config = getattr(network, "config", None)  # which images it takes
         pose = torch.zeros(1, 72 if body.kind == "body" else 48)
         pose[0, 0] = torch.pi if body.kind == "body" else 0.0
         device = next(network.parameters()).device
@@ -315,7 +322,7 @@ def made_images(count: int, folder: Path) -> list[Path]:
     paths = [folder / f"{index:03d}.jpg" for index in range(count)]
     for path in paths:
         coarse = Image.fromarray(random.integers(0, 256, (15, 20, 3), np.uint8))
-        coarse.resize(IMAGE_SIZE, Image.Resampling.BICUBIC).save(path, quality=JPEG_QUALITY)
+        coarse.resize(PHOTO_SIZE, Image.Resampling.BICUBIC).save(path, quality=JPEG_QUALITY)
     return paths
 
 

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tore.body.mesh_levels import SparseMap
 from tore.body.topology import Topology, load_topology
-from tore.modeling.build import IMAGE_SIZE
+from tore.modeling.build import image_format_of
 from tore.modeling.metro import METRO
 from tore.paths import body_dir_at_hand
 
@@ -68,13 +68,14 @@ class Cost:
         return sum(self.parameters.values())
 
 
-def measure_cost(model: nn.Module, image_size: int = IMAGE_SIZE) -> Cost:
-    """The cost of one `image_size` x `image_size` picture in evaluation mode; works on the meta device.
+def measure_cost(model: nn.Module) -> Cost:
+    """The cost of one image of the network's size in evaluation mode; works on the meta device.
 
     Learned tokens count as parameters of the part that reads them.
     """
     reference = next(model.parameters())
-    images = torch.empty(1, 3, image_size, image_size, device=reference.device, dtype=reference.dtype)
+    side = image_format_of(model).size
+    images = torch.empty(1, 3, side, side, device=reference.device, dtype=reference.dtype)
     training = model.training
     with FlopCounterMode(display=False, depth=2) as counter:  # it follows modules through autograd, so no no_grad here
         model.eval()(images)

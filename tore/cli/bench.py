@@ -46,7 +46,7 @@ from tore.device import machine, resolve_device, synchroniser
 from tore.entry import entry_point
 from tore.files import check_outputs, write_whole
 from tore.inference.inputs import find_images
-from tore.modeling.build import IMAGE_SIZE
+from tore.modeling.build import image_format_of
 from tore.paths import body_dir_at_hand
 
 TIMING = ("batch", "dtype", "warm_up", "repeats", "seconds", "threads")
@@ -81,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--no_timing", action="store_true", help="count only")
     add("--end_to_end", type=int, default=0, metavar="N", help="also take N pictures from file to drawing")
     add("--pictures", nargs="+", metavar="PATH", help="for --end_to_end (default: made ones of 640 x 480)")
-    add("--image_size", type=int, default=IMAGE_SIZE, help="side of the network's picture in pixels")
+    add("--image_size", type=int, help="side of the networks' images in pixels [224, or what a checkpoint tells]")
     add("--data_dir", help="folder of the body model files (default: the usual one, else the stand-in)")
     add("--csv", type=Path, help="write a line per subject, type and batch")
     add("--json", type=Path, help="the same, with machine and protocol")
@@ -102,6 +102,13 @@ class InType(nn.Module):
             return self.network(images)
 
 
+def images_for(networks: dict[str, nn.Module], batch: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """For each network noise (batch, 3, n, n) of its size, the same one for all of a size."""
+    sides = {label: image_format_of(network).size for label, network in networks.items()}
+    noise = {side: torch.randn(batch, 3, side, side).to(device) for side in dict.fromkeys(sides.values())}
+    return {label: noise[side] for label, side in sides.items()}
+
+
 def time_networks(
     networks: dict[str, nn.Module], options: argparse.Namespace, device: torch.device
 ) -> list[dict[str, Any]]:
@@ -110,13 +117,13 @@ def time_networks(
     rounds = (options.warm_up + options.repeats) * len(networks) * len(options.batch) * len(options.dtype)
     with tqdm(total=rounds, unit="pass", disable=None) as bar:
         for dtype, batch in [(dtype, batch) for dtype in options.dtype for batch in options.batch]:
-            images = torch.randn(batch, 3, options.image_size, options.image_size).to(device)
+            shown = images_for(networks, batch, device)
             typed = {label: InType(network, DTYPES[dtype]) for label, network in networks.items()}
             memory = {}
             for label, network in typed.items():
-                memory[label] = peak_memory(network, images, device) / 2**20
+                memory[label] = peak_memory(network, shown[label], device) / 2**20
                 bar.update()
-            calls = {label: partial(network, images) for label, network in typed.items()}
+            calls = {label: partial(network, shown[label]) for label, network in typed.items()}
             rule: dict[str, Any] = {"warm_up": options.warm_up - 1, "repeats": options.repeats}
             rule |= {"seconds": options.seconds, "synchronise": synchroniser(device), "tell": bar.update}
             for label, seconds in alternate(calls, **rule).items():
@@ -146,8 +153,8 @@ def time_end_to_end(
 
 def run(options: argparse.Namespace) -> None:
     """Measures, prints and writes. Raises ValueError, FileNotFoundError or ImportError where that cannot be."""
-    if min([*options.batch, options.repeats, options.warm_up, options.threads, options.image_size]) < 1:
-        raise ValueError("--batch, --repeats, --warm_up, --threads and --image_size take numbers of at least 1")
+    if min([*options.batch, options.repeats, options.warm_up, options.threads]) < 1:
+        raise ValueError("--batch, --repeats, --warm_up and --threads take numbers of at least 1")
     if options.dtype != ["float32"] and options.form != ["plain"]:
         raise ValueError(f"--form {' '.join(options.form)}: the inference form is made for float32; leave --dtype out")
     for line in check_rules(options, RULES):

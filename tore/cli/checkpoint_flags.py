@@ -1,7 +1,7 @@
 """Typed flags about a network beside a checkpoint, which tells its network by itself: the same one or an error.
 
-What a file does not tell is taken from the flags: a backbone without an official name, the attention heads of the
-official layout, and the dropout of further training.
+What a file does not tell is taken from the flags: a backbone without an official name, the attention heads and the
+images of the official layout, and the dropout of further training.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from tore.cli.flags import add_idle_flags, shown, typed_flags, value_text
-from tore.cli.training_flags import widths
+from tore.cli.training_flags import color, widths
+from tore.image_format import IMAGE_SIZE
 from tore.modeling.backbones import STRIDE
-from tore.modeling.build import IMAGE_SIZE, SIZES, reduction_fields
+from tore.modeling.build import SIZES, reduction_fields
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.training.config import BERT_INTERMEDIATE, COORDINATES
 
-IMAGE_TOKENS = (IMAGE_SIZE // STRIDE) ** 2
 HEADS = {"fastmetro": "transformer_nhead", "metro": "num_attention_heads"}
 DROPOUT = {"fastmetro": "transformer_dropout", "metro": "drop_out"}
 NARROWEST = ("model_dim_3", "feedforward_dim_3")  # the shape regressor's, as wide as the second Transformer
@@ -28,6 +28,7 @@ FASTMETRO_FLAGS = (
     "model_name", "keep_ratio", "model_dim_1", "model_dim_2", *NARROWEST[:1], "feedforward_dim_1",
     "feedforward_dim_2", *NARROWEST[1:], "transformer_nhead", "conv_1x1_dim",
 )  # fmt: skip
+IMAGE_FLAGS = ("image_size", "image_mean", "image_std")
 METRO_FLAGS = ("num_hidden_layers", "num_attention_heads", "intermediate_size", "input_feat_dim", "hidden_feat_dim")
 IDLE = {
     "--model_name_or_path": "no file of BERT is read",
@@ -40,7 +41,8 @@ Facts = Mapping[str, Any]  # what a checkpoint tells: fields of its configuratio
 def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
     """The official flags about a network, for a command that takes it from a checkpoint: they are compared with it."""
     text = (
-        "the checkpoint tells them; a typed one must say the same (heads are taken where the file does not tell them)"
+        "the checkpoint tells them; a typed one must say the same (heads and images are taken where the file does not "
+        "tell them)"
     )
     group = parser.add_argument_group("the network", text)
     group.add_argument("--model_name", metavar="NAME", help="FastMETRO_S, FastMETRO_M or FastMETRO_L")
@@ -49,6 +51,9 @@ def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
         for number, what in enumerate(("first", "second", "shape regressor's"), 1):
             group.add_argument(f"--{name}_{number}", type=int, metavar="N", help=f"width, the {what} Transformer")
     group.add_argument("--conv_1x1_dim", type=int, metavar="N", help="channels that the backbone gives")
+    group.add_argument("--image_size", type=int, metavar="N", help="side of its square images in pixels")
+    group.add_argument("--image_mean", type=color, metavar="R,G,B", help="what the images' colors are normalized by")
+    group.add_argument("--image_std", type=color, metavar="R,G,B", help="likewise, the deviation")
     group.add_argument("--transformer_nhead", type=int, metavar="N", help="attention heads of FastMETRO")
     group.add_argument("--num_hidden_layers", type=int, metavar="N", help="layers of each of METRO's blocks")
     group.add_argument("--num_attention_heads", type=int, metavar="N", help="attention heads of METRO's blocks")
@@ -71,7 +76,7 @@ def open_checkpoint(args: argparse.Namespace, path: str | Path) -> tuple[Checkpo
     if other:
         raise ValueError(f"{checkpoint.path} holds another network: {'; '.join(other)}; leave the flags out")
     config = checkpoint.config
-    named = {"heads": HEADS[config.network], "dropout": DROPOUT[config.network]}
+    named = {"heads": HEADS[config.network], "dropout": DROPOUT[config.network]} | {name: name for name in IMAGE_FLAGS}
     given = {field: getattr(args, dest) for field, dest in named.items() if dest in typed_flags(args)}
     given = {field: value for field, value in given.items() if hasattr(args, named[field])}
     return replace(checkpoint, config=replace(config, **given)), notes
@@ -95,7 +100,9 @@ def compare(args: argparse.Namespace, facts: Facts) -> tuple[list[str], list[str
     if getattr(args, "token_reduction", None) == "none":  # --keep_ratio has been answered beside it
         own = tuple(dest for dest in own if dest != "keep_ratio")
     other = []
-    for dest in own:
+    if "image_size" in typed:  # it is taken where the file does not tell it
+        facts = {"image_size": getattr(args, "image_size", IMAGE_SIZE), **facts}
+    for dest in (*own, *IMAGE_FLAGS):
         there = READERS[dest](getattr(args, dest), facts) if dest in typed and hasattr(args, dest) else None
         if there is not None:
             other.append(f"{shown(args, dest)}, but the file has {there}")
@@ -147,10 +154,11 @@ def _model_name(value: str, facts: Facts) -> str | None:
 
 
 def _keep_ratio(value: float, facts: Facts) -> str | None:
-    there, asked = facts.get("kept_tokens"), kept_tokens(value, IMAGE_TOKENS)
+    positions = (facts.get("image_size", IMAGE_SIZE) // STRIDE) ** 2
+    there, asked = facts.get("kept_tokens"), kept_tokens(value, positions)
     if there is None:
         return "no reduction of image tokens"
-    return None if asked == there else f"{there} tokens ({there / IMAGE_TOKENS:.3g} of {IMAGE_TOKENS}), not {asked}"
+    return None if asked == there else f"{there} tokens ({there / positions:.3g} of {positions}), not {asked}"
 
 
 def _intermediate_size(value: int, facts: Facts) -> str | None:
@@ -179,4 +187,5 @@ READERS: dict[str, Callable[[Any, Facts], str | None]] = {
     "intermediate_size": _intermediate_size,
     "input_feat_dim": _input_feat_dim,
     "hidden_feat_dim": _is("widths"),
+    **{name: _is(name) for name in IMAGE_FLAGS},
 }

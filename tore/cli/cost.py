@@ -18,6 +18,7 @@ import torch
 from tore.analysis.cost import PARTS, configurations, measure_cost, row_of, topology_at_hand
 from tore.cli.flags import HelpFormatter
 from tore.entry import entry_point
+from tore.image_format import IMAGE_SIZE
 from tore.modeling import create_model
 from tore.modeling.build import TOKEN_REDUCTIONS
 
@@ -33,7 +34,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--keep_ratio", nargs="+", type=float, default=[0.8], help="shares of image tokens kept")
     parser.add_argument("--body", default="body", choices=["body", "hand"], help="what is recovered")
-    parser.add_argument("--image_size", type=int, default=224, help="side of the picture in pixels")
+    parser.add_argument("--image_size", type=int, default=IMAGE_SIZE, help="side of the image in pixels")
     parser.add_argument("--data_dir", help="folder of the body model files (default: the usual one, else the stand-in)")
     parser.add_argument("--format", default="table", choices=["table", "csv", "json"], help="how to print")
     return parser.parse_args(argv)
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with torch.device("meta"):  # tensors without storage: only sizes count
             common = {"topology": topology, "body": options.body, "image_size": options.image_size}
             model = create_model(**common, **values, device="meta")
-        rows.append(row_of(values, measure_cost(model, options.image_size)))
+        rows.append(row_of(values, measure_cost(model)))
     if options.format == "json":
         print(json.dumps(rows, indent=2))
     elif options.format == "csv":

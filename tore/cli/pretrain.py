@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules
-from tore.cli.training_flags import set_usual
+from tore.cli.training_flags import add_image_flags, set_usual
 from tore.device import keep_freed_memory
 from tore.engine.distributed import start_processes
 from tore.engine.faults import EXIT_STOPPED
@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--model_dim_1", type=int, help="width of the tokens")
     add("--keep_ratio", type=float, help="share of the image tokens that is kept")
     add("--size", type=int, help="side that pictures are brought to; 128 costs a third")
+    add_image_flags(parser)
     add("--num_train_epochs", type=int, help="passes over the training set")
     add("--per_gpu_train_batch_size", type=int, help="pictures of one training process in a step")
     add("--lr", type=float, help="learning rate; it falls along a cosine")

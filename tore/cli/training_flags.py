@@ -84,13 +84,18 @@ def widths(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"{text!r} is no list of numbers such as 1024,256,128") from error
 
 
-def numbers(text: str) -> tuple[float, ...]:
+def numbers(text: str, example: str = "0.9,0,0") -> tuple[float, ...]:
     """Three numbers with commas between them."""
     try:
-        scale, x, y = (float(part) for part in text.split(","))
+        first, second, third = (float(part) for part in text.split(","))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers such as 0.9,0,0") from error
-    return scale, x, y
+        raise argparse.ArgumentTypeError(f"{text!r} is not three numbers such as {example}") from error
+    return first, second, third
+
+
+def color(text: str) -> tuple[float, ...]:
+    """Red, green and blue with commas between them."""
+    return numbers(text, "0.485,0.456,0.406")
 
 
 def add_shared_flags(parser: argparse.ArgumentParser, kind: str) -> None:
@@ -104,7 +109,7 @@ def add_shared_flags(parser: argparse.ArgumentParser, kind: str) -> None:
     _add_run(parser)
     if kind == "hand":
         add_hand_flags(parser)
-    add_idle_flags(parser, {"--img_scale_factor": "pictures are 224 x 224"})
+    add_idle_flags(parser, {"--img_scale_factor": "the side of the network's images is --image_size"})
 
 
 def set_usual(parser: argparse.ArgumentParser, values: Mapping[str, Any]) -> None:
@@ -127,11 +132,19 @@ def add_network_flags(group: argparse._ArgumentGroup, options: type[NetworkOptio
         type=true_or_false,
         help="'true': the main Transformer sees joints alone [true, with --token_reduction none false]",
     )
+    add_image_flags(group)
     group.add_argument(
         "--recipe",
         choices=options.recipes,
         help="whose official losses and gradient clipping; flags of the losses change it",
     )
+
+
+def add_image_flags(group: argparse._ActionsContainer) -> None:
+    """What the network is shown."""
+    group.add_argument("--image_size", type=int, help="side of its square images in pixels")
+    group.add_argument("--image_mean", type=color, metavar="R,G,B", help="of its images' colors, from 0 to 1")
+    group.add_argument("--image_std", type=color, metavar="R,G,B", help="likewise, the deviation")
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:

@@ -13,9 +13,8 @@ from numpy.random import RandomState
 
 from tore.body.joints import J24_FLIP, SMPL_FLIP
 from tore.datasets.crop import crop_matrix, map_points, rotation_2d
+from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 COLOR_NOISE = 0.4
 ROTATION_OFF_SHARE = 0.6
 FLIP_SHARE = 0.5
@@ -61,8 +60,8 @@ def draw_mask(rng: RandomState, count: int, share: float) -> np.ndarray:
     return mask
 
 
-def finish_image(crop: np.ndarray, draw: Draw) -> np.ndarray:
-    """A crop (n, n, 3) RGB in 0..255 becomes (3, n, n) float32: flipped, colored, normalized for ImageNet.
+def finish_image(crop: np.ndarray, draw: Draw, image_format: ImageFormat = OFFICIAL_FORMAT) -> np.ndarray:
+    """A crop (n, n, 3) RGB in 0..255 becomes (3, n, n) float32: flipped, colored, normalized for the network.
 
     float64, or whole numbers in uint8, of which each of the 256 is worked out once.
     """
@@ -70,15 +69,13 @@ def finish_image(crop: np.ndarray, draw: Draw) -> np.ndarray:
         crop = crop[:, ::-1]
     if crop.dtype == np.uint8:
         shades = np.repeat(np.arange(256.0)[None, :, None], 3, axis=2)
-        table = finish_image(shades, Draw(color=draw.color)).transpose(1, 2, 0)  # (1, 256, 3)
+        table = finish_image(shades, Draw(color=draw.color), image_format).transpose(1, 2, 0)  # (1, 256, 3)
         return np.ascontiguousarray(cv2.LUT(crop, np.ascontiguousarray(table)).transpose(2, 0, 1))
     planes = np.empty((3, *crop.shape[:2]), np.float32)
     for color, plane in enumerate(planes):  # one by one, so that each stays in the cache
         factor, values = draw.color[color], crop[:, :, color]
         plane[:] = values if factor == 1 else np.clip(values * factor, 0, 255)
-        plane /= np.float32(255)
-        plane -= np.float32(IMAGENET_MEAN[color])
-        plane /= np.float32(IMAGENET_STD[color])
+        image_format.normalize(plane, color)
     return planes
 
 

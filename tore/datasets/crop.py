@@ -18,7 +18,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from tore.image_format import IMAGE_SIZE
+
 PIXELS_PER_SCALE = 200.0
+BOX_MARGIN = 1.2  # side of a person's crop over the longer side of the box around them, as in the official data
 MAX_BOX_SIDE = 16_000  # OpenCV's remap holds positions in 16 bits, and rotation widens the box
 TILE = 75  # rows and columns of the crop that are shrunk at a time
 PASTE_UP_TO = 5  # boxes up to this many times the side of the crop are cheaper to shrink whole
@@ -28,7 +31,7 @@ INTERPOLATION_ROWS = 3  # beyond a turned box: the second row of an interpolatio
 FIXED_BITS = 10  # ... from coordinates held as multiples of 1/1024
 
 
-class Box(NamedTuple):
+class Bounds(NamedTuple):
     """The crop's box in source pixels, right and bottom excluded; may reach beyond the picture."""
 
     left: int
@@ -45,6 +48,12 @@ class Box(NamedTuple):
     def height(self) -> int:
         """Rows of the box."""
         return self.bottom - self.top
+
+
+def box_around(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Center (2,) and scale of the crop around points (N, 2) in pixels, with `BOX_MARGIN`."""
+    low, high = points.min(0), points.max(0)
+    return (low + high) / 2, BOX_MARGIN * float((high - low).max()) / PIXELS_PER_SCALE
 
 
 class Taps(NamedTuple):
@@ -83,16 +92,16 @@ def map_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return mapped.astype(np.int64) + 1  # Official: truncation toward zero, not rounding
 
 
-def crop_box(center: np.ndarray, scale: float, size: int) -> Box:
+def crop_bounds(center: np.ndarray, scale: float, size: int) -> Bounds:
     """The source pixels that the crop shows before rotation.
 
     Raises ValueError where the center or the scale is not finite, or the box has no pixel or too many.
     """
-    return _crop_box(float(center[0]), float(center[1]), float(scale), size)
+    return _crop_bounds(float(center[0]), float(center[1]), float(scale), size)
 
 
 @lru_cache(maxsize=16)  # a sample asks for its box before it decodes the picture and when it cuts it
-def _crop_box(x: float, y: float, scale: float, size: int) -> Box:
+def _crop_bounds(x: float, y: float, scale: float, size: int) -> Bounds:
     described = f"center ({x:g}, {y:g}) and scale {scale:g}"
     if not (np.isfinite([x, y, scale]).all() and scale > 0):
         raise ValueError(f"{described} span no box")
@@ -100,20 +109,20 @@ def _crop_box(x: float, y: float, scale: float, size: int) -> Box:
         raise ValueError(f"{described} span a box beyond {MAX_BOX_SIDE} pixels")
     inverse = np.linalg.inv(crop_matrix(np.array([x, y]), scale, size))
     corners = map_points(inverse, np.array([[1, 1], [size + 1, size + 1]])) - 1
-    box = Box(*corners[0].tolist(), *corners[1].tolist())
+    box = Bounds(*corners[0].tolist(), *corners[1].tolist())
     if box.width < 1 or box.height < 1:
         raise ValueError(f"{described} span a box of {box.width} x {box.height} pixels")
     return box
 
 
 def crop_image(
-    picture: np.ndarray, center: np.ndarray, scale: float, rotation: float = 0.0, size: int = 224
+    picture: np.ndarray, center: np.ndarray, scale: float, rotation: float = 0.0, size: int = IMAGE_SIZE
 ) -> np.ndarray:
     """Cuts the box from a picture (H, W, C) uint8 and shrinks it to (size, size, C) float64, not rounded.
 
     Pixels outside the picture are zero. `rotation` is in degrees, counter-clockwise as seen.
     """
-    box = crop_box(center, scale, size)
+    box = crop_bounds(center, scale, size)
     side = max(box.width, box.height)
     if rotation == 0 and side <= PASTE_UP_TO * size:
         return cv2.resize(_paste(picture, box), (size, size))
@@ -124,7 +133,7 @@ def crop_image(
     return _shrink(source, box, size, picture.shape[2])
 
 
-def _shrink(source: _UprightBox | _TurnedBox, box: Box, size: int, channels: int) -> np.ndarray:
+def _shrink(source: _UprightBox | _TurnedBox, box: Bounds, size: int, channels: int) -> np.ndarray:
     """(size, size, C) float64: OpenCV's bilinear shrinking of a box of which only the pixels it reads are asked for.
 
     Tile by tile, so that what is at work stays in the processor's cache.
@@ -142,20 +151,22 @@ def _shrink(source: _UprightBox | _TurnedBox, box: Box, size: int, channels: int
     return shrunk
 
 
-def rows_read(center: np.ndarray, scale: float, rotation: float = 0.0, size: int = 224, reduction: int = 1) -> int:
+def rows_read(
+    center: np.ndarray, scale: float, rotation: float = 0.0, size: int = IMAGE_SIZE, reduction: int = 1
+) -> int:
     """How many rows of the whole picture, from its top, a crop of it reads at most; below them it may be cut off.
 
     `reduction`: how many times smaller the picture is that the crop is made from.
     """
-    box = crop_box(center, scale, size)
+    box = crop_bounds(center, scale, size)
     cosine, sine = np.abs(rotation_2d(rotation)[:, 0])
     reach = (box.width * sine + box.height * cosine) / 2
     return max(int(np.ceil((box.top + box.bottom) / 2 + reach)) + INTERPOLATION_ROWS * reduction, 0)
 
 
-def decoding_reduction(center: np.ndarray, scale: float, size: int = 224) -> int:
+def decoding_reduction(center: np.ndarray, scale: float, size: int = IMAGE_SIZE) -> int:
     """How many times smaller a picture may be decoded, 1, 2, 4 or 8, so that its box still has `size` pixels a side."""
-    box = crop_box(center, scale, size)
+    box = crop_bounds(center, scale, size)
     return max(factor for factor in REDUCTIONS if factor == 1 or min(box.width, box.height) >= factor * size)
 
 
@@ -164,7 +175,7 @@ def fast_crop(
     center: np.ndarray,
     scale: float,
     rotation: float = 0.0,
-    size: int = 224,
+    size: int = IMAGE_SIZE,
     reduction: int = 1,
 ) -> np.ndarray:
     """`crop_image` by one affine warp, (size, size, C) uint8: the same box, turned and shrunk in one interpolation.
@@ -172,7 +183,7 @@ def fast_crop(
     `picture` is (H, W, C) uint8, `reduction` times smaller than the one that `center` and `scale` are pixels of. What
     differs is the rounding, and in rotated crops the official second interpolation (docs/dev/speed.md has numbers).
     """
-    box = crop_box(center, scale, size)
+    box = crop_bounds(center, scale, size)
     to_source = _scaling(reduction, reduction)
     to_source[:2, 2] -= box.left, box.top
     turn = np.eye(3)
@@ -186,7 +197,7 @@ def _scaling(across: float, down: float) -> np.ndarray:
     return np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
 
 
-def _paste(picture: np.ndarray, box: Box) -> np.ndarray:
+def _paste(picture: np.ndarray, box: Bounds) -> np.ndarray:
     """(height, width, C) float64 of the box, zero outside the picture."""
     region, top, left = _region(picture, box.top, box.bottom, box.left, box.right)
     if region.shape[:2] == (box.height, box.width):
@@ -222,7 +233,7 @@ def _region(picture: np.ndarray, top: int, bottom: int, left: int, right: int) -
 class _UprightBox:
     """The pixels of a box, zero outside the picture."""
 
-    def __init__(self, picture: np.ndarray, box: Box) -> None:
+    def __init__(self, picture: np.ndarray, box: Bounds) -> None:
         self.picture, self.box = picture, box
 
     def pick(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -243,11 +254,11 @@ class _TurnedBox:
     The box is first grown by the official margin; the picture outside of the grown box counts as zero.
     """
 
-    def __init__(self, picture: np.ndarray, box: Box, rotation: float) -> None:
+    def __init__(self, picture: np.ndarray, box: Bounds, rotation: float) -> None:
         diagonal = np.linalg.norm(np.array([box.width, box.height]))
         margin = int(diagonal / 2 - float(box.height) / 2)
         self._image, self._margin = picture, margin
-        self._grown = Box(box.left - margin, box.top - margin, box.right + margin, box.bottom + margin)
+        self._grown = Bounds(box.left - margin, box.top - margin, box.right + margin, box.bottom + margin)
         self._inverse = _inverse_rotation(self._grown.width, self._grown.height, rotation)
 
     def pick(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from tore.datasets.images import row_key
 from tore.datasets.sets import BadSample, Place
+from tore.files import parse_json
 
 FLAGS = ("has_smpl", "has_3d_joints", "has_2d_joints")
 GENDERS = {"m": "male", "f": "female", "male": "male", "female": "female"}
@@ -64,9 +64,9 @@ def person_of(columns: list[bytes], place: Place) -> dict[str, Any]:
     if len(columns) < 2:
         raise BadSample.at(place, key, "the row has no label column")
     try:
-        people = json.loads(columns[-1])
-    except (ValueError, RecursionError) as error:
-        raise BadSample.at(place, key, f"the label is not JSON ({str(error)[:80]})") from None
+        people = parse_json(columns[-1], "the label")
+    except ValueError as error:
+        raise BadSample.at(place, key, str(error)[:100]) from None
     if not (isinstance(people, list) and people and isinstance(people[0], dict)):
         raise BadSample.at(place, key, "the label is not a list that holds one person")
     return people[0]

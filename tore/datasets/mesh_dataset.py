@@ -30,8 +30,7 @@ from tore.datasets.crop import crop_image, decoding_reduction, fast_crop, rows_r
 from tore.datasets.images import decode_bgr, decode_image, row_key
 from tore.datasets.label import Label, parse_label
 from tore.datasets.sets import BadSample, BadSampleLog, TSVSet
-
-CROP_SIZE = 224
+from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,16 @@ def sample_rng(seed: int, epoch: int, index: int) -> RandomState:
     return RandomState(MT19937(SeedSequence([seed, epoch, index])))
 
 
-def cropped(picture: np.ndarray, label: Label, draw: Draw, reduction: int | None = None) -> np.ndarray:
-    """What the network sees of a picture (H, W, 3) uint8 BGR under a draw: (3, 224, 224) float32 RGB normalized.
+def cropped(
+    picture: np.ndarray, label: Label, draw: Draw, image_format: ImageFormat, reduction: int | None = None
+) -> np.ndarray:
+    """What the network sees of an image (H, W, 3) uint8 BGR under a draw: (3, n, n) float32 RGB normalized.
 
     `reduction`: the picture is that many times smaller than the label's, and the crop the fast one.
     """
-    place = (label.center, draw.scale * label.scale, draw.rotation, CROP_SIZE)
+    place = (label.center, draw.scale * label.scale, draw.rotation, image_format.size)
     crop = crop_image(picture, *place) if reduction is None else fast_crop(picture, *place, reduction)
-    return finish_image(crop[:, :, ::-1], draw)
+    return finish_image(crop[:, :, ::-1], draw, image_format)
 
 
 class MeshDataset(Dataset):
@@ -86,8 +87,12 @@ class MeshDataset(Dataset):
         on_bad_sample: str = "raise",
         views: Sequence[Draw] = (),
         fast_crop: bool = False,
+        image_format: ImageFormat = OFFICIAL_FORMAT,
     ) -> None:
-        """`fast_crop`: crops by one affine warp of a picture decoded no larger than needed, close to the official."""
+        """`fast_crop`: crops by one affine warp of an image decoded no larger than needed, close to the official.
+
+        image_format: what the network is shown, its `config.image_format`.
+        """
         if body not in LAYOUTS:
             raise ValueError(f"body kind {body!r} is not known; use 'body' or 'hand'")
         if on_bad_sample not in ("raise", "skip"):
@@ -98,7 +103,7 @@ class MeshDataset(Dataset):
             raise ValueError(f"{yaml} is read for training, which draws its own augmentation; leave views out")
         self.rows, self.views = TSVSet(yaml), tuple(views)
         self.train, self.layout, self.seed, self.on_bad_sample = train, LAYOUTS[body], seed, on_bad_sample
-        self.fast_crop = fast_crop
+        self.fast_crop, self.image_format = fast_crop, image_format
         self.bad_samples = BadSampleLog(len(self.rows))
         epoch = torch.zeros((), dtype=torch.int64, device="cpu")
         self._epoch = epoch.share_memory_()  # reaches workers that are already running
@@ -143,17 +148,17 @@ class MeshDataset(Dataset):
 
         ValueError where a box has no pixel or too many.
         """
-        scales = [each.scale * label.scale for each in draws]
+        scales, size = [each.scale * label.scale for each in draws], self.image_format.size
         reduction = None
         if self.fast_crop:
-            reduction = min(decoding_reduction(label.center, scale, CROP_SIZE) for scale in scales)
+            reduction = min(decoding_reduction(label.center, scale, size) for scale in scales)
         rows = max(
-            rows_read(label.center, scale, each.rotation, CROP_SIZE, reduction or 1)
+            rows_read(label.center, scale, each.rotation, size, reduction or 1)
             for scale, each in zip(scales, draws, strict=True)
         )
         columns = self.rows.columns("img", index)
         picture = decode_bgr(columns, self.rows.place("img", index), reduction or 1, rows)
-        return row_key(columns), [cropped(picture, label, each, reduction) for each in draws]
+        return row_key(columns), [cropped(picture, label, each, self.image_format, reduction) for each in draws]
 
     def _compare_keys(self, index: int, label: Label, image_key: str) -> None:
         """Raises BadSample where the rows of one sample have different keys: another picture's label is no label."""
@@ -171,10 +176,10 @@ class MeshDataset(Dataset):
     def sample(self, index: int, rng: RandomState | None = None) -> dict[str, Any]:
         """One sample, its draws taken from `rng` in training; evaluation draws nothing.
 
-        `image` (3, 224, 224) float32 normalized; `joints_2d` (J, 3) in [-1, 1] of the crop and confidence;
+        `image` (3, n, n) float32 normalized; `joints_2d` (J, 3) in [-1, 1] of the crop and confidence;
         `joints_3d` (J, 4) metres relative to the pelvis (hand: wrist) and confidence; `pose`, `betas`; `has_*` 0 or 1;
         `joint_mask`, `vertex_mask` 1 kept, 0 masked; `center` and `scale` of the crop in source pixels (times 200);
-        with views `views` (W, 3, 224, 224), the picture cropped as each of them says.
+        with views `views` (W, 3, n, n), the picture cropped as each of them says.
         """
         label = self.label(index)
         draw, ranges = Draw(), self.layout.ranges
@@ -189,7 +194,7 @@ class MeshDataset(Dataset):
         try:
             key, (image, *views) = self._crops(index, label, (draw, *self.views))
             self._compare_keys(index, label, key)
-            joints_2d = augment_joints_2d(label.joints_2d, label.center, scale, draw, CROP_SIZE)
+            joints_2d = augment_joints_2d(label.joints_2d, label.center, scale, draw, self.image_format.size)
         except BadSample:
             raise
         except ValueError as error:

@@ -49,7 +49,7 @@ class FastMETROForm(nn.Module):
         self.joints = len(plain.query_tokens.joints)
 
     def forward(self, images: Tensor) -> MeshPrediction:
-        """images (B, 3, H, W), ImageNet-normalized."""
+        """images (B, 3, H, W), normalized as its configuration says."""
         features = self.image_projection(self.backbone(images))  # (B, wide, h, w)
         tokens, heatmap = self.token_reduction(features)  # (B, M, wide), (B, M, h*w)
         grid = (features.shape[2], features.shape[3])

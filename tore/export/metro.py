@@ -98,7 +98,7 @@ class METROForm(nn.Module):
         self.smpl_regressor = plain.smpl_regressor
 
     def forward(self, images: Tensor) -> MeshPrediction:
-        """images (B, 3, H, W), ImageNet-normalized."""
+        """images (B, 3, H, W), normalized as its configuration says."""
         x = self.select_tokens(self.backbone(images))  # (B, Q, C)
         if self.template is not None:
             x = torch.cat((self.template.expand(len(x), -1, -1), x), dim=2)

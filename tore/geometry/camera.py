@@ -9,6 +9,10 @@ import torch
 
 from manopth.precision import full_precision
 
+# The official crop's camera: 1000 pixels at a side of 224. Crops of every size have its field of view.
+CROP_FOCAL_LENGTH = 1000.0
+FIELD_OF_VIEW_SIZE = 224
+
 
 @full_precision
 def project_weak_perspective(points: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
@@ -18,7 +22,9 @@ def project_weak_perspective(points: torch.Tensor, camera: torch.Tensor) -> torc
 
 
 @full_precision
-def crop_camera_translation(camera: torch.Tensor, focal_length: float = 1000.0, size: int = 224) -> torch.Tensor:
+def crop_camera_translation(
+    camera: torch.Tensor, focal_length: float = CROP_FOCAL_LENGTH, size: int = FIELD_OF_VIEW_SIZE
+) -> torch.Tensor:
     """Translation (B, 3) in metres that makes a pinhole camera see the mesh as the weak-perspective one does.
 
     `focal_length` is in pixels of a crop of `size` x `size`, its principal point in the middle.
@@ -64,10 +70,6 @@ def crop_camera(
     return torch.cat([scale[:, None], translation[:, :2] - beside], 1)
 
 
-CROP_FOCAL_LENGTH = 1000.0  # pixels at a crop of CROP_SIZE, as in the official code
-CROP_SIZE = 224
-
-
 @dataclass(frozen=True)
 class PinholeCamera:
     """Focal length in pixels (square ones) and principal point (x, y) in continuous pixels."""
@@ -79,20 +81,15 @@ class PinholeCamera:
         """(..., 3) metres in the camera frame -> (..., 2) continuous pixels (x, y); z must not be zero."""
         return points[..., :2] / points[..., 2:] * self.focal_length + np.asarray(self.principal_point)
 
-    def resized(self, factor: float) -> PinholeCamera:
-        """The camera of the same picture made `factor` times as large."""
-        x, y = self.principal_point
-        return PinholeCamera(self.focal_length * factor, (x * factor, y * factor))
 
-
-def pinhole_of_crop(weak_perspective: np.ndarray, size: int = CROP_SIZE) -> tuple[PinholeCamera, np.ndarray]:
-    """The camera of a square crop, and the translation that brings root-centerd vertices before it.
+def pinhole_of_crop(weak_perspective: np.ndarray, size: int = FIELD_OF_VIEW_SIZE) -> tuple[PinholeCamera, np.ndarray]:
+    """The camera of a square crop, and the translation that brings root-centered vertices before it.
 
     weak_perspective: (3,) scale s, tx, ty of the crop's [-1, 1] range. size: the crop's side in pixels.
     Returns the pinhole camera (focal length 1000 px at a side of 224) and the translation (3,) in metres,
     (tx, ty, 2 * 1000 / (224 s + 1e-9)), which depends on the weak camera alone.
     """
     camera = torch.from_numpy(np.array(weak_perspective, np.float64)).reshape(1, 3)
-    translation = crop_camera_translation(camera, focal_length=CROP_FOCAL_LENGTH, size=CROP_SIZE)
-    pinhole = PinholeCamera(CROP_FOCAL_LENGTH * size / CROP_SIZE, (size / 2, size / 2))
+    translation = crop_camera_translation(camera, focal_length=CROP_FOCAL_LENGTH, size=FIELD_OF_VIEW_SIZE)
+    pinhole = PinholeCamera(CROP_FOCAL_LENGTH * size / FIELD_OF_VIEW_SIZE, (size / 2, size / 2))
     return pinhole, translation[0].numpy()

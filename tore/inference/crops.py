@@ -13,10 +13,9 @@ import torch
 from PIL import Image
 
 from tore.datasets.augmentation import Draw, finish_image
-from tore.datasets.crop import MAX_BOX_SIDE, PIXELS_PER_SCALE, crop_image
-from tore.geometry.camera import CROP_SIZE
+from tore.datasets.crop import BOX_MARGIN, MAX_BOX_SIDE, PIXELS_PER_SCALE, crop_image
+from tore.image_format import IMAGE_SIZE, OFFICIAL_FORMAT, ImageFormat
 
-BOX_MARGIN = 1.2  # side of a person's crop over the longer side of the box, as in the official data
 LONG_RATIO = 64  # pictures longer than this many times their shorter side are never made whole at the crop's size
 WHOLE_PIXELS = 1e-6  # pixels; keeps a truncation toward zero on the whole number that is meant
 
@@ -45,7 +44,7 @@ class Window:
 class Crop:
     """One person or hand as the network sees it. Two crops are equal where they are the same object."""
 
-    image: torch.Tensor  # (3, n, n) float32, ImageNet-normalized; mirrored for a left hand
+    image: torch.Tensor  # (3, n, n) float32, normalized for the network; mirrored for a left hand
     pixels: np.ndarray  # (n, n, 3) uint8, as in the picture
     window: Window
     box: Box | None  # the person's box, None for the middle of the picture
@@ -53,6 +52,7 @@ class Crop:
     source: str
     person: int  # from 1
     left: bool = False  # a left hand, which networks for right hands see mirrored
+    image_format: ImageFormat = OFFICIAL_FORMAT  # of `image`
 
     def __repr__(self) -> str:
         box = "" if self.box is None else f", box ({', '.join(f'{value:g}' for value in self.box)})"
@@ -82,7 +82,7 @@ class CropPlace(Crop):
         return f"{self.source}, person {self.person}: the crop's {name} were not kept; predict with keep_crop=True"
 
 
-def middle_crop(picture: np.ndarray, size: int = CROP_SIZE) -> tuple[np.ndarray, Window]:
+def middle_crop(picture: np.ndarray, size: int = IMAGE_SIZE) -> tuple[np.ndarray, Window]:
     """The official preprocessing: shorter side to `size` (bilinear, antialiased), then the square in the middle.
 
     picture: (H, W, 3) uint8. Returns (size, size, 3) uint8 and its window.
@@ -97,7 +97,7 @@ def middle_crop(picture: np.ndarray, size: int = CROP_SIZE) -> tuple[np.ndarray,
     if long <= LONG_RATIO * short:
         whole = source.resize((new_width, new_height), Image.Resampling.BILINEAR)
         square = whole.crop((left, top, left + size, top + size))
-    else:  # the same to one step of 255, without the picture of 224 x 1120000 that 1 x 5000 would become
+    else:  # the same to one step of 255, without the image of 224 x 1120000 that 1 x 5000 would become
         part = (left * step_x, top * step_y, (left + size) * step_x, (top + size) * step_y)
         square = source.resize((size, size), Image.Resampling.BILINEAR, box=part)
     # the longer side was rounded down to whole pixels: the window's side is that of the shorter one
@@ -122,7 +122,7 @@ def box_window(box: Box, image_size: tuple[int, int], margin: float = BOX_MARGIN
     return Window(round(x + width / 2 - side / 2), round(y + height / 2 - side / 2), side)
 
 
-def box_crop(picture: np.ndarray, window: Window, size: int = CROP_SIZE) -> np.ndarray:
+def box_crop(picture: np.ndarray, window: Window, size: int = IMAGE_SIZE) -> np.ndarray:
     """The crop of evaluation (`tore.datasets.crop`) at a window of whole pixels: (size, size, 3) float64."""
     corner = np.array([window.left, window.top])
     center = corner + window.side / 2 + WHOLE_PIXELS * (corner >= 0)
@@ -134,8 +134,11 @@ def crops_of(
     boxes: Sequence[Box] | None = None,
     source: str = "picture",
     left: bool | Sequence[bool] = False,
+    image_format: ImageFormat = OFFICIAL_FORMAT,
 ) -> list[Crop]:
     """The crops of one picture (H, W, 3) uint8: its middle, or one per box; `left`: which of them are left hands.
+
+    image_format: what the network is shown, its `config.image_format`.
 
     Raises ValueError for a box that cannot be used, and where `left` is neither one flag nor one for each person.
     """
@@ -145,20 +148,22 @@ def crops_of(
     if len(sides) != people:
         raise ValueError(f"{source}: {len(sides)} flags for left hands, but {people} people; give one for each")
     if boxes is None:
-        pixels, window = middle_crop(picture)
-        return [Crop(_normalized(pixels, sides[0]), pixels, window, None, size, source, 1, sides[0])]
+        pixels, window = middle_crop(picture, image_format.size)
+        image = _normalized(pixels, sides[0], image_format)
+        return [Crop(image, pixels, window, None, size, source, 1, sides[0], image_format)]
     found = []
     for person, (box, mirrored) in enumerate(zip(boxes, sides, strict=True), start=1):
         try:
             window = box_window(box, size)
-            exact = box_crop(picture, window)
+            exact = box_crop(picture, window, image_format.size)
         except ValueError as error:
             raise ValueError(f"{source}, person {person}: {error}") from None
         pixels = np.rint(exact).astype(np.uint8)
-        found.append(Crop(_normalized(exact, mirrored), pixels, window, box, size, source, person, mirrored))
+        image = _normalized(exact, mirrored, image_format)
+        found.append(Crop(image, pixels, window, box, size, source, person, mirrored, image_format))
     return found
 
 
-def _normalized(pixels: np.ndarray, mirrored: bool) -> torch.Tensor:
-    """(n, n, 3) in [0, 255] -> (3, n, n) float32, less ImageNet's mean and over its deviation, mirrored if so."""
-    return torch.from_numpy(finish_image(pixels.astype(np.float64), Draw(flip=mirrored)))
+def _normalized(pixels: np.ndarray, mirrored: bool, image_format: ImageFormat) -> torch.Tensor:
+    """(n, n, 3) in [0, 255] -> (3, n, n) float32, normalized for the network, mirrored if so."""
+    return torch.from_numpy(finish_image(pixels.astype(np.float64), Draw(flip=mirrored), image_format))

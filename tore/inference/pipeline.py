@@ -132,7 +132,7 @@ class Run:
         with self._timed("reading"):
             picture = read_image(job.picture)
         with self._timed("cropping"):
-            crops = crops_of(picture, job.boxes, str(job.picture), job.left)
+            crops = crops_of(picture, job.boxes, str(job.picture), job.left, self.recovery.image_format)
         return _Waiting(job, picture if job.boxes is not None and self.wanted.overlay else None, crops)
 
     def _recover(self, waiting: Sequence[_Waiting]) -> list[Recovery]:

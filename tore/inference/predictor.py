@@ -21,13 +21,14 @@ from tore.datasets.image_files import ValueRange, check_reading
 from tore.export.fastmetro import FastMETROForm
 from tore.export.form import for_inference
 from tore.export.parts import Parts
-from tore.geometry.camera import CROP_SIZE
 from tore.geometry.rotations import matrix_to_axis_angle
+from tore.image_format import ImageFormat
 from tore.inference.crops import Box, Crop, crops_of
 from tore.inference.images import ImageSource, read_image
 from tore.inference.pairing import Asked, paired
 from tore.inference.result import BodyParameters, Recovery, image_camera, place
 from tore.modeling.backbones import STRIDE
+from tore.modeling.build import image_format_of
 from tore.modeling.checkpoints import Checkpoint, load_model
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.heads import MeshPrediction
@@ -133,6 +134,11 @@ class MeshRecovery:
         return cls(network, body, amp=amp, checkpoint=str(path.path if isinstance(path, Checkpoint) else path))
 
     @property
+    def image_format(self) -> ImageFormat:
+        """What the network is shown: its configuration's, the official one for a module without a configuration."""
+        return image_format_of(self.model)
+
+    @property
     def one_size(self) -> bool:
         """Whether batches are filled up."""
         return self.model._compiled_call_impl is not None
@@ -214,7 +220,7 @@ class MeshRecovery:
 
         def crops(asked: Asked) -> list[Crop]:
             image = read_image(asked.source, asked.name, value_range=value_range, channel_order=channel_order)
-            return crops_of(image, asked.boxes, asked.name, asked.left)
+            return crops_of(image, asked.boxes, asked.name, asked.left, self.image_format)
 
         found = self._batches(map(crops, paired(pictures, boxes, left)), int(batch_size), focal_length)
         return found if keep_crop else (replace(person, crop=person.crop.without_pixels()) for person in found)
@@ -245,6 +251,11 @@ class MeshRecovery:
             return []
         if self.body.kind != "hand" and any(crop.left for crop in crops):
             raise ValueError(f"{self.checkpoint or 'this network'} recovers people, who have no left or right")
+        if other := next((crop for crop in crops if crop.image_format != self.image_format), None):
+            raise ValueError(
+                f"{other.source}, person {other.person}: the crop is made for {other.image_format}, but the network "
+                f"takes {self.image_format}; give crops_of the network's config.image_format"
+            )
         device, dtype = _place_of(self.model)
         if device.type == "meta":
             raise ValueError(f"{self.checkpoint or 'this network'} is on the meta device, which holds no numbers")
@@ -259,7 +270,7 @@ class MeshRecovery:
         self, crops: Sequence[Crop], prediction: MeshPrediction, body: BodyModel, focal_length: float | None
     ) -> list[Recovery]:
         """What the network said, in the frames of the crops' images."""
-        prediction = mirrored_back(prediction, [crop.left for crop in crops])
+        prediction = mirrored_back(prediction, [crop.left for crop in crops], self.image_format.size // STRIDE)
         vertices = prediction.vertices.float()
         mesh_joints = _numpy(body.regress_joints(vertices))
         cameras, joints = _numpy(prediction.camera), _numpy(prediction.joints)
@@ -318,8 +329,11 @@ def _parameters(
     return [BodyParameters(*parts) for parts in zip(poses, _numpy(betas), moved, strict=True)]
 
 
-def mirrored_back(prediction: MeshPrediction, which: list[bool]) -> MeshPrediction:
-    """Predictions from mirrored pictures as those of the pictures, for the samples that `which` says."""
+def mirrored_back(prediction: MeshPrediction, which: list[bool], columns: int) -> MeshPrediction:
+    """Predictions from mirrored images as those of the images, for the samples that `which` says.
+
+    columns: of the feature map that heatmaps cover.
+    """
     if not any(which):
         return prediction
     mirrored = torch.tensor(which, device=prediction.camera.device)
@@ -332,8 +346,7 @@ def mirrored_back(prediction: MeshPrediction, which: list[bool]) -> MeshPredicti
         "vertices": prediction.vertices * axes[:, None],
     }
     if prediction.heatmap is not None:
-        width = CROP_SIZE // STRIDE
-        turned = prediction.heatmap.unflatten(2, (-1, width)).flip(3).flatten(2)  # (B, M, h*w)
+        turned = prediction.heatmap.unflatten(2, (-1, columns)).flip(3).flatten(2)  # (B, M, h*w)
         changed["heatmap"] = torch.where(mirrored[:, None, None], turned, prediction.heatmap)
     return prediction._replace(**changed)
 

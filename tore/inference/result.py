@@ -13,7 +13,7 @@ import torch
 
 from tore.body.joints import JOINT_NAMES
 from tore.files import write_whole
-from tore.geometry.camera import CROP_FOCAL_LENGTH, CROP_SIZE, PinholeCamera, image_translation
+from tore.geometry.camera import CROP_FOCAL_LENGTH, FIELD_OF_VIEW_SIZE, PinholeCamera, image_translation
 from tore.inference.crops import Crop
 from tore.inference.names import json_text
 
@@ -107,7 +107,7 @@ def image_camera(image_size: tuple[int, int], focal_length: float | None = None)
     """
     height, width = image_size
     if focal_length is None:
-        focal_length = CROP_FOCAL_LENGTH * min(height, width) / CROP_SIZE
+        focal_length = CROP_FOCAL_LENGTH * min(height, width) / FIELD_OF_VIEW_SIZE
     try:
         focal = np.nan if isinstance(focal_length, (str, bytes, bool)) else float(focal_length)
     except (TypeError, ValueError, RuntimeError):

@@ -52,7 +52,7 @@ class Backbone(nn.Module):
                 module.inplace = False  # its gradient needs its input: in place, that would be copied first
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) ImageNet-normalized -> (B, C, H/32, W/32)."""
+        """(B, 3, H, W) normalized -> (B, C, H/32, W/32)."""
         return self.trunk.forward_features(images) if self.whole else self.trunk(images)[-1]
 
 

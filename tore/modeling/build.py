@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +11,9 @@ import torch
 
 from tore.body.topology import Topology, load_topology
 from tore.device import resolve_device
+from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, OFFICIAL_FORMAT, ImageFormat
 from tore.modeling.backbones import STRIDE, Backbone, load_backbone_weights
+from tore.modeling.checkpoint_contents import unwrapped
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.heads import SMPLRegressor
 from tore.modeling.image_token_pruning import kept_tokens
@@ -19,12 +22,37 @@ from tore.modeling.token_reduction_baselines import REDUCERS
 from tore.paths import SYNTHETIC, SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES, find_body_files
 
 SIZES = {"S": 1, "M": 2, "L": 3}
-IMAGE_SIZE = 224
+BESIDE = ("arch", "body", "stand_in", "image_size", "image_mean", "image_std")  # fields that no constructor takes
 TOKEN_REDUCTIONS = ("tore", *(name for name in REDUCERS if name != "itp"))
 
 
+class _ShownImage:
+    """What both configurations hold of the image that the network is shown."""
+
+    image_size: int
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        side = self.image_format.size
+        if side % STRIDE:
+            lower, higher = side // STRIDE * STRIDE, (side // STRIDE + 1) * STRIDE
+            near = f"{lower} or {higher}" if lower else f"{higher}"
+            raise ValueError(f"image_size {side} is not a multiple of the backbone's stride {STRIDE}; use {near}")
+
+    @property
+    def image_format(self) -> ImageFormat:
+        """Side, mean and deviation of the image, as data sets, crops and inference take them."""
+        return ImageFormat(self.image_size, self.image_mean, self.image_std)
+
+    @property
+    def image_positions(self) -> int:
+        """How many positions the feature map has."""
+        return (self.image_size // STRIDE) ** 2
+
+
 @dataclass(frozen=True)
-class FastMETROConfig:
+class FastMETROConfig(_ShownImage):
     """FastMETRO; the defaults are the official L body network with TORE at keep_ratio 0.8."""
 
     network: ClassVar[str] = "fastmetro"
@@ -41,10 +69,13 @@ class FastMETROConfig:
     hidden: tuple[int, int] = (2048, 512)
     heads: int = 8
     dropout: float = 0.1
+    image_size: int = IMAGE_SIZE  # side in pixels of the square image
+    image_mean: tuple[float, float, float] = IMAGENET_MEAN  # red, green, blue, of 1
+    image_std: tuple[float, float, float] = IMAGENET_STD
 
 
 @dataclass(frozen=True)
-class METROConfig:
+class METROConfig(_ShownImage):
     """METRO; the defaults are the official body network with TORE."""
 
     network: ClassVar[str] = "metro"
@@ -65,6 +96,17 @@ class METROConfig:
     regressor_layers: int = 3
     regressor_heads: int = 8
     regressor_hidden: int = 512
+    image_size: int = IMAGE_SIZE
+    image_mean: tuple[float, float, float] = IMAGENET_MEAN
+    image_std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image_mixing == "learned" and self.image_tokens != self.image_positions:
+            raise ValueError(
+                f"image_size {self.image_size} gives {self.image_positions} image tokens, but the network mixes "
+                f"{self.image_tokens}; leave one of the two out, or give both of one image"
+            )
 
 
 ModelConfig = FastMETROConfig | METROConfig
@@ -111,6 +153,12 @@ def reduction_of(config: ModelConfig) -> str:
     return f"{image}+gtr" if geometry else image
 
 
+def image_format_of(model: torch.nn.Module) -> ImageFormat:
+    """What a network is shown, whatever wraps it; a module without a configuration counts as official in this."""
+    config = getattr(unwrapped(model), "config", None)
+    return config.image_format if isinstance(config, ModelConfig) else OFFICIAL_FORMAT
+
+
 def prunes_image_tokens(config: ModelConfig) -> bool:
     """Whether the network has the paper's image token pruning, which the image token loss trains."""
     return isinstance(config, FastMETROConfig) and config.image_reduction == "itp"
@@ -133,8 +181,10 @@ def build_model(config: ModelConfig, topology: Topology) -> FastMETRO | METRO:
     """The network of `config` on the joints and mesh levels of `topology`, with fresh weights."""
     _check_smpl_regressor(config, topology.kind)
     backbone = Backbone(config.arch)
-    options = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in ("arch", "body", "stand_in")}
-    kind = FastMETRO if isinstance(config, FastMETROConfig) else METRO
+    options = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in BESIDE}
+    kind: type[FastMETRO] | type[METRO] = METRO
+    if isinstance(config, FastMETROConfig):
+        kind, options["grid"] = FastMETRO, (config.image_size // STRIDE, config.image_size // STRIDE)
     model = kind(backbone=backbone, topology=topology, **options)
     _note(model, config)
     return model
@@ -169,6 +219,8 @@ def create_model(
     topology: Topology | None = None,
     backbone_weights: str | Path | None = None,
     image_size: int = IMAGE_SIZE,
+    image_mean: Sequence[float] = IMAGENET_MEAN,
+    image_std: Sequence[float] = IMAGENET_STD,
     device: str | torch.device = "cpu",
     **options: Any,
 ) -> FastMETRO | METRO:
@@ -186,7 +238,10 @@ def create_model(
         data_dir: folder of the body model files; None means `tore.paths.body_dir()`.
         topology: joints and mesh levels, instead of reading them from `data_dir`.
         backbone_weights: ImageNet file of the backbone; None leaves it at its random start.
-        image_size: side of the square pictures in pixels; it sets how many image tokens there are.
+        image_size: side of the square images in pixels, a multiple of the backbone's stride 32; it sets how many image
+            tokens there are.
+        image_mean, image_std: what the images' red, green and blue, from 0 to 1, are normalized by. Data sets and
+            inference take size, mean and deviation from the network's configuration.
         device: where the network goes; "meta": parameters and constants without numbers. Made under
             `torch.device("meta")` without naming it here, the parameters stay there and the constants have numbers.
         options: further fields of `FastMETROConfig` or `METROConfig`, such as `dropout=0.0`.
@@ -198,11 +253,14 @@ def create_model(
     values: dict[str, Any] = {
         "arch": arch,
         "body": body,
+        "image_size": image_size,
+        "image_mean": tuple(image_mean),
+        "image_std": tuple(image_std),
         **reduction_fields(network, body, token_reduction, geometry_reduction),
     }
     if topology is None:
         values["stand_in"] = find_body_files(body, data_dir)[1] in (SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES)
-    image_tokens = (image_size // STRIDE) ** 2
+    image_tokens = replace(CONFIGS["fastmetro"](), image_size=image_size).image_positions
     if network == "fastmetro":
         if size not in SIZES:
             raise ValueError(f"size {size!r} is not known; use one of {', '.join(SIZES)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from tore.device import resolve_device
 from tore.files import read_tensors, write_tensors
-from tore.modeling.backbones import OFFICIAL, identify
+from tore.image_format import OFFICIAL_FORMAT
+from tore.modeling.backbones import OFFICIAL, STRIDE, identify
 from tore.modeling.build import WITHOUT_GEOMETRY_REDUCTION, ModelConfig, build_model, configure, describe, topology_for
 from tore.modeling.checkpoint_contents import bare_name, named_tensors, not_finite, own_state, shape_facts, unwrapped
 from tore.modeling.fastmetro import FastMETRO
@@ -99,7 +101,7 @@ def _own_layout(content: Mapping[str, Any], path: Path, overrides: Mapping[str, 
     config, state = content.get("config"), content.get("state_dict")
     if not isinstance(config, dict) or not isinstance(state, dict) or "network" not in config:
         raise ValueError(f"{path} is damaged: it lacks its configuration or its tensors; get it again")
-    told = {name: tuple(value) if isinstance(value, list) else value for name, value in config.items()}
+    told = _with_image_size({n: tuple(value) if isinstance(value, list) else value for n, value in config.items()})
     _check_overrides(told, overrides, path)
     try:
         configured = configure(**{**told, **overrides})
@@ -117,7 +119,7 @@ def from_own_names(entries: Mapping[str, Tensor], path: Path, **overrides: Any) 
     """
     state = dict(entries)
     network = "metro" if any(name.startswith(("select_tokens.", "blocks.")) for name in state) else "fastmetro"
-    facts = shape_facts(network, {name: tuple(value.shape) for name, value in state.items()})
+    facts = _with_image_size(shape_facts(network, {name: tuple(value.shape) for name, value in state.items()}))
     facts["geometry_reduction"] = any(name.startswith("shape_regressor.") for name in state)
     if network == "metro":
         facts.setdefault("image_mixing", "mean")
@@ -162,7 +164,7 @@ def from_official(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -
             unexpected.append(name)
         else:
             state[ours_or_none] = value
-    facts = shape_facts(network, {name: tuple(value.shape) for name, value in state.items()})
+    facts = _with_image_size(shape_facts(network, {name: tuple(value.shape) for name, value in state.items()}))
     usual = {} if geometry_reduction else WITHOUT_GEOMETRY_REDUCTION.get((network, facts.get("body", "body")), {})
     told = {"network": network, "body": "body", "geometry_reduction": geometry_reduction, **facts}
     arch = _arch_of(state)
@@ -176,6 +178,13 @@ def from_official(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -
     _check_overrides(told, overrides, path)
     config = configure(**{**usual, **told, **overrides})
     return Checkpoint(path, "official", config, state, told, dropped, tuple(unexpected))
+
+
+def _with_image_size(told: dict[str, Any]) -> dict[str, Any]:
+    """The facts of a file with METRO's image size, which its number of image tokens tells."""
+    if "image_tokens" not in told or "image_size" in told:
+        return told
+    return told | {"image_size": STRIDE * math.isqrt(told["image_tokens"])}
 
 
 def _check_overrides(told: Mapping[str, Any], overrides: Mapping[str, Any], path: Path) -> None:
@@ -249,10 +258,11 @@ def save_published(model: nn.Module, path: str | Path) -> None:
 def save_weights(model: nn.Module, path: str | Path) -> None:
     """Writes the official layout where it can hold the network, else our own; `load_model` reads both.
 
-    The official layout does not tell the attention heads: other numbers than the usual need our own.
+    The official layout does not tell the attention heads, nor which images a network takes: others than the usual need
+    our own.
     """
     config = _network_in(model).config
-    usual = config.heads == type(config)().heads
+    usual = config.heads == type(config)().heads and config.image_format == OFFICIAL_FORMAT
     (save_published if usual and _has_official_layout(config) else save_model)(model, path)
 
 
@@ -272,6 +282,8 @@ def official_state(model: nn.Module) -> dict[str, Tensor]:
         raise ValueError(
             f"the official layout knows no token reduction {config.image_reduction!r}; write it with save_model"
         )
+    if config.image_format != OFFICIAL_FORMAT:
+        raise ValueError(f"the official layout does not tell of {config.image_format}; write it with save_model")
     trunk = backbone_names(
         (name.removeprefix(TRUNK) for name in state if name.startswith(TRUNK)), to_official=True, arch=config.arch
     )

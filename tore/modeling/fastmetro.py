@@ -13,7 +13,7 @@ from tore.modeling.backbones import Backbone
 from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble
 from tore.modeling.neural_shape_regressor import ShapeRegressor, Upsampling
 from tore.modeling.token_reduction_baselines import create_reducer
-from tore.modeling.transformer import EncoderDecoder, TokenPositions
+from tore.modeling.transformer import USUAL_GRID, EncoderDecoder, TokenPositions
 
 
 class GeometryTokens(WithConstants):
@@ -66,6 +66,7 @@ class FastMETRO(nn.Module):
         hidden: tuple[int, int] = (2048, 512),
         heads: int = 8,
         dropout: float = 0.1,
+        grid: tuple[int, int] = USUAL_GRID,
     ) -> None:
         """The network with fresh weights.
 
@@ -81,6 +82,7 @@ class FastMETRO(nn.Module):
             widths, hidden: of the two Transformers' tokens and feed-forward networks.
             heads: of every attention.
             dropout: its probability, wherever the Transformers drop.
+            grid: rows and columns of the usual image's feature map; others are taken as well.
         """
         super().__init__()
         wide, narrow = widths
@@ -89,8 +91,8 @@ class FastMETRO(nn.Module):
         self.image_projection = nn.Conv2d(backbone.channels, wide, kernel_size=1)
         self.token_reduction = create_reducer(image_reduction, width=wide, tokens=kept_tokens)
         listed = kept_tokens if self.token_reduction.listed else None
-        self.wide_positions = TokenPositions(channels=wide, listed=listed)
-        self.narrow_positions = TokenPositions(channels=narrow, listed=listed)
+        self.wide_positions = TokenPositions(channels=wide, listed=listed, grid=grid)
+        self.narrow_positions = TokenPositions(channels=narrow, listed=listed, grid=grid)
         self.camera_token = nn.Parameter(torch.randn(1, wide))
         asked = None if geometry_reduction else adjacency
         self.query_tokens = GeometryTokens(joints=joints, width=wide, adjacency=asked)
@@ -116,7 +118,7 @@ class FastMETRO(nn.Module):
         self.smpl_regressor = SMPLRegressor(vertices=topology.levels.sizes[1]) if smpl_regressor else None
 
     def forward(self, images: Tensor, joint_mask: Tensor | None = None) -> MeshPrediction:
-        """images (B, 3, H, W), ImageNet-normalized. `joint_mask` is METRO's; here it must be None."""
+        """images (B, 3, H, W), normalized as its configuration says. `joint_mask` is METRO's; here it must be None."""
         assert joint_mask is None, "masked joint modelling belongs to METRO"
         features = self.image_projection(self.backbone(images))  # (B, wide, h, w)
         tokens, heatmap = self.token_reduction(features)  # (B, M, wide), (B, M, h*w)

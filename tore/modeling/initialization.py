@@ -19,7 +19,6 @@ from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.image_token_pruning import TokenReduction
 from tore.modeling.metro import METRO
 from tore.modeling.neural_shape_regressor import ShapeRegressor
-from tore.modeling.transformer import USUAL_GRID
 
 WAVE_SPREAD = 3.0  # radians per metre: vertices a decimetre apart have similar tokens
 DRAWS = 32  # random joint features over which the vertex head is fitted
@@ -85,8 +84,8 @@ def _random_joints(regressor: ShapeRegressor) -> None:
 
 
 def _random_images(model: FastMETRO) -> None:
-    """Runs the network on pictures of noise."""
-    side = STRIDE * USUAL_GRID[0]
+    """Runs the network on images of noise."""
+    side = model.config.image_size
     model(torch.randn(IMAGES, 3, side, side).to(model.camera_token))
 
 
@@ -143,7 +142,7 @@ class WarmUpNetwork(WithConstants):
         self.keep_constant("joint_of", torch.arange(tokens) % joints)
 
     def forward(self, images: Tensor) -> WarmUpPrediction:
-        """images (B, 3, H, W), ImageNet-normalized."""
+        """images (B, 3, H, W), normalized as its configuration says."""
         if images.shape[-1] != self.size:
             images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
         features = self.image_projection(self.backbone(images))  # (B, width, h, w)

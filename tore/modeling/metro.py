@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from manopth.constants import WithConstants, beside
 from tore.body.topology import Topology
-from tore.modeling.backbones import Backbone
+from tore.modeling.backbones import STRIDE, Backbone
 from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble
 from tore.modeling.neural_shape_regressor import ShapeRegressor, Upsampling
 from tore.modeling.transformer import attend
@@ -27,9 +28,10 @@ class MixedPositions(nn.Conv1d):
         """(B, C, h, w), h * w = positions -> (B, Q, C). Raises ValueError for another number of positions."""
         positions = features.shape[2] * features.shape[3]
         if positions != self.in_channels:
+            side = STRIDE * math.isqrt(self.in_channels)
             raise ValueError(
-                f"METRO mixes {self.in_channels} image tokens but these pictures give {positions}; "
-                f"use 224 x 224 pictures, or create it with image_tokens={positions}"
+                f"METRO mixes {self.in_channels} image tokens but these images give {positions}; "
+                f"use {side} x {side} images, or create it with another image_size"
             )
         return super().forward(features.flatten(2).transpose(1, 2))
 
@@ -208,7 +210,7 @@ class METRO(WithConstants):
         self.keep_constant("template_remainder", (template - template.float()).float())
 
     def forward(self, images: Tensor, joint_mask: Tensor | None = None) -> MeshPrediction:
-        """images (B, 3, H, W), ImageNet-normalized; joint_mask (B, Q, 1), 1 keeps a token, 0 masks it.
+        """images (B, 3, H, W), normalized as its configuration says; joint_mask (B, Q, 1), 1 keeps a token, 0 masks it.
 
         The Q tokens are the J joints and, without geometry token reduction, the Vc coarse vertices behind them.
         """

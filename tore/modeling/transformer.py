@@ -13,7 +13,7 @@ from manopth.constants import WithConstants, beside
 from tore.ops.linear import Dropout, Linear, drop, is_transformed, linear
 from tore.ops.neighbor_attention import NeighborBlocks
 
-USUAL_GRID = (7, 7)  # the feature map of a 224 x 224 picture
+USUAL_GRID = (7, 7)  # the feature map of a 224 x 224 image
 
 
 def sine_position_code(height: int, width: int, channels: int, temperature: float = 10000.0) -> Tensor:
@@ -56,12 +56,13 @@ class TokenPositions(WithConstants):
 
     code: Tensor
 
-    def __init__(self, *, channels: int, listed: int | None = None) -> None:
-        """`listed`: the length M of the list, None for tokens with places."""
+    def __init__(self, *, channels: int, listed: int | None = None, grid: tuple[int, int] = USUAL_GRID) -> None:
+        """`listed`: the length M of the list, None for tokens with places, usually those of a feature map `grid`."""
         super().__init__()
         self.channels = channels
         self.listed = listed
-        rows, columns = (listed, 1) if listed else USUAL_GRID
+        self.grid = grid
+        rows, columns = (listed, 1) if listed else grid
         self.keep_constant("code", sine_position_code(rows, columns, channels))
 
     def forward(self, grid: tuple[int, int], heatmap: Tensor | None) -> Tensor:
@@ -72,7 +73,7 @@ class TokenPositions(WithConstants):
         """
         if self.listed:
             return self.code
-        code = self.code if grid == USUAL_GRID else sine_position_code(*grid, self.channels).to(self.code)
+        code = self.code if grid == self.grid else sine_position_code(*grid, self.channels).to(self.code)
         return code if heatmap is None else heatmap @ beside(code, heatmap).to(heatmap.dtype)
 
 

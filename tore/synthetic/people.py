@@ -15,6 +15,9 @@ import torch
 from numpy.random import RandomState
 
 from tore.body import MANO, SMPL, load_body
+from tore.datasets.convert.freihand import SCALE as HAND_SCALE
+from tore.datasets.convert.freihand import SIDE as HAND_SIDE
+from tore.datasets.crop import box_around
 from tore.geometry.camera import PinholeCamera
 from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from tore.synthetic.hand_poses import draw_hand_poses, random_rotation
@@ -30,7 +33,6 @@ FILL = {"body": (0.55, 0.86), "hand": (0.42, 0.72)}  # longer side of the box ov
 SHIFT = {"body": 0.06, "hand": 0.035}  # of the side: how far the box's middle strays from the picture's
 CUT_OFF = 0.08  # share of the people that may stray over the picture's edge
 FOCAL_RANGE = {"body": (1.1, 3.0), "hand": (1.6, 4.0)}  # of the side
-BOX_MARGIN = 1.2  # box of a label: longer side of the person's box times this
 
 
 @dataclass(frozen=True)
@@ -174,11 +176,9 @@ def label_of(figure: Figure, people: People, index: int, shot: Shot, size: int) 
     points = shot.camera.project(joints + shot.translation)
     inside = ((points >= 0) & (points < size)).all(1, keepdims=True)
     outline = shot.camera.project(people.vertices[index] + shot.translation)
-    low, high = outline.min(0), outline.max(0)
-    center: np.ndarray = (low + high) / 2
-    scale = BOX_MARGIN * float((high - low).max()) / 200
-    if figure.kind == "hand":  # as FreiHAND's labels: 180 pixels about the middle of 224
-        center, scale = np.array([size / 2, size / 2]), 0.9 * size / 224
+    center, scale = box_around(outline)
+    if figure.kind == "hand":  # as FreiHAND's labels
+        center, scale = np.array([size / 2, size / 2]), HAND_SCALE * size / HAND_SIDE
     x, y = shot.camera.principal_point
     ones = np.ones((len(joints), 1))
     return {

@@ -29,9 +29,10 @@ from tore.engine.step import LossStep, target_maker
 from tore.engine.trainer import Trainer
 from tore.evaluation.evaluator import EvaluationResult
 from tore.export.parts import check_compiler
+from tore.image_format import ImageFormat
 from tore.modeling import create_model, load_model
 from tore.modeling.backbones import STRIDE
-from tore.modeling.build import add_smpl_regressor, describe
+from tore.modeling.build import add_smpl_regressor, configure, describe
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint, save_weights
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.initialization import load_parts, start_camera, start_from_template
@@ -92,12 +93,13 @@ def checkpoint_of(config: RunConfig) -> Checkpoint | None:
     options = config.network
     if options.resume_checkpoint is None:
         return None
-    arch = {"arch": options.arch} if config.gives("arch") else {}
-    checkpoint = read_checkpoint(checkpoint_file(options.resume_checkpoint), **arch)
+    names = ("arch", "image_size", "image_mean", "image_std")
+    overrides = {name: getattr(options, name) for name in names if config.gives(name)}
+    checkpoint = read_checkpoint(checkpoint_file(options.resume_checkpoint), **overrides)
     fast = isinstance(options, FastMETROOptions)
-    names = {"heads": "transformer_nhead" if fast else "num_attention_heads"}
-    names["dropout"] = "transformer_dropout" if fast else "drop_out"
-    told = {field: getattr(options, name) for field, name in names.items() if config.gives(name)}
+    places = {"heads": "transformer_nhead" if fast else "num_attention_heads"}
+    places["dropout"] = "transformer_dropout" if fast else "drop_out"
+    told = {field: getattr(options, name) for field, name in places.items() if config.gives(name)}
     return replace(checkpoint, config=replace(checkpoint.config, **told))
 
 
@@ -217,7 +219,7 @@ def check_same_network(state: dict[str, Any], flags: dict[str, Any]) -> None:
     """ValueError where a training state is of another network than the flags'; dropout alone may change on the way."""
     if "model" not in state["config"]:
         raise ValueError("the checkpoint to resume from is no training script's: it may be a warm-up's; name another")
-    saved = state["config"]["model"]
+    saved = describe(configure(**state["config"]["model"]))  # with the fields that an older one lacks
     other = [
         f"{name} {saved.get(name)} (flags: {flags[name]})"
         for name in flags
@@ -296,7 +298,7 @@ def validation(
     if options.validation_set is None:
         return None
     evaluation = Evaluation(
-        MeshDataset(options.validation_set, False, setting.kind),
+        MeshDataset(options.validation_set, False, setting.kind, image_format=model.config.image_format),
         body,
         network=config.network.network,
         body_dir=options.body_dir,
@@ -310,7 +312,7 @@ def validation(
     return partial(evaluation.validate, model)
 
 
-def drawing(setting: RunSetting, faces: Tensor) -> Callable[..., Any] | None:
+def drawing(setting: RunSetting, faces: Tensor, image_format: ImageFormat) -> Callable[..., Any] | None:
     """The trainer's drawing function, or None where nothing is to be drawn or the renderer's packages are missing."""
     if not setting.config.run.visual_steps or not setting.processes.is_main:
         return None
@@ -322,7 +324,7 @@ def drawing(setting: RunSetting, faces: Tensor) -> Callable[..., Any] | None:
     except ImportError as error:
         setting.log.line(f"no pictures of training steps: {error}")
         return None
-    return TrainingSheet(setting.output_dir / "pictures", faces=faces, stride=STRIDE)
+    return TrainingSheet(setting.output_dir / "pictures", faces=faces, stride=STRIDE, image_format=image_format)
 
 
 def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
@@ -333,6 +335,7 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
     resume_from = wanted_checkpoint(setting, checkpoints)
     state = load_training_state(resume_from) if resume_from is not None else None
     model = network_of(setting, state)
+    batches.dataset.image_format = model.config.image_format  # known now, before any worker reads
     body = load_body(setting.kind, body_dir).to(processes.device)
     step = loss_step(setting, model, body)
     usable = trains(step.recipe, setting.kind)
@@ -353,7 +356,7 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
         save_published=lambda path: save_weights(model, path),
         config={"run": config.plain(), "model": describe(model.config), "sets": sets},
         validate=validation(setting, model, body),
-        draw=drawing(setting, body.faces),
+        draw=drawing(setting, body.faces, model.config.image_format),
         average=MovingAverage(model, options.ema) if options.ema else None,
         accumulate=options.accumulate,
         channels_last=options.channels_last,

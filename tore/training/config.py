@@ -16,6 +16,7 @@ import yaml
 from tore.engine.optimization import CLIPS, SCHEDULES, Schedule
 from tore.engine.step import AMP_TYPES
 from tore.files import read_yaml, write_whole
+from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD
 from tore.modeling.build import SIZES, TOKEN_REDUCTIONS
 from tore.modeling.initialization import PARTS_TO_LOAD, REST
 from tore.training.options import Options, flag_text, option, refuse_unknown, value_text
@@ -39,6 +40,9 @@ class NetworkOptions(Options):
     token_reduction: str | None = option(None)  # None: tore, or what a checkpoint holds
     geometry_reduction: bool | None = option(None)
     smpl_regressor: bool = option(False)
+    image_size: int = option(IMAGE_SIZE, least=1)  # side of the square image in pixels
+    image_mean: tuple[float, ...] = option(IMAGENET_MEAN)  # red, green, blue, from 0 to 1
+    image_std: tuple[float, ...] = option(IMAGENET_STD)
     backbone_weights: str | None = option(None)  # None: the usual ImageNet file; "none": a random start
     resume_checkpoint: str | None = option(None)  # a file or folder whose network is taken
     warm_start: str | None = option(None)
@@ -60,6 +64,9 @@ class NetworkOptions(Options):
             "token_reduction": self.token_reduction or TORE_RECIPE,
             "geometry_reduction": self.geometry_reduction,
             "smpl_regressor": self.smpl_regressor,
+            "image_size": self.image_size,
+            "image_mean": self.image_mean,
+            "image_std": self.image_std,
         }
 
 

@@ -26,7 +26,6 @@ from tore.training.hand_submission import HandOptions, KeptHands
 from tore.visualize.drawing import save_image
 
 SHAPE = ("layers", "widths", "hidden", "heads")  # in which a network must be the official one to have its row
-FEATURE_CELLS = 49  # of the official 224 x 224 pictures
 
 
 def report(
@@ -53,7 +52,7 @@ def report(
     kind = model.config.body
     hand, kept = hand or HandOptions(), KeptHands()
     evaluation = Evaluation(
-        MeshDataset(yaml, False, kind, views=hand.views),
+        MeshDataset(yaml, False, kind, views=hand.views, image_format=model.config.image_format),
         load_body(kind, body_dir),
         network=model.config.network,
         body_dir=body_dir,
@@ -85,20 +84,22 @@ def report(
 def row_of(config: ModelConfig) -> PaperRow | None:
     """The paper's row of this network, if it has one: bodies with TORE, its geometry half alone, or no reduction.
 
-    A network of another depth or width has none.
+    A network of another depth or width, or of other images, has none.
     """
     official = CONFIGS[config.network]()
     if any(getattr(config, name) != getattr(official, name) for name in SHAPE):
         return None
+    if config.image_format != official.image_format:
+        return None
     if config.body != "body" or reduction_of(config) not in ("tore", "none+gtr", "none"):
         return None
     kept = config.kept_tokens if isinstance(config, FastMETROConfig) else None
-    return paper_row(config.network, config.arch, kept_share(kept), config.geometry_reduction)
+    return paper_row(config.network, config.arch, kept_share(kept, config.image_positions), config.geometry_reduction)
 
 
-def kept_share(kept_tokens: int | None) -> float | None:
-    """The keep ratio of the paper's rows that gives this many tokens, or None."""
-    ratios = {int(FEATURE_CELLS * ratio): ratio for ratio in (1.0, 0.8)}
+def kept_share(kept_tokens: int | None, positions: int) -> float | None:
+    """The keep ratio of the paper's rows that gives this many tokens of a feature map's positions, or None."""
+    ratios = {int(positions * ratio): ratio for ratio in (1.0, 0.8)}
     return ratios.get(kept_tokens, -1.0) if kept_tokens is not None else None
 
 
@@ -115,8 +116,7 @@ def write_worst(
 
     The error is PA-MPJPE; where no sample has it the first of `CHOOSING` that one has.
     """
-    from tore.training.sheet import crop_pixels  # the drawing rooms need the `render` extra
-    from tore.visualize.drawing import contact_sheet, overlay_crop
+    from tore.visualize.drawing import contact_sheet, overlay_crop  # needs the `render` extra
 
     data, faces = evaluation.data, evaluation.body.faces.cpu().numpy()
     metric = choosing_metric({name: next((r[name] for r in rows if r[name] is not None), None) for name in CHOOSING})
@@ -129,7 +129,7 @@ def write_worst(
     for row in chosen:
         image = data[row["index"]]["image"]
         prediction = model.eval()(image[None].to(device))
-        crop = crop_pixels(image)
+        crop = data.image_format.pixels(image)
         vertices, camera = prediction.vertices[0].cpu().numpy(), prediction.camera[0].cpu().numpy()
         pictures += [crop, overlay_crop(crop, vertices, faces, camera, samples=1)]
         captions += [f"{row['index']} {row['key']}", f"{metric.upper().replace('_', '-')} {row[metric]:.1f} mm"]

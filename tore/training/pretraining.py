@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tore.datasets.label import Label
-from tore.datasets.mesh_dataset import CROP_SIZE, MeshDataset
+from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import set_identity
 from tore.engine.distributed import Processes
 from tore.engine.logging import RunLog
@@ -19,9 +19,11 @@ from tore.engine.optimization import OptimizerRecipe, Schedule, build_optimizer
 from tore.engine.state import CheckpointFolder, load_training_state
 from tore.engine.step import AMP_TYPES, Batch, StepResult
 from tore.engine.trainer import Trainer
+from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD
 from tore.losses.criterion import weighted_sum
 from tore.losses.terms import absolute_distance, joints_2d_loss, labelled_mean
 from tore.modeling.backbones import STRIDE, Backbone, load_backbone_weights
+from tore.modeling.build import FastMETROConfig
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.initialization import WarmUpNetwork, load_parts, save_image_side
 from tore.training.build import LoaderBatches
@@ -70,7 +72,7 @@ def warm_up_terms(
     }
 
 
-NETWORK = ("arch", "body", "model_dim_1", "keep_ratio")
+NETWORK = ("arch", "body", "model_dim_1", "keep_ratio", "image_size", "image_mean", "image_std")
 RECIPE = OptimizerRecipe("adamw", weight_decay=1e-2, clip="norm", clip_limit=1.0)
 
 
@@ -85,6 +87,9 @@ class PretrainConfig(Options):
     model_dim_1: int = option(512)
     keep_ratio: float = option(0.8)
     size: int = option(224)
+    image_size: int = option(IMAGE_SIZE, least=1)
+    image_mean: tuple[float, ...] = option(IMAGENET_MEAN)
+    image_std: tuple[float, ...] = option(IMAGENET_STD)
     num_train_epochs: int = option(10, least=1)
     per_gpu_train_batch_size: int = option(32, least=1)
     lr: float = option(2e-3, least=0)
@@ -149,7 +154,9 @@ def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> 
     if newest is not None and config.resume == "none":
         raise ValueError(f"{newest} is there from an earlier run: add --resume auto, or choose another --output_dir")
     yaml, seed = Path(config.data_dir) / config.train_yaml, config.seed
-    data = MeshDataset(yaml, True, config.body, seed=seed, on_bad_sample=config.on_bad_sample)
+    images = {name: getattr(config, name) for name in ("image_size", "image_mean", "image_std")}
+    shown, skip = FastMETROConfig(**images), config.on_bad_sample
+    data = MeshDataset(yaml, True, config.body, seed=seed, on_bad_sample=skip, image_format=shown.image_format)
     check_before(data, None, processes, log.line, usable=usable)
     workers, batch = config.num_workers, config.per_gpu_train_batch_size
     batches = LoaderBatches(data, batch_size=batch, accumulate=1, workers=workers, processes=processes)
@@ -159,7 +166,7 @@ def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> 
     network = WarmUpNetwork(
         backbone=backbone,
         width=config.model_dim_1,
-        tokens=kept_tokens(config.keep_ratio, (CROP_SIZE // STRIDE) ** 2),
+        tokens=kept_tokens(config.keep_ratio, shown.image_positions),
         joints=data.layout.joint_rows[0],
         size=config.size,
     )
@@ -199,10 +206,11 @@ def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> 
 
 def check_same_image_side(config: PretrainConfig, saved: Mapping[str, Any], newest: Path) -> None:
     """ValueError where the checkpoint is of another image side than the flags', whatever changes are allowed."""
+    now = config.plain()
     other = [
-        f"--{name} {saved[name]} (now {getattr(config, name)})"
+        f"--{name} {saved[name]} (now {now[name]})"
         for name in NETWORK
-        if name in saved and str(saved[name]) != str(getattr(config, name))
+        if name in saved and str(saved[name]) != str(now[name])
     ]
     if other:
         raise ValueError(f"{newest} was trained with {', '.join(other)}; give the same flags, or another --output_dir")

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD
 from tore.engine.step import Batch, StepResult
 from tore.geometry.camera import project_weak_perspective
+from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 from tore.losses.terms import coverage_mask
 from tore.visualize.drawing import (
     color_heatmap,
@@ -24,18 +24,13 @@ from tore.visualize.drawing import (
 SAMPLES = 4
 
 
-def crop_pixels(image: Tensor) -> np.ndarray:
-    """A normalized picture (3, n, n) as (n, n, 3) uint8 RGB."""
-    mean, std = (np.array(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
-    planes = image.float().cpu().numpy() * std + mean
-    return np.rint(planes.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8)
-
-
 class TrainingSheet:
     """Called by the trainer; writes `<folder>/iteration_00001000.jpg` and returns the picture."""
 
-    def __init__(self, folder: Path, *, faces: Tensor, stride: int) -> None:
-        self.folder, self.stride = folder, stride
+    def __init__(
+        self, folder: Path, *, faces: Tensor, stride: int, image_format: ImageFormat = OFFICIAL_FORMAT
+    ) -> None:
+        self.folder, self.stride, self.image_format = folder, stride, image_format
         self.faces = faces.cpu().numpy()
 
     def __call__(self, iteration: int, batch: Batch, result: StepResult) -> np.ndarray:
@@ -53,7 +48,7 @@ class TrainingSheet:
     def _row(self, place: int, batch: Batch, result: StepResult) -> dict[str, np.ndarray]:
         prediction, targets = result.prediction, result.targets
         labelled = targets.joints_2d[place].float().cpu().numpy()
-        crop = crop_pixels(batch["image"][place])
+        crop = self.image_format.pixels(batch["image"][place])
         camera = prediction.camera[place].detach().float()
         vertices = prediction.vertices[place].detach().float().cpu().numpy()
         projected = project_weak_perspective(prediction.joints[place : place + 1], prediction.camera[place : place + 1])

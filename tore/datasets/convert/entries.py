@@ -13,11 +13,10 @@ import torch
 from tore.body import SMPL
 from tore.body.files import model_path
 from tore.datasets.convert.reading import chunks
+from tore.datasets.crop import box_around
 
 SIZES = {"body": (24, 72), "hand": (21, 48)}  # joints, pose numbers
 BETAS = 10
-BOX_MARGIN = 1.2
-SCALE_UNIT = 200.0  # pixels of box side per unit of scale
 NOT_FINITE = "the label holds a number that is not finite"
 
 
@@ -83,12 +82,6 @@ def _numbers(values: np.ndarray | None, shape: tuple[int, ...]) -> list:
     array = np.zeros(shape) if values is None else np.asarray(values, dtype=np.float64)
     assert array.shape == shape, (array.shape, shape)
     return array.tolist()
-
-
-def box(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Center (2,) and scale of the box around points (N, 2) in pixels: 1.2 * its longer side / 200."""
-    low, high = points.min(0), points.max(0)
-    return (low + high) / 2, BOX_MARGIN * float((high - low).max()) / SCALE_UNIT
 
 
 def project_pinhole(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
@@ -157,5 +150,5 @@ def entry(
     visible = joints_2d[:, 2] > 0
     if not visible.any():
         return Entry(key, None, BEHIND)
-    center, scale = boxed or box(joints_2d[visible, :2])
+    center, scale = boxed or box_around(joints_2d[visible, :2])
     return Entry(key, Person(center, scale, joints_2d, with_confidence(joints), pose, betas, gender).label())

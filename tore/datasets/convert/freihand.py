@@ -18,9 +18,10 @@ from tore.datasets.convert.entries import Entry, Person, project_pinhole, with_c
 from tore.datasets.convert.reading import array, file_stamp, items, load_json, require
 
 BACKGROUNDS = {"training": 4, "evaluation": 1}
-CENTER = np.array([112.0, 112.0])
+SIDE = 224  # pixels of every image
+CENTER = np.array([SIDE / 2, SIDE / 2])
 TRUTH_FILES = ("evaluation_xyz.json", "evaluation_verts.json")
-SCALE = 0.9  # Official: a box of 180 of the picture's 224 pixels
+SCALE = 0.9  # Official: a box of 180 of the image's 224 pixels
 POSE, SHAPE = slice(0, 48), slice(48, 58)
 
 

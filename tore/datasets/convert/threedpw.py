@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from manopth.files import load_pickle
-from tore.datasets.convert.entries import BOX_MARGIN, CHUNK, SCALE_UNIT, BodyModels, Entry, entry
+from tore.datasets.convert.entries import CHUNK, BodyModels, Entry, entry
 from tore.datasets.convert.reading import array, field, file_stamp, gender_name, items, load_json, require, skip_to
+from tore.datasets.crop import BOX_MARGIN, PIXELS_PER_SCALE
 from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 TABLES = ("images", "annotations")
@@ -74,7 +75,7 @@ class Pose2MeshAnnotations:
         (fx, fy), (cx, cy) = (array(field(camera, name, at), (2,), f"{at}: {name}") for name in ("focal", "princpt"))
         return Posed(
             key=f"imageFiles/{field(image, 'sequence', at)}/{field(image, 'file_name', at)}",
-            box=(np.array([x + width / 2, y + height / 2]), BOX_MARGIN * max(width, height) / SCALE_UNIT),
+            box=(np.array([x + width / 2, y + height / 2]), BOX_MARGIN * max(width, height) / PIXELS_PER_SCALE),
             pose=array(field(smpl, "pose", where), (72,), f"{where}: pose", flat=True),
             betas=array(field(smpl, "shape", where), (10,), f"{where}: shape", flat=True),
             translation=array(field(smpl, "trans", where), (3,), f"{where}: trans", flat=True),

@@ -26,7 +26,7 @@ from tore.datasets.inspection.rows import (
     parse_size,
 )
 from tore.datasets.label import Label, LabelShares, described_kind, person_of
-from tore.datasets.mesh_dataset import CROP_SIZE, MeshDataset
+from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import BadSample
 
 MODEL_BATCH = 64
@@ -145,7 +145,7 @@ class _SetChecker:
         self._remark(index, label, check_ranges(label, layout.kind == "hand"))
         self._remark(index, label, check_labelled(label, layout.root))
         if size is not None:
-            self._remark(index, label, check_in_image(label, *size, CROP_SIZE))
+            self._remark(index, label, check_in_image(label, *size, self.dataset.image_format.size))
         self._remark(index, label, check_agreement(label))
         return label
 

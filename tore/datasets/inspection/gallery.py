@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from tore.datasets.augmentation import IMAGENET_MEAN, IMAGENET_STD
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.geometry.alignment import fit_weak_perspective
 from tore.visualize.drawing import contact_sheet, draw_crop_joints, overlay_crop
@@ -32,7 +31,7 @@ def gallery(
     pictures, captions = [], []
     for index in indices:
         sample = dataset.sample(index)
-        crop = restore_image(sample["image"])
+        crop = dataset.image_format.pixels(sample["image"])
         joints, confidence = np.split(sample["joints_2d"].numpy(), [2], 1)
         pictures.append(draw_crop_joints(crop, joints, confidence[:, 0]))
         captions.append(f"{index} {sample['key']}")
@@ -44,12 +43,6 @@ def gallery(
     if posed_mesh is not None:
         columns = 2 * max(1, round(np.sqrt(len(indices) / 2)))
     return contact_sheet(pictures, captions, columns=columns, cell=cell)
-
-
-def restore_image(image: torch.Tensor) -> np.ndarray:
-    """(n, n, 3) uint8 of a normalized picture (3, n, n)."""
-    planes = image.numpy() * np.array(IMAGENET_STD)[:, None, None] + np.array(IMAGENET_MEAN)[:, None, None]
-    return np.ascontiguousarray(np.clip(np.rint(planes * 255), 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
 
 def draw_mesh(crop: np.ndarray, sample: dict[str, Any], posed_mesh: PosedMesh, faces: np.ndarray) -> np.ndarray | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import Counter
 from collections.abc import Iterator
@@ -11,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tore.datasets.crop import crop_box
+from tore.datasets.crop import crop_bounds
 from tore.datasets.images import decode_pure_base64, image_bytes, row_key
 from tore.datasets.label import Label
 from tore.datasets.sets import BadSample, Place
+from tore.files import parse_json
 from tore.geometry.alignment import FIT_JOINTS, fit_weak_perspective
 
 ERROR, WARNING = "error", "warning"
@@ -105,14 +105,14 @@ def parse_size(columns: list[bytes], place: Place) -> tuple[int, int]:
     text = columns[-1].decode(errors="replace")
     try:
         if text.lstrip().startswith(("[", "{")):
-            value = json.loads(text)
+            value = parse_json(text, "the size")
             value = value[0] if isinstance(value, list) else value
             height, width = value["height"], value["width"]
         else:
             height, width = map(int, text.split())
         if type(height) is not int or type(width) is not int or min(height, width) < 1:
             raise ValueError
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+    except (ValueError, KeyError, IndexError, TypeError):
         finding = f'the size is {text[:60]!r}, expected [{{"height": h, "width": w}}]'
         raise BadSample.at(place, row_key(columns), finding) from None
     return height, width
@@ -125,7 +125,7 @@ POSE_LIMIT = 4 * np.pi  # radians of one joint
 BETA_WARNING, BETA_LIMIT = 5.0, 20.0
 BOX_LIMITS = (8.0, 8.0)  # pixels at least, and picture sides at most
 IMAGE_MARGIN = 0.1  # of the picture's side that a joint may lie outside
-BOX_MARGIN = 1.0  # of the crop's side that a joint may lie outside
+CROP_MARGIN = 1.0  # of the crop's side that a joint may lie outside
 FIT_WARNING, FIT_LIMIT = 0.08, 0.25  # residual / diagonal of the 2D joints
 MODEL_WARNING, MODEL_LIMIT = 0.06, 0.2  # metres, mean distance
 
@@ -173,7 +173,7 @@ def check_labelled(label: Label, root: int) -> Iterator[Remark]:
 def check_in_image(label: Label, height: int, width: int, size: int) -> Iterator[Remark]:
     """The crop's box and the 2D joints against the picture (height, width) and each other."""
     try:
-        box = crop_box(label.center, label.scale, size)
+        box = crop_bounds(label.center, label.scale, size)
     except ValueError as error:
         yield ERROR, "box", str(error)
         return
@@ -195,7 +195,7 @@ def check_in_image(label: Label, height: int, width: int, size: int) -> Iterator
         yield ERROR, "2D joints", f"{outside.sum()} of {len(seen)} lie outside the picture of {width} x {height}"
     elif outside.any():
         yield WARNING, "2D joints", f"{outside.sum()} of {len(seen)} lie outside the picture of {width} x {height}"
-    margin = BOX_MARGIN * box.height
+    margin = CROP_MARGIN * box.height
     low, high = np.array([box.left, box.top]) - margin, np.array([box.right, box.bottom]) + margin
     away = ((seen < low) | (seen > high)).any(1)
     if away.mean() > 0.5:

@@ -1,0 +1,57 @@
+"""What a network is shown: the side of its square image, and the mean and deviation that normalize its colors."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+IMAGE_SIZE = 224  # pixels; the official networks' side
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ImageFormat:
+    """Of a network's configuration; the defaults are the official networks'.
+
+    size: side of the square image in pixels. mean, std: of red, green and blue on a scale from 0 to 1.
+    Raises ValueError for a side below 1, a deviation that is not above 0, and anything but three finite numbers.
+    """
+
+    size: int = IMAGE_SIZE
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
+            raise ValueError(f"image_size {self.size!r} is no number of pixels; use a whole number such as 224")
+        for name, values in (("image_mean", self.mean), ("image_std", self.std)):
+            if not _three_numbers(values):
+                raise ValueError(f"{name} {values!r} is not three finite numbers for red, green and blue")
+        if min(self.std) <= 0:
+            raise ValueError(f"image_std {self.std!r} has a number that is not above 0; give deviations such as 0.229")
+
+    def normalize(self, plane: np.ndarray, color: int) -> None:
+        """Normalizes in place a float32 plane of values in 0..255 of one color, 0 red, 1 green, 2 blue."""
+        plane /= np.float32(255)
+        plane -= np.float32(self.mean[color])
+        plane /= np.float32(self.std[color])
+
+    def pixels(self, image: torch.Tensor) -> np.ndarray:
+        """(n, n, 3) uint8 RGB of a normalized image (3, n, n)."""
+        mean, std = (np.array(values)[:, None, None] for values in (self.mean, self.std))
+        planes = image.detach().float().cpu().numpy() * std + mean
+        return np.ascontiguousarray(np.rint(planes.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))
+
+
+def _three_numbers(values: Any) -> bool:
+    if not isinstance(values, tuple) or len(values) != 3:
+        return False
+    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
+
+
+OFFICIAL_FORMAT = ImageFormat()
