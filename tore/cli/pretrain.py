@@ -49,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--per_gpu_train_batch_size", type=int, help="pictures of one training process in a step")
     add("--lr", type=float, help="learning rate; it falls along a cosine")
     add("--warm_up_share", type=float, help="share of the steps in which the rate rises")
-    add("--backbone_weights", help="ImageNet file of the backbone to start from")
+    add("--backbone_weights", help="ImageNet file of the backbone to start from, or timm for timm's own weights")
     add("--warm_start", help="an earlier warm-up's state_dict.bin to start from, of any --size")
     add("--amp", choices=PretrainConfig.choices("amp"), help="dtype of the forward pass")
     add("--num_workers", type=int, help="loading processes of each training process")

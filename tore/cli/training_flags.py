@@ -66,6 +66,10 @@ def hand_options_of(args: argparse.Namespace, usual_zip: Path | None = None) -> 
     return HandOptions(views_of(args), args.pred_zip or usual_zip, args.annotations, args.pred_zip is not None)
 
 
+BACKBONE_WEIGHTS = (
+    "ImageNet file of the backbone, 'timm' for timm's own weights (the default of networks by timm's names), or 'none' "
+    "to start from scratch"
+)
 WORKERS = "loading processes of each process; on a CPU without cores free for them, evaluation reads by threads instead"
 
 
@@ -154,7 +158,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--val_yaml", help="'none': no validation")
     group.add_argument("--num_workers", type=int, help=WORKERS)
     group.add_argument("--body_dir", help="folder of the body model files, or stand-in [TORE_BODY_DIR]")
-    group.add_argument("--backbone_weights", help="ImageNet file of the backbone, or 'none' to start from scratch")
+    group.add_argument("--backbone_weights", help=BACKBONE_WEIGHTS)
     group.add_argument("--output_dir", help="folder of checkpoints, logs and pictures")
     group.add_argument("--resume_checkpoint", help="a state_dict.bin (or its folder) to start or evaluate from")
     group.add_argument("--resume", help="none | auto: go on from the newest checkpoint | its folder")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -93,19 +94,73 @@ def _shapes_of(arch: str) -> dict[str, torch.Size]:
 
 CLASSIFIERS = ("fc.", "_fc.", "classifier.", "head.fc.")
 COUNTER = "num_batches_tracked"
+TIMM, NONE = "timm", "none"  # in place of a file: timm's own pretrained weights, or a random start
 
 
 def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     """Loads an ImageNet file of the backbone's official or timm layout; its classifier is left out.
 
-    The tensors may lie in a dictionary of a training program, with prefixes, and in a safetensors file.
+    The tensors may lie in a dictionary of a training program, with prefixes, and in a safetensors file. "timm" takes
+    timm's pretrained weights, downloaded where they are not in its cache; "none" leaves the random start.
 
     Raises FileNotFoundError, or ValueError naming the entries that are missing, unexpected or misshapen, or the
     backbone whose file it is.
     """
+    if str(path) == NONE:
+        return
+    if str(path) == TIMM:
+        _load_entries(backbone, _timms_own(backbone.arch), f"timm's weights of {backbone.arch}")
+        return
     path = Path(path)
     entries = named_tensors(read_tensors(path), path)
     _refuse_other_padding(backbone.arch, entries, path)
+    _load_entries(backbone, _in_todays_layout(backbone.arch, entries), str(path))
+
+
+def _timms_own(arch: str) -> Mapping[str, Tensor]:
+    """The entries of timm's pretrained network of a backbone. FileNotFoundError where they cannot be had."""
+    name = OFFICIAL.get(arch, arch)
+    if not timm.is_model_pretrained(name):
+        raise ValueError(
+            f"timm has no pretrained weights of {name}: give a file with --backbone_weights FILE, or start from "
+            "scratch with --backbone_weights none"
+        )
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # whatever a download raises: each of timm's sources has errors of its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise FileNotFoundError(
+            f"timm's pretrained weights of {name} are not in its cache ({_timms_cache()}) and cannot be downloaded "
+            f"({reason}): run once where there is a network, give their file with --backbone_weights FILE, or start "
+            "from scratch with --backbone_weights none"
+        ) from None
+
+
+def _timms_cache() -> Path:
+    """Where timm keeps what it downloads from the Hugging Face hub; `HF_HOME` moves it."""
+    from huggingface_hub.constants import HF_HUB_CACHE  # timm brings it
+
+    return Path(HF_HUB_CACHE)
+
+
+def _in_todays_layout(arch: str, entries: dict[str, Tensor]) -> Mapping[str, Tensor]:
+    """A file's entries, through timm's own table where it knows an older layout of this network."""
+    if arch in OFFICIAL:
+        return entries
+    with torch.device("meta"):
+        whole = timm.create_model(arch)
+    table = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
+    if table is None or entries.keys() & whole.state_dict().keys():
+        return entries
+    try:
+        return table(dict(entries), whole)
+    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError):
+        return entries  # no older layout either: what does not fit is named
+
+
+def _load_entries(backbone: Backbone, entries: Mapping[str, Tensor], source: str) -> None:
+    """Loads entries of the official or timm's names; `source` says in an error where they come from."""
     expected = backbone.trunk.state_dict()
     state, unread = _for_trunk(backbone, entries, expected)
     # Files of old torch versions have no step counters in their batch norms.
@@ -113,7 +168,7 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     wrong = [*unread, *(n for n in state if n in expected and state[n].shape != expected[n].shape)]
     if missing or wrong:
         raise ValueError(
-            f"{path} is no weight file of {backbone.arch}: {len(missing)} entries missing ({', '.join(missing[:3])}) "
+            f"{source} is no weight file of {backbone.arch}: {len(missing)} entries missing ({', '.join(missing[:3])}) "
             f"and {len(wrong)} unexpected or of another shape ({', '.join(wrong[:3])}); "
             "give the file that docs/DATA.md names for this backbone, or timm's file of this name"
         )

@@ -237,7 +237,8 @@ def create_model(
         body: "body" or "hand".
         data_dir: folder of the body model files; None means `tore.paths.body_dir()`.
         topology: joints and mesh levels, instead of reading them from `data_dir`.
-        backbone_weights: ImageNet file of the backbone; None leaves it at its random start.
+        backbone_weights: ImageNet file of the backbone, or "timm" for timm's own pretrained weights; None and "none"
+            leave it at its random start.
         image_size: side of the square images in pixels, a multiple of the backbone's stride 32; it sets how many image
             tokens there are.
         image_mean, image_std: what the images' red, green and blue, from 0 to 1, are normalized by. Data sets and

@@ -31,11 +31,11 @@ from tore.evaluation.evaluator import EvaluationResult
 from tore.export.parts import check_compiler
 from tore.image_format import ImageFormat
 from tore.modeling import create_model, load_model
-from tore.modeling.backbones import STRIDE
+from tore.modeling.backbones import NONE, STRIDE, TIMM
 from tore.modeling.build import add_smpl_regressor, configure, describe
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint, save_weights
 from tore.modeling.fastmetro import FastMETRO
-from tore.modeling.initialization import load_parts, start_camera, start_from_template
+from tore.modeling.initialization import PARTS_TO_LOAD, load_parts, start_camera, start_from_template
 from tore.modeling.metro import METRO
 from tore.training.config import COORDINATES, FastMETROOptions, METROOptions, RunConfig
 from tore.training.evaluate import Evaluation
@@ -69,16 +69,22 @@ class LoaderBatches:
         yield from self.loader
 
 
-def imagenet_file(arch: str, wanted: str | None) -> Path | None:
-    """The backbone's ImageNet file, None for `--backbone_weights none`; FileNotFoundError when it is missing."""
-    if wanted == "none":
+def imagenet_file(arch: str, wanted: str | None) -> Path | str | None:
+    """The backbone's ImageNet file, None for `--backbone_weights none`; FileNotFoundError when it is missing.
+
+    "timm" stands for timm's own weights, which networks by timm's names start from unless a file is named.
+    """
+    if wanted == NONE:
         return None
+    if wanted == TIMM or (wanted is None and arch not in paths.BACKBONE_WEIGHTS):
+        return TIMM
     path = paths.backbone_weights(arch, wanted)
     if path is None or not path.is_file():
         name = path or paths.models_dir() / paths.BACKBONE_WEIGHTS.get(arch, "?")
         raise FileNotFoundError(
             f"ImageNet weights of {arch} are missing ({name}): get the file (docs/DATA.md), name another with "
-            "--backbone_weights PATH, or start from scratch with --backbone_weights none"
+            "--backbone_weights PATH, take timm's with --backbone_weights timm, or start from scratch with "
+            "--backbone_weights none"
         )
     return path
 
@@ -86,6 +92,13 @@ def imagenet_file(arch: str, wanted: str | None) -> Path | None:
 def checkpoint_file(path: str) -> Path:
     """The state_dict.bin that a checkpoint file or folder means."""
     return Path(path) / "state_dict.bin" if Path(path).is_dir() else Path(path)
+
+
+def _starts_warm(config: RunConfig) -> bool:
+    """Whether --warm_start brings the backbone of a network by timm's name; METRO takes nothing else from it."""
+    options = config.network
+    takes = isinstance(options, METROOptions) or PARTS_TO_LOAD[0] in options.warm_start_rooms
+    return bool(options.warm_start) and takes and options.arch not in paths.BACKBONE_WEIGHTS
 
 
 def checkpoint_of(config: RunConfig) -> Checkpoint | None:
@@ -121,7 +134,8 @@ def build_network(config: RunConfig, checkpoint: Checkpoint | None, *, fresh: bo
     """
     options, body_dir = config.network, config.data.body_dir
     if checkpoint is None:
-        weights = imagenet_file(options.arch, options.backbone_weights) if fresh else None
+        wanted = options.backbone_weights or (NONE if _starts_warm(config) else None)
+        weights = imagenet_file(options.arch, wanted) if fresh else None
         model = create_model(
             options.network,
             arch=options.arch,

@@ -43,7 +43,7 @@ class NetworkOptions(Options):
     image_size: int = option(IMAGE_SIZE, least=1)  # side of the square image in pixels
     image_mean: tuple[float, ...] = option(IMAGENET_MEAN)  # red, green, blue, from 0 to 1
     image_std: tuple[float, ...] = option(IMAGENET_STD)
-    backbone_weights: str | None = option(None)  # None: the usual ImageNet file; "none": a random start
+    backbone_weights: str | None = option(None)  # None: the usual one; "timm": timm's own; "none": a random start
     resume_checkpoint: str | None = option(None)  # a file or folder whose network is taken
     warm_start: str | None = option(None)
     warm_start_rooms: tuple[str, ...] = option(PARTS_TO_LOAD, choices=(*PARTS_TO_LOAD, REST))
