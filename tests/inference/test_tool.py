@@ -20,7 +20,7 @@ from tests.conftest import assert_agrees
 from tests.inference.conftest import SMALL
 from tore import cli
 from tore.cli import infer as infer_module
-from tore.export.fastmetro import FastMETROForm
+from tore.export.networks import FastMETROForm
 from tore.inference.predictor import MeshRecovery
 from tore.modeling.fastmetro import FastMETRO
 

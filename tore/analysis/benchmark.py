@@ -24,7 +24,7 @@ from tore.analysis.cost import Cost, measure_cost, topology_at_hand
 from tore.body.body_model import BodyModel
 from tore.body.topology import Topology
 from tore.evaluation.protocol import PAPER_HUMAN36M, PaperRow
-from tore.export.form import for_inference
+from tore.export.networks import for_inference
 from tore.export.parts import Parts
 from tore.files import read_json
 from tore.inference.outputs import Wanted

@@ -1,6 +1,6 @@
 """The networks as they run fastest: a twin of each, tested against the plain one."""
 
-from tore.export.form import for_inference
+from tore.export.networks import for_inference
 from tore.export.parts import Parts
 
 __all__ = ["Parts", "for_inference"]

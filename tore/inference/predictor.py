@@ -18,8 +18,7 @@ from torch.utils._pytree import tree_map_only
 
 from tore.body.body_model import BodyModel, load_body
 from tore.datasets.image_files import ValueRange, check_reading
-from tore.export.fastmetro import FastMETROForm
-from tore.export.form import for_inference
+from tore.export.networks import FastMETROForm, for_inference
 from tore.export.parts import Parts
 from tore.geometry.rotations import matrix_to_axis_angle
 from tore.image_format import ImageFormat

@@ -24,8 +24,7 @@ from tore.engine.state import untouched_random_state
 from tore.engine.step import Batch, target_maker, to_device
 from tore.evaluation.evaluator import EvaluationResult, Evaluator, SampleErrors, sample_errors
 from tore.evaluation.protocol import HAND_WORDS, Protocol
-from tore.export.fastmetro import FastMETROForm
-from tore.export.metro import METROForm
+from tore.export.networks import FastMETROForm, METROForm
 from tore.geometry.alignment import merge_predictions
 from tore.losses.criterion import Targets
 from tore.losses.recipes import RECIPES

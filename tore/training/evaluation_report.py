@@ -16,8 +16,7 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
 from tore.evaluation.evaluator import CHOOSING, EvaluationResult, choosing_metric
 from tore.evaluation.protocol import PaperRow, paper_row, summary
-from tore.export.fastmetro import FastMETROForm
-from tore.export.metro import METROForm
+from tore.export.networks import FastMETROForm, METROForm
 from tore.files import write_json, write_whole
 from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, reduction_of
 from tore.training.build import Network
