@@ -27,8 +27,9 @@ from tore.files import OutputError
 from tore.inference.images import read_image
 from tore.streams import Guarded, guarded_streams, printable
 
-TOOLS = sorted(
-    path.stem for path in (ROOT / "tore" / "tools").glob("*.py") if "\ndef main(" in path.read_text(encoding="utf-8")
+TOOLS = sorted(path.stem for path in (ROOT / "tore" / "tools").glob("run_*.py"))
+COMMANDS = sorted(
+    path.stem for path in (ROOT / "tore" / "cli").glob("[a-z]*.py") if "\ndef main(" in path.read_text(encoding="utf-8")
 )
 CHECKPOINT = str(ROOT / "tore" / "modeling" / "shipped" / "standin_body.bin")
 
@@ -49,7 +50,8 @@ def run_entry(arguments: list[str], **streams: object) -> subprocess.CompletedPr
 
 
 def test_every_tool_is_a_verb_and_every_verb_a_tool() -> None:
-    assert {f"tore.tools.{name}" for name in TOOLS} == {module for module, _ in cli.VERBS.values()}
+    commands = {f"tore.tools.{name}" for name in TOOLS} | {f"tore.cli.{name}" for name in COMMANDS}
+    assert commands == {module for module, _ in cli.VERBS.values()}
 
 
 @pytest.mark.parametrize("verb", sorted(cli.VERBS))

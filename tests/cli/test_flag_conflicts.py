@@ -98,8 +98,8 @@ class Run:
 
     def trained(self, **parts: Any) -> Any:
         """In place of the trainer."""
-        self.trainer, self.model = parts, parts["network"]
-        return type("Done", (), {"finished": True, "epochs": parts["epochs"]})()
+        self.trainer, self.model = {**parts, **vars(parts["optimization"])}, parts["network"]
+        return SimpleNamespace(finished=True, epochs=parts["optimization"].epochs)
 
     def reported(self, model: Any, yaml: Path, **parts: Any) -> None:
         """In place of the evaluation."""
@@ -115,7 +115,7 @@ def level(run: Run, name: str) -> Any:
 
 
 def clip_limit(run: Run) -> Any:
-    recipe = run.trainer["optimizer_recipe"] if run.trainer else None
+    recipe = run.trainer["recipe"] if run.trainer else None
     return recipe.clip_limit if recipe is not None and recipe.clip != "none" else None
 
 
@@ -148,7 +148,7 @@ IN_EFFECT: dict[str, Callable[[Run, str], bool]] = {
     "--num_attention_heads": lambda run, v: run.model.config.heads == int(v),
     "--intermediate_size": lambda run, v: run.model.config.hidden == int(v),
     "--drop_out": lambda run, v: bool(run.trainer) and run.model.config.dropout == float(v),
-    "--lr": lambda run, v: run.trainer.get("base_lr") == float(v),
+    "--lr": lambda run, v: run.trainer.get("lr") == float(v),
     "--num_train_epochs": lambda run, v: run.trainer.get("epochs") == int(v),
     "--accumulate": lambda run, v: run.trainer.get("accumulate") == int(v),
     "--ema": lambda run, v: (
@@ -156,7 +156,7 @@ IN_EFFECT: dict[str, Callable[[Run, str], bool]] = {
     ),
     "--schedule": lambda run, v: bool(run.trainer) and run.trainer["schedule"].kind == v,
     "--warm_up_share": lambda run, v: bool(run.trainer) and run.trainer["schedule"].warm_up == float(v),
-    "--gradient_clip": lambda run, v: bool(run.trainer) and run.trainer["optimizer_recipe"].clip == v,
+    "--gradient_clip": lambda run, v: bool(run.trainer) and run.trainer["recipe"].clip == v,
     "--gradient_clip_limit": lambda run, v: clip_limit(run) == float(v),
     "--joints_loss_weight": lambda run, v: level(run, "joints_3d") == float(v),
     "--vertices_loss_weight": lambda run, v: level(run, "vertices") == float(v),

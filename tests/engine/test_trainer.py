@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -178,7 +179,8 @@ def test_a_signal_during_validation_repeats_that_validation_later(tmp_path: Path
 def test_moving_average_is_what_is_judged_and_official(tmp_path: Path) -> None:
     seen = []
     trainer = make_trainer(tmp_path, ema=0.99)
-    trainer.validate = lambda give_up: seen.append(trainer.network.heads[0].weight.clone()) or result(1.0)
+    validate = lambda give_up: seen.append(trainer.network.heads[0].weight.clone()) or result(1.0)  # noqa: E731
+    trainer.monitoring = replace(trainer.monitoring, validate=validate)
     trainer.run()
     assert trainer.average is not None
     assert torch.equal(seen[-1], trainer.average.average["heads.0.weight"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from tore.engine.distributed import Processes
-from tore.engine.logging import RunLog
-from tore.engine.optimization import FASTMETRO_OPTIMIZER, build_optimizer
-from tore.engine.state import CheckpointFolder, MovingAverage, seed_process
+from tore.engine.logging import Monitoring, RunLog
+from tore.engine.optimization import FASTMETRO_OPTIMIZER, Optimization, build_optimizer
+from tore.engine.state import CheckpointFolder, Checkpointing, MovingAverage, seed_process
 from tore.engine.step import LossStep
 from tore.engine.trainer import Trainer
 from tore.losses.criterion import Targets
@@ -128,18 +129,30 @@ def make_trainer(
     return Trainer(
         network=network,
         step=step,
-        optimizer=build_optimizer(network.parameters(), FASTMETRO_OPTIMIZER, 1e-2),
-        optimizer_recipe=FASTMETRO_OPTIMIZER,
-        base_lr=1e-2,
         batches=batches or ToyBatches(processes, accumulate=options.get("accumulate", 1)),
-        epochs=epochs,
         processes=processes,
-        log=RunLog(output if processes.is_main else None, echo=lambda text: None, tensorboard=False),
-        checkpoints=CheckpointFolder(output, keep=keep),
-        save_published=lambda path: torch.save(network.state_dict(), path),
-        config={"toy": True},
-        average=MovingAverage(network, ema) if ema else None,
-        logging_steps=options.pop("logging_steps", 3),
+        optimization=Optimization(
+            build_optimizer(network.parameters(), FASTMETRO_OPTIMIZER, 1e-2),
+            FASTMETRO_OPTIMIZER,
+            lr=1e-2,
+            epochs=epochs,
+            average=MovingAverage(network, ema) if ema else None,
+            **own(Optimization, options),
+        ),
+        monitoring=Monitoring(
+            RunLog(output if processes.is_main else None, echo=lambda text: None, tensorboard=False),
+            **{"logging_steps": 3, **own(Monitoring, options)},
+        ),
+        checkpointing=Checkpointing(
+            CheckpointFolder(output, keep=keep),
+            save_weights=lambda path: torch.save(network.state_dict(), path),
+            config={"toy": True},
+            **own(Checkpointing, options),
+        ),
         seed=5,
-        **options,
     )
+
+
+def own(group: type, options: dict) -> dict:
+    """Those of the options that belong to a group of the trainer's."""
+    return {name: value for name, value in options.items() if name in {each.name for each in fields(group)}}

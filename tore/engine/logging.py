@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tore.engine.step import Batch, StepResult
+from tore.evaluation.evaluator import EvaluationResult
 from tore.files import write_whole, writing
 
 
@@ -116,3 +119,18 @@ def _iteration_of(line: str) -> int:
         return int(json.loads(line)["iteration"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 2**62
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """What a run shows of itself, and how it is judged.
+
+    validate: the result after an epoch; it is given a function that says whether to give up, and then returns None.
+    draw: an image of a step. visual_steps: 0 means never.
+    """
+
+    log: RunLog
+    validate: Callable[[Callable[[], bool]], EvaluationResult | None] | None = None
+    draw: Callable[[int, Batch, StepResult], Any] | None = None
+    logging_steps: int = 1000
+    visual_steps: int = 0

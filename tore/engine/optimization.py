@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
+from tore.engine.state import MovingAverage
+
 BETAS = (0.9, 0.999)
 FUSED_DEVICES = ("cpu", "cuda")
 CLIPS = ("value", "norm", "none")
@@ -117,3 +119,24 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Gives every parameter group the rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How a network is optimized, and for how long.
+
+    apart: a submodule that sends no gradient to the others; its gradients are clipped by themselves, so that the
+    others train as without it. on_nan: "stop" | "skip", when a loss is not finite.
+    """
+
+    optimizer: Optimizer
+    recipe: OptimizerRecipe
+    lr: float
+    epochs: int
+    schedule: Schedule = Schedule()
+    accumulate: int = 1  # micro-batches of a step
+    average: MovingAverage | None = None
+    apart: nn.Module | None = None
+    channels_last: bool = False
+    freeze_batch_norm: bool = False
+    on_nan: str = "stop"

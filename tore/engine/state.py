@@ -341,3 +341,13 @@ def restore_progress(
             "than the uninterrupted run would have drawn"
         )
     return progress, notes
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """What of a run is kept, and when. `save_steps`: 0 means at the end of an epoch only."""
+
+    folder: CheckpointFolder
+    save_weights: Callable[[Path], None]  # the network alone, in the official layout, for evaluation and inference
+    config: Mapping[str, Any]  # what the run is, as plain values
+    save_steps: int = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,15 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 from tqdm import tqdm
 
 from tore.engine.distributed import Processes, buffer_sharing_option
 from tore.engine.faults import BufferKeeper, NonFiniteLossError, StopRequest, describe_non_finite, name_non_finite
-from tore.engine.logging import RunLog, Window
-from tore.engine.optimization import OptimizerRecipe, Schedule, clip_gradients, gradient_norm, set_learning_rate
+from tore.engine.logging import Monitoring, Window
+from tore.engine.optimization import Optimization, clip_gradients, gradient_norm, set_learning_rate
 from tore.engine.state import (
-    CheckpointFolder,
+    Checkpointing,
     MovingAverage,
     Progress,
     capture_random_state,
@@ -63,78 +62,46 @@ class TrainingStep(Protocol):
 
 
 class Trainer:
-    """Trains `network` for `epochs`; `run` returns None when done or the signal that stopped it."""
+    """Trains a network to the last epoch; `run` returns None when done or the signal that stopped it."""
 
     def __init__(
         self,
         *,
         network: nn.Module,
         step: TrainingStep,
-        optimizer: Optimizer,
-        optimizer_recipe: OptimizerRecipe,
-        apart: nn.Module | None = None,
-        base_lr: float,
         batches: TrainingBatches,
-        epochs: int,
         processes: Processes,
-        log: RunLog,
-        checkpoints: CheckpointFolder,
-        save_published: Callable[[Path], None],
-        config: Mapping[str, Any],
-        validate: Callable[[Callable[[], bool]], EvaluationResult | None] | None = None,
-        draw: Callable[[int, Batch, StepResult], Any] | None = None,
-        average: MovingAverage | None = None,
-        accumulate: int = 1,
-        channels_last: bool = False,
-        freeze_batch_norm: bool = False,
-        logging_steps: int = 1000,
-        visual_steps: int = 0,
-        save_steps: int = 0,
-        on_nan: str = "stop",
+        optimization: Optimization,
+        monitoring: Monitoring,
+        checkpointing: Checkpointing,
         seed: int = 0,
-        schedule: Schedule = Schedule(),  # noqa: B008 - frozen
     ) -> None:
-        """`save_published` writes `network` for evaluation and inference, in the official layout.
-
-        `save_steps`, `visual_steps`: 0 means at the end of an epoch only, never. `on_nan`: "stop" | "skip".
-
-        apart: a room of the network that sends no gradient to the others; its gradients are clipped by themselves, so
-        that the others train as without it.
-
-        `validate` is given a function that says whether to give up, and then returns None.
-        """
+        """`seed`: what a run that resumes on other processes draws from, see `restore_progress`."""
         self.network = network
         self.step = step
-        self.optimizer = optimizer
-        self.optimizer_recipe = optimizer_recipe
-        self.base_lr = base_lr
         self.batches = batches
-        self.epochs = epochs
         self.processes = processes
-        self.log = log
-        self.checkpoints = checkpoints
-        self.save_published = save_published
-        self.config = dict(config)
-        self.validate = validate
-        self.draw = draw
-        self.average = average
-        self.accumulate = accumulate
-        self.channels_last = channels_last
-        self.freeze_batch_norm = freeze_batch_norm
-        self.logging_steps = logging_steps
-        self.visual_steps = visual_steps
-        self.save_steps = save_steps
+        self.optimization = optimization
+        self.monitoring = monitoring
+        self.checkpointing = checkpointing
         self.seed = seed
-        self.schedule = schedule
+        self.optimizer, self.average = optimization.optimizer, optimization.average
+        self.log = monitoring.log
+        self.checkpoints = checkpointing.folder
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=step.amp is torch.float16)
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        alone = set(apart.parameters()) if apart is not None else set()
+        alone = set(optimization.apart.parameters()) if optimization.apart is not None else set()
         sides = [[p for p in self.parameters if (p in alone) is side] for side in (False, True)]
         self.clipped_together = [side for side in sides if side]
-        self.buffers = BufferKeeper(network) if on_nan == "skip" else None
+        self.buffers = BufferKeeper(network) if optimization.on_nan == "skip" else None
         self.progress = Progress()
         self.window = Window()
         self.model = self._shared_model()
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the run has."""
+        return self.optimization.epochs
 
     def _shared_model(self) -> nn.Module:
         """The network, wrapped where gradients are averaged over processes."""
@@ -147,7 +114,7 @@ class Trainer:
 
     def _train_mode(self) -> None:
         self.model.train()
-        if self.freeze_batch_norm:
+        if self.optimization.freeze_batch_norm:
             for module in self.network.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
@@ -186,8 +153,8 @@ class Trainer:
         while self.progress.done < self.batches.per_epoch:
             with untouched_random_state():
                 group = [
-                    to_device(next(micro_batches), self.processes.device, self.channels_last)
-                    for _ in range(self.accumulate)
+                    to_device(next(micro_batches), self.processes.device, self.optimization.channels_last)
+                    for _ in range(self.optimization.accumulate)
                 ]
             stopped, result = self._iterate(group, stop)
             since_line += 1
@@ -197,14 +164,14 @@ class Trainer:
                 means = self.window.means().tolist()
                 bar.set_postfix({n: f"{v:.4g}" for n, v in zip(self.window.names, means, strict=True)})
             last = self.progress.done == self.batches.per_epoch
-            if iteration % self.logging_steps == 0 or (last and self.progress.epoch + 1 == self.epochs):
+            if iteration % self.monitoring.logging_steps == 0 or (last and self.progress.epoch + 1 == self.epochs):
                 self._log_line(result, (time.perf_counter() - clock) / since_line)
                 clock, since_line = time.perf_counter(), 0
-            if self.draw is not None and self.visual_steps and iteration % self.visual_steps == 0:
+            if self.monitoring.visual_steps and iteration % self.monitoring.visual_steps == 0:
                 self._draw(group[-1], result)
             if stopped:
                 return True
-            if self.save_steps and iteration % self.save_steps == 0 and not last:
+            if self.checkpointing.save_steps and iteration % self.checkpointing.save_steps == 0 and not last:
                 self.save()
         return False
 
@@ -213,7 +180,8 @@ class Trainer:
         progress = self.progress
         progress.iteration += 1
         progress.done += 1
-        rate = self.schedule.rate(self.base_lr, progress.iteration, self.batches.per_epoch, self.epochs)
+        schedule, per_epoch = self.optimization.schedule, self.batches.per_epoch
+        rate = schedule.rate(self.optimization.lr, progress.iteration, per_epoch, self.epochs)
         set_learning_rate(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         if self.buffers is not None:
@@ -234,7 +202,7 @@ class Trainer:
             self._meet_non_finite(checked, group)
         else:
             for parameters in self.clipped_together:
-                clip_gradients(parameters, self.optimizer_recipe)
+                clip_gradients(parameters, self.optimization.recipe)
             self.scaler.step(self.optimizer)
             self.scaler.update()
             self.window.add({**measured, "gradient_norm": norm})
@@ -294,16 +262,17 @@ class Trainer:
 
     def _draw(self, batch: Batch, result: StepResult) -> None:
         """Hands the last micro-batch to the drawing function; the main process's samples stand for all."""
-        if self.processes.is_main and self.draw is not None:
+        draw, iteration = self.monitoring.draw, self.progress.iteration
+        if self.processes.is_main and draw is not None:
             with untouched_random_state(), torch.no_grad():
-                self.log.picture("training", self.progress.iteration, self.draw(self.progress.iteration, batch, result))
+                self.log.picture("training", iteration, draw(iteration, batch, result))
 
     def _end_epoch(self, stop: StopRequest) -> bool:
         """Validation, the best score, a checkpoint; True when a signal cut the validation short."""
         outcome = None
-        if self.validate is not None:
+        if self.monitoring.validate is not None:
             with self._judged_weights():
-                outcome = self.validate(lambda: stop.name is not None)
+                outcome = self.monitoring.validate(lambda: stop.name is not None)
             if outcome is None:
                 return True
         self.progress.epoch += 1
@@ -355,7 +324,7 @@ class Trainer:
                 "scaler": self.scaler.state_dict(),
                 "average": self.average.state_dict() if self.average is not None else None,
                 "ranks": ranks,
-                "config": self.config,
+                "config": dict(self.checkpointing.config),
             }
             path = self.checkpoints.save(state, self._publish, epoch=progress.epoch, iteration=progress.iteration)
             best = progress.best
@@ -367,7 +336,7 @@ class Trainer:
 
     def _publish(self, path: Path) -> None:
         with self._judged_weights():
-            self.save_published(path)
+            self.checkpointing.save_weights(path)
 
     # ---- going on
 

@@ -22,9 +22,9 @@ from tore.datasets.loader import begin_epoch, train_loader
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import TSVSet, set_identity
 from tore.engine.distributed import Processes
-from tore.engine.logging import RunLog
-from tore.engine.optimization import build_optimizer, iterations_per_epoch
-from tore.engine.state import CheckpointFolder, MovingAverage, load_training_state, seed_process
+from tore.engine.logging import Monitoring, RunLog
+from tore.engine.optimization import Optimization, build_optimizer, iterations_per_epoch
+from tore.engine.state import CheckpointFolder, Checkpointing, MovingAverage, load_training_state, seed_process
 from tore.engine.step import LossStep, target_maker
 from tore.engine.trainer import Trainer
 from tore.evaluation.evaluator import EvaluationResult
@@ -341,10 +341,28 @@ def drawing(setting: RunSetting, faces: Tensor, image_format: ImageFormat) -> Ca
     return TrainingSheet(setting.output_dir / "pictures", faces=faces, stride=STRIDE, image_format=image_format)
 
 
+def optimization_of(config: RunConfig, model: Network) -> Optimization:
+    """How the options have the network optimized."""
+    options, recipe = config.optimization, optimizer_from(config)
+    return Optimization(
+        build_optimizer(model.parameters(), recipe, options.lr),
+        recipe,
+        lr=options.lr,
+        epochs=options.num_train_epochs,
+        schedule=options.rates(),
+        accumulate=options.accumulate,
+        average=MovingAverage(model, options.ema) if options.ema else None,
+        apart=model.smpl_regressor,
+        channels_last=options.channels_last,
+        freeze_batch_norm=options.freeze_batch_norm,
+        on_nan=options.on_nan,
+    )
+
+
 def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
     """Everything of the run, put together and, where wanted, taken up where an earlier one ended."""
     config, processes, log = setting.config, setting.processes, setting.log
-    options, run, body_dir = config.optimization, config.run, config.data.body_dir
+    run, body_dir = config.run, config.data.body_dir
     checkpoints = CheckpointFolder(setting.output_dir, keep=run.keep_checkpoints)
     resume_from = wanted_checkpoint(setting, checkpoints)
     state = load_training_state(resume_from) if resume_from is not None else None
@@ -354,33 +372,27 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
     step = loss_step(setting, model, body)
     usable = trains(step.recipe, setting.kind)
     check_before(batches.dataset, body, processes, log.line, body_dir=body_dir, usable=usable)
-    recipe, sets = optimizer_from(config), sets_of(setting, batches)
+    sets = sets_of(setting, batches)
     trainer = Trainer(
         network=model,
         step=step,
-        optimizer=build_optimizer(model.parameters(), recipe, options.lr),
-        optimizer_recipe=recipe,
-        apart=model.smpl_regressor,
-        base_lr=options.lr,
         batches=batches,
-        epochs=options.num_train_epochs,
         processes=processes,
-        log=log,
-        checkpoints=checkpoints,
-        save_published=lambda path: save_weights(model, path),
-        config={"run": config.plain(), "model": describe(model.config), "sets": sets},
-        validate=validation(setting, model, body),
-        draw=drawing(setting, body.faces, model.config.image_format),
-        average=MovingAverage(model, options.ema) if options.ema else None,
-        accumulate=options.accumulate,
-        channels_last=options.channels_last,
-        freeze_batch_norm=options.freeze_batch_norm,
-        logging_steps=run.logging_steps,
-        visual_steps=run.visual_steps,
-        save_steps=run.save_steps,
-        on_nan=options.on_nan,
+        optimization=optimization_of(config, model),
+        monitoring=Monitoring(
+            log,
+            validate=validation(setting, model, body),
+            draw=drawing(setting, body.faces, model.config.image_format),
+            logging_steps=run.logging_steps,
+            visual_steps=run.visual_steps,
+        ),
+        checkpointing=Checkpointing(
+            checkpoints,
+            save_weights=lambda path: save_weights(model, path),
+            config={"run": config.plain(), "model": describe(model.config), "sets": sets},
+            save_steps=run.save_steps,
+        ),
         seed=run.seed,
-        schedule=options.rates(),
     )
     if state is not None and resume_from is not None:
         go_on(trainer, setting, state, resume_from, sets)

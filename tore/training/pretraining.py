@@ -14,9 +14,9 @@ from tore.datasets.label import Label
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import set_identity
 from tore.engine.distributed import Processes
-from tore.engine.logging import RunLog
-from tore.engine.optimization import OptimizerRecipe, Schedule, build_optimizer
-from tore.engine.state import CheckpointFolder, load_training_state
+from tore.engine.logging import Monitoring, RunLog
+from tore.engine.optimization import Optimization, OptimizerRecipe, Schedule, build_optimizer
+from tore.engine.state import CheckpointFolder, Checkpointing, load_training_state
 from tore.engine.step import AMP_TYPES, Batch, StepResult
 from tore.engine.trainer import Trainer
 from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD
@@ -179,20 +179,23 @@ def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> 
     trainer = Trainer(
         network=network,
         step=WarmUpStep((cells, cells), network.joint_of, processes, AMP_TYPES[config.amp]),
-        optimizer=build_optimizer(network.parameters(), RECIPE, config.lr),
-        optimizer_recipe=RECIPE,
-        base_lr=config.lr,
         batches=batches,
-        epochs=config.num_train_epochs,
         processes=processes,
-        log=log,
-        checkpoints=checkpoints,
-        save_published=lambda path: save_image_side(network, path),
-        config={"run": config.plain(), "sets": sets},
-        channels_last=True,
-        logging_steps=config.logging_steps,
+        optimization=Optimization(
+            build_optimizer(network.parameters(), RECIPE, config.lr),
+            RECIPE,
+            lr=config.lr,
+            epochs=config.num_train_epochs,
+            schedule=schedule,
+            channels_last=True,
+        ),
+        monitoring=Monitoring(log, logging_steps=config.logging_steps),
+        checkpointing=Checkpointing(
+            checkpoints,
+            save_weights=lambda path: save_image_side(network, path),
+            config={"run": config.plain(), "sets": sets},
+        ),
         seed=seed,
-        schedule=schedule,
     )
     if newest is not None:
         state = load_training_state(newest)
