@@ -231,6 +231,7 @@ PHOTO = base64.b64encode(encode(rules.photo(1, 480, 640))).decode()
         ("label", None, "the row has no label column"),
         ("label", "[{", "the label is not JSON"),
         ("label", "{}", "not a list that holds one person"),
+        ("label", "[{}, {}]", "the label holds 2 people; give each a row of its own"),
         ("label", "[" * 100_000, "the label is not JSON"),
         ("label", damaged_label({"pose": ...}), "field 'pose' is missing"),
         ("label", damaged_label({"pose": [0.0] * 71}), r"field 'pose' has shape \(71,\), expected \(72,\)"),

@@ -27,6 +27,17 @@ def test_folders_patterns_and_files(tmp_path: Path) -> None:
     assert find_images([odd]) == [odd]
 
 
+def test_negative_numbers_lie_below_all_others(tmp_path: Path) -> None:
+    names = ("-100.jpg", "-20.jpg", "-12.jpg", "-3.jpg", "0.jpg", "2.jpg", "10.jpg", "a-1.jpg", "a-2.jpg")
+    paths = touched(tmp_path, *names)
+    assert find_images([tmp_path]) == paths
+
+
+def test_a_url_is_told_as_one() -> None:
+    with pytest.raises(ValueError, match=r"https://a\.org/a\.jpg is a URL; fetch it"):
+        find_images(["https://a.org/a.jpg"])
+
+
 def test_names_that_mean_nothing(tmp_path: Path) -> None:
     touched(tmp_path, "note.txt", "own_pred.jpg")
     for name, sentence in (

@@ -59,7 +59,7 @@ def parse_label(columns: list[bytes], place: Place, joints: tuple[int, ...], pos
 
 
 def person_of(columns: list[bytes], place: Place) -> dict[str, Any]:
-    """The first person of a label row, unchecked. BadSample where there is none."""
+    """The person of a label row, unchecked. BadSample where there is none, or more than the one that would be read."""
     key = row_key(columns)
     if len(columns) < 2:
         raise BadSample.at(place, key, "the row has no label column")
@@ -69,6 +69,8 @@ def person_of(columns: list[bytes], place: Place) -> dict[str, Any]:
         raise BadSample.at(place, key, str(error)[:100]) from None
     if not (isinstance(people, list) and people and isinstance(people[0], dict)):
         raise BadSample.at(place, key, "the label is not a list that holds one person")
+    if len(people) > 1:
+        raise BadSample.at(place, key, f"the label holds {len(people)} people; give each a row of its own")
     return people[0]
 
 

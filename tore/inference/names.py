@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 NUMBER = re.compile(r"([0-9]+)")
+NEGATIVE = re.compile(r"-[0-9]+")  # as a whole name; elsewhere a minus joins words
+NINES = str.maketrans("0123456789", "9876543210")
 SHOWN_LENGTH = 80  # letters
 SHOWN_COUNT = 3
 
@@ -18,14 +20,18 @@ TextKey = tuple[tuple[Any, ...], str]
 def natural_key(path: str | Path) -> tuple[TextKey, ...]:
     """Sorts paths as people number them: 1, 2, 10. Folders come first, then the stem, then the ending.
 
-    Runs of digits count by their value wherever they stand; a minus or a point between them is text. Where only
-    zeros in front differ, the plain order of the letters decides.
+    Runs of digits count by their value wherever they stand; a minus or a point between them is text, but names that
+    are negative numbers lie below all others (-2, -1, 0). Where only zeros in front differ, the plain order of the
+    letters decides.
     """
     *folders, _ = (whole := Path(path)).parts or ("",)
     return tuple(_text_key(part) for part in (*folders, whole.stem, whole.suffix))
 
 
 def _text_key(text: str) -> TextKey:
+    if NEGATIVE.fullmatch(text):
+        digits = text[1:].lstrip("0")
+        return ("", (-len(digits), digits.translate(NINES)), ""), text
     parts = NUMBER.split(text)  # text and digits in turn
     values: list[Any] = []
     for index, part in enumerate(parts):

@@ -143,7 +143,7 @@ def _refuse_another_start(config: Config, now: Mapping[str, Any], saved: Mapping
     for name in (name for name in now if name in START and config.gives(name)):
         if not _same(saved.get(name), now[name]):
             raise ValueError(
-                f"--{name} {_text(now[name])}: the run goes on with its own weights and began with "
+                f"--{name} {_text(now[name])}: the run goes on with its own weights and began with it "
                 f"{_text(saved.get(name))}; leave the flag out, or begin a new run in another --output_dir"
             )
 
@@ -256,4 +256,4 @@ def _same(old: Any, new: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    return "none" if value is None else value_text(value)
+    return "unset" if value is None else value_text(value)
