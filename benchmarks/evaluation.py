@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="the inference form on both sides")
     options = parser.parse_args()
     keep_freed_memory()
-    network = create_model("fastmetro", arch=options.arch, data_dir=synthetic_body_dir()).eval()
+    network = create_model("fastmetro", arch=options.arch, body_dir=synthetic_body_dir()).eval()
     model = for_inference(network) if options.fast else network
     body = load_body("body", synthetic_body_dir())
     with tempfile.TemporaryDirectory() as folder:

@@ -110,7 +110,7 @@ def main() -> None:
     print(machine(device), flush=True)
     for arch in options.arch:
         network = {"arch": arch, "body": options.body, "token_reduction": options.reduction}
-        network |= {"data_dir": synthetic_body_dir(), "device": device}
+        network |= {"body_dir": synthetic_body_dir(), "device": device}
         model = tore.create_model(options.network, **network).eval()
         gflop = 2 * measure_cost(model).total_macs_here / 1e9
         for batch in options.batch:

@@ -129,7 +129,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> Run:
     """The network, its losses, its optimizer, and batches for `args.steps` steps after one that warms up."""
     device = torch.device(args.device)
     options = {"size": "L", "keep_ratio": 0.8, "dropout": args.dropout}
-    model = create_model("fastmetro", arch=args.arch, data_dir=synthetic_body_dir(), device=device, **options)
+    model = create_model("fastmetro", arch=args.arch, body_dir=synthetic_body_dir(), device=device, **options)
     if args.channels_last:
         model.to(memory_format=torch.channels_last)
     body = load_body("body", synthetic_body_dir()).to(device)

@@ -96,7 +96,7 @@ class Setting:
         """The network on the CPU, the same weights at every call."""
         torch.manual_seed(0)
         options = {"dropout": 0.0, "image_size": self.side, **subject.options}
-        return create_model(subject.network, body=subject.body, data_dir=synthetic_body_dir(), **options)
+        return create_model(subject.network, body=subject.body, body_dir=synthetic_body_dir(), **options)
 
     def images(self, batch: int) -> Tensor:
         """Random ones, (batch, 3, side, side)."""

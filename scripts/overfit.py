@@ -37,7 +37,7 @@ WATCH_STEPS = 50  # between two looks at the MPJPE of all pictures
 def load_images(count: int, seed: int) -> dict[str, Any]:
     """One batch of `count` freshly made pictures, cropped without augmentation."""
     with tempfile.TemporaryDirectory() as folder:
-        recipe = Recipe(kind="body", split="train", seed=seed, size=256, data_dir=str(synthetic_body_dir()))
+        recipe = Recipe(kind="body", split="train", seed=seed, size=256, body_dir=str(synthetic_body_dir()))
         data = MeshDataset(write_images(recipe, count, folder, workers=2), False)
         return default_collate([data[index] for index in range(count)])
 
@@ -62,7 +62,7 @@ def overfit(args: argparse.Namespace) -> int | None:
     batch = to_device(load_images(args.pictures, args.seed), device)
     body = load_body("body", synthetic_body_dir()).to(device)
     narrow = {"widths": (256, 128), "hidden": (1024, 512)}
-    model = create_model(arch=args.arch, size="S", data_dir="stand-in", device=device, dropout=0.0, **narrow)
+    model = create_model(arch=args.arch, size="S", body_dir="stand-in", device=device, dropout=0.0, **narrow)
     step = LossStep(
         recipe=FASTMETRO_BODY.without_surface(),
         make_targets=target_maker(body),

@@ -134,11 +134,11 @@ def test_a_training_layer_under_transformations() -> None:
     torch.testing.assert_close(rows[:, 0], layer.weight)
 
 
-def small(name: str, data_dir: object) -> nn.Module:
+def small(name: str, body_dir: object) -> nn.Module:
     network, options = NETWORKS[name]
     torch.manual_seed(0)
     sizes = {"size": "S"} if network == "fastmetro" else {}
-    return create_model(network, arch=ARCH, data_dir=data_dir, image_size=SIDE, **sizes, **options).eval()
+    return create_model(network, arch=ARCH, body_dir=body_dir, image_size=SIDE, **sizes, **options).eval()
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -23,7 +23,7 @@ ARCH = "mobilenetv3_small_100"
 @pytest.fixture(scope="module")
 def network() -> Any:
     torch.manual_seed(0)
-    return tore.create_model("fastmetro", arch=ARCH, size="S", data_dir="stand-in")
+    return tore.create_model("fastmetro", arch=ARCH, size="S", body_dir="stand-in")
 
 
 def same(path: Path, network: Any, **options: Any) -> bool:
@@ -76,7 +76,7 @@ def test_a_plain_state_dict_loads_with_the_arguments_it_lacks(network: Any, tmp_
 
 
 def test_a_reduction_without_weights_is_asked_about(tmp_path: Path) -> None:
-    model = tore.create_model("fastmetro", arch=ARCH, size="S", data_dir="stand-in", token_reduction="tome")
+    model = tore.create_model("fastmetro", arch=ARCH, size="S", body_dir="stand-in", token_reduction="tome")
     torch.save(model.state_dict(), tmp_path / "plain.bin")
     with pytest.raises(ValueError, match=r"image_reduction='none', or the name"):
         tore.load_model(tmp_path / "plain.bin", "stand-in", "cpu", arch=ARCH)
@@ -99,7 +99,7 @@ def test_wrapped_networks_are_saved_bare(network: Any, tmp_path: Path, ending: s
 
 
 def test_a_changed_network_is_not_written(tmp_path: Path) -> None:
-    model = tore.create_model("fastmetro", arch=ARCH, size="S", data_dir="stand-in")
+    model = tore.create_model("fastmetro", arch=ARCH, size="S", body_dir="stand-in")
     model.point_head = nn.Linear(3, 3)
     with pytest.raises(ValueError, match=r"changed after it was made .*point_head"):
         tore.save_model(model, tmp_path / "x.bin")

@@ -72,7 +72,7 @@ def checkout(rule_body_dir: Path, synthetic_body_dir: Path, tmp_path_factory: py
     for name in ("images/a.jpg", "a.jpg", "b.png"):
         Image.fromarray(pixels).save(folder / name)
     sizes = {"size": "S", "widths": (32, 32), "hidden": (32, 32)}
-    model = create_model("fastmetro", arch="efficientnet-b0", data_dir=rule_body_dir, device="cpu", **sizes)
+    model = create_model("fastmetro", arch="efficientnet-b0", body_dir=rule_body_dir, device="cpu", **sizes)
     save_published(model, folder / "state_dict.bin")
     return folder
 

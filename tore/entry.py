@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import signal
 import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -43,6 +45,9 @@ RUNTIME_FAULTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Could not determine home directory",), "there is no home folder for made files; set TORE_CACHE_DIR to a folder"),
     (("Could not infer the home", "No usable temporary directory"), "set TMPDIR to a folder that can be written"),
 )
+FLAG = re.compile(r"--[a-z][\w-]*")
+# Other name of a flag -> the one that the running command was given.
+_spellings: ContextVar[dict[str, str] | None] = ContextVar("_spellings", default=None)
 IN_WORKER = "DataLoader worker process"  # in front of an error that comes from a loading process, with its traceback
 
 
@@ -67,6 +72,8 @@ def entry_point(name: str, *, interrupted: str = "interrupted") -> Callable[[Mai
         def guarded(argv: Sequence[str] | None = None) -> int:
             with guarded_streams(), _quiet_workers(), _quiet_pillow():
                 given = list(sys.argv[1:] if argv is None else argv)
+                spellings: dict[str, str] = {}
+                before = _spellings.set(spellings)
                 try:
                     with _ending_signals():
                         code = main(argv)
@@ -77,13 +84,27 @@ def entry_point(name: str, *, interrupted: str = "interrupted") -> Callable[[Mai
                 except KeyboardInterrupt:
                     return _tell(name, interrupted, EXIT_INTERRUPTED)
                 except Exception as error:
-                    code = _tell(name, sentence_of(error, given), EXIT_BAD_INPUT)
+                    code = _tell(name, as_typed(sentence_of(error, given), spellings), EXIT_BAD_INPUT)
+                finally:
+                    _spellings.reset(before)
                 return _flushed(name, code)
 
         guarded.__guarded__ = True  # type: ignore[attr-defined]
         return guarded
 
     return decorate
+
+
+def note_spellings(spellings: Mapping[str, str]) -> None:
+    """Tells the running command which of the names of its flags it was given, for its messages."""
+    noted = _spellings.get()
+    if noted is not None:
+        noted.update(spellings)
+
+
+def as_typed(text: str, spellings: Mapping[str, str]) -> str:
+    """A message with its flags spelled as on the command line. `spellings`: another name -> the typed one."""
+    return FLAG.sub(lambda found: spellings.get(found.group(), found.group()), text)
 
 
 def sentence_of(error: Exception, argv: Sequence[str] = ()) -> str:

@@ -13,9 +13,15 @@ generated files    `TORE_CACHE_DIR`    `$XDG_CACHE_HOME/tore`, else `~/.cache/to
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 SYNTHETIC = "synthetic"  # in place of a body model folder: the synthetic body model's, made on first use
 SYNTHETIC_NAMES = (SYNTHETIC, "stand-in")  # the second one is the name of version 0.1
@@ -92,6 +98,26 @@ BACKBONE_WEIGHTS = {
 }
 
 
+def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorates a function that still takes its keyword argument `new` under the name `old`, until version 0.3."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def renamed(*args: P.args, **kwargs: P.kwargs) -> R:
+            if old in kwargs:
+                if new in kwargs:
+                    raise TypeError(f"{function.__qualname__}() got {new} and its old name {old}; leave {old} out")
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return renamed
+
+    return decorate
+
+
+takes_data_dir = renamed_argument("data_dir", "body_dir")  # what the folder of the body files was called
+
+
 def body_dir(override: str | Path | None = None) -> Path:
     """Folder of the body model files: the argument, else `TORE_BODY_DIR`, else `tore/modeling/data`.
 
@@ -123,7 +149,7 @@ def body_dir_at_hand(kind: str, override: str | Path | None = None) -> Path:
     return folder if override or (folder / files.model).is_file() else synthetic_folder()
 
 
-def find_body_files(kind: str, data_dir: str | Path | None = None) -> tuple[Path, BodyFiles]:
+def find_body_files(kind: str, override: str | Path | None = None) -> tuple[Path, BodyFiles]:
     """The folder and the file names of the body model it holds: the licensed one first, else the synthetic one.
 
     A folder that holds neither model file gives the licensed names, so that the error which follows
@@ -133,7 +159,7 @@ def find_body_files(kind: str, data_dir: str | Path | None = None) -> tuple[Path
     """
     if kind not in BODY_FILES:
         raise ValueError(f"body kind {kind!r} is not known; use 'body' or 'hand'")
-    folder = body_dir(data_dir)
+    folder = body_dir(override)
     licensed, standin = BODY_FILES[kind]
     only_standin = (folder / standin.model).is_file() and not (folder / licensed.model).is_file()
     return folder, standin if only_standin or folder == synthetic_folder() else licensed
@@ -145,7 +171,8 @@ def require_file(folder: Path, name: str, site: str) -> Path:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: get {name} from {site} (docs/DATA.md) and put it into {folder}, "
-            f"or name another folder with data_dir or TORE_BODY_DIR ({SYNTHETIC!r} takes the synthetic body model)"
+            f"or name another folder with --body_dir (in Python body_dir) or TORE_BODY_DIR "
+            f"({SYNTHETIC!r} takes the synthetic body model)"
         )
     return path
 

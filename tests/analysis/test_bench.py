@@ -121,7 +121,7 @@ def test_the_papers_subjects_are_the_papers_rows(synthetic_body_dir: Path) -> No
 
 
 def test_a_checkpoint_costs_what_its_configuration_costs(synthetic_body_dir: Path, tmp_path: Path) -> None:
-    model = tore.create_model(**TINY, keep_ratio=0.2, data_dir=synthetic_body_dir)
+    model = tore.create_model(**TINY, keep_ratio=0.2, body_dir=synthetic_body_dir)
     save_model(model, tmp_path / "tiny.bin")
     (subject,) = subjects_of([parse_subject(str(tmp_path / "tiny.bin"))], str(synthetic_body_dir), 224)
     assert subject.cost.total_parameters == sum(parameter.numel() for parameter in model.parameters())
@@ -130,7 +130,7 @@ def test_a_checkpoint_costs_what_its_configuration_costs(synthetic_body_dir: Pat
 
 
 def test_both_forms_are_the_same_network(synthetic_body_dir: Path, tmp_path: Path) -> None:
-    save_model(tore.create_model(**TINY, token_reduction="none", data_dir=synthetic_body_dir), tmp_path / "tiny.bin")
+    save_model(tore.create_model(**TINY, token_reduction="none", body_dir=synthetic_body_dir), tmp_path / "tiny.bin")
     request = parse_subject(f"{tmp_path / 'tiny.bin'},label=tiny")
     plain, fast = subjects_of([request, replace(request, form="fast")], str(synthetic_body_dir), 224)
     assert (plain.label, fast.label) == ("tiny", "tiny fast") and plain.cost == fast.cost
@@ -181,7 +181,7 @@ def test_paper_columns_stand_beside_ours(capsys: pytest.CaptureFixture[str], syn
 
 
 def test_the_whole_command(synthetic_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = tore.create_model(**TINY, token_reduction="none", data_dir=synthetic_body_dir)
+    model = tore.create_model(**TINY, token_reduction="none", body_dir=synthetic_body_dir)
     save_model(model, tmp_path / "state.bin")
     files = {name: tmp_path / f"out.{name}" for name in ("csv", "json", "png")}
     flags = ["--batch", "1", "2", "--dtype", "float32", "bfloat16", "--warm_up", "1", "--repeats", "3"]

@@ -86,7 +86,7 @@ def test_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert facts["dropped"] == {"backbone._fc.weight": 1, "backbone._fc.bias": 1}
     assert facts["token_reduction"] == "tore"
-    assert facts["parameters"] == sum(facts["parameters_by_room"].values())
+    assert facts["parameters"] == sum(facts["parameters_by_part"].values())
     assert cli.main(["info", str(tmp_path / "a.bin")]) == 0
     assert "backbone._fc.weight (1)" in capsys.readouterr().out
     assert cli.main(["info", str(tmp_path / "none.bin")]) == 2

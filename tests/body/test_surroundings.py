@@ -153,9 +153,9 @@ def test_a_network_is_made_on_the_meta_device(rule_body_dir: Path, network: str)
     """Its weights come with `assign`; what it knows of the body is there from the start."""
     options = OPTIONS | ({"size": "S"} if network == "fastmetro" else {"hidden": 64, "layers": 1})
     with torch.device("meta"):
-        empty = tore.create_model(network, data_dir=rule_body_dir, **options).eval()
+        empty = tore.create_model(network, body_dir=rule_body_dir, **options).eval()
     assert all(parameter.is_meta for parameter in empty.parameters())
-    full = tore.create_model(network, data_dir=rule_body_dir, **options).eval()
+    full = tore.create_model(network, body_dir=rule_body_dir, **options).eval()
     empty.load_state_dict(full.state_dict(), assign=True)
     images = torch.randn(1, 3, 64, 64)
     torch.testing.assert_close(empty(images).vertices, full(images).vertices)
@@ -164,6 +164,6 @@ def test_a_network_is_made_on_the_meta_device(rule_body_dir: Path, network: str)
 @pytest.mark.parametrize("reduction", ["tore", "none", "average"])
 def test_a_network_under_a_default_of_double_precision(rule_body_dir: Path, reduction: str) -> None:
     with defaults(torch.float64, "cpu"):
-        model = tore.create_model("fastmetro", data_dir=rule_body_dir, size="S", token_reduction=reduction, **OPTIONS)
+        model = tore.create_model("fastmetro", body_dir=rule_body_dir, size="S", token_reduction=reduction, **OPTIONS)
         prediction = model.eval()(torch.randn(1, 3, 64, 64))
     assert prediction.vertices.dtype == torch.float64

@@ -191,7 +191,7 @@ def files(rule_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
     for tool, network in NETWORKS.items():
         for reduction in ("tore", "none"):
             options = OPTIONS[tool] | {"token_reduction": reduction}
-            model = create_model(network, arch="test_resnet", data_dir=rule_body_dir, **options)
+            model = create_model(network, arch="test_resnet", body_dir=rule_body_dir, **options)
             for save in (save_model, save_published):
                 found[f"{tool} {reduction} {save.__name__}"] = folder / f"{tool}-{reduction}-{save.__name__}.bin"
                 save(model, found[f"{tool} {reduction} {save.__name__}"])

@@ -24,7 +24,7 @@ def test_shipped_network_beats_the_mean_mesh_on_images_it_never_saw(
     """By at least these shares of MPJPE and PA-MPJPE."""
     path = shipped_checkpoint(kind)
     assert path.stat().st_size < 30e6
-    recipe = Recipe(kind=kind, split="val", seed=2024, size=size, data_dir=str(synthetic_body_dir))
+    recipe = Recipe(kind=kind, split="val", seed=2024, size=size, body_dir=str(synthetic_body_dir))
     yaml = write_images(recipe, IMAGES, tmp_path, workers=1)
     model = load_model(path, device="cpu")
     assert model.config.stand_in and model.config.image_reduction == "itp" and model.config.geometry_reduction

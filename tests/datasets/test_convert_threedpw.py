@@ -90,7 +90,7 @@ def by_person_and_frame(entries: list[Entry]) -> dict[tuple[int, int], dict]:
 
 
 def test_site_labels_are_the_world_seen_by_the_camera(root: Path, record: dict, body_dir: Path) -> None:
-    entries = list(ThreeDPWSequences(root, "test", data_dir=body_dir).entries())
+    entries = list(ThreeDPWSequences(root, "test", body_dir=body_dir).entries())
     assert len(entries) == 2 * FRAMES
     assert [entry.left_out for entry in entries] == [NO_CAMERA if i == 1 else "" for i in range(2 * FRAMES)]
     for (person, frame), label in by_person_and_frame(entries).items():
@@ -122,11 +122,11 @@ def test_the_two_routes_agree(tmp_path: Path, body_dir: Path) -> None:
     record = sources.threedpw_sequence(5, FRAMES, "ff")
     root = tmp_path / "3dpw"
     sources.write_threedpw(root, "test", [record])
-    site = ThreeDPWSequences(root, "test", data_dir=body_dir)
+    site = ThreeDPWSequences(root, "test", body_dir=body_dir)
     labels = by_person_and_frame(list(site.entries()))
     path = tmp_path / "3DPW_test.json"
     path.write_text(json.dumps(pose2mesh_json(record, labels, rules.smpl_model())))
-    for source, out in ((site, "a"), (Pose2MeshAnnotations(path, data_dir=body_dir), "b")):
+    for source, out in ((site, "a"), (Pose2MeshAnnotations(path, body_dir=body_dir), "b")):
         convert(source, root, tmp_path / out, "test_has_gender", show_progress=False)
     ours, official = (TSVSet(tmp_path / out / "test_has_gender.yaml") for out in "ab")
     assert len(ours) == len(official) == 2 * FRAMES - 1
@@ -143,10 +143,10 @@ def test_the_two_routes_agree(tmp_path: Path, body_dir: Path) -> None:
 
 
 def test_pose2mesh_joints_are_the_neutral_models(root: Path, record: dict, body_dir: Path, tmp_path: Path) -> None:
-    labels = by_person_and_frame(list(ThreeDPWSequences(root, "test", data_dir=body_dir).entries()))
+    labels = by_person_and_frame(list(ThreeDPWSequences(root, "test", body_dir=body_dir).entries()))
     path = tmp_path / "3DPW_test.json"
     path.write_text(json.dumps(pose2mesh_json(record, labels, rules.smpl_model())))
-    male = next(e.label for e in Pose2MeshAnnotations(path, data_dir=body_dir).entries() if e.label["gender"] == "m")
+    male = next(e.label for e in Pose2MeshAnnotations(path, body_dir=body_dir).entries() if e.label["gender"] == "m")
     neutral = load_body("body", body_dir).double()
     pose, betas = (torch.tensor(male[name])[None].double() for name in ("pose", "betas"))
     joints = neutral.joints24(neutral.skin(pose, betas)[0])[0].numpy()
@@ -167,7 +167,7 @@ def test_every_start_gives_the_same_bits(
     for module in (threedpw, threedpw):
         monkeypatch.setattr(module, "CHUNK", 3)
     sources.write_threedpw(root, "test", [sources.threedpw_sequence(4, 4, "m", name="a_first_sequence")])
-    site = ThreeDPWSequences(root, "test", data_dir=body_dir)
+    site = ThreeDPWSequences(root, "test", body_dir=body_dir)
     whole = list(site.entries())
     assert len(whole) == len(site) == 4 + 2 * FRAMES
     assert whole[0].key == "imageFiles/a_first_sequence/image_00000.jpg"
@@ -176,7 +176,7 @@ def test_every_start_gives_the_same_bits(
     labels = by_person_and_frame(whole[4:])
     path = tmp_path / "3DPW_test.json"
     path.write_text(json.dumps(pose2mesh_json(record, labels, rules.smpl_model())))
-    json_route = Pose2MeshAnnotations(path, data_dir=body_dir)
+    json_route = Pose2MeshAnnotations(path, body_dir=body_dir)
     whole = list(json_route.entries())
     for start in range(len(whole) + 1):
         assert list(json_route.entries(start)) == whole[start:]
@@ -187,7 +187,7 @@ def test_people_who_cannot_be_labelled(root: Path, record: dict, body_dir: Path)
     record["betas"][0] = record["betas"][0][:, None]  # a column, as some files hold it
     record["poses"][0][3, 7] = np.nan
     sources.write_threedpw(root, "test", [record])
-    entries = list(ThreeDPWSequences(root, "test", data_dir=body_dir).entries())
+    entries = list(ThreeDPWSequences(root, "test", body_dir=body_dir).entries())
     assert [number for number, entry in enumerate(entries) if entry.left_out == BEHIND] == [2, 2 + FRAMES]
     assert [number for number, entry in enumerate(entries) if entry.left_out == NOT_FINITE] == [3]
 
@@ -205,13 +205,13 @@ def test_errors_name_file_and_field(root: Path, record: dict, body_dir: Path) ->
     for message, given in wrong.items():
         path.write_bytes(sources.python2_pickle(given))
         with pytest.raises(ValueError, match=message) as error:
-            ThreeDPWSequences(root, "test", data_dir=body_dir)
+            ThreeDPWSequences(root, "test", body_dir=body_dir)
         assert str(path) in str(error.value)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"holds no .pkl file"):
-        ThreeDPWSequences(root, "test", data_dir=body_dir)
+        ThreeDPWSequences(root, "test", body_dir=body_dir)
     with pytest.raises(FileNotFoundError, match=r"sequenceFiles/train is missing"):
-        ThreeDPWSequences(root, "train", data_dir=body_dir)
+        ThreeDPWSequences(root, "train", body_dir=body_dir)
 
 
 class Harmful:
@@ -237,7 +237,7 @@ def test_a_tampered_pickle_is_refused(
 
 
 def test_pose2mesh_errors(tmp_path: Path, body_dir: Path, record: dict, root: Path) -> None:
-    labels = by_person_and_frame(list(ThreeDPWSequences(root, "test", data_dir=body_dir).entries()))
+    labels = by_person_and_frame(list(ThreeDPWSequences(root, "test", body_dir=body_dir).entries()))
     good = pose2mesh_json(record, labels, rules.smpl_model())
     path = tmp_path / "3DPW_test.json"
 
@@ -255,7 +255,7 @@ def test_pose2mesh_errors(tmp_path: Path, body_dir: Path, record: dict, root: Pa
     for message, given in wrong.items():
         path.write_text(json.dumps(given))
         with pytest.raises(ValueError, match=message):
-            list(Pose2MeshAnnotations(path, data_dir=body_dir).entries())
+            list(Pose2MeshAnnotations(path, body_dir=body_dir).entries())
 
 
 def test_the_command_killed_and_run_again(root: Path, body_dir: Path, tmp_path: Path) -> None:

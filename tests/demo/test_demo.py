@@ -37,7 +37,7 @@ def cache(synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def checkpoint(synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("network") / "tiny.bin"
     torch.manual_seed(0)
-    model = create_model("fastmetro", arch="test_resnet", size="S", data_dir="stand-in", device="cpu", **TINY)
+    model = create_model("fastmetro", arch="test_resnet", size="S", body_dir="stand-in", device="cpu", **TINY)
     save_model(model, path)
     return path
 
@@ -123,7 +123,7 @@ def test_a_hand_from_scratch(
 @pytest.fixture(scope="module", params=["body", "hand"])
 def judged(request: pytest.FixtureRequest, synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The yaml file of six pictures."""
-    recipe = Recipe(kind=request.param, split="train", seed=3, size=64, data_dir=str(synthetic_body_dir))
+    recipe = Recipe(kind=request.param, split="train", seed=3, size=64, body_dir=str(synthetic_body_dir))
     return write_images(recipe, 6, tmp_path_factory.mktemp(request.param))
 
 

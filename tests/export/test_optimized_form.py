@@ -153,7 +153,7 @@ def test_form_is_on_its_own(rule_body_dir: Path) -> None:
 def test_official_norms_are_folded(rule_body_dir: Path) -> None:
     """Nothing of a ResNet or an EfficientNet but fused convolutions, pooling and gates is left."""
     for arch in ("resnet50", "efficientnet-b0"):
-        form = for_inference(tore.create_model(arch=arch, data_dir=rule_body_dir))
+        form = for_inference(tore.create_model(arch=arch, body_dir=rule_body_dir))
         left = [module for module in form.backbone.modules() if not list(module.children())]
         assert all(isinstance(module, torch.nn.Conv2d | torch.nn.MaxPool2d) for module in left)
 

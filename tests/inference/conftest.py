@@ -39,7 +39,7 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory, synthetic_body_di
     """A small FastMETRO in our own layout whose camera looks at the mesh."""
     path = tmp_path_factory.mktemp("checkpoints") / "small.pt"
     torch.manual_seed(0)
-    model = tore.create_model(data_dir=synthetic_body_dir, **SMALL)
+    model = tore.create_model(body_dir=synthetic_body_dir, **SMALL)
     with torch.no_grad():
         model.camera_head.bias.copy_(torch.tensor([0.9, 0.0, 0.0]))
     tore.save_model(model, path)

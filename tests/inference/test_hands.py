@@ -27,7 +27,7 @@ def hand_checkpoint(tmp_path_factory: pytest.TempPathFactory, synthetic_body_dir
     """A small hand network that answers about the resting hand, a little off the middle of the picture."""
     path = tmp_path_factory.mktemp("hands") / "hand.pt"
     torch.manual_seed(0)
-    model = tore.create_model(body="hand", data_dir=synthetic_body_dir, **SMALL)
+    model = tore.create_model(body="hand", body_dir=synthetic_body_dir, **SMALL)
     with torch.no_grad():
         model.camera_head.weight.mul_(0.01)
         model.camera_head.bias.copy_(torch.tensor([6.0, 0.02, -0.01]))

@@ -105,7 +105,7 @@ def test_names_are_compared_before_an_image_is_read() -> None:
 
 def test_each_hand_has_its_side(synthetic_body_dir: Path) -> None:
     torch.manual_seed(0)
-    network = tore.create_model(body="hand", data_dir=synthetic_body_dir, **SMALL)
+    network = tore.create_model(body="hand", body_dir=synthetic_body_dir, **SMALL)
     hands = MeshRecovery(network, load_body("hand", synthetic_body_dir))
     photos = [rules.photo(1, 90, 90), rules.photo(2, 90, 90)]
     right, left = hands.predict(photos, left=[False, np.True_])

@@ -24,7 +24,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, synthetic_body_dir: Pat
     """A small network with the SMPL parameter regressor over TORE."""
     path = tmp_path_factory.mktemp("checkpoints") / "posed.pt"
     torch.manual_seed(0)
-    model = tore.create_model(data_dir=synthetic_body_dir, smpl_regressor=True, **SMALL)
+    model = tore.create_model(body_dir=synthetic_body_dir, smpl_regressor=True, **SMALL)
     with torch.no_grad():
         model.camera_head.bias.copy_(torch.tensor([0.9, 0.1, 0.0]))
     tore.save_model(model, path)

@@ -261,7 +261,7 @@ def test_hands_and_metro(network: str, tmp_path: Path, synthetic_body_dir: Path)
     narrow = SMALL if network == "fastmetro" else {"arch": "resnet10t", "widths": (64, 32, 16), "hidden": 64}
     narrow = narrow if network == "fastmetro" else {**narrow, "regressor_heads": 4, "regressor_hidden": 64}
     tore.save_model(
-        tore.create_model(network, body="hand", data_dir=synthetic_body_dir, **narrow), tmp_path / "hand.pt"
+        tore.create_model(network, body="hand", body_dir=synthetic_body_dir, **narrow), tmp_path / "hand.pt"
     )
     recovery = MeshRecovery.from_checkpoint(tmp_path / "hand.pt", device="cpu")
     (hand,) = recovery.predict(rules.photo(4, 300, 260))
@@ -271,7 +271,7 @@ def test_hands_and_metro(network: str, tmp_path: Path, synthetic_body_dir: Path)
 
 
 def test_double_precision_checkpoints_stay_double(tmp_path: Path, synthetic_body_dir: Path, photo: np.ndarray) -> None:
-    tore.save_model(tore.create_model(data_dir=synthetic_body_dir, **SMALL).double(), tmp_path / "double.pt")
+    tore.save_model(tore.create_model(body_dir=synthetic_body_dir, **SMALL).double(), tmp_path / "double.pt")
     recovery = MeshRecovery.from_checkpoint(tmp_path / "double.pt", device="cpu")
     assert recovery.dtype == torch.float64 and recovery.predict(photo)[0].finite
 
@@ -280,7 +280,7 @@ def test_a_network_without_numbers_is_refused(
     recovery: MeshRecovery, photo: np.ndarray, synthetic_body_dir: Path
 ) -> None:
     with torch.device("meta"):
-        empty = MeshRecovery(tore.create_model(data_dir=synthetic_body_dir, **SMALL), recovery.body)
+        empty = MeshRecovery(tore.create_model(body_dir=synthetic_body_dir, **SMALL), recovery.body)
     with pytest.raises(ValueError, match="meta device, which holds no numbers"):
         empty.predict(photo)
 

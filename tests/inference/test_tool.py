@@ -212,7 +212,7 @@ def test_a_heap_of_odd_files(small_checkpoint: Path, tmp_path: Path, capsys: pyt
 def test_numbers_that_are_not_finite_are_named(
     tmp_path: Path, synthetic_body_dir: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = tore.create_model(data_dir=synthetic_body_dir, **SMALL)
+    model = tore.create_model(body_dir=synthetic_body_dir, **SMALL)
     with torch.no_grad():
         model.camera_head.bias.fill_(float("nan"))
     tore.save_model(model, tmp_path / "broken.pt")
@@ -256,7 +256,7 @@ NARROW_METRO = {"arch": "resnet10t", "widths": (64, 32, 16), "hidden": 64, "regr
 def test_tokens_of_a_network_that_prunes_none(
     options: dict, tmp_path: Path, synthetic_body_dir: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tore.save_model(tore.create_model(data_dir=synthetic_body_dir, **options), tmp_path / "m.pt")
+    tore.save_model(tore.create_model(body_dir=synthetic_body_dir, **options), tmp_path / "m.pt")
     assert infer(tmp_path / "m.pt", pictures, "--show_tokens") == 2
     assert "leave --show_tokens out" in capsys.readouterr().err
     assert infer(tmp_path / "m.pt", pictures) == 0

@@ -102,7 +102,7 @@ def test_every_choice_of_reductions_there_and_back(
     network: str, options: dict, rule_body_dir: Path, tmp_path: Path
 ) -> None:
     narrow = {"widths": (64, 32), "hidden": (64, 48)} if network == "fastmetro" else {"widths": (64, 32, 16)}
-    model = tore.create_model(network, arch="resnet10t", data_dir=rule_body_dir, **narrow, **options)
+    model = tore.create_model(network, arch="resnet10t", body_dir=rule_body_dir, **narrow, **options)
     tore.save_published(model, tmp_path / "a.bin")
     again = tore.load_model(tmp_path / "a.bin", rule_body_dir, device="cpu", arch="resnet10t")
     assert again.config == model.config
@@ -110,7 +110,7 @@ def test_every_choice_of_reductions_there_and_back(
 
 
 def test_what_the_official_layout_cannot_hold(rule_body_dir: Path, tmp_path: Path) -> None:
-    options = {"arch": "resnet10t", "data_dir": rule_body_dir, "widths": (64, 32), "hidden": (64, 48)}
+    options = {"arch": "resnet10t", "body_dir": rule_body_dir, "widths": (64, 32), "hidden": (64, 48)}
     with pytest.raises(ValueError, match=r"no entry for upsampling\.steps\.0\.weight; write it with save_model"):
         tore.save_published(tore.create_model(learned_upsampling=1, **options), tmp_path / "a.bin")
     average = tore.create_model(token_reduction="average", **options)  # its entries are those of "none"
@@ -133,7 +133,7 @@ def test_a_baseline_without_its_learned_upsampling_is_refused(rule_body_dir: Pat
 
 def test_own_layout_remembers_what_shapes_cannot_tell(rule_body_dir: Path, tmp_path: Path) -> None:
     options = {"widths": (64, 32), "hidden": (64, 48), "heads": 2, "dropout": 0.0, "size": "M", "keep_ratio": 0.3}
-    model = tore.create_model(arch="resnet10t", body="hand", data_dir=rule_body_dir, **options).eval()
+    model = tore.create_model(arch="resnet10t", body="hand", body_dir=rule_body_dir, **options).eval()
     tore.save_model(model, tmp_path / "own.pt")
     again = tore.load_model(tmp_path / "own.pt", rule_body_dir, device="cpu")
     assert again.config == model.config
@@ -144,7 +144,7 @@ def test_own_layout_remembers_what_shapes_cannot_tell(rule_body_dir: Path, tmp_p
 
 def test_a_foreign_backbone_is_named_by_hand(rule_body_dir: Path, tmp_path: Path) -> None:
     options = {"arch": "resnet10t", "widths": (64, 32), "hidden": (64, 48)}
-    model = tore.create_model(data_dir=rule_body_dir, **options).eval()
+    model = tore.create_model(body_dir=rule_body_dir, **options).eval()
     tore.save_published(model, tmp_path / "a.bin")
     with pytest.raises(ValueError, match="name it with arch="):
         tore.load_model(tmp_path / "a.bin", rule_body_dir)
@@ -153,12 +153,12 @@ def test_a_foreign_backbone_is_named_by_hand(rule_body_dir: Path, tmp_path: Path
 
 
 def test_float64_files_make_float64_networks(rule_body_dir: Path, tmp_path: Path) -> None:
-    model = tore.create_model(arch="resnet10t", widths=(64, 32), hidden=(64, 48), data_dir=rule_body_dir).double()
+    model = tore.create_model(arch="resnet10t", widths=(64, 32), hidden=(64, 48), body_dir=rule_body_dir).double()
     tore.save_model(model, tmp_path / "a.pt")
     assert tore.load_model(tmp_path / "a.pt", rule_body_dir, device="cpu").camera_token.dtype == torch.float64
 
 
-def test_every_wrong_entry_is_listed_by_room(rule_body_dir: Path, tmp_path: Path) -> None:
+def test_every_wrong_entry_is_listed_by_part(rule_body_dir: Path, tmp_path: Path) -> None:
     entries = rule_state_dict("tore_fastmetro_L_resnet50_keep0.8")
     del entries["dim_reduce_enc.bias"], entries["transformer_3.encoder.norm.weight"]
     entries["mystery.weight"] = torch.zeros(3)
@@ -169,12 +169,12 @@ def test_every_wrong_entry_is_listed_by_room(rule_body_dir: Path, tmp_path: Path
     text = str(caught.value)
     assert "missing in reduce_memory (1): reduce_memory.bias" in text
     assert "missing in shape_regressor (1): shape_regressor.transformer.encoder_norm.weight" in text
-    assert "unexpected in unknown room (1): mystery.weight" in text
+    assert "unexpected in unknown part (1): mystery.weight" in text
     assert "camera_head.weight (4, 128) instead of (3, 128)" in text
 
 
 def test_half_precision_file_is_loaded_in_full(rule_body_dir: Path, tmp_path: Path) -> None:
-    model = tore.create_model("fastmetro", arch="test_resnet", size="S", data_dir=rule_body_dir).eval()
+    model = tore.create_model("fastmetro", arch="test_resnet", size="S", body_dir=rule_body_dir).eval()
     model.backbone.trunk.bn1.running_var.fill_(1e6)  # beyond 16 bits
     tore.save_model(model, tmp_path / "full.pt")
     tore.save_model(model, tmp_path / "half.pt", half=True)

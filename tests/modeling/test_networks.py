@@ -33,9 +33,9 @@ BASELINES = [
 ]
 
 
-def rule_model(name: str, data_dir: Path) -> torch.nn.Module:
+def rule_model(name: str, body_dir: Path) -> torch.nn.Module:
     checkpoint = from_official(rule_state_dict(name), Path(name))
-    model = build_model(checkpoint.config, topology_for(checkpoint.config, data_dir))
+    model = build_model(checkpoint.config, topology_for(checkpoint.config, body_dir))
     model.load_state_dict(checkpoint.state)
     return model.eval()
 
@@ -76,13 +76,13 @@ def test_reference_values_of_the_baselines(name: str, rule_body_dir: Path) -> No
                 assert_agrees(actual[part], value, 1e-5)
 
 
-def small(network: str, data_dir: Path, **options) -> torch.nn.Module:
+def small(network: str, body_dir: Path, **options) -> torch.nn.Module:
     """A quick network with the full mesh."""
     torch.manual_seed(0)
     narrow = {"widths": (64, 32), "hidden": (64, 64), "heads": 4}
     if network == "metro":
         narrow = {"widths": (64, 32, 16), "hidden": 64, "layers": 2, "regressor_heads": 4, "regressor_hidden": 64}
-    return tore.create_model(network, data_dir=data_dir, **{"arch": SMALL, **narrow, **options})
+    return tore.create_model(network, body_dir=body_dir, **{"arch": SMALL, **narrow, **options})
 
 
 REDUCTIONS = pytest.mark.parametrize("reduction", ["tore", "none"])
@@ -171,7 +171,7 @@ def test_compiles_without_a_break(network: str, body: str, reduction: str, rule_
 )
 def test_half_precision(options: dict, rule_body_dir: Path) -> None:
     """Under autocast and in bfloat16 throughout the mesh stays near float32's, and rotations stay rotations."""
-    model = small(data_dir=rule_body_dir, smpl_regressor=True, **options).eval()
+    model = small(body_dir=rule_body_dir, smpl_regressor=True, **options).eval()
     images = torch.from_numpy(rules.images(8, 2))
     with torch.no_grad():
         plain = model(images)
@@ -264,12 +264,12 @@ def test_the_smpl_regressor_sends_nothing_back(rule_body_dir: Path) -> None:
 
 def test_initialisation(rule_body_dir: Path) -> None:
     torch.manual_seed(0)
-    fast = tore.create_model("fastmetro", arch=SMALL, data_dir=rule_body_dir)
+    fast = tore.create_model("fastmetro", arch=SMALL, body_dir=rule_body_dir)
     packed = fast.transformer_1.encoder[0].self_attn.in_proj_weight  # xavier on the packed (3d, d) matrix
     assert packed.abs().max() <= (6 / (3 * 512 + 512)) ** 0.5
     np.testing.assert_allclose(packed.std().item(), (2 / (3 * 512 + 512)) ** 0.5, rtol=0.01)
     np.testing.assert_allclose(fast.shape_regressor.vertex_tokens.std().item(), 1, rtol=0.02)
-    metro = tore.create_model("metro", arch=SMALL, data_dir=rule_body_dir)
+    metro = tore.create_model("metro", arch=SMALL, body_dir=rule_body_dir)
     for module in (metro.blocks[0].positions, metro.blocks[1].embedding, metro.blocks[0].layers[0].query):
         np.testing.assert_allclose(module.weight.std().item(), 0.02, rtol=0.02)
     assert metro.blocks[0].head.bias.abs().max() == 0
@@ -310,7 +310,7 @@ def test_unfit_backbones(arch: str, finding: str) -> None:
 )
 def test_unknown_options(options: dict, finding: str, rule_body_dir: Path) -> None:
     with pytest.raises(ValueError, match=finding):
-        tore.create_model(**{"arch": SMALL, "data_dir": rule_body_dir, **options})
+        tore.create_model(**{"arch": SMALL, "body_dir": rule_body_dir, **options})
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -119,7 +119,7 @@ def test_a_network_overfits_with_it(name: str, rule_body_dir: Path) -> None:
     model = tore.create_model(
         arch="resnet10t",
         body="hand",
-        data_dir=rule_body_dir,
+        body_dir=rule_body_dir,
         token_reduction="tore" if name == "itp" else name,
         **options,
     ).train()
@@ -145,7 +145,7 @@ def test_with_and_without_geometry_reduction(name: str, geometry: bool, rule_bod
     """The two reductions are independent choices, and the official pair has its name."""
     options = {"size": "S", "widths": (64, 32), "hidden": (64, 32), "heads": 2, "keep_ratio": 0.4, "body": "hand"}
     choice = {"token_reduction": "tore" if name == "itp" else name, "geometry_reduction": geometry}
-    model = tore.create_model(arch="resnet10t", data_dir=rule_body_dir, **options, **choice)
+    model = tore.create_model(arch="resnet10t", body_dir=rule_body_dir, **options, **choice)
     model.backbone = torch.nn.Identity()
     out = model(torch.randn(2, 512, 7, 7))
     assert out.joints.shape == (2, 21, 3) and out.vertices_coarse.shape == (2, 195, 3) and out.heatmap.shape[1] == 19

@@ -17,7 +17,7 @@ def test_the_name_means_the_stand_ins_folder(
 ) -> None:
     assert find_body_files("body", "stand-in")[0] == synthetic_folder() == synthetic_body_dir
     assert load_body("hand", "stand-in").faces.shape == (1538, 3)
-    assert create_model(arch="resnet10t", data_dir="stand-in").config.stand_in
+    assert create_model(arch="resnet10t", body_dir="stand-in").config.stand_in
     assert body_dir_at_hand("body", rule_body_dir) == rule_body_dir
     monkeypatch.setenv("TORE_BODY_DIR", str(tmp_path))
     assert body_dir_at_hand("body") == synthetic_body_dir

@@ -129,7 +129,7 @@ def test_images_vary_and_show_their_people(studios: dict[str, Studio]) -> None:
 
 @KINDS
 def test_the_bytes_depend_on_the_recipe_alone(kind: str, synthetic_body_dir: Path, tmp_path: Path) -> None:
-    recipe = Recipe(kind=kind, split="train", seed=11, size=64, data_dir=str(synthetic_body_dir))
+    recipe = Recipe(kind=kind, split="train", seed=11, size=64, body_dir=str(synthetic_body_dir))
     done: list[int] = []
     yaml = write_images(recipe, BATCH + 3, tmp_path / "one", progress=done.append)
     write_images(recipe, BATCH + 3, tmp_path / "two", workers=2 if kind == "body" else 1)
@@ -149,7 +149,7 @@ def test_the_bytes_depend_on_the_recipe_alone(kind: str, synthetic_body_dir: Pat
 
 
 def test_a_set_that_stopped_halfway_goes_on(synthetic_body_dir: Path, tmp_path: Path) -> None:
-    recipe = Recipe(kind="hand", split="val", seed=3, size=64, data_dir=str(synthetic_body_dir))
+    recipe = Recipe(kind="hand", split="val", seed=3, size=64, body_dir=str(synthetic_body_dir))
     write_images(recipe, 2 * BATCH + 1, tmp_path / "whole")
 
     class Stopped(Exception):
@@ -167,10 +167,10 @@ def test_a_set_that_stopped_halfway_goes_on(synthetic_body_dir: Path, tmp_path: 
 
 
 def test_another_set_is_never_overwritten_unasked(synthetic_body_dir: Path, tmp_path: Path) -> None:
-    recipe = Recipe(kind="hand", split="val", seed=3, size=64, data_dir=str(synthetic_body_dir))
+    recipe = Recipe(kind="hand", split="val", seed=3, size=64, body_dir=str(synthetic_body_dir))
     write_images(recipe, 3, tmp_path)
     before = contents(tmp_path)
-    other = Recipe(kind="hand", split="val", seed=4, size=64, data_dir=str(synthetic_body_dir))
+    other = Recipe(kind="hand", split="val", seed=4, size=64, body_dir=str(synthetic_body_dir))
     with pytest.raises(ValueError, match="made otherwise"):
         write_images(other, 3, tmp_path)
     with pytest.raises(ValueError, match="has 3 pictures, 2 are asked for"):
@@ -194,7 +194,7 @@ def test_another_set_is_never_overwritten_unasked(synthetic_body_dir: Path, tmp_
     ],
 )
 def test_impossible_recipes_are_refused(change: dict, count: int, sentence: str, tmp_path: Path) -> None:
-    recipe = Recipe(**{"kind": "hand", "split": "val", "seed": 3, "size": 64, "data_dir": str(tmp_path), **change})
+    recipe = Recipe(**{"kind": "hand", "split": "val", "seed": 3, "size": 64, "body_dir": str(tmp_path), **change})
     with pytest.raises(ValueError, match=sentence):
         write_images(recipe, count, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -36,7 +36,7 @@ SMALL = {"size": "S", "widths": (32, 32), "hidden": (32, 32), "heads": 4, "arch"
 def test_network_starts_at_the_template(network: str, reduction: str, synthetic_body_dir: Path) -> None:
     torch.manual_seed(0)
     options = SMALL if network == "fastmetro" else {"arch": "test_resnet", "layers": 1, "hidden": 32}
-    model = create_model(network, token_reduction=reduction, data_dir=synthetic_body_dir, **options).eval()
+    model = create_model(network, token_reduction=reduction, body_dir=synthetic_body_dir, **options).eval()
     template = template_points("body", synthetic_body_dir)[1]
     images = torch.randn(3, 3, 224, 224)
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_network_starts_at_the_template(network: str, reduction: str, synthetic_
 
 def test_starts_refuse_networks_that_have_no_place_for_them(synthetic_body_dir: Path) -> None:
     plain = create_model(
-        "metro", token_reduction="none", data_dir=synthetic_body_dir, arch="test_resnet", layers=1, hidden=32
+        "metro", token_reduction="none", body_dir=synthetic_body_dir, arch="test_resnet", layers=1, hidden=32
     )
     with pytest.raises(ValueError, match="networks with vertex tokens"):
         start_from_template(plain, torch.zeros(431, 3))
@@ -111,17 +111,17 @@ def test_warm_up_network_takes_images_down_and_refuses_odd_sizes() -> None:
 def test_image_side_fits_networks_of_its_own_kind(synthetic_body_dir: Path, tmp_path: Path) -> None:
     network, path = small_warm_up(), tmp_path / "side.bin"
     save_image_side(network, path)
-    model = create_model(data_dir=synthetic_body_dir, keep_ratio=0.2, **SMALL)
+    model = create_model(body_dir=synthetic_body_dir, keep_ratio=0.2, **SMALL)
     load_parts(model, path)
     state = model.state_dict()
     assert all(torch.equal(state[name], value) for name, value in read_tensors(path).items())
-    metro = create_model("metro", data_dir=synthetic_body_dir, arch="test_resnet", layers=1, hidden=32)
+    metro = create_model("metro", body_dir=synthetic_body_dir, arch="test_resnet", layers=1, hidden=32)
     load_parts(metro, path)
     name = next(iter(network.backbone.state_dict()))
     assert torch.equal(metro.backbone.state_dict()[name], network.backbone.state_dict()[name])
     with pytest.raises(ValueError, match=r"does not fit in \d+ entries .*--keep_ratio"):
-        load_parts(create_model(data_dir=synthetic_body_dir, keep_ratio=0.8, **SMALL), path)
-    other = create_model(data_dir=synthetic_body_dir, keep_ratio=0.8, **SMALL)
+        load_parts(create_model(body_dir=synthetic_body_dir, keep_ratio=0.8, **SMALL), path)
+    other = create_model(body_dir=synthetic_body_dir, keep_ratio=0.8, **SMALL)
     before = copy.deepcopy(other.token_reduction.state_dict())
     load_parts(other, path, ["backbone", "image_projection"])
     assert all(torch.equal(other.state_dict()[n], v) for n, v in read_tensors(path).items() if "reduction" not in n)
@@ -134,9 +134,9 @@ def test_image_side_fits_networks_of_its_own_kind(synthetic_body_dir: Path, tmp_
 @pytest.mark.parametrize("save", [save_model, save_published])
 def test_rooms_start_from_a_whole_network(save: Callable, synthetic_body_dir: Path, tmp_path: Path) -> None:
     options = SMALL | {"arch": "resnet18" if save is save_model else "resnet50"}
-    trained = create_model(data_dir=synthetic_body_dir, keep_ratio=0.8, **options)
+    trained = create_model(body_dir=synthetic_body_dir, keep_ratio=0.8, **options)
     save(trained, tmp_path / "trained.bin")
-    other = create_model(data_dir=synthetic_body_dir, token_reduction="topk", keep_ratio=0.2, **options)
+    other = create_model(body_dir=synthetic_body_dir, token_reduction="topk", keep_ratio=0.2, **options)
     load_parts(other, tmp_path / "trained.bin", ["backbone", "image_projection", "rest"])
     same = {name: torch.equal(value, trained.state_dict()[name]) for name, value in other.state_dict().items()
             if not name.startswith("token_reduction.")}  # fmt: skip

@@ -224,7 +224,7 @@ def test_a_mesh_file_of_another_kind_is_refused(tmp_path: Path) -> None:
         save_mesh(tmp_path / "out.obj", vertices, faces, frame="world")
 
 
-def test_the_room_imports_without_the_drawing_packages_and_asks_for_them_by_name() -> None:
+def test_the_package_imports_without_the_drawing_packages_and_asks_for_them_by_name() -> None:
     program = """
 import sys
 sys.modules["trimesh"] = sys.modules["embreex"] = sys.modules["matplotlib"] = None

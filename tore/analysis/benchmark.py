@@ -89,7 +89,7 @@ def _options_of(row: PaperRow) -> dict[str, Any]:
 
 def _create_options() -> set[str]:
     images = ("image_size", "image_mean", "image_std")
-    places = ("network", "data_dir", "topology", "device", "options", "backbone_weights", *images)
+    places = ("network", "body_dir", "topology", "device", "options", "backbone_weights", *images)
     return {name for name in inspect.signature(create_model).parameters if name not in places} | {"smpl_regressor"}
 
 
@@ -126,7 +126,7 @@ class Subject:
     config: ModelConfig
     topology: Topology
     cost: Cost
-    data_dir: str | None
+    body_dir: str | None
 
     @property
     def paper(self) -> PaperRow | None:
@@ -136,7 +136,7 @@ class Subject:
     def build(self, device: torch.device) -> nn.Module:
         """The network on its device, in evaluation mode and in the wanted form."""
         if self.request.file is not None:
-            network = load_model(self.request.file, self.data_dir, device, **self.request.options)
+            network = load_model(self.request.file, self.body_dir, device, **self.request.options)
         else:
             network = build_model(self.config, self.topology).to(device).eval()
         form = self.request.form
@@ -157,7 +157,7 @@ class Subject:
         return facts
 
 
-def subjects_of(requests: Sequence[Request], data_dir: str | None, image_size: int | None = None) -> list[Subject]:
+def subjects_of(requests: Sequence[Request], body_dir: str | None, image_size: int | None = None) -> list[Subject]:
     """The subjects with their costs, under labels of which no two are the same.
 
     image_size: side of the networks' images in pixels; None leaves it at the usual one, or what a checkpoint tells.
@@ -167,23 +167,23 @@ def subjects_of(requests: Sequence[Request], data_dir: str | None, image_size: i
     for request in requests:
         if image_size is not None:
             request = replace(request, options={"image_size": image_size, **request.options})
-        model, topology = _without_storage(request, data_dir)
+        model, topology = _without_storage(request, body_dir)
         config, cost = model.config, measure_cost(model)
         label = (request.label or _label(request, config)) + ("" if request.form == "plain" else f" {request.form}")
         same = sum(subject.label == label or subject.label.startswith(f"{label} (") for subject in found)
         label = f"{label} ({same + 1})" if same else label
-        found.append(Subject(label, request, config, topology, cost, data_dir))
+        found.append(Subject(label, request, config, topology, cost, body_dir))
     return found
 
 
-def _without_storage(request: Request, data_dir: str | None) -> tuple[Network, Topology]:
+def _without_storage(request: Request, body_dir: str | None) -> tuple[Network, Topology]:
     """The subject's network on the meta device, where only sizes count, and what it was built on."""
     if request.file is not None:
         config = read_checkpoint(request.file, **request.options).config
-        topology = topology_at_hand(config.body, data_dir)
+        topology = topology_at_hand(config.body, body_dir)
         with torch.device("meta"):
             return build_model(config, topology).to("meta"), topology
-    topology = topology_at_hand(request.options.get("body", "body"), data_dir)
+    topology = topology_at_hand(request.options.get("body", "body"), body_dir)
     with torch.device("meta"):
         return create_model(request.network or "", topology=topology, device="meta", **request.options), topology
 

@@ -144,9 +144,9 @@ def configurations(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def topology_at_hand(body: str, data_dir: str | None) -> Topology:
+def topology_at_hand(body: str, body_dir: str | None) -> Topology:
     """The licensed body's joints and mesh levels where they are, else the stand-in's, which has the same sizes."""
-    return load_topology(body, body_dir_at_hand(body, data_dir), template=True)
+    return load_topology(body, body_dir_at_hand(body, body_dir), template=True)
 
 
 def row_of(values: dict[str, Any], cost: Cost) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from tore.body.joints import (
     SMPL_TO_J24,
 )
 from tore.body.mesh_levels import MeshLevels
-from tore.paths import find_body_files
+from tore.paths import find_body_files, takes_data_dir
 
 
 class BodyTargets(NamedTuple):
@@ -125,20 +125,21 @@ class SMPL(BodyModel):
     j24_rows: torch.Tensor
     h36m_rows: torch.Tensor
 
-    def __init__(self, data_dir: str | Path | None = None, gender: str = "neutral") -> None:
-        path = model_path(self.kind, data_dir, gender)
+    @takes_data_dir
+    def __init__(self, body_dir: str | Path | None = None, gender: str = "neutral") -> None:
+        path = model_path(self.kind, body_dir, gender)
         arrays = load_body_arrays(path)
         joints, vertices = arrays["J_regressor"].shape
         if joints != len(SMPL_NAMES):
             raise ValueError(f"{path} has {joints} joints, not SMPL's {len(SMPL_NAMES)}; get the official file again")
-        files = find_body_files(self.kind, data_dir)[1]
+        files = find_body_files(self.kind, body_dir)[1]
         extra_rows = max(SMPL_TO_J24) + 1 - joints
-        extra = read_regressor(files.regressor_extra, extra_rows, vertices, data_dir)
-        h36m = read_regressor(files.regressor_h36m, len(H36M_NAMES), vertices, data_dir)
+        extra = read_regressor(files.regressor_extra, extra_rows, vertices, body_dir)
+        h36m = read_regressor(files.regressor_h36m, len(H36M_NAMES), vertices, body_dir)
         super().__init__(
             skinned=SkinnedModel(arrays),
             faces=arrays["f"],
-            levels=read_levels(self.kind, data_dir),
+            levels=read_levels(self.kind, body_dir),
             output_rows=h36m[list(H36M_TO_J14)],
             root_row=h36m[[H36M_PELVIS]],
             path=path,
@@ -165,9 +166,10 @@ class MANO(BodyModel):
     kind = "hand"
     num_joints = len(HAND_NAMES)
 
-    def __init__(self, data_dir: str | Path | None = None) -> None:
-        path = model_path(self.kind, data_dir)
-        levels = read_levels(self.kind, data_dir)
+    @takes_data_dir
+    def __init__(self, body_dir: str | Path | None = None) -> None:
+        path = model_path(self.kind, body_dir)
+        levels = read_levels(self.kind, body_dir)
         layer = ManoLayer(mano_root=path, use_pca=False, flat_hand_mean=False, persistent=False)
         skeleton_rows = layer.model.joint_regressor.mT.numpy()
         if skeleton_rows.shape[1] <= max(HAND_FINGERTIP_VERTICES):
@@ -202,15 +204,16 @@ class MANO(BodyModel):
         return BodyTargets(joints=joints - wrist, vertices=self.centerd_levels(vertices, wrist))
 
 
-def load_body(kind: str, data_dir: str | Path | None = None, gender: str = "neutral") -> SMPL | MANO:
+@takes_data_dir
+def load_body(kind: str, body_dir: str | Path | None = None, gender: str = "neutral") -> SMPL | MANO:
     """SMPL for "body" (of a gender: "neutral", "female", "male"), MANO's right hand for "hand".
 
     Raises FileNotFoundError with the file to fetch, ValueError for another kind or gender and for a wrong file.
     """
     if kind == "hand" and gender == "neutral":
-        return MANO(data_dir)
+        return MANO(body_dir)
     if kind == "body":
-        return SMPL(data_dir, gender)
+        return SMPL(body_dir, gender)
     if kind == "hand":
         raise ValueError(f"gender {gender!r} of a hand is not known; hands have none, leave it out")
     raise ValueError(f"body kind {kind!r} is not known; use 'body' or 'hand'")

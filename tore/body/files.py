@@ -27,9 +27,9 @@ from tore.paths import (
 STEPS = {"body": 2, "hand": 1}  # mesh level changes in use; the official hand file holds more
 
 
-def locate(kind: str, data_dir: str | Path | None = None) -> tuple[Path, BodyFiles]:
+def locate(kind: str, body_dir: str | Path | None = None) -> tuple[Path, BodyFiles]:
     """The folder and file names of a body model; the stand-in is made where it is asked for and not there yet."""
-    folder, files = find_body_files(kind, data_dir)
+    folder, files = find_body_files(kind, body_dir)
     if folder == synthetic_folder() and not folder.is_dir():
         from tore.synthetic.body_files import synthetic_body_dir  # it reads files through this module
 
@@ -43,9 +43,9 @@ def _support(folder: Path, files: BodyFiles, name: str) -> Path:
     return require_file(folder, name, SUPPORT_SITE if files is licensed else files.site)
 
 
-def model_path(kind: str, data_dir: str | Path | None = None, gender: str = "neutral") -> Path:
+def model_path(kind: str, body_dir: str | Path | None = None, gender: str = "neutral") -> Path:
     """Where the model file lies; `gender` is "neutral", or for bodies "female" or "male"."""
-    folder, files = locate(kind, data_dir)
+    folder, files = locate(kind, body_dir)
     if gender == "neutral":
         return require_file(folder, files.model, files.site)
     if kind != "body" or gender not in SMPL_GENDERED:
@@ -54,9 +54,9 @@ def model_path(kind: str, data_dir: str | Path | None = None, gender: str = "neu
     return require_file(folder, SMPL_GENDERED[gender], SMPL_GENDERED_SITE)
 
 
-def read_levels(kind: str, data_dir: str | Path | None = None) -> MeshLevels:
+def read_levels(kind: str, body_dir: str | Path | None = None) -> MeshLevels:
     """The mesh levels in use: body 431/1723/6890, hand 195/778."""
-    folder, files = locate(kind, data_dir)
+    folder, files = locate(kind, body_dir)
     path = _support(folder, files, files.mesh_levels)
     held = load_object_arrays(path, ["U", "D"])
     steps = STEPS[kind]
@@ -75,12 +75,12 @@ def _is_matrix(value: object) -> bool:
     return hasattr(value, "tocsr") or (isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind in "biuf")
 
 
-def read_level_faces(kind: str, data_dir: str | Path | None = None) -> tuple[torch.Tensor, ...]:
+def read_level_faces(kind: str, body_dir: str | Path | None = None) -> tuple[torch.Tensor, ...]:
     """The faces (F, 3) of every mesh level in use, coarse to full."""
-    folder, files = locate(kind, data_dir)
+    folder, files = locate(kind, body_dir)
     path = _support(folder, files, files.mesh_levels)
     held = load_object_arrays(path, ["F"])["F"][: STEPS[kind] + 1]
-    sizes = read_levels(kind, data_dir).sizes
+    sizes = read_levels(kind, body_dir).sizes
     if len(held) != len(sizes) or any(np.ndim(faces) != 2 or np.shape(faces)[1] != 3 for faces in held):
         raise ValueError(f"{path} does not hold the faces of {len(sizes)} levels; get the official file again")
     levels = tuple(torch.from_numpy(np.asarray(faces).astype(np.int64)) for faces in reversed(held))
@@ -90,12 +90,12 @@ def read_level_faces(kind: str, data_dir: str | Path | None = None) -> tuple[tor
     return levels
 
 
-def read_adjacency(kind: str, data_dir: str | Path | None = None) -> torch.Tensor:
+def read_adjacency(kind: str, body_dir: str | Path | None = None) -> torch.Tensor:
     """Dense (Vc, Vc) float32 adjacency of the coarse mesh, self loops included; 0 where two vertices do not touch.
 
     The official files hold row-normalized values; the networks only ask where they are 0.
     """
-    folder, files = locate(kind, data_dir)
+    folder, files = locate(kind, body_dir)
     paths = [_support(folder, files, f"{files.adjacency}_{part}.pt") for part in ("indices", "values", "size")]
     indices, values, size = (load_tensor(path) for path in paths)
     for path, held in zip(paths, (indices, values), strict=False):
@@ -119,9 +119,9 @@ def read_adjacency(kind: str, data_dir: str | Path | None = None) -> torch.Tenso
     ).to_dense()
 
 
-def read_regressor(name: str | None, rows: int, vertices: int, data_dir: str | Path | None = None) -> np.ndarray:
+def read_regressor(name: str | None, rows: int, vertices: int, body_dir: str | Path | None = None) -> np.ndarray:
     """A body joint regressor (rows, vertices) by its file name."""
-    folder, files = locate("body", data_dir)
+    folder, files = locate("body", body_dir)
     path = _support(folder, files, str(name))
     array = load_array(path)
     if array.shape != (rows, vertices):

@@ -11,6 +11,7 @@ from tore.body.body_model import MANO, SMPL
 from tore.body.files import read_adjacency, read_levels
 from tore.body.joints import NUM_JOINTS
 from tore.body.mesh_levels import MeshLevels
+from tore.paths import takes_data_dir
 
 TEMPLATE_ROOT_ANGLE = 3.1416  # Official: half a turn about x to five digits, not pi
 
@@ -32,7 +33,7 @@ class Topology:
 
 
 @torch.no_grad()
-def template_points(kind: str, data_dir: str | Path | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def template_points(kind: str, body_dir: str | Path | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Joints (J, 3) and coarse vertices (Vc, 3) in float64 of the unshaped template, METRO's reference positions.
 
     Body: SMPL turned half round its x axis, the 14 joints and the mesh minus the pelvis of its 17 joints. Hand: the
@@ -40,27 +41,28 @@ def template_points(kind: str, data_dir: str | Path | None = None) -> tuple[torc
     """
     betas = torch.zeros(1, 10, dtype=torch.float64, device="cpu")
     if kind == "hand":
-        joints, levels = MANO(data_dir).double().targets(betas.new_zeros(1, 48), betas)
+        joints, levels = MANO(body_dir).double().targets(betas.new_zeros(1, 48), betas)
         assert joints is not None
         return joints[0], levels[0][0]
     pose = betas.new_zeros(1, 72)
     pose[0, 0] = TEMPLATE_ROOT_ANGLE
-    smpl = SMPL(data_dir).double()
+    smpl = SMPL(body_dir).double()
     vertices = smpl(pose, betas)
     root = smpl.root(vertices)
     return (smpl.regress_joints(vertices) - root)[0], smpl.centerd_levels(vertices, root)[0][0]
 
 
-def load_topology(kind: str, data_dir: str | Path | None = None, template: bool = False) -> Topology:
+@takes_data_dir
+def load_topology(kind: str, body_dir: str | Path | None = None, template: bool = False) -> Topology:
     """The topology of a "body" or a "hand" from its files; only `template` needs the licensed model file.
 
     Raises FileNotFoundError and ValueError as `tore.body.files` says, and where adjacency and levels disagree.
     """
-    levels, adjacency = read_levels(kind, data_dir), read_adjacency(kind, data_dir)
+    levels, adjacency = read_levels(kind, body_dir), read_adjacency(kind, body_dir)
     if len(adjacency) != levels.sizes[0]:
         raise ValueError(
             f"the {kind}'s adjacency has {len(adjacency)} vertices and its coarsest mesh {levels.sizes[0]}: "
             "the files belong to different meshes; get the official ones again"
         )
-    joints, vertices = template_points(kind, data_dir) if template else (None, None)
+    joints, vertices = template_points(kind, body_dir) if template else (None, None)
     return Topology(kind, NUM_JOINTS[kind], adjacency, levels, joints, vertices)

@@ -4,7 +4,8 @@ tore bench                                          METRO and FastMETRO-L on Res
 tore bench --paper --no_timing                      the paper's rows, its own numbers beside ours
 tore bench fastmetro,arch=efficientnet-b0,keep_ratio=0.5 out/state_dict.bin,pa_mpjpe=numbers.json --plot cost.png
 
-A subject is a network or a checkpoint file, and options with commas between them: those of create_model, `label`, and
+A subject is a network, also by a name of tore.list_models(), or a checkpoint, and options with commas between them:
+those of create_model, `label`, and
 `pa_mpjpe` (mm, or a file of `tore evaluate --json`). Networks take turns within one run, a call of each in every
 round, so that all of them see the same machine. Without a checkpoint weights are random, which changes no time.
 """
@@ -41,7 +42,7 @@ from tore.analysis.benchmark import (
 from tore.analysis.benchmark_report import flat_rows, panels_of, report
 from tore.analysis.tables import csv_text, draw, need_plot_package
 from tore.body.body_model import load_body
-from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules
+from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, names
 from tore.device import machine, resolve_device, synchroniser
 from tore.entry import entry_point
 from tore.files import check_outputs, write_whole
@@ -49,11 +50,12 @@ from tore.inference.inputs import find_images
 from tore.modeling.build import image_format_of
 from tore.paths import body_dir_at_hand
 
-TIMING = ("batch", "dtype", "warm_up", "repeats", "seconds", "threads")
+TIMING = ("batch_size", "dtype", "warm_up", "repeats", "seconds", "threads")
 RULES = (
     Rule(TIMING, lambda options: options.no_timing, "--no_timing counts alone", refused=False),
+    Rule(("form",), lambda options: options.fast, "says the form, as --fast does; leave one of the two out"),
     Rule(("end_to_end",), lambda options: options.no_timing, "is timed; leave --no_timing out"),
-    Rule(("pictures",), lambda options: not options.end_to_end, "goes with --end_to_end N; add it"),
+    Rule(("images",), lambda options: not options.end_to_end, "goes with --end_to_end N; add it"),
 )
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -64,25 +66,28 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("subjects", nargs="*", metavar="SUBJECT", help=f"what to measure (default: {' '.join(BASELINES)})")
     add("--paper", action="store_true", help="print the paper's numbers; without subjects measure the paper's rows")
-    add("--batch", nargs="+", type=int, default=[1, 8], help="pictures in a forward pass")
+    add(*names("--batch_size"), nargs="+", type=int, default=[1, 8], help="images in a forward pass")
     add("--dtype", nargs="+", default=["float32"], choices=tuple(DTYPES), help="dtype; not float32: autocast")
     add(
         "--form",
         nargs="+",
         default=["plain"],
         choices=FORMS,
-        help="fast: the inference form; compiled: that, by torch.compile",
+        help="fast: the optimized model; compiled: that, by torch.compile",
     )
+    add("--fast", action="store_true", help="the optimized model, as --form fast")
+    add("--checkpoint", nargs="+", default=[], metavar="PATH", help="further subjects: checkpoint files or folders")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     add("--threads", type=int, default=torch.get_num_threads(), help="of a CPU")
     add("--warm_up", type=int, default=2, help="untimed rounds before the timed ones; the first measures memory")
     add("--repeats", type=int, default=10, help="timed rounds")
     add("--seconds", type=float, default=20.0, help="leave rounds out beyond this time for one type and batch")
     add("--no_timing", action="store_true", help="count only")
-    add("--end_to_end", type=int, default=0, metavar="N", help="also take N pictures from file to drawing")
-    add("--pictures", nargs="+", metavar="PATH", help="for --end_to_end (default: made ones of 640 x 480)")
+    add("--end_to_end", type=int, default=0, metavar="N", help="also take N images from file to drawing")
+    add(*names("--images"), nargs="+", metavar="PATH", help="for --end_to_end (default: made ones of 640 x 480)")
     add("--image_size", type=int, help="side of the networks' images in pixels [224, or what a checkpoint tells]")
-    add("--data_dir", help="folder of the body model files (default: the usual one, else the stand-in)")
+    usual = "folder of the body model files (default: the usual one, else the synthetic model's)"
+    add_body_dir(parser, data_sets=False, text=usual)
     add("--csv", type=Path, help="write a line per subject, type and batch")
     add("--json", type=Path, help="the same, with machine and protocol")
     add("--plot", type=Path, help="draw throughput, and error where given, over multiply-accumulates (PNG)")
@@ -114,9 +119,9 @@ def time_networks(
 ) -> list[dict[str, Any]]:
     """A row of latency, throughput and memory for each type, batch and network."""
     rows: list[dict[str, Any]] = []
-    rounds = (options.warm_up + options.repeats) * len(networks) * len(options.batch) * len(options.dtype)
+    rounds = (options.warm_up + options.repeats) * len(networks) * len(options.batch_size) * len(options.dtype)
     with tqdm(total=rounds, unit="pass", disable=None) as bar:
-        for dtype, batch in [(dtype, batch) for dtype in options.dtype for batch in options.batch]:
+        for dtype, batch in [(dtype, batch) for dtype in options.dtype for batch in options.batch_size]:
             shown = images_for(networks, batch, device)
             typed = {label: InType(network, DTYPES[dtype]) for label, network in networks.items()}
             memory = {}
@@ -139,12 +144,12 @@ def time_end_to_end(
 ) -> list[dict[str, Any]]:
     """A row of milliseconds per picture and stage for each batch and network, in float32."""
     kinds = {subject.label: subject.config.body for subject in subjects}
-    loaded = {kind: load_body(kind, body_dir_at_hand(kind, options.data_dir)) for kind in set(kinds.values())}
+    loaded = {kind: load_body(kind, body_dir_at_hand(kind, options.body_dir)) for kind in set(kinds.values())}
     bodies = {label: loaded[kind] for label, kind in kinds.items()}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        found = find_images(options.pictures) if options.pictures else made_images(options.end_to_end, Path(folder))
-        for batch in options.batch:
+        found = find_images(options.images) if options.images else made_images(options.end_to_end, Path(folder))
+        for batch in options.batch_size:
             rule = {"batch_size": batch, "repeats": options.repeats}
             stages = time_stages(networks, bodies, found[: options.end_to_end], **rule)
             rows += [{"subject": label, "batch": batch, **times} for label, times in stages.items()]
@@ -153,21 +158,23 @@ def time_end_to_end(
 
 def run(options: argparse.Namespace) -> None:
     """Measures, prints and writes. Raises ValueError, FileNotFoundError or ImportError where that cannot be."""
-    if min([*options.batch, options.repeats, options.warm_up, options.threads]) < 1:
-        raise ValueError("--batch, --repeats, --warm_up and --threads take numbers of at least 1")
-    if options.dtype != ["float32"] and options.form != ["plain"]:
-        raise ValueError(f"--form {' '.join(options.form)}: the inference form is made for float32; leave --dtype out")
+    if min([*options.batch_size, options.repeats, options.warm_up, options.threads]) < 1:
+        raise ValueError("--batch_size, --repeats, --warm_up and --threads take numbers of at least 1")
     for line in check_rules(options, RULES):
         print(line, file=sys.stderr)
+    forms = ["fast"] if options.fast else options.form
+    if options.dtype != ["float32"] and forms != ["plain"]:
+        typed = "--fast" if options.fast else f"--form {' '.join(forms)}"
+        raise ValueError(f"{typed}: the optimized model is made for float32; leave --dtype out")
     if options.plot is not None:
         need_plot_package()
     torch.set_num_threads(options.threads)
     device = resolve_device(options.device)
-    requests = [parse_subject(text) for text in options.subjects]
+    requests = [parse_subject(text) for text in [*options.subjects, *options.checkpoint]]
     if not requests:
         requests = paper_requests() if options.paper else [parse_subject(text) for text in BASELINES]
-    requests = [replace(request, form=form) for request in requests for form in options.form]
-    subjects = subjects_of(requests, options.data_dir, options.image_size)
+    requests = [replace(request, form=form) for request in requests for form in forms]
+    subjects = subjects_of(requests, options.body_dir, options.image_size)
     about = machine(device)
     protocol = f"Rounds to warm up: {options.warm_up}; all subjects take turns in every round."
     timings: list[dict[str, Any]] = []

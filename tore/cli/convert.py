@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tore.cli.flags import HelpFormatter
+from tore.cli.flags import FlagParser, HelpFormatter, add_body_dir
 from tore.datasets.convert.entries import Source
 from tore.datasets.convert.freihand import BACKGROUNDS, FreiHand
 from tore.datasets.convert.spin import SpinAnnotations
@@ -17,12 +17,11 @@ from tore.entry import entry_point
 from tore.files import check_outputs
 
 SET_NAMES = {"training": "train", "evaluation": "test", "test": "test_has_gender"}
-BODY_HELP = "folder of the body model files (default: TORE_BODY_DIR, else tore/modeling/data)"
 
 
 def build_parser() -> argparse.ArgumentParser:
     """One sub-command per source."""
-    parser = argparse.ArgumentParser(prog="tore convert", description=__doc__, formatter_class=HelpFormatter)
+    parser = FlagParser(prog="tore convert", description=__doc__, formatter_class=HelpFormatter)
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
 
     spin = sources.add_parser("spin", help="an .npz annotation file of GraphCMR or SPIN", formatter_class=HelpFormatter)
@@ -46,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     hand.add_argument("--name", help="name of the set (default: train, test)")
 
     for command in (site, mesh):
-        command.add_argument("--data_dir", help=BODY_HELP)
+        add_body_dir(command, data_sets=False)
     for command in (spin, site, mesh, hand):
         command.add_argument("--out", required=True, help="folder of the new set")
         command.add_argument("--skip_missing", action="store_true", help="leave out and count rows without a picture")
@@ -60,9 +59,9 @@ def open_source(options: argparse.Namespace) -> Source:
     if options.source == "spin":
         return SpinAnnotations(options.annotations)
     if options.source == "3dpw":
-        return ThreeDPWSequences(options.root, options.split, data_dir=options.data_dir)
+        return ThreeDPWSequences(options.root, options.split, body_dir=options.body_dir)
     if options.source == "3dpw-pose2mesh":
-        return Pose2MeshAnnotations(options.annotations, data_dir=options.data_dir)
+        return Pose2MeshAnnotations(options.annotations, body_dir=options.body_dir)
     return FreiHand(options.root, options.split)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from tore.analysis.cost import PARTS, configurations, measure_cost, row_of, topology_at_hand
-from tore.cli.flags import HelpFormatter
+from tore.cli.flags import FlagParser, HelpFormatter, add_body_dir
 from tore.entry import entry_point
 from tore.image_format import IMAGE_SIZE
 from tore.modeling import create_model
@@ -25,7 +25,7 @@ from tore.modeling.build import TOKEN_REDUCTIONS
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line's options."""
-    parser = argparse.ArgumentParser(prog="tore cost", description=__doc__, formatter_class=HelpFormatter)
+    parser = FlagParser(prog="tore cost", description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("--network", nargs="+", default=["fastmetro"], choices=["fastmetro", "metro"], help="networks")
     parser.add_argument("--arch", nargs="+", help="backbones; without it the paper's configurations are counted")
     parser.add_argument("--size", nargs="+", default=["L"], choices=["S", "M", "L"], help="FastMETRO sizes")
@@ -35,7 +35,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--keep_ratio", nargs="+", type=float, default=[0.8], help="shares of image tokens kept")
     parser.add_argument("--body", default="body", choices=["body", "hand"], help="what is recovered")
     parser.add_argument("--image_size", type=int, default=IMAGE_SIZE, help="side of the image in pixels")
-    parser.add_argument("--data_dir", help="folder of the body model files (default: the usual one, else the stand-in)")
+    usual = "folder of the body model files (default: the usual one, else the synthetic model's)"
+    add_body_dir(parser, data_sets=False, text=usual)
     parser.add_argument("--format", default="table", choices=["table", "csv", "json"], help="how to print")
     return parser.parse_args(argv)
 
@@ -61,7 +62,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Counts and prints; 0 when every configuration could be counted."""
     options = parse(argv)
-    topology = topology_at_hand(options.body, options.data_dir)
+    topology = topology_at_hand(options.body, options.body_dir)
     rows = []
     for values in configurations(options):
         with torch.device("meta"):  # tensors without storage: only sizes count

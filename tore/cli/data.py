@@ -15,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tore.body import MANO, SMPL, load_body
-from tore.cli.flags import HelpFormatter, image_path
+from tore.cli.flags import FlagParser, HelpFormatter, add_body_dir, image_path
 from tore.datasets.inspection.checking import check_set
 from tore.datasets.inspection.checksums import write_missing
 from tore.datasets.inspection.gallery import gallery
@@ -28,12 +28,10 @@ from tore.files import check_outputs
 from tore.training.set_check import posed_mesh
 from tore.visualize.drawing import save_image
 
-BODY_HELP = "folder of the body model files, or stand-in (default: TORE_BODY_DIR, else tore/modeling/data)"
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The options of the commands."""
-    parser = argparse.ArgumentParser(prog="tore data", description=__doc__, formatter_class=HelpFormatter)
+    parser = FlagParser(prog="tore data", description=__doc__, formatter_class=HelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="look at every row; exit code 1 on errors", formatter_class=HelpFormatter)
     show = commands.add_parser("show", help="a contact sheet of crops", formatter_class=HelpFormatter)
@@ -42,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("yaml", help="the data set's yaml file")
         command.add_argument("--body", choices=("body", "hand"), default="body", help="what the labels describe")
     for command in (check, show):
-        command.add_argument("--data_dir", help=BODY_HELP)
+        add_body_dir(command, data_sets=False)
     for command in (check, stats):
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -64,9 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
 def find_body(options: argparse.Namespace) -> SMPL | MANO | None:
     """The body model, or None and a sentence on stderr where its files are not at hand."""
     try:
-        return load_body(options.body, options.data_dir)
+        return load_body(options.body, options.body_dir)
     except FileNotFoundError as error:
-        if options.data_dir:
+        if options.body_dir:
             raise
         print(f"tore data: going on without a body model: {error}", file=sys.stderr)
         return None

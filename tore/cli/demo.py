@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tore.cli.flags import HelpFormatter
+from tore.cli.flags import FlagParser, HelpFormatter, names, shown
 from tore.demo.report import write_report
 from tore.demo.stages import SMALL_BACKBONE, Demo, DemoOptions
 from tore.demo.training import StoppedError
@@ -27,30 +27,32 @@ from tore.files import check_outputs
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = argparse.ArgumentParser(prog="tore demo", description=__doc__, formatter_class=HelpFormatter)
+    parser = FlagParser(prog="tore demo", description=__doc__, formatter_class=HelpFormatter)
     add = parser.add_argument
     add("--body", choices=("body", "hand"), default="body", help="what is recovered")
-    add("--checkpoint", type=Path, help="network to show (default: the one that ships, else a new one)")
+    add("--checkpoint", type=Path, metavar="PATH", help="network to show (default: the one that ships, else new)")
     add("--from_scratch", action="store_true", help="train a new network in place of one that is there")
     add("--minutes", type=float, default=1.5, help="of training")
     add("--arch", help=f"backbone of new networks, or of a --checkpoint that does not tell [{SMALL_BACKBONE}]")
-    add("--pictures", type=int, default=128, help="held-out pictures to be judged by")
-    add("--train_images", type=int, default=512, help="pictures to train on; more minutes deserve more")
+    add(*names("--val_images"), dest="pictures", type=int, default=128, help="held-out images to be judged by")
+    add(*names("--train_images"), type=int, default=512, help="pictures to train on; more minutes deserve more")
     add("--shown", type=int, default=6, help="held-out pictures in the report, the first ones")
-    add("--overfit_images", type=int, default=8, help="pictures to learn by overfitting")
+    add(*names("--overfit_images"), type=int, default=8, help="pictures to learn by overfitting")
     add("--overfit_steps", type=int, default=200, help="steps to learn them in, 0: leave this out")
     add("--output_dir", type=Path, default=Path("output/demo"), help="report and everything behind it")
     add("--device", default="auto", help="auto, cpu, cuda, mps")
-    add("--workers", type=int, default=min(os.cpu_count() or 1, 8), help="processes that make pictures")
+    processes = min(os.cpu_count() or 1, 8)
+    add(*names("--num_workers"), dest="workers", type=int, default=processes, help="processes that make images")
     add("--seed", type=int, default=0, help="of pictures, weights and order")
     return parser
 
 
 def check(args: argparse.Namespace) -> None:
     """ValueError for numbers that cannot be."""
-    for name, least in (("pictures", 1), ("train_images", 16), ("shown", 1), ("overfit_images", 1), ("workers", 1)):
+    lowest = {"pictures": 1, "train_images": 16, "shown": 1, "overfit_images": 1, "workers": 1}
+    for name, least in lowest.items():
         if getattr(args, name) < least:
-            raise ValueError(f"--{name} {getattr(args, name)}: give {least} or more")
+            raise ValueError(f"{shown(args, name)}: give {least} or more")
     if args.minutes <= 0 or args.overfit_steps < 0:
         raise ValueError(
             f"--minutes {args.minutes:g} must be above 0 and --overfit_steps {args.overfit_steps} not below"

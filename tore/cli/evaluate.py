@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
-from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules, image_path
+from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, image_path, names
 from tore.cli.training_flags import WORKERS, add_hand_flags, hand_options_of, true_or_false
 from tore.cli.training_rules import HAND_RULES
 from tore.device import keep_freed_memory
@@ -20,7 +20,6 @@ from tore.entry import entry_point
 from tore.export import for_inference
 from tore.files import check_outputs
 from tore.modeling import load_model
-from tore.training.build import checkpoint_file
 from tore.training.evaluation_report import report
 from tore.training.hand_submission import HandOptions
 
@@ -33,17 +32,18 @@ RULES = (
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = FlagParser(prog="tore evaluate", description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter)
-    parser.add_argument("--checkpoint", "--resume_checkpoint", required=True, help="state_dict.bin, or its folder")
+    file = "state_dict.bin, or its folder"
+    parser.add_argument(*names("--checkpoint"), required=True, metavar="PATH", help=file)
     parser.add_argument("--val_yaml", required=True, help="relative to --data_dir")
     parser.add_argument("--data_dir", default=".", help="root of the data sets")
-    parser.add_argument("--body_dir", help="folder of the body model files, or stand-in [TORE_BODY_DIR]")
+    add_body_dir(parser, data_sets=True)
     parser.add_argument("--arch", help="the backbone's name, for one that the file does not tell")
     parser.add_argument("--oracle", type=true_or_false, default=False, help="judge the directly predicted joints")
     parser.add_argument("--per_gpu_eval_batch_size", type=int, default=16, help="pictures of one process in a batch")
     parser.add_argument("--num_workers", type=int, default=4, help=WORKERS)
-    parser.add_argument("--fast", action="store_true", help="by the quicker twin, the same to rounding; timed on CPUs")
+    parser.add_argument("--fast", action="store_true", help="the optimized model, the same to rounding")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")
+    parser.add_argument(*names("--local_rank"), type=int, help="set by torch.distributed.launch")
     parser.add_argument("--json", type=Path, help="write metrics, protocol and the paper's row")
     parser.add_argument("--samples", type=Path, help="write every sample's errors, one JSON object a line")
     parser.add_argument("--worst", type=int, default=12, help="how many samples --worst_sheet shows")
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
     ignored = check_rules(args, RULES)
     processes = start_processes(args.device, args.local_rank)
     try:
-        checkpoint, notes = open_checkpoint(args, checkpoint_file(args.checkpoint))
+        checkpoint, notes = open_checkpoint(args, args.checkpoint)
         for note in [*args.notices, *ignored, *notes] if processes.is_main else []:
             print(note, file=sys.stderr)
         model = load_model(checkpoint, args.body_dir, processes.device)

@@ -1,8 +1,9 @@
-"""What flags of several commands share."""
+"""What flags of several commands share: one vocabulary, its old spellings, and which flags were typed."""
 
 from __future__ import annotations
 
 import argparse
+import copy
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +11,65 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tore.training.options import value_text
+from tore.entry import as_typed, note_spellings
+from tore.paths import SYNTHETIC
+from tore.training.options import VALUE_ALIASES, current_value, value_text
+
+# Flag -> its old spellings, which are taken until version 0.3. `names` gives a parser all of them.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "--batch_size": ("--batch",),
+    "--body_dir": ("--data_dir",),  # of commands that read no data set; the others have a --data_dir of their own
+    "--camera_initialization": ("--camera_start",),
+    "--checkpoint": ("--resume_checkpoint",),
+    "--images": ("--image_file_or_path", "--pictures"),
+    "--joints_loss_weight": ("--joints_3d_loss_weight",),
+    "--local_rank": ("--local-rank",),
+    "--lr": ("--learning_rate",),
+    "--no_fast": ("--plain",),
+    "--num_workers": ("--workers",),
+    "--overfit_images": ("--overfit_pictures",),
+    "--pretrained": ("--warm_start",),
+    "--pretrained_parts": ("--warm_start_rooms",),
+    "--template_initialization": ("--template_start",),
+    "--train_images": ("--train_pictures",),
+    "--val_images": ("--pictures",),
+    "--vertices_loss_weight": ("--vertices_3d_loss_weight",),
+}
+# Command -> its old names.
+VERB_ALIASES: dict[str, tuple[str, ...]] = {"pretrain": ("warm-up",), "synth images": ("synth pictures",)}
+WITH_BODY_FILES_ALONE = ("bench", "convert", "cost", "data", "infer", "synth")  # whose old --data_dir is --body_dir
+BODY_HELP = f"folder of the body model files, or {SYNTHETIC} [TORE_BODY_DIR]"
+
+
+def names(flag: str) -> tuple[str, ...]:
+    """A flag and its old spellings, for `add_argument`."""
+    return (flag, *ALIASES.get(flag, ()))
+
+
+def current_word(dest: str) -> Callable[[str], str]:
+    """An argparse type: today's word for an old one of `VALUE_ALIASES`, and any other word as it is."""
+
+    def word(text: str) -> str:
+        return str(current_value(dest, text))
+
+    return word
+
+
+def alias_table() -> str:
+    """The tables of this file as Markdown, as docs/FLAGS.md shows them."""
+    rows = [(flag, ", ".join(f"`{old}`" for old in olds)) for flag, olds in ALIASES.items()]
+    lines = ["| flag | old spellings |", "|---|---|", *(f"| `{flag}` | {olds} |" for flag, olds in rows)]
+    lines += ["", "| value | old spelling |", "|---|---|"]
+    lines += [f"| `--{d} {new}` | `{old}` |" for d, words in VALUE_ALIASES.items() for old, new in words.items()]
+    lines += ["", "| command | old name |", "|---|---|"]
+    lines += [f"| `tore {verb}` | `tore {old}` |" for verb, olds in VERB_ALIASES.items() for old in olds]
+    return "\n".join(lines) + "\n"
+
+
+def add_body_dir(parser: argparse._ActionsContainer, *, data_sets: bool, text: str = BODY_HELP) -> None:
+    """Adds --body_dir; `data_sets`: the command has a --data_dir of its own, else that is an old spelling."""
+    spellings = ("--body_dir",) if data_sets else names("--body_dir")
+    parser.add_argument(*spellings, type=current_word("body_dir"), metavar="DIR", help=text)
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -20,6 +79,13 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
         told = action.help and "default" in action.help
         silent = action.default is None or action.default is False or action.default == []
         return action.help if told or silent else super()._get_help_string(action)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        """Leaves old spellings out."""
+        old = {alias for name in action.option_strings for alias in ALIASES.get(name, ())}
+        current = copy.copy(action)
+        current.option_strings = [name for name in action.option_strings if name not in old]
+        return super()._format_action_invocation(current)
 
 
 def take_negative_numbers(parser: argparse.ArgumentParser) -> None:
@@ -42,10 +108,15 @@ def image_path(text: str) -> Path:
 
 
 class Flags(argparse.Namespace):
-    """Parsed flags. `typed`: destination -> name of the flags that were on the command line, in no part of `vars`."""
+    """Parsed flags, and what is in no part of `vars`: how they were typed.
 
-    __slots__ = ("typed",)
+    - `typed`: destination -> name of the flags that were on the command line, spelled as there
+    - `spelled`: every other name of those flags -> the one that was typed
+    """
+
+    __slots__ = ("spelled", "typed")
     typed: dict[str, str]
+    spelled: dict[str, str]
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -67,13 +138,16 @@ class FlagParser(argparse.ArgumentParser):
             self._defaults = parser_defaults
             for action, default in usual:
                 action.default = default
-        found.typed = {action.dest: _name(action) for action in self._actions if action.dest in bare}
+        found.typed, found.spelled = {}, {}
+        words = {word.partition("=")[0] for word in arguments}
+        for action in (action for action in self._actions if action.dest in bare):
+            long = [name for name in action.option_strings if name.startswith("--")]
+            here = [name for name in long if name in words]
+            if here or action.dest not in found.typed:  # of flags that share a destination the one that was typed
+                found.typed[action.dest] = (here or long or [action.dest])[0]
+            found.spelled |= {name: here[0] for name in long if here and name != here[0]}
+        note_spellings(found.spelled)
         return found, rest
-
-
-def _name(action: argparse.Action) -> str:
-    """A flag's first long name, a positional argument's own."""
-    return next((name for name in action.option_strings if name.startswith("--")), action.dest)
 
 
 class IdleFlag(argparse.Action):
@@ -108,9 +182,15 @@ def typed_flags(args: argparse.Namespace) -> Mapping[str, str]:
     return getattr(args, "typed", {})
 
 
+def flag_name(args: argparse.Namespace, dest: str) -> str:
+    """A flag's name as it was typed, else today's."""
+    today = next((flag for flag, old in ALIASES.items() if f"--{dest}" in old and dest != "data_dir"), f"--{dest}")
+    return typed_flags(args).get(dest, today)
+
+
 def shown(args: argparse.Namespace, dest: str) -> str:
     """A flag with its value, as on a command line."""
-    name, value = typed_flags(args).get(dest, f"--{dest}"), getattr(args, dest)
+    name, value = flag_name(args, dest), getattr(args, dest)
     if value is True:
         return name
     return f"{name} {value_text(value)}"
@@ -133,11 +213,11 @@ def check_rules(args: argparse.Namespace, rules: Iterable[Rule]) -> list[str]:
         typed = [dest for dest in rule.flags if dest in typed_flags(args)]
         if not typed or not rule.idle(args):
             continue
-        named = ", ".join(shown(args, dest) for dest in typed)
+        named, why = ", ".join(shown(args, dest) for dest in typed), as_typed(rule.why, getattr(args, "spelled", {}))
         if rule.refused:
-            refused.append(f"{named}: {rule.why}")
+            refused.append(f"{named}: {why}")
         else:
-            lines.append(f"{named} {'has' if len(typed) == 1 else 'have'} no effect: {rule.why}")
+            lines.append(f"{named} {'has' if len(typed) == 1 else 'have'} no effect: {why}")
     if refused:
         raise ValueError("; ".join(refused))
     return lines

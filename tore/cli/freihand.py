@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tore.cli.flags import HelpFormatter
+from tore.cli.flags import FlagParser, HelpFormatter
 from tore.entry import entry_point
 from tore.evaluation.freihand import read_predictions, sanity_warnings
 from tore.evaluation.protocol import summary
@@ -20,7 +20,7 @@ from tore.training.hand_submission import page_of, save_scores, score_file
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
-    parser = argparse.ArgumentParser(prog="tore freihand", description=__doc__, formatter_class=HelpFormatter)
+    parser = FlagParser(prog="tore freihand", description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("predictions", type=Path, help="the zip that the server takes, or its pred.json")
     parser.add_argument("--annotations", type=Path, help="folder of evaluation_xyz.json and evaluation_verts.json")
     parser.add_argument("--json", type=Path, help="write metrics, curves and protocol")

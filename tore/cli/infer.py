@@ -1,6 +1,6 @@
 """Recovers the people or hands of pictures and draws their meshes: a picture, several, a folder, or a quoted pattern.
 
-python tore/cli/infer.py --resume_checkpoint state_dict.bin --image_file_or_path pictures/
+tore infer --checkpoint state_dict.bin --images images/
 
 For each picture <name>_tore_pred.jpg is written, the crop and the overlay side by side. The network (FastMETRO or
 METRO), its backbone and its body are worked out from the checkpoint. Folders and patterns give images in natural order
@@ -20,7 +20,16 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
-from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_idle_flags, check_rules, take_negative_numbers
+from tore.cli.flags import (
+    FlagParser,
+    HelpFormatter,
+    Rule,
+    add_body_dir,
+    add_idle_flags,
+    check_rules,
+    names,
+    take_negative_numbers,
+)
 from tore.device import keep_freed_memory
 from tore.entry import entry_point, sentence_of
 from tore.files import check_outputs
@@ -34,7 +43,6 @@ from tore.inference.pipeline import Job, Report, Run
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
 from tore.inference.result import FORMATS as RESULT_FORMATS
 from tore.inference.result import as_plain
-from tore.training.build import checkpoint_file
 from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
 from tore.visualize.mesh_files import need_mesh_packages
 from tore.visualize.renderer import need_render_packages
@@ -48,9 +56,10 @@ RULES = (
     Rule(
         ("compile",),
         lambda args: args.plain or args.amp,
-        "is for the quicker twin in single precision; leave --plain and --amp out",
+        "is for the optimized model in single precision; leave --no_fast and --amp out",
     ),
     Rule(("plain",), lambda args: args.amp, "--amp runs the plain network", refused=False),
+    Rule(("fast",), lambda args: args.amp, "--amp runs the plain network; leave one of the two out"),
 )
 
 
@@ -69,12 +78,11 @@ def build_parser() -> argparse.ArgumentParser:
     """The official flags and our own."""
     parser = FlagParser(prog="tore infer", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
-    add("--resume_checkpoint", type=Path, required=True, metavar="FILE", help="official or own checkpoint")
-    add("--image_file_or_path", nargs="+", required=True, metavar="PATH", help="pictures, folders, quoted patterns")
+    file = "official or own checkpoint, or its folder"
+    add(*names("--checkpoint"), type=Path, required=True, metavar="PATH", help=file)
+    add(*names("--images"), nargs="+", required=True, metavar="PATH", help="images, folders, quoted patterns")
     add("--output_dir", type=Path, metavar="DIR", help="where to write (default: beside each picture)")
-    add(
-        "--data_dir", metavar="DIR", help="body model files, or stand-in (default: TORE_BODY_DIR or tore/modeling/data)"
-    )
+    add_body_dir(parser, data_sets=False)
     people = parser.add_argument_group("people").add_mutually_exclusive_group()
     files = '{"name.jpg": [[x, y, width, height], ...], ...}, with scores or without, or COCO annotations or results'
     people.add_argument("--boxes", type=Path, metavar="JSON", help=files)
@@ -96,7 +104,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--arch", metavar="NAME", help="the backbone's name, for one that the file does not tell")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     add("--amp", action="store_true", help="half precision where that is safe")
-    add("--plain", action="store_true", help=f"not the network's quicker twin, which {FAST_FROM} pictures or more get")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--fast", action="store_true", help=f"the optimized model, as for {FAST_FROM} images or more")
+    form.add_argument(*names("--no_fast"), dest="plain", action="store_true", help="never the optimized model")
     compiled = "by torch.compile: the first pass takes minutes, thousands pay for it; a CPU needs a C++ compiler"
     add("--compile", action="store_true", help=compiled)
     add("--overwrite", action="store_true", help="replace files that are there")
@@ -124,7 +134,7 @@ def wanted_files(args: argparse.Namespace) -> Wanted:
 
 def jobs_of(args: argparse.Namespace) -> list[Job]:
     """The images of the command line with their boxes and output names; what is left out is said."""
-    pictures = find_images(args.image_file_or_path, tell)
+    pictures = find_images(args.images, tell)
     box_format = args.box_format or "xywh"
     right, left = (parse_boxes(words, box_format) if words else [] for words in (args.box, args.left_box))
     if left and (args.boxes or args.left):
@@ -153,7 +163,7 @@ def pose_file(args: argparse.Namespace, recovery: MeshRecovery, jobs: list[Job])
     if args.save_poses is None:
         return None
     if not recovery.regresses_parameters:
-        raise ValueError(f"{args.resume_checkpoint} has no SMPL parameter regressor; leave --save_poses out")
+        raise ValueError(f"{args.checkpoint} has no SMPL parameter regressor; leave --save_poses out")
     images = [job.picture for job in jobs]
     return PoseFile(args.save_poses, images, frame_rate=args.frame_rate, overwrite=args.overwrite)
 
@@ -237,14 +247,14 @@ def save(poses: PoseFile) -> bool:
 
 
 def recovery_for(args: argparse.Namespace, pictures: int) -> MeshRecovery:
-    """The network, in its inference form where there are enough pictures to pay for making it; says what is idle."""
+    """The network, optimized where there are enough pictures to pay for making it; says what is idle."""
     ignored = check_rules(args, RULES)
-    checkpoint, notes = open_checkpoint(args, checkpoint_file(args.resume_checkpoint))
+    checkpoint, notes = open_checkpoint(args, args.checkpoint)
     for note in [*args.notices, *ignored, *notes]:
         tell(note)
-    fast = pictures >= FAST_FROM and not (args.plain or args.amp)
+    fast = args.fast or (pictures >= FAST_FROM and not (args.plain or args.amp))
     options = {"amp": args.amp, "fast": fast, "compiled": args.compile}
-    return MeshRecovery.from_checkpoint(checkpoint, args.data_dir, args.device, **options)
+    return MeshRecovery.from_checkpoint(checkpoint, args.body_dir, args.device, **options)
 
 
 @entry_point("tore infer")
@@ -256,9 +266,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted, jobs = wanted_files(args), jobs_of(args)
     recovery = recovery_for(args, len(jobs))
     if args.show_tokens and not recovery.prunes_tokens:
-        raise ValueError(f"{args.resume_checkpoint} prunes no image tokens; leave --show_tokens out")
+        raise ValueError(f"{args.checkpoint} prunes no image tokens; leave --show_tokens out")
     if (args.left or args.left_box) and recovery.body.kind != "hand":
-        raise ValueError(f"{args.resume_checkpoint} recovers people; leave --left and --left_box out")
+        raise ValueError(f"{args.checkpoint} recovers people; leave --left and --left_box out")
     options = {"focal_length": args.focal_length, "overwrite": args.overwrite}
     run = Run(recovery, wanted, batch_size=args.batch_size, **options)
     poses = pose_file(args, recovery, jobs)

@@ -1,9 +1,9 @@
-"""Teaches the image side of FastMETRO+TORE where joints are, before the network trains: for runs from scratch.
+"""Pre-trains the image side of FastMETRO+TORE on where joints are: for networks that train from scratch.
 
-tore warm-up --train_yaml train.yaml --arch mobilenetv4_conv_small --output_dir output/warm-up
+tore pretrain --train_yaml train.yaml --arch mobilenetv4_conv_small --output_dir output/pretrain
 
 The newest checkpoint's state_dict.bin holds backbone, projection and token reduction; training takes it with
---warm_start. Use it where no ImageNet weights are to be had.
+--pretrained. Use it where no ImageNet weights are to be had.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules
+from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules, names
 from tore.cli.training_flags import add_image_flags, set_usual
 from tore.device import keep_freed_memory
 from tore.engine.distributed import start_processes
@@ -27,7 +27,7 @@ RULES = (
     Rule(
         ("backbone_weights",),
         lambda args: args.warm_start is not None,
-        "the backbone starts from --warm_start; leave one of the two out",
+        "the backbone starts from --pretrained; leave one of the two out",
     ),
     Rule(("allow_changes",), lambda args: args.resume == "none", "goes with --resume; add --resume auto"),
 )
@@ -35,7 +35,7 @@ RULES = (
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
-    parser = FlagParser(prog="tore warm-up", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
+    parser = FlagParser(prog="tore pretrain", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     add("--train_yaml", required=True, help="training set, relative to --data_dir")
     add("--data_dir", help="root of the data sets")
@@ -47,10 +47,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_image_flags(parser)
     add("--num_train_epochs", type=int, help="passes over the training set")
     add("--per_gpu_train_batch_size", type=int, help="pictures of one training process in a step")
-    add("--lr", type=float, help="learning rate; it falls along a cosine")
+    add(*names("--lr"), type=float, help="learning rate; it falls along a cosine")
     add("--warm_up_share", type=float, help="share of the steps in which the rate rises")
     add("--backbone_weights", help="ImageNet file of the backbone to start from, or timm for timm's own weights")
-    add("--warm_start", help="an earlier warm-up's state_dict.bin to start from, of any --size")
+    file = "state_dict.bin, or its folder, of an earlier pre-training to start from, of any --size"
+    add(*names("--pretrained"), dest="warm_start", metavar="PATH", help=file)
     add("--amp", choices=PretrainConfig.choices("amp"), help="dtype of the forward pass")
     add("--num_workers", type=int, help="loading processes of each training process")
     add("--on_bad_sample", choices=PretrainConfig.choices("on_bad_sample"))
@@ -61,12 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--no_tensorboard", action="store_true", help="write no TensorBoard files")
     add("--device", help="auto, cpu, cuda, mps")
     add("--seed", type=int, help="of weights, order and augmentation")
-    add("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")
+    add(*names("--local_rank"), type=int, help="set by torch.distributed.launch")
     set_usual(parser, PretrainConfig.defaults())
     return parser
 
 
-@entry_point("tore warm-up")
+@entry_point("tore pretrain")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs with the flags of `argv`. 0: done, 2: something that the user can mend, 75: stopped after saving."""
     args = build_parser().parse_args(argv)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from tore.cli.flags import HelpFormatter, image_path
+from tore.cli.flags import VERB_ALIASES, FlagParser, HelpFormatter, add_body_dir, image_path, names
 from tore.datasets.images import decode_image
 from tore.datasets.sets import TSVSet
 from tore.entry import entry_point
@@ -22,26 +22,24 @@ from tore.synthetic import body_files
 from tore.synthetic.writing import Recipe, write_images
 from tore.visualize.drawing import contact_sheet, save_image
 
-HELP = "pictures of people or hands, with every label, as a data set for training and evaluation"
+HELP = "images of people or hands, with every label, as a data set for training and evaluation"
 SIZES = {"body": 256, "hand": 224}
 SPLITS = ("train", "val")
 SHEET_IMAGES, SHEET_CELL, SHEET_QUALITY = 36, 128, 82
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `tore synth pictures`."""
+    """The options of `tore synth images`."""
     parser.add_argument("--out", type=Path, required=True, help="folder of the set: train.yaml, val.yaml, tables")
     parser.add_argument("--train", type=int, default=0, help="pictures to train on")
     parser.add_argument("--val", type=int, default=0, help="pictures held out")
     parser.add_argument("--body", choices=sorted(SIZES), default="body", help="people or right hands")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
     parser.add_argument("--size", type=int, help="side of the pictures in pixels (default: body 256, hand 224)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument(*names("--num_workers"), type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--backgrounds", type=Path, help="folder of photographs (default: drawn backgrounds)")
-    parser.add_argument(
-        "--data_dir",
-        help="folder of the body model, or stand-in (default: TORE_BODY_DIR or tore/modeling/data, else the stand-in)",
-    )
+    usual = "folder of the body model files (default: TORE_BODY_DIR or tore/modeling/data, else the synthetic model's)"
+    add_body_dir(parser, data_sets=False, text=usual)
     parser.add_argument(
         "--sheet", type=image_path, help="also write a contact sheet of the first 36 pictures to this file"
     )
@@ -68,13 +66,13 @@ def make_images(args: argparse.Namespace) -> None:
             split=split,
             seed=args.seed,
             size=args.size or SIZES[args.body],
-            data_dir=str(body_dir_at_hand(args.body, args.data_dir)),
+            body_dir=str(body_dir_at_hand(args.body, args.body_dir)),
             backgrounds=str(args.backgrounds) if args.backgrounds else None,
         )
         start = time.perf_counter()
         with tqdm(total=count, desc=split, unit="picture", disable=args.quiet) as bar:
             yaml = write_images(
-                recipe, count, args.out, workers=args.workers, overwrite=args.overwrite, progress=bar.update
+                recipe, count, args.out, workers=args.num_workers, overwrite=args.overwrite, progress=bar.update
             )
         seconds = time.perf_counter() - start
         if args.sheet:
@@ -96,30 +94,32 @@ def _figure_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _make_figure(args: argparse.Namespace) -> None:
-    names = body_files.file_names(args.command)
-    there = [name for name in names if (args.out / name).exists()]
+    files = body_files.file_names(args.command)
+    there = [name for name in files if (args.out / name).exists()]
     if there and not args.overwrite:
         raise FileExistsError(f"{args.out / there[0]} is there already; name another --out, or add --overwrite")
     start = time.perf_counter()
     body_files.write_synthetic(args.command, args.out)
-    print(f"{args.out}: {', '.join(names)} ({time.perf_counter() - start:.1f} s)")
+    print(f"{args.out}: {', '.join(files)} ({time.perf_counter() - start:.1f} s)")
 
 
 COMMANDS: dict[str, Command] = {
     "body": Command("the synthetic body, in the files of an SMPL-shaped model", _figure_options, _make_figure),
-    "hand": Command("the stand-in right hand, in the files of a MANO-shaped model", _figure_options, _make_figure),
-    "pictures": Command(HELP, add_options, make_images),
+    "hand": Command("the synthetic right hand, in the files of a MANO-shaped model", _figure_options, _make_figure),
+    "images": Command(HELP, add_options, make_images),
 }
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The options of one subcommand; its name is in `command`."""
-    parser = argparse.ArgumentParser(prog="tore synth", description=__doc__)
+    parser = FlagParser(prog="tore synth", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="WHAT")
     for name, command in COMMANDS.items():
+        old = [verb.split()[1] for verb in VERB_ALIASES.get(f"synth {name}", ())]
         parser_of_one = commands.add_parser(
-            name, help=command.help, description=command.help, formatter_class=HelpFormatter
+            name, aliases=old, help=command.help, description=command.help, formatter_class=HelpFormatter
         )
+        parser_of_one.set_defaults(run=command.run)
         command.add_options(parser_of_one)
     return parser.parse_args(argv)
 
@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand; 2 when something that the user can mend is wrong."""
     args = parse(argv)
     check_outputs(getattr(args, "sheet", None), folder=args.out)
-    COMMANDS[args.command].run(args)
+    args.run(args)
     return 0
 
 

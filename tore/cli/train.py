@@ -18,7 +18,6 @@ from tore.cli.training_flags import add_shared_flags, hand_options_of, set_usual
 from tore.cli.training_rules import check_training_flags
 from tore.engine.faults import EXIT_NOT_FINITE, NonFiniteLossError
 from tore.entry import Main, entry_point
-from tore.training.build import checkpoint_file
 from tore.training.config import RunConfig, official
 from tore.training.hand_submission import HandOptions
 from tore.training.run import run
@@ -74,7 +73,7 @@ def train(argv: Sequence[str] | None, network: str, body: str) -> int:
     notices = [*args.notices, *check_training_flags(args)]
     checkpoint, hand = None, HandOptions()
     if args.resume_checkpoint is not None:
-        checkpoint, notes = open_checkpoint(args, checkpoint_file(args.resume_checkpoint))
+        checkpoint, notes = open_checkpoint(args, args.resume_checkpoint)
         notices += notes
     if body == "hand" and args.run_eval_only:
         hand = hand_options_of(args, usual_zip=Path(args.output_dir) / "pred.zip")

@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tore.cli.flags import add_idle_flags, take_negative_numbers
+from tore.cli.flags import add_body_dir, add_idle_flags, current_word, names, take_negative_numbers
 from tore.datasets.augmentation import Draw
 from tore.datasets.convert.freihand import TRUTH_FILES
 from tore.datasets.convert.reading import require
@@ -129,7 +129,7 @@ def add_network_flags(group: argparse._ArgumentGroup, options: type[NetworkOptio
     group.add_argument(
         "--token_reduction",
         choices=options.choices("token_reduction"),
-        help=f"tore: the paper's; none: {baseline}'s [tore, or what --resume_checkpoint holds]",
+        help=f"tore: the paper's; none: {baseline}'s [tore, or what --checkpoint holds]",
     )
     group.add_argument(
         "--geometry_reduction",
@@ -157,10 +157,15 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--train_yaml", help="training set")
     group.add_argument("--val_yaml", help="'none': no validation")
     group.add_argument("--num_workers", type=int, help=WORKERS)
-    group.add_argument("--body_dir", help="folder of the body model files, or stand-in [TORE_BODY_DIR]")
+    add_body_dir(group, data_sets=True)
     group.add_argument("--backbone_weights", help=BACKBONE_WEIGHTS)
     group.add_argument("--output_dir", help="folder of checkpoints, logs and pictures")
-    group.add_argument("--resume_checkpoint", help="a state_dict.bin (or its folder) to start or evaluate from")
+    group.add_argument(
+        *names("--checkpoint"),
+        dest="resume_checkpoint",
+        metavar="PATH",
+        help="a state_dict.bin (or its folder) to start or evaluate from",
+    )
     group.add_argument("--resume", help="none | auto: go on from the newest checkpoint | its folder")
     group.add_argument(
         "--allow_changes",
@@ -181,8 +186,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--per_gpu_train_batch_size", type=int, help="pictures of one training process in a step")
     group.add_argument("--per_gpu_eval_batch_size", type=int, help="pictures of one process in an evaluation batch")
     group.add_argument(
-        "--lr",
-        "--learning_rate",
+        *names("--lr"),
         type=float,
         help="learning rate; as in the official code it falls to a tenth at half of the epochs",
     )
@@ -201,7 +205,10 @@ def _add_departures(parser: argparse.ArgumentParser) -> None:
     text = "what short runs from scratch need; none of it is official, and all of it is off unless asked for"
     group = parser.add_argument_group("departures", text)
     group.add_argument(
-        "--schedule", choices=OptimizationOptions.choices("schedule"), help="how the learning rate falls"
+        "--schedule",
+        type=current_word("schedule"),
+        choices=OptimizationOptions.choices("schedule"),
+        help="how the learning rate falls",
     )
     group.add_argument("--warm_up_share", type=float, help="share of the steps in which the rate rises")
     group.add_argument(
@@ -210,18 +217,31 @@ def _add_departures(parser: argparse.ArgumentParser) -> None:
         help="how gradients are clipped [as the network's recipe]",
     )
     group.add_argument("--gradient_clip_limit", type=float, help="of an entry or of the norm [as the recipe]")
-    group.add_argument("--warm_start", help="a warm-up's or a network's state_dict.bin: where rooms start")
     group.add_argument(
-        "--warm_start_rooms",
+        *names("--pretrained"),
+        dest="warm_start",
+        metavar="PATH",
+        help="state_dict.bin, or its folder, of `tore pretrain` or of a network: where parts of the new one start",
+    )
+    group.add_argument(
+        *names("--pretrained_parts"),
+        dest="warm_start_rooms",
         nargs="+",
         choices=NetworkOptions.choices("warm_start_rooms"),
         help="what of it is taken; rest: all behind the token reduction",
     )
     group.add_argument(
-        "--template_start", action="store_true", help="start the shape regressor at the resting body's mesh"
+        *names("--template_initialization"),
+        dest="template_start",
+        action="store_true",
+        help="start the shape regressor at the resting body's mesh",
     )
     group.add_argument(
-        "--camera_start", type=numbers, metavar="S,X,Y", help="start the camera at this scale and shift (0.9,0,0)"
+        *names("--camera_initialization"),
+        dest="camera_start",
+        type=numbers,
+        metavar="S,X,Y",
+        help="start the camera at this scale and shift (0.9,0,0)",
     )
     group.add_argument(
         "--no_augmentation", action="store_true", help="crop training pictures as in evaluation, and mask no joint"
@@ -231,10 +251,10 @@ def _add_departures(parser: argparse.ArgumentParser) -> None:
 def _add_losses(parser: argparse.ArgumentParser, kind: str) -> None:
     group = parser.add_argument_group("losses")
     group.add_argument(
-        "--joints_loss_weight", "--joints_3d_loss_weight", type=float, help="weight of the 3D joints [the recipe's]"
+        *names("--joints_loss_weight"), type=float, help="weight of the 3D joints [the recipe's]"
     )
     group.add_argument(
-        "--vertices_loss_weight", "--vertices_3d_loss_weight", type=float, help="weight of the vertices [the recipe's]"
+        *names("--vertices_loss_weight"), type=float, help="weight of the vertices [the recipe's]"
     )
     group.add_argument(
         "--joints_2d_loss_weight", type=float, help="weight of the 2D joints [as --vertices_loss_weight, the recipe's]"
@@ -251,7 +271,7 @@ def _add_losses(parser: argparse.ArgumentParser, kind: str) -> None:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the run")
-    group.add_argument("--run_eval_only", action="store_true", help="evaluate --resume_checkpoint on --val_yaml")
+    group.add_argument("--run_eval_only", action="store_true", help="evaluate --checkpoint on --val_yaml")
     group.add_argument("--oracle", type=true_or_false, help="judge the directly predicted joints")
     group.add_argument("--logging_steps", type=int, help="steps between log lines")
     group.add_argument("--visual_steps", type=int, help="steps between pictures, 0: none")
@@ -262,4 +282,4 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--quiet", action="store_true", help="log lines go into log.txt alone; the bar stays")
     group.add_argument("--device", help="cuda (the CPU where there is none), cpu, auto")
     group.add_argument("--seed", type=int, help="of weights, order and augmentation")
-    group.add_argument("--local_rank", "--local-rank", type=int, help="set by torch.distributed.launch")
+    group.add_argument(*names("--local_rank"), type=int, help="set by torch.distributed.launch")

@@ -40,23 +40,23 @@ RULES = (
     Rule(
         FRESH_ONLY,
         _from_file,
-        "says how a new network starts, but --resume_checkpoint gives every weight; leave one of the two out",
+        "says how a new network starts, but --checkpoint gives every weight; leave one of the two out",
     ),
     Rule(
         ("backbone_weights",),
         lambda a: _from_file(a) and _names_backbone_file(a),
-        "says how a new network starts, but --resume_checkpoint gives every weight; leave one of the two out",
+        "says how a new network starts, but --checkpoint gives every weight; leave one of the two out",
     ),
     Rule(
         ("backbone_weights",),
         lambda a: _names_backbone_file(a) and bool(a.warm_start) and PARTS_TO_LOAD[0] in a.warm_start_rooms,
-        "the backbone starts from --warm_start; leave one out, or 'backbone' out of --warm_start_rooms",
+        "the backbone starts from --pretrained; leave one out, or 'backbone' out of --pretrained_parts",
     ),
-    Rule(("warm_start_rooms",), lambda a: not a.warm_start, "goes with --warm_start FILE; add it"),
+    Rule(("warm_start_rooms",), lambda a: not a.warm_start, "goes with --pretrained FILE; add it"),
     Rule(
         ("warm_start_rooms",),
         lambda a: not hasattr(a, "model_name"),
-        "METRO takes the backbone alone from --warm_start; leave --warm_start_rooms out",
+        "METRO takes the backbone alone from --pretrained; leave --pretrained_parts out",
     ),
     Rule(
         ("resume",),

@@ -39,7 +39,7 @@ class Person:
 def image_set(kind: str, split: str, count: int, seed: int, workers: int) -> Path:
     """The yaml file of a synthetic set in the cache folder; what is there of it is kept."""
     folder = paths.cache_dir() / "pictures" / f"{kind}-v{paths.SYNTHETIC_VERSION}.{VERSION}-seed{seed}-{split}{count}"
-    recipe = Recipe(kind=kind, split=split, seed=seed, size=SIZES[kind], data_dir=str(synthetic_body_dir()))
+    recipe = Recipe(kind=kind, split=split, seed=seed, size=SIZES[kind], body_dir=str(synthetic_body_dir()))
     with tqdm(total=count, desc=f"{split} pictures", unit="picture", leave=False, disable=None) as bar:
         return write_images(recipe, count, folder, workers=workers, progress=bar.update)
 

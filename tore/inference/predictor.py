@@ -31,6 +31,7 @@ from tore.modeling.build import image_format_of
 from tore.modeling.checkpoints import Checkpoint, load_model
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.heads import MeshPrediction
+from tore.paths import takes_data_dir
 from tore.synthetic.body_files import synthetic_body_dir
 
 _lock = threading.Lock()
@@ -104,10 +105,11 @@ class MeshRecovery:
         return _place_of(self.model)[1]
 
     @classmethod
+    @takes_data_dir
     def from_checkpoint(
         cls,
         path: str | Path | Checkpoint,
-        data_dir: str | Path | None = None,
+        body_dir: str | Path | None = None,
         device: str | torch.device = "auto",
         *,
         amp: bool = False,
@@ -117,16 +119,17 @@ class MeshRecovery:
     ) -> MeshRecovery:
         """Reads an official or own checkpoint, or takes one that was read; all of the network is worked out from it.
 
-        data_dir: folder of the body model files; None means the usual one, or the stand-in's own for a network that
-        was trained on it. fast: run the network's inference form (`tore.export`), the same to rounding; it pays for
-        many pictures. compiled: and have torch's compiler write its code, which pays for thousands of them one
-        by one: the first pass takes minutes. Half precision runs the plain network. arch: the backbone's name, where
-        the file does not tell it. Raises FileNotFoundError and ValueError with the file to mend.
+        path: the checkpoint file or its folder. body_dir: folder of the body model files, or "synthetic"; None means
+        the usual one, or the synthetic model's for a network that was trained on it. fast: run the optimized model
+        (`tore.export`), the same to rounding; it pays for many images. compiled: and have torch's compiler write its
+        code, which pays for thousands of them one by one: the first pass takes minutes. Half precision runs the plain
+        network. arch: the backbone's name, where the file does not tell it. Raises FileNotFoundError and ValueError
+        with the file to mend.
         """
-        model = load_model(path, data_dir, device, **({"arch": arch} if arch else {}))
-        if data_dir is None and model.config.stand_in:
-            data_dir = synthetic_body_dir()
-        body = load_body(model.config.body, data_dir)
+        model = load_model(path, body_dir, device, **({"arch": arch} if arch else {}))
+        if body_dir is None and model.config.stand_in:
+            body_dir = synthetic_body_dir()
+        body = load_body(model.config.body, body_dir)
         network: torch.nn.Module = model
         if (fast or compiled) and not amp:
             network = for_inference(model, Parts(compiled=compiled))

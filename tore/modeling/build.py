@@ -19,7 +19,7 @@ from tore.modeling.heads import SMPLRegressor
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.metro import METRO
 from tore.modeling.token_reduction_baselines import REDUCERS
-from tore.paths import SYNTHETIC, SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES, find_body_files
+from tore.paths import SYNTHETIC, SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES, find_body_files, takes_data_dir
 
 SIZES = {"S": 1, "M": 2, "L": 3}
 BESIDE = ("arch", "body", "stand_in", "image_size", "image_mean", "image_std")  # fields that no constructor takes
@@ -196,16 +196,17 @@ def _note(model: FastMETRO | METRO, config: ModelConfig) -> None:
     model.layout = {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
-def topology_for(config: ModelConfig, data_dir: str | Path | None = None) -> Topology:
+def topology_for(config: ModelConfig, body_dir: str | Path | None = None) -> Topology:
     """The joints and mesh levels that the configured network works on.
 
-    `data_dir` None means the stand-in's own folder when the configuration says so, else the usual folder.
+    `body_dir` None means the stand-in's own folder when the configuration says so, else the usual folder.
     """
-    if config.stand_in and data_dir is None:
-        data_dir = SYNTHETIC
-    return load_topology(config.body, data_dir, template=isinstance(config, METROConfig))
+    if config.stand_in and body_dir is None:
+        body_dir = SYNTHETIC
+    return load_topology(config.body, body_dir, template=isinstance(config, METROConfig))
 
 
+@takes_data_dir
 def create_model(
     network: str = "fastmetro",
     *,
@@ -215,7 +216,7 @@ def create_model(
     geometry_reduction: bool | None = None,
     keep_ratio: float = 0.8,
     body: str = "body",
-    data_dir: str | Path | None = None,
+    body_dir: str | Path | None = None,
     topology: Topology | None = None,
     backbone_weights: str | Path | None = None,
     image_size: int = IMAGE_SIZE,
@@ -235,8 +236,8 @@ def create_model(
         geometry_reduction: whether the main Transformer sees joints alone; None means in all cases but "none".
         keep_ratio: FastMETRO's share of image tokens that are kept, in (0, 1].
         body: "body" or "hand".
-        data_dir: folder of the body model files; None means `tore.paths.body_dir()`.
-        topology: joints and mesh levels, instead of reading them from `data_dir`.
+        body_dir: folder of the body model files; None means `tore.paths.body_dir()`.
+        topology: joints and mesh levels, instead of reading them from `body_dir`.
         backbone_weights: ImageNet file of the backbone, or "timm" for timm's own pretrained weights; None and "none"
             leave it at its random start.
         image_size: side of the square images in pixels, a multiple of the backbone's stride 32; it sets how many image
@@ -260,7 +261,7 @@ def create_model(
         **reduction_fields(network, body, token_reduction, geometry_reduction),
     }
     if topology is None:
-        values["stand_in"] = find_body_files(body, data_dir)[1] in (SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES)
+        values["stand_in"] = find_body_files(body, body_dir)[1] in (SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES)
     image_tokens = replace(CONFIGS["fastmetro"](), image_size=image_size).image_positions
     if network == "fastmetro":
         if size not in SIZES:
@@ -270,7 +271,7 @@ def create_model(
     elif network == "metro":
         values["image_tokens"] = image_tokens
     config = configure(network, **{**values, **options})
-    model = build_model(config, topology or topology_for(config, data_dir))
+    model = build_model(config, topology or topology_for(config, body_dir))
     if backbone_weights is not None:
         load_backbone_weights(model.backbone, backbone_weights)
     on_meta = any(parameter.is_meta for parameter in model.parameters())

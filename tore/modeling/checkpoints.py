@@ -21,8 +21,10 @@ from tore.modeling.checkpoint_contents import bare_name, named_tensors, not_fini
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
 from tore.modeling.official_keys import UNREAD, backbone_names, network_name
+from tore.paths import takes_data_dir
 
 OWN_FORMAT = "tore-1"
+FILE_NAME = "state_dict.bin"  # in a checkpoint folder
 OFFICIAL_REDUCTIONS = ("itp", "none")  # of image tokens
 BACKBONE = "backbone."
 TRUNK = "backbone.trunk."
@@ -40,20 +42,21 @@ class Checkpoint:
     state: dict[str, Tensor]
     told: dict[str, Any]  # fields of the configuration that the file itself tells, and `network`
     dropped: tuple[str, ...]  # entries that nothing reads
-    unexpected: tuple[str, ...]  # entries that belong to no room
+    unexpected: tuple[str, ...]  # entries that belong to no part
 
 
+@takes_data_dir
 def load_model(
     path: str | Path | Checkpoint,
-    data_dir: str | Path | None = None,
+    body_dir: str | Path | None = None,
     device: str | torch.device = "auto",
     **overrides: Any,
 ) -> FastMETRO | METRO:
     """The network of an official or own checkpoint, in evaluation mode.
 
     Args:
-        path: the checkpoint file, or what `read_checkpoint` gave for it.
-        data_dir: folder of the body model files; None means `tore.paths.body_dir()`, or the stand-in's own
+        path: the checkpoint file, its folder, or what `read_checkpoint` gave for it.
+        body_dir: folder of the body model files; None means `tore.paths.body_dir()`, or the stand-in's own
             folder for a network that was trained on it.
         device: "auto", "cpu", "cuda", "cuda:1", "mps" ...
         overrides: fields of the configuration to set by hand, such as `arch` for a backbone that has no
@@ -62,11 +65,11 @@ def load_model(
     Raises:
         FileNotFoundError: the checkpoint or a body model file is missing.
         ValueError: the file is no checkpoint, an override contradicts what it tells, or its entries do not fit; every
-            missing, unexpected and misshapen entry is listed by room.
+            missing, unexpected and misshapen entry is listed by part.
     """
     checkpoint = path if isinstance(path, Checkpoint) else read_checkpoint(path, **overrides)
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):  # the caller's generator and default device stay
-        model = build_model(checkpoint.config, topology_for(checkpoint.config, data_dir))
+        model = build_model(checkpoint.config, topology_for(checkpoint.config, body_dir))
     expected = model.state_dict()
     # Files of old torch versions, and many that were converted, have no step counters in their batch norms.
     counters = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
@@ -83,9 +86,22 @@ def load_model(
     return model.to(resolve_device(device), dtype).eval()
 
 
-def read_checkpoint(path: str | Path, **overrides: Any) -> Checkpoint:
-    """Reads a checkpoint file and works out its network, without building it."""
+def checkpoint_file(path: str | Path) -> Path:
+    """The file that the path of a checkpoint means: itself, or the state_dict.bin of a checkpoint folder.
+
+    Raises FileNotFoundError for a folder without one, such as that of a whole run, naming the folders in it that do.
+    """
     path = Path(path)
+    if not path.is_dir() or (path / FILE_NAME).is_file():
+        return path / FILE_NAME if path.is_dir() else path
+    inside = sorted(file.parent.name for file in path.glob(f"*/{FILE_NAME}"))
+    others = f"; name a checkpoint folder in it: {', '.join(inside)}" if inside else "; name the checkpoint itself"
+    raise FileNotFoundError(f"{path} is a folder without a {FILE_NAME}{others}")
+
+
+def read_checkpoint(path: str | Path, **overrides: Any) -> Checkpoint:
+    """Reads a checkpoint file, or that of a checkpoint folder, and works out its network, without building it."""
+    path = checkpoint_file(path)
     content = read_tensors(path)
     if isinstance(content, dict) and content.get("format") == OWN_FORMAT:
         return _own_layout(content, path, overrides)
@@ -250,9 +266,12 @@ def _check_loadable(network: FastMETRO | METRO, state: Mapping[str, Tensor]) -> 
         )
 
 
-def save_published(model: nn.Module, path: str | Path) -> None:
+def save_official(model: nn.Module, path: str | Path) -> None:
     """Writes the official layout, every official entry present; what this network does not carry is zeros."""
     write_tensors(official_state(model), path)
+
+
+save_published = save_official  # its name until version 0.3
 
 
 def save_weights(model: nn.Module, path: str | Path) -> None:
@@ -263,7 +282,7 @@ def save_weights(model: nn.Module, path: str | Path) -> None:
     """
     config = _network_in(model).config
     usual = config.heads == type(config)().heads and config.image_format == OFFICIAL_FORMAT
-    (save_published if usual and _has_official_layout(config) else save_model)(model, path)
+    (save_official if usual and _has_official_layout(config) else save_model)(model, path)
 
 
 def _has_official_layout(config: ModelConfig) -> bool:
@@ -339,14 +358,14 @@ def _arch_of(state: Mapping[str, Tensor]) -> str | None:
 
 
 def _check(checkpoint: Checkpoint, expected: Mapping[str, Tensor]) -> None:
-    """ValueError listing every entry that does not fit, by room and under the file's own kind of name."""
+    """ValueError listing every entry that does not fit, by part and under the file's own kind of name."""
     findings: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in expected.keys() - checkpoint.state.keys():
         findings["missing"][name.split(".")[0]].append(name)
     for name in checkpoint.state.keys() - expected.keys():
         findings["unexpected"][name.split(".")[0]].append(name)
     for name in checkpoint.unexpected:
-        findings["unexpected"]["unknown room"].append(name)
+        findings["unexpected"]["unknown part"].append(name)
     for name in expected.keys() & checkpoint.state.keys():
         if expected[name].shape != checkpoint.state[name].shape:
             there, wanted = tuple(checkpoint.state[name].shape), tuple(expected[name].shape)
@@ -354,15 +373,15 @@ def _check(checkpoint: Checkpoint, expected: Mapping[str, Tensor]) -> None:
     if not findings:
         return
     lines = [f"{checkpoint.path} does not fit {checkpoint.config.network} with {checkpoint.config.arch}:"]
-    for finding, rooms in findings.items():
-        for room, names in sorted(rooms.items()):
-            lines.append(f"  {finding} in {room} ({len(names)}): {', '.join(sorted(names))}")
+    for finding, parts in findings.items():
+        for part, names in sorted(parts.items()):
+            lines.append(f"  {finding} in {part} ({len(names)}): {', '.join(sorted(names))}")
     lines.append("get the file again, or name the right options in load_model(...)")
     raise ValueError("\n".join(lines))
 
 
 def parts_of(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Number of learned parameters per room of a state dictionary under our names (buffers not counted)."""
+    """Number of learned parameters per part of a state dictionary under our names (buffers not counted)."""
     counts: dict[str, int] = defaultdict(int)
     for name, value in state.items():
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from manopth.constants import WithConstants
 from tore.files import read_tensors, write_tensors
 from tore.modeling.backbones import STRIDE, Backbone
-from tore.modeling.checkpoints import read_checkpoint
+from tore.modeling.checkpoints import checkpoint_file, read_checkpoint
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.image_token_pruning import TokenReduction
 from tore.modeling.metro import METRO
@@ -42,7 +42,9 @@ def start_from_template(model: FastMETRO | METRO, vertices: Tensor) -> None:
     elif isinstance(model, FastMETRO) and model.query_tokens.vertices is not None:
         _start(model, model.query_tokens.vertices, model.point_head, vertices, lambda: _random_images(model))
     else:
-        raise ValueError("--template_start is for networks with vertex tokens; METRO without token reduction has none")
+        raise ValueError(
+            "--template_initialization is for networks with vertex tokens; METRO without token reduction has none"
+        )
 
 
 def random_waves(points: Tensor, width: int) -> Tensor:
@@ -52,17 +54,17 @@ def random_waves(points: Tensor, width: int) -> Tensor:
     return math.sqrt(2) * torch.cat((phase.sin(), phase.cos()), dim=1)
 
 
-def _start(room: nn.Module, tokens: Tensor, head: nn.Linear, vertices: Tensor, run: Callable[[], None]) -> None:
-    """Sets the room's `tokens`, then fits `head` to `vertices` by ridge regression over all that it reads in `run`."""
+def _start(module: nn.Module, tokens: Tensor, head: nn.Linear, vertices: Tensor, run: Callable[[], None]) -> None:
+    """Sets the `tokens`, then fits `head` to `vertices` by ridge regression over all that it reads in `run`."""
     vertices = vertices.to(tokens)
     seen: list[Tensor] = []
     handle = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    training = room.training
-    room.eval()
+    training = module.training
+    module.eval()
     with torch.no_grad():
         tokens.copy_(random_waves(vertices, tokens.shape[1]))
         run()
-    room.train(training)
+    module.train(training)
     handle.remove()
     features = seen[0][:, -len(vertices) :].flatten(0, 1).double()  # (draws Vc, width), vertices behind joints if any
     aims = vertices.double().repeat(len(seen[0]), 1)  # (draws Vc, 3)
@@ -96,15 +98,17 @@ def start_camera(model: FastMETRO | METRO, camera: Sequence[float]) -> None:
     """
     head = getattr(model, "camera_head", None)
     if not isinstance(head, torch.nn.Linear):
-        raise ValueError("--camera_start is for networks whose camera is one Linear; this one reads it off its points")
+        raise ValueError(
+            "--camera_initialization is for networks whose camera is one Linear; this one reads it off its points"
+        )
     with torch.no_grad():
         head.bias.copy_(torch.tensor(camera))
         head.weight.mul_(CAMERA_SHRINK)
 
 
 PARTS_TO_LOAD = ("backbone", "image_projection", "token_reduction")
-REST = "rest"  # every other room
-PREFIXES = tuple(f"{room}." for room in PARTS_TO_LOAD)
+REST = "rest"  # every other part
+PREFIXES = tuple(f"{part}." for part in PARTS_TO_LOAD)
 
 
 class WarmUpPrediction(NamedTuple):
@@ -116,7 +120,7 @@ class WarmUpPrediction(NamedTuple):
 
 
 class WarmUpNetwork(WithConstants):
-    """picture (B, 3, H, W) -> `WarmUpPrediction`; its rooms are FastMETRO's, by the same names."""
+    """picture (B, 3, H, W) -> `WarmUpPrediction`; its parts are FastMETRO's, by the same names."""
 
     joint_of: Tensor
 
@@ -160,27 +164,26 @@ def cell_centers(grid: tuple[int, int]) -> Tensor:
 
 
 def save_image_side(network: WarmUpNetwork, path: str | Path) -> None:
-    """Writes the rooms that a FastMETRO has too, under their names."""
+    """Writes the parts that a FastMETRO has too, under their names."""
     write_tensors({n: v for n, v in network.state_dict().items() if n.startswith(PREFIXES)}, path)
 
 
 def load_parts(
-    model: FastMETRO | METRO | WarmUpNetwork, path: str | Path, rooms: Sequence[str] = PARTS_TO_LOAD
+    model: FastMETRO | METRO | WarmUpNetwork, path: str | Path, parts: Sequence[str] = PARTS_TO_LOAD
 ) -> None:
-    """Starts rooms of a network from a file: a warm-up's, or that of a whole network.
+    """Starts parts of a network from a file: a warm-up's, or that of a whole network.
 
     Args:
         model: METRO, which shares the backbone alone with a warm-up, takes that alone.
         path: what `save_image_side` wrote, or an official or own checkpoint.
-        rooms: of `PARTS_TO_LOAD`, and `REST` for all that lies behind the token reduction: with it, and without the
-        token
-            reduction, networks that differ in their token reduction alone start alike.
+        parts: of `PARTS_TO_LOAD`, and `REST` for all that lies behind the token reduction: with it, and without the
+            token reduction, networks that differ in their token reduction alone start alike.
 
     Raises FileNotFoundError, or ValueError naming what does not fit.
     """
-    chosen = (PARTS_TO_LOAD[0],) if isinstance(model, METRO) else rooms
-    entries = {name: value for name, value in _entries(path, model).items() if _room(name) in chosen}
-    expected = {name: value for name, value in model.state_dict().items() if _room(name) in chosen}
+    chosen = (PARTS_TO_LOAD[0],) if isinstance(model, METRO) else parts
+    entries = {name: value for name, value in _entries(path, model).items() if _part(name) in chosen}
+    expected = {name: value for name, value in model.state_dict().items() if _part(name) in chosen}
     wrong = sorted(
         name
         for name in expected.keys() | entries.keys()
@@ -189,18 +192,18 @@ def load_parts(
     if wrong:
         raise ValueError(
             f"{path} does not fit in {len(wrong)} entries ({', '.join(wrong[:3])}): take a file of the network's "
-            "backbone, --model_dim_1 and --keep_ratio, or fewer rooms of it with --warm_start_rooms"
+            "backbone, --model_dim_1 and --keep_ratio, or fewer parts of it with --pretrained_parts"
         )
     model.load_state_dict(entries, strict=False)
 
 
-def _room(name: str) -> str:
+def _part(name: str) -> str:
     first = name.split(".")[0]
     return first if first in PARTS_TO_LOAD else REST
 
 
 def _entries(path: str | Path, model: FastMETRO | METRO | WarmUpNetwork) -> dict[str, Tensor]:
-    content = read_tensors(path)
+    content = read_tensors(checkpoint_file(path))
     if isinstance(content, dict) and all(str(name).startswith(PREFIXES) for name in content):
         return content
     known = {} if isinstance(model, WarmUpNetwork) else {"arch": model.config.arch}

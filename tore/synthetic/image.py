@@ -154,9 +154,9 @@ class Studio:
     """Everything that stays the same from picture to picture."""
 
     def __init__(
-        self, kind: str, size: int, data_dir: str | Path | None = None, photographs: tuple[Path, ...] = ()
+        self, kind: str, size: int, body_dir: str | Path | None = None, photographs: tuple[Path, ...] = ()
     ) -> None:
-        self.figure: Figure = load_figure(kind, data_dir)
+        self.figure: Figure = load_figure(kind, body_dir)
         self.size, self.photographs = size, photographs
         self.wardrobe: Wardrobe = make_wardrobe(self.figure)
         self.rim = rim_of(self.figure.faces) if kind == "hand" else np.zeros(0, np.int64)

@@ -67,9 +67,9 @@ class Shot(NamedTuple):
     translation: np.ndarray  # (3,) metres
 
 
-def load_figure(kind: str, data_dir: str | Path | None = None) -> Figure:
-    """The body model of `data_dir` ("body" or "hand"), ready for posing. Errors as `load_body`."""
-    model = load_body(kind, data_dir)
+def load_figure(kind: str, body_dir: str | Path | None = None) -> Figure:
+    """The body model of `body_dir` ("body" or "hand"), ready for posing. Errors as `load_body`."""
+    model = load_body(kind, body_dir)
     skinned = model.skinned
     flat = torch.zeros(1, 3 * skinned.num_joints, dtype=torch.float32, device="cpu")
     mean_pose = np.zeros(0)

@@ -41,13 +41,13 @@ class Recipe:
     split: str  # "train" | "val"
     seed: int
     size: int  # pixels
-    data_dir: str  # of the body model
+    body_dir: str  # of the body model
     backgrounds: str | None = None  # folder of photographs
 
     def described(self) -> dict[str, object]:
         """The recipe with the body model by its name in place of its folder."""
-        fields = asdict(self)
-        return fields | {"data_dir": find_body_files(self.kind, self.data_dir)[1].model}
+        fields = {"data_dir" if name == "body_dir" else name: value for name, value in asdict(self).items()}
+        return fields | {"data_dir": find_body_files(self.kind, self.body_dir)[1].model}
 
     def key(self, index: int) -> str:
         """The key of a picture's rows."""
@@ -141,14 +141,14 @@ def _made(recipe: Recipe, count: int, first: int, workers: int) -> Iterator[list
 
 def _make_batch(recipe: Recipe, number: int, wanted: int) -> list[Row]:
     with _one_thread():
-        studio = _open_studio(recipe.kind, recipe.size, recipe.data_dir, recipe.backgrounds)
+        studio = _open_studio(recipe.kind, recipe.size, recipe.body_dir, recipe.backgrounds)
         return [_row(sample, recipe.size) for sample in studio.batch(recipe.seed, recipe.split, number, wanted)]
 
 
 @lru_cache(maxsize=1)
-def _open_studio(kind: str, size: int, data_dir: str, backgrounds: str | None) -> Studio:
+def _open_studio(kind: str, size: int, body_dir: str, backgrounds: str | None) -> Studio:
     """One for each process: reading the body model takes longer than a batch."""
-    return Studio(kind, size, data_dir, find_photographs(Path(backgrounds)) if backgrounds else ())
+    return Studio(kind, size, body_dir, find_photographs(Path(backgrounds)) if backgrounds else ())
 
 
 @contextmanager

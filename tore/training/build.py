@@ -89,13 +89,8 @@ def imagenet_file(arch: str, wanted: str | None) -> Path | str | None:
     return path
 
 
-def checkpoint_file(path: str) -> Path:
-    """The state_dict.bin that a checkpoint file or folder means."""
-    return Path(path) / "state_dict.bin" if Path(path).is_dir() else Path(path)
-
-
 def _starts_warm(config: RunConfig) -> bool:
-    """Whether --warm_start brings the backbone of a network by timm's name; METRO takes nothing else from it."""
+    """Whether --pretrained brings the backbone of a network by timm's name; METRO takes nothing else from it."""
     options = config.network
     takes = isinstance(options, METROOptions) or PARTS_TO_LOAD[0] in options.warm_start_rooms
     return bool(options.warm_start) and takes and options.arch not in paths.BACKBONE_WEIGHTS
@@ -108,7 +103,7 @@ def checkpoint_of(config: RunConfig) -> Checkpoint | None:
         return None
     names = ("arch", "image_size", "image_mean", "image_std")
     overrides = {name: getattr(options, name) for name in names if config.gives(name)}
-    checkpoint = read_checkpoint(checkpoint_file(options.resume_checkpoint), **overrides)
+    checkpoint = read_checkpoint(options.resume_checkpoint, **overrides)
     fast = isinstance(options, FastMETROOptions)
     places = {"heads": "transformer_nhead" if fast else "num_attention_heads"}
     places["dropout"] = "transformer_dropout" if fast else "drop_out"
@@ -120,7 +115,7 @@ def start_network(model: Network, config: RunConfig) -> None:
     """The deviations from the official start that the options ask for."""
     options = config.network
     if options.warm_start:
-        load_parts(model, checkpoint_file(options.warm_start), list(options.warm_start_rooms))
+        load_parts(model, options.warm_start, list(options.warm_start_rooms))
     if options.template_start:
         start_from_template(model, template_points(model.config.body, config.data.body_dir)[1])
     if options.camera_start:
@@ -140,7 +135,7 @@ def build_network(config: RunConfig, checkpoint: Checkpoint | None, *, fresh: bo
             options.network,
             arch=options.arch,
             body=options.body,
-            data_dir=body_dir,
+            body_dir=body_dir,
             backbone_weights=weights,
             **options.create_options(),
         )

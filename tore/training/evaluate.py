@@ -57,13 +57,13 @@ class GroundTruth:
     code.
     """
 
-    def __init__(self, body: BodyModel, data_dir: str | Path | None, device: torch.device) -> None:
+    def __init__(self, body: BodyModel, body_dir: str | Path | None, device: torch.device) -> None:
         self.neutral = body
         self.gendered: dict[str, BodyModel] = {}
         self.missing: list[str] = []
         for gender in GENDERS if body.kind == "body" else ():
             try:
-                self.gendered[gender] = load_body(body.kind, data_dir, gender).to(device)
+                self.gendered[gender] = load_body(body.kind, body_dir, gender).to(device)
             except FileNotFoundError:
                 self.missing.append(gender)
 

@@ -13,6 +13,17 @@ from functools import cache
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
+# Option -> old word -> new word; the old ones are taken until version 0.3.
+VALUE_ALIASES: dict[str, dict[str, str]] = {
+    "body_dir": {"stand-in": "synthetic"},
+    "schedule": {"published": "official"},
+}
+
+
+def current_value(name: str, value: Any) -> Any:
+    """An option's value in today's word for it."""
+    return VALUE_ALIASES.get(name, {}).get(value, value) if isinstance(value, str) else value
+
 
 def option(default: Any, *, choices: Sequence[str] | None = None, least: float | None = None) -> Any:
     """A field with its default, the values to choose from, and the least number that can be."""
@@ -59,7 +70,7 @@ def _hints(kind: Any) -> dict[str, Any]:
 
 def checked(each: dataclasses.Field[Any], value: Any, hints: Mapping[str, Any]) -> Any:
     """The value as its field holds it. ValueError where it cannot be."""
-    fitted = _fitted(value, hints[each.name])
+    fitted = _fitted(current_value(each.name, value), hints[each.name])
     if fitted is _UNFIT:
         raise ValueError(f"--{each.name} {value_text(value)} cannot be; use {_kind_text(hints[each.name])}")
     least, choices = each.metadata["least"], each.metadata["choices"]

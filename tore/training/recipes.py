@@ -76,11 +76,11 @@ def _token_weight(asked: float | None, config: ModelConfig, usual: float) -> flo
     return asked
 
 
-def surface_faces(recipe: LossRecipe, body: BodyModel, data_dir: str | Path | None) -> Tensor:
+def surface_faces(recipe: LossRecipe, body: BodyModel, body_dir: str | Path | None) -> Tensor:
     """The faces (F, 3) of the mesh level that the recipe's surface terms look at."""
     if recipe.surface_level == FULL_LEVEL or not (recipe.normal or recipe.edge):
         return body.faces
-    return read_level_faces(body.kind, data_dir)[recipe.surface_level].to(body.faces.device)
+    return read_level_faces(body.kind, body_dir)[recipe.surface_level].to(body.faces.device)
 
 
 def optimizer_from(run: RunConfig) -> OptimizerRecipe:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from tore.engine.optimization import Schedule
 from tore.engine.state import is_of_another_size, position_under, steps_per_epoch
-from tore.training.options import value_text
+from tore.training.options import current_value, value_text
 
 
 class Config(Protocol):
@@ -87,7 +87,7 @@ def recorded(state: Mapping[str, Any]) -> dict[str, Any]:
     """Option -> value of the run that wrote a training state; of version 0.1 they are its flags, by the same names."""
     config = state["config"]
     if "run" not in config:
-        return dict(config["flags"])
+        return {name: current_value(name, value) for name, value in config["flags"].items()}
     found: dict[str, Any] = {}
     for name, value in config["run"].items():
         found |= value if isinstance(value, dict) else {name: value}

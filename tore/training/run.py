@@ -36,7 +36,7 @@ def run(
 ) -> int:
     """Trains, or with --run_eval_only evaluates; returns the exit code: 0, or 75 where a signal stopped it.
 
-    checkpoint: what --resume_checkpoint names, where it has been read. notices: lines for the log. hand: what an
+    checkpoint: what --checkpoint names, where it has been read. notices: lines for the log. hand: what an
     evaluation of hands does besides. A training writes its configuration into its folder. Raises NonFiniteLossError.
     """
     hand = hand or HandOptions()
@@ -85,10 +85,10 @@ def train(setting: RunSetting) -> int:
 
 
 def evaluate_only(setting: RunSetting, hand: HandOptions) -> int:
-    """--run_eval_only: the numbers of --resume_checkpoint on --val_yaml."""
+    """--run_eval_only: the numbers of --checkpoint on --val_yaml."""
     config, judged = setting.config, setting.config.data.validation_set
     if setting.checkpoint is None or judged is None:
-        raise ValueError("--run_eval_only needs --resume_checkpoint (a state_dict.bin) and --val_yaml")
+        raise ValueError("--run_eval_only needs --checkpoint (a state_dict.bin) and --val_yaml")
     model, notes = build_network(config, setting.checkpoint, fresh=False)
     for note in notes:
         setting.log.line(note)

@@ -110,9 +110,9 @@ class BodyModels:
     `description` names the model files, so that an interrupted conversion is not taken up with others.
     """
 
-    def __init__(self, genders: set[str], data_dir: str | Path | None = None) -> None:
-        self._models = {gender: SMPL(data_dir, gender).double() for gender in sorted(genders)}
-        self.description = {gender: model_path("body", data_dir, gender).name for gender in self._models}
+    def __init__(self, genders: set[str], body_dir: str | Path | None = None) -> None:
+        self._models = {gender: SMPL(body_dir, gender).double() for gender in sorted(genders)}
+        self.description = {gender: model_path("body", body_dir, gender).name for gender in self._models}
 
     def rest_pelvis(self, gender: str, betas: np.ndarray) -> np.ndarray:
         """Root joint (3,) in metres of the skeleton of betas (10,), about which the root pose turns the body."""

@@ -14,6 +14,7 @@ from tore.datasets.convert.entries import CHUNK, BodyModels, Entry, entry
 from tore.datasets.convert.reading import array, field, file_stamp, gender_name, items, load_json, require, skip_to
 from tore.datasets.crop import BOX_MARGIN, PIXELS_PER_SCALE
 from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from tore.paths import takes_data_dir
 
 TABLES = ("images", "annotations")
 
@@ -36,13 +37,14 @@ class Pose2MeshAnnotations:
     Official: joints are the neutral model's 24 train joints whatever the person's gender.
     """
 
-    def __init__(self, path: str | Path, data_dir: str | Path | None = None) -> None:
+    @takes_data_dir
+    def __init__(self, path: str | Path, body_dir: str | Path | None = None) -> None:
         self.path = Path(path)
         record = load_json(self.path)
         tables = {name: items(field(record, name, str(self.path)), f"{self.path}: {name}") for name in TABLES}
         self._images = {str(field(image, "id", f"{self.path}: an image")): image for image in tables["images"]}
         self._annotations = tables["annotations"]
-        self._bodies = BodyModels({"neutral"}, data_dir)
+        self._bodies = BodyModels({"neutral"}, body_dir)
         self.description: dict[str, Any] = {
             "source": "3dpw-pose2mesh",
             "annotations": file_stamp(self.path),
@@ -104,7 +106,8 @@ class Track(NamedTuple):
 class ThreeDPWSequences:
     """Every person and frame of one split: sequences by file name, then people, then frames."""
 
-    def __init__(self, root: str | Path, split: str, data_dir: str | Path | None = None) -> None:
+    @takes_data_dir
+    def __init__(self, root: str | Path, split: str, body_dir: str | Path | None = None) -> None:
         if split not in SPLITS:
             raise ValueError(f"split {split!r} of 3DPW is not known; use one of {', '.join(SPLITS)}")
         folder = require(Path(root) / "sequenceFiles" / split)
@@ -117,7 +120,7 @@ class ThreeDPWSequences:
             tracks = load_tracks(path)
             self._frames.append([len(track.poses) for track in tracks])
             genders |= {track.gender for track in tracks}
-        self._bodies = BodyModels(genders, data_dir)
+        self._bodies = BodyModels(genders, body_dir)
         self.description: dict[str, Any] = {
             "source": "3dpw",
             "split": split,
