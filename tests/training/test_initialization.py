@@ -141,7 +141,7 @@ def test_rooms_start_from_a_whole_network(save: Callable, synthetic_body_dir: Pa
     same = {name: torch.equal(value, trained.state_dict()[name]) for name, value in other.state_dict().items()
             if not name.startswith("token_reduction.")}  # fmt: skip
     assert len(same) > 100 and all(same.values())
-    with pytest.raises(ValueError, match=r"does not fit in \d+ entries .*--warm_start_rooms"):
+    with pytest.raises(ValueError, match=r"does not fit in \d+ entries .*--pretrained_parts"):
         load_parts(other, tmp_path / "trained.bin")
 
 
