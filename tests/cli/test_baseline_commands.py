@@ -177,7 +177,7 @@ def test_metro_without_reduction_trains_behind_both_masks(tiny_sets: Path, rule_
 
 def test_the_smpl_regressor_over_a_trained_tore_network(tiny_sets: Path, rule_body_dir: Path, tmp_path: Path) -> None:
     options = {"widths": (32, 32), "hidden": (32, 32), "heads": 4, "size": "S", "keep_ratio": 0.2}
-    plain = create_model(arch="test_resnet", data_dir=rule_body_dir, **options)
+    plain = create_model(arch="test_resnet", body_dir=rule_body_dir, **options)
     save_published(plain, tmp_path / "plain.bin")
     start = ["--resume_checkpoint", str(tmp_path / "plain.bin"), "--smpl_regressor", "--lr", "1e-3"]
     assert train("fm", tiny_sets, rule_body_dir, tmp_path / "out", *start) == 0
@@ -210,7 +210,7 @@ def test_the_parametric_mesh_of_true_parameters_is_the_true_mesh(tiny_sets: Path
 @pytest.mark.parametrize("reduction", ["tore", "none"])
 def test_metro_is_given_the_masks_of_its_tokens(reduction: str, rule_body_dir: Path) -> None:
     options = {"widths": (16, 8, 8), "layers": 1, "hidden": 8, "regressor_layers": 1, "regressor_hidden": 8}
-    model = create_model("metro", arch="test_resnet", data_dir=rule_body_dir, token_reduction=reduction, **options)
+    model = create_model("metro", arch="test_resnet", body_dir=rule_body_dir, token_reduction=reduction, **options)
     config = config_of("m", "--body_dir", str(rule_body_dir))
     setting = RunSetting(config, Processes(), RunLog(None, echo=print, tensorboard=False))
     step = loss_step(setting, model, load_body("body", rule_body_dir))
@@ -244,7 +244,7 @@ def test_what_cannot_be_trained_is_said(
 
 def test_another_files_reduction_is_said(tiny_sets: Path, rule_body_dir: Path, tmp_path: Path, capfd) -> None:
     options = {"widths": (32, 32), "hidden": (32, 32), "heads": 4, "size": "S", "token_reduction": "none"}
-    save_published(create_model(arch="test_resnet", data_dir=rule_body_dir, **options), tmp_path / "none.bin")
+    save_published(create_model(arch="test_resnet", body_dir=rule_body_dir, **options), tmp_path / "none.bin")
     start = ["--resume_checkpoint", str(tmp_path / "none.bin"), "--run_eval_only"]
     for more, words in [
         (["--token_reduction", "tore"], "image_reduction none, not itp"),

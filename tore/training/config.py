@@ -55,7 +55,7 @@ class NetworkOptions(Options):
         super().__post_init__()
         if self.camera_start is not None and len(self.camera_start) != COORDINATES:
             raise ValueError(
-                f"--camera_initialization {value_text(self.camera_start)} is not three numbers such as 0.9,0,0: scale and shift"
+                f"--camera_initialization {value_text(self.camera_start)} is not three numbers such as 0.9,0,0"
             )
 
     def create_options(self) -> dict[str, Any]:
