@@ -80,7 +80,7 @@ def features(whole: torch.nn.Module, state: dict[str, torch.Tensor], images: tor
 
 def test_timms_own_weights(downloads: dict[str, dict[str, torch.Tensor]], rule_body_dir: Path) -> None:
     images = torch.randn(1, 3, 64, 64)
-    model = create_model(arch=ARCH, size="S", data_dir=rule_body_dir, backbone_weights="timm").eval()
+    model = create_model(arch=ARCH, size="S", body_dir=rule_body_dir, backbone_weights="timm").eval()
     (asked,) = downloads
     assert asked.startswith(f"timm/{ARCH}.")
     wanted = features(timm.create_model(ARCH), downloads[asked], images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import warnings
 from collections.abc import Callable
@@ -13,6 +14,9 @@ import pytest
 import torch
 from numpy.random import RandomState
 
+from manopth.files import load_array, load_body_arrays, load_object_arrays
+from tests import rules
+from tests.conftest import object_array
 from tests.datasets import sources
 from tests.datasets.data_sets import write_set
 from tests.mutations import mutated
@@ -32,6 +36,9 @@ from tore.evaluation.freihand import read_predictions, write_predictions
 from tore.files import read_json, write_json
 from tore.inference.boxes import read_boxes
 from tore.inference.images import read_image
+from tore.modeling import create_model, save_model
+from tore.modeling.checkpoints import read_checkpoint
+from tore.paths import SYNTHETIC
 
 COUNT = 96
 ROWS = ((1, 24, 32), (2, 30, 20))
@@ -101,6 +108,37 @@ def training_kind(folder: Path, name: str) -> Kind:
     return path / name, read
 
 
+def checkpoint_kind(folder: Path, name: str) -> Kind:
+    """A network of our own layout, `.bin` or `.safetensors`."""
+    options = {"size": "S", "widths": (8, 8), "hidden": (8, 8), "heads": 2, "keep_ratio": 0.1}
+    model = create_model(arch="test_resnet", body_dir=SYNTHETIC, body="hand", **options)
+    path = folder / name
+    save_model(model, path)
+    return path, lambda: read_checkpoint(path)
+
+
+def body_kind(folder: Path, name: str) -> Kind:
+    path = folder / name
+    model = rules._body(3, 40, (-1, 0, 1), 60)
+    if name.endswith("npz"):
+        np.savez(path, **{key: value.toarray() if hasattr(value, "toarray") else value for key, value in model.items()})
+    else:
+        path.write_bytes(pickle.dumps(model, protocol=2))
+    return path, lambda: load_body_arrays(path)
+
+
+def array_kind(folder: Path) -> Kind:
+    path = folder / "regressor.npy"
+    np.save(path, np.eye(6)[:3])
+    return path, lambda: load_array(path)
+
+
+def levels_kind(folder: Path) -> Kind:
+    path = folder / "levels.npz"
+    np.savez(path, U=object_array([np.eye(3), np.ones((4, 3))]), D=object_array([np.eye(3)]))
+    return path, lambda: load_object_arrays(path, ["U", "D"])
+
+
 def log_kind(folder: Path) -> Kind:
     path = folder / "metrics.jsonl"
 
@@ -150,6 +188,12 @@ KINDS: dict[str, Callable[[Path], Kind]] = {
     "3DPW pkl": threedpw_kind,
     "training state": lambda folder: training_kind(folder, "training.pt"),
     "completeness": lambda folder: training_kind(folder, "complete.json"),
+    "checkpoint": lambda folder: checkpoint_kind(folder, "state_dict.bin"),
+    "safetensors": lambda folder: checkpoint_kind(folder, "model.safetensors"),
+    "body pkl": lambda folder: body_kind(folder, "body.pkl"),
+    "body npz": lambda folder: body_kind(folder, "body.npz"),
+    "array": array_kind,
+    "levels": levels_kind,
     "metrics": log_kind,
     "ablation": claim_kind,
     "stage": stage_kind,

@@ -165,16 +165,26 @@ def find_body_files(kind: str, override: str | Path | None = None) -> tuple[Path
     return folder, standin if only_standin or folder == synthetic_folder() else licensed
 
 
-def require_file(folder: Path, name: str, site: str) -> Path:
-    """`folder / name`, or FileNotFoundError with one sentence: the file, where to get it, where to put it."""
+def require_file(folder: Path, name: str, site: str, others: dict[str, str] | None = None) -> Path:
+    """`folder / name`, or FileNotFoundError with one sentence: what is missing, where to get it, where to put it.
+
+    `others` are the files that are needed besides, name -> site: the sentence lists those that are missing, too.
+    """
     path = folder / name
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: get {name} from {site} (docs/DATA.md) and put it into {folder}, "
-            f"or name another folder with --body_dir (in Python body_dir) or TORE_BODY_DIR "
-            f"({SYNTHETIC!r} takes the synthetic body model)"
-        )
-    return path
+    if path.is_file():
+        return path
+    missing = [other for other in others or {} if other != name and not (folder / other).is_file()]
+    by_site: dict[str, list[str]] = {site: [name]}
+    for other in missing:
+        by_site.setdefault((others or {})[other], []).append(other)
+    wanted = "; ".join(f"{', '.join(names)} from {where}" for where, names in by_site.items())
+    them = "them" if missing else "it"
+    more = {0: "", 1: ", and so is 1 more file"}.get(len(missing), f", and so are {len(missing)} more files")
+    raise FileNotFoundError(
+        f"{path} is missing{more}: get {wanted} (docs/DATA.md) and put {them} into {folder}, "
+        "or name another folder with --body_dir (in Python body_dir) or TORE_BODY_DIR "
+        f"({SYNTHETIC!r} takes the synthetic body model)"
+    )
 
 
 def shipped_checkpoint(kind: str) -> Path:

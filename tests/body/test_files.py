@@ -10,6 +10,7 @@ import types
 import warnings
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,10 @@ from manopth import files
 from manopth.lbs import SkinnedModel
 from tests import rules
 from tests.body.pickled_calls import Calls, one_sentence
-from tests.conftest import object_array
+from tests.conftest import object_array, write_levels
+from tore.body.files import model_path, needed_files, read_adjacency, read_levels, read_regressor
+from tore.body.topology import load_topology
+from tore.paths import BODY_FILES, SUPPORT_SITE
 
 OLD_NAMES = {b"numpy._core": b"numpy.core", b"scipy.sparse._csc": b"scipy.sparse.csc"}
 
@@ -323,3 +327,73 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="weights is no array of numbers") as error:
         files.load_body_arrays(path)
     one_sentence(path, error)
+
+
+@pytest.mark.parametrize("kind", ["body", "hand"])
+def test_everything_missing_is_listed_at_once(kind: str, tmp_path: Path, rule_body_dir: Path) -> None:
+    licensed = BODY_FILES[kind][0]
+    names = set(needed_files(licensed))
+    assert all((rule_body_dir / name).is_file() for name in names), "the files that networks read"
+    with pytest.raises(FileNotFoundError) as error:
+        load_topology(kind, tmp_path / "empty")
+    message = str(error.value)
+    assert all(name in message for name in names)
+    assert licensed.site in message and SUPPORT_SITE in message and str(tmp_path / "empty") in message
+    gone = {licensed.mesh_levels, f"{licensed.adjacency}_size.pt"}
+    for name in names - gone:
+        (tmp_path / name).symlink_to(rule_body_dir / name)
+    with pytest.raises(FileNotFoundError, match="is missing, and so is 1 more file") as error:
+        load_topology(kind, tmp_path)
+    assert {name for name in names if name in str(error.value)} == gone
+    assert licensed.site not in str(error.value)
+
+
+def test_one_missing_file_is_named_alone(tmp_path: Path, rule_body_dir: Path) -> None:
+    names = set(needed_files(BODY_FILES["hand"][0])) - {"MANO_RIGHT.pkl"}
+    for name in names:
+        (tmp_path / name).symlink_to(rule_body_dir / name)
+    with pytest.raises(FileNotFoundError, match=r"MANO_RIGHT\.pkl is missing: get MANO_RIGHT\.pkl from MANO") as error:
+        model_path("hand", tmp_path)
+    assert not any(name in str(error.value) for name in names)
+
+
+NAN_LEVELS = {"U": [np.full((778, 195), np.nan)], "D": [np.eye(2)]}
+DAMAGED_SUPPORT: dict[str, tuple[Callable[[Path], None], Callable[[Path], object], str]] = {
+    "levels that are not finite": (
+        lambda folder: write_levels(folder / "mano_downsampling.npz", NAN_LEVELS),
+        lambda folder: read_levels("hand", folder),
+        "mano_downsampling.npz holds numbers that are not finite",
+    ),
+    "a transposed regressor": (
+        lambda folder: np.save(folder / "J_regressor_h36m_correct.npy", np.ones((6890, 17))),
+        lambda folder: read_regressor("J_regressor_h36m_correct.npy", 17, 6890, folder),
+        r"has shape \(6890, 17\), not \(17, 6890\); transpose it",
+    ),
+    "a regressor cut to whole numbers": (
+        lambda folder: np.save(folder / "J_regressor_h36m_correct.npy", np.zeros((17, 6890), int)),
+        lambda folder: read_regressor("J_regressor_h36m_correct.npy", 17, 6890, folder),
+        "an empty row",
+    ),
+    "adjacency values that are not finite": (
+        lambda folder: torch.save(torch.full((3,), torch.nan), folder / "mano_195_adjmat_values.pt"),
+        lambda folder: read_adjacency("hand", folder),
+        "no finite numbers",
+    ),
+    "an adjacency of another kind": (
+        lambda folder: torch.save({"a": 1}, folder / "mano_195_adjmat_indices.pt"),
+        lambda folder: read_adjacency("hand", folder),
+        "holds a dict, no tensor",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED_SUPPORT)
+def test_wrong_support_files(case: str, tmp_path: Path, rule_body_dir: Path) -> None:
+    damage, read, sentence = DAMAGED_SUPPORT[case]
+    for path in rule_body_dir.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    read(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(ValueError, match=sentence) as error:
+        read(tmp_path)
+    assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)

@@ -122,6 +122,30 @@ def test_what_the_official_layout_cannot_hold(rule_body_dir: Path, tmp_path: Pat
     assert again.config == average.config and reduction_of(again.config) == "average+gtr"
 
 
+@pytest.mark.parametrize(
+    ("network", "heads"), [("fastmetro", {"heads": 2}), ("metro", {"heads": 2}), ("metro", {"regressor_heads": 4})]
+)
+def test_official_files_record_unusual_heads(network: str, heads: dict, rule_body_dir: Path, tmp_path: Path) -> None:
+    fast = {"widths": (64, 32), "hidden": (64, 48)}
+    narrow = fast if network == "fastmetro" else {"widths": (64, 32, 16), "hidden": 64}
+    options = {"arch": "resnet10t", "body_dir": rule_body_dir, **narrow}
+    model = tore.create_model(network, **options, **heads).eval()
+    tore.save_published(model, tmp_path / "a.bin")
+    again = tore.load_model(tmp_path / "a.bin", rule_body_dir, device="cpu", arch="resnet10t", **heads)
+    assert again.config == model.config == tore.load_model(
+        tmp_path / "a.bin", rule_body_dir, device="cpu", arch="resnet10t"
+    ).config  # fmt: skip
+    images = torch.from_numpy(rules.images(0, 1))
+    with torch.no_grad():
+        assert torch.equal(model(images).vertices, again(images).vertices)
+    name = next(iter(heads))
+    with pytest.raises(ValueError, match=f"holds a network with {name} {heads[name]}, not 16"):
+        tore.load_model(tmp_path / "a.bin", rule_body_dir, arch="resnet10t", **{name: 16})
+    usual = tore.create_model(network, **options)
+    tore.save_published(usual, tmp_path / "b.bin")
+    assert "attention_heads" not in torch.load(tmp_path / "b.bin", weights_only=True)
+
+
 def test_a_baseline_without_its_learned_upsampling_is_refused(rule_body_dir: Path, tmp_path: Path) -> None:
     entries = rule_state_dict("fastmetro_L_resnet50_smpl_regressor")
     for part in ("weight", "bias"):

@@ -24,6 +24,7 @@ from tore.paths import (
     synthetic_folder,
 )
 
+ADJACENCY_PARTS = ("indices", "values", "size")
 STEPS = {"body": 2, "hand": 1}  # mesh level changes in use; the official hand file holds more
 
 
@@ -37,27 +38,41 @@ def locate(kind: str, body_dir: str | Path | None = None) -> tuple[Path, BodyFil
     return folder, files
 
 
-def _support(folder: Path, files: BodyFiles, name: str) -> Path:
-    """A file that comes with the official networks, or with the stand-in where the stand-in's model is."""
+def needed_files(files: BodyFiles) -> dict[str, str]:
+    """Every file of a body model that networks need, and the site that has it.
+
+    The model has a site of its own; all others come with the official networks, or with the synthetic model.
+    """
     licensed, _ = BODY_FILES[files.kind]
-    return require_file(folder, name, SUPPORT_SITE if files is licensed else files.site)
+    support = SUPPORT_SITE if files is licensed else files.site
+    matrices = [f"{files.adjacency}_{part}.pt" for part in ADJACENCY_PARTS]
+    others = [files.mesh_levels, *matrices, files.regressor_extra, files.regressor_h36m]
+    return {files.model: files.site, **{name: support for name in others if name is not None}}
+
+
+def _required(folder: Path, files: BodyFiles, name: str) -> Path:
+    """A file of the folder; where it is missing, the error lists everything else that is missing, too."""
+    needed = needed_files(files)
+    return require_file(folder, name, needed[name], needed)
 
 
 def model_path(kind: str, body_dir: str | Path | None = None, gender: str = "neutral") -> Path:
     """Where the model file lies; `gender` is "neutral", or for bodies "female" or "male"."""
     folder, files = locate(kind, body_dir)
     if gender == "neutral":
-        return require_file(folder, files.model, files.site)
+        return _required(folder, files, files.model)
     if kind != "body" or gender not in SMPL_GENDERED:
         known = ", ".join(["neutral", *(SMPL_GENDERED if kind == "body" else ())])
         raise ValueError(f"gender {gender!r} of a {kind} model is not known; choose from {known}")
-    return require_file(folder, SMPL_GENDERED[gender], SMPL_GENDERED_SITE)
+    needed = needed_files(files)
+    del needed[files.model]  # the neutral model is another one
+    return require_file(folder, SMPL_GENDERED[gender], SMPL_GENDERED_SITE, needed)
 
 
 def read_levels(kind: str, body_dir: str | Path | None = None) -> MeshLevels:
     """The mesh levels in use: body 431/1723/6890, hand 195/778."""
     folder, files = locate(kind, body_dir)
-    path = _support(folder, files, files.mesh_levels)
+    path = _required(folder, files, files.mesh_levels)
     held = load_object_arrays(path, ["U", "D"])
     steps = STEPS[kind]
     up, down = held["U"][:steps], held["D"][:steps]
@@ -78,7 +93,7 @@ def _is_matrix(value: object) -> bool:
 def read_level_faces(kind: str, body_dir: str | Path | None = None) -> tuple[torch.Tensor, ...]:
     """The faces (F, 3) of every mesh level in use, coarse to full."""
     folder, files = locate(kind, body_dir)
-    path = _support(folder, files, files.mesh_levels)
+    path = _required(folder, files, files.mesh_levels)
     held = load_object_arrays(path, ["F"])["F"][: STEPS[kind] + 1]
     sizes = read_levels(kind, body_dir).sizes
     if len(held) != len(sizes) or any(np.ndim(faces) != 2 or np.shape(faces)[1] != 3 for faces in held):
@@ -96,7 +111,7 @@ def read_adjacency(kind: str, body_dir: str | Path | None = None) -> torch.Tenso
     The official files hold row-normalized values; the networks only ask where they are 0.
     """
     folder, files = locate(kind, body_dir)
-    paths = [_support(folder, files, f"{files.adjacency}_{part}.pt") for part in ("indices", "values", "size")]
+    paths = [_required(folder, files, f"{files.adjacency}_{part}.pt") for part in ADJACENCY_PARTS]
     indices, values, size = (load_tensor(path) for path in paths)
     for path, held in zip(paths, (indices, values), strict=False):
         if not isinstance(held, torch.Tensor):
@@ -122,7 +137,7 @@ def read_adjacency(kind: str, body_dir: str | Path | None = None) -> torch.Tenso
 def read_regressor(name: str | None, rows: int, vertices: int, body_dir: str | Path | None = None) -> np.ndarray:
     """A body joint regressor (rows, vertices) by its file name."""
     folder, files = locate("body", body_dir)
-    path = _support(folder, files, str(name))
+    path = _required(folder, files, str(name))
     array = load_array(path)
     if array.shape != (rows, vertices):
         advice = "transpose it, or " if array.shape == (vertices, rows) else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,15 @@ from tore.device import resolve_device
 from tore.files import read_tensors, write_tensors
 from tore.image_format import OFFICIAL_FORMAT
 from tore.modeling.backbones import OFFICIAL, STRIDE, identify
-from tore.modeling.build import WITHOUT_GEOMETRY_REDUCTION, ModelConfig, build_model, configure, describe, topology_for
+from tore.modeling.build import (
+    CONFIGS,
+    WITHOUT_GEOMETRY_REDUCTION,
+    ModelConfig,
+    build_model,
+    configure,
+    describe,
+    topology_for,
+)
 from tore.modeling.checkpoint_contents import bare_name, named_tensors, not_finite, own_state, shape_facts, unwrapped
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
@@ -28,6 +36,8 @@ FILE_NAME = "state_dict.bin"  # in a checkpoint folder
 OFFICIAL_REDUCTIONS = ("itp", "none")  # of image tokens
 BACKBONE = "backbone."
 TRUNK = "backbone.trunk."
+HEADS = ("heads", "regressor_heads")
+HEADS_ENTRY = "attention_heads"
 SET_FREELY = ("dropout", "stand_in")  # fields that change no weight and may be set by hand
 SHAPE_REGRESSOR = "transformer_3."  # what tells TORE's files from the baselines'
 
@@ -60,7 +70,7 @@ def load_model(
             folder for a network that was trained on it.
         device: "auto", "cpu", "cuda", "cuda:1", "mps" ...
         overrides: fields of the configuration to set by hand, such as `arch` for a backbone that has no
-            official name, or `heads`, which no entry of the official layout tells.
+            official name, or `heads` of an official file that does not record them.
 
     Raises:
         FileNotFoundError: the checkpoint or a body model file is missing.
@@ -173,7 +183,7 @@ def from_official(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -
     for name, ours in backbone_names(inside).items():
         state[TRUNK + ours] = entries[BACKBONE + name]
     for name, value in entries.items():
-        if name.startswith(BACKBONE) or name in dropped:
+        if name.startswith(BACKBONE) or name in (*dropped, HEADS_ENTRY):
             continue
         ours_or_none = network_name(name, network, geometry_reduction)
         if ours_or_none is None:
@@ -183,6 +193,7 @@ def from_official(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -
     facts = _with_image_size(shape_facts(network, {name: tuple(value.shape) for name, value in state.items()}))
     usual = {} if geometry_reduction else WITHOUT_GEOMETRY_REDUCTION.get((network, facts.get("body", "body")), {})
     told = {"network": network, "body": "body", "geometry_reduction": geometry_reduction, **facts}
+    told |= _recorded_heads(entries, network, path)
     arch = _arch_of(state)
     if arch is not None:
         told["arch"] = arch
@@ -267,7 +278,11 @@ def _check_loadable(network: FastMETRO | METRO, state: Mapping[str, Tensor]) -> 
 
 
 def save_official(model: nn.Module, path: str | Path) -> None:
-    """Writes the official layout, every official entry present; what this network does not carry is zeros."""
+    """Writes the official layout, every official entry present; what this network does not carry is zeros.
+
+    Attention heads that are not the usual ones are recorded by an entry of ours, `attention_heads`, which `load_model`
+    reads; the official code takes them from its own flags.
+    """
     write_tensors(official_state(model), path)
 
 
@@ -281,12 +296,31 @@ def save_weights(model: nn.Module, path: str | Path) -> None:
     our own.
     """
     config = _network_in(model).config
-    usual = config.heads == type(config)().heads and config.image_format == OFFICIAL_FORMAT
+    usual = _usual_heads(config) and config.image_format == OFFICIAL_FORMAT
     (save_official if usual and _has_official_layout(config) else save_model)(model, path)
 
 
 def _has_official_layout(config: ModelConfig) -> bool:
     return getattr(config, "image_reduction", "itp") in OFFICIAL_REDUCTIONS
+
+
+def _heads_of(config: ModelConfig) -> dict[str, int]:
+    """The numbers of attention heads, which the shape of no entry tells, by the configuration's fields."""
+    return {field.name: getattr(config, field.name) for field in fields(config) if field.name in HEADS}
+
+
+def _usual_heads(config: ModelConfig) -> bool:
+    return _heads_of(config) == _heads_of(type(config)())
+
+
+def _recorded_heads(entries: Mapping[str, Tensor], network: str, path: Path) -> dict[str, int]:
+    """The heads that a file of the official layout records by an entry of ours; empty where they are the usual ones."""
+    if HEADS_ENTRY not in entries:
+        return {}
+    names, numbers = list(_heads_of(CONFIGS[network]())), entries[HEADS_ENTRY].flatten().tolist()
+    if len(names) != len(numbers):
+        raise ValueError(f"{path} is damaged: {HEADS_ENTRY} holds {numbers} for {', '.join(names)}; get it again")
+    return {name: int(number) for name, number in zip(names, numbers, strict=True)}
 
 
 def official_state(model: nn.Module) -> dict[str, Tensor]:
@@ -313,6 +347,8 @@ def official_state(model: nn.Module) -> dict[str, Tensor]:
             if official_name is None:
                 raise ValueError(f"the official layout has no entry for {name}; write it with save_model")
             out[official_name] = value
+    if not _usual_heads(config):
+        out[HEADS_ENTRY] = torch.tensor(list(_heads_of(config).values()), device="cpu")
     for name, shape in _unread_shapes(model).items():
         out[name] = torch.zeros(1).expand(shape)  # one stored number, whatever the shape
     return out
