@@ -27,8 +27,7 @@ from tore.device import keep_freed_memory
 from tore.engine.distributed import Processes
 from tore.export import for_inference
 from tore.synthetic.body_files import synthetic_body_dir
-from tore.training.evaluate import GroundTruth
-from tore.training.evaluation_report import evaluate_set
+from tore.training.evaluate import Evaluation
 
 BOX_SCALE = 3.0  # times 200 pixels
 
@@ -55,17 +54,16 @@ def network_alone(model: torch.nn.Module, pictures: int, batch: int) -> None:
 
 def evaluation(model: torch.nn.Module, body: BodyModel, yaml: Path, options: argparse.Namespace) -> None:
     """The evaluation that `tore evaluate` runs."""
-    evaluate_set(
-        model,
+    measured = Evaluation(
         MeshDataset(yaml, False),
         body,
-        GroundTruth(body, synthetic_body_dir(), torch.device("cpu")),
         network="fastmetro",
-        oracle=False,
+        body_dir=synthetic_body_dir(),
+        processes=Processes(device=torch.device("cpu")),
         batch_size=options.batch,
         workers=options.workers,
-        processes=Processes(device=torch.device("cpu")),
     )
+    measured(model)
 
 
 def main() -> None:

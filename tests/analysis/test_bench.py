@@ -21,6 +21,7 @@ from tore.analysis.benchmark import paper_requests, parse_subject, subjects_of
 from tore.analysis.tables import csv_text, markdown, shown
 from tore.evaluation.protocol import PAPER_HUMAN36M, paper_row
 from tore.modeling.checkpoints import save_model
+from tore.synthetic.writing import Recipe, write_images
 
 TINY = {"arch": "test_resnet", "size": "S", "widths": (32, 32), "hidden": (32, 32), "heads": 4}
 TINY_TEXT = "fastmetro,arch=test_resnet,size=S,keep_ratio=0.2"
@@ -215,6 +216,26 @@ def test_the_whole_command(synthetic_body_dir: Path, tmp_path: Path, capsys: pyt
     said = capsys.readouterr().out
     assert re.search(r"The network alone. Rounds to warm up: 1", said) and "End to end" in said
     assert "Beside the paper" not in said
+
+
+def test_checkpoints_are_judged_as_tore_evaluate_judges_them(
+    synthetic_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tore.create_model(**TINY, token_reduction="none", body_dir=synthetic_body_dir)
+    save_model(model, tmp_path / "state.bin")
+    recipe = Recipe(kind="body", split="val", seed=1, size=128, body_dir=str(synthetic_body_dir))
+    yaml = write_images(recipe, 2, tmp_path / "set", workers=1)
+    flags = ["--val_yaml", str(yaml), "--device", "cpu", "--json"]
+    one = ["--checkpoint", str(tmp_path / "state.bin"), "--body_dir", str(synthetic_body_dir), "--num_workers", "0"]
+    assert cli.main(["evaluate", *one, *flags, str(tmp_path / "one.json")]) == 0
+    error = json.loads((tmp_path / "one.json").read_text())["metrics"]["pa_mpjpe"]
+    quick = ["--batch_size", "1", "--warm_up", "1", "--repeats", "1", "--body_dir", str(synthetic_body_dir)]
+    forms = ["--form", "plain", "fast"]
+    assert cli.main(["bench", str(tmp_path / "state.bin"), *flags, str(tmp_path / "all.json"), *quick, *forms]) == 0
+    plain, fast = json.loads((tmp_path / "all.json").read_text())["rows"]
+    assert plain["PA-MPJPE"] == pytest.approx(error, rel=1e-6) and fast["PA-MPJPE"] == pytest.approx(error, rel=1e-4)
+    assert cli.main(["bench", TINY_TEXT, *flags, str(tmp_path / "no.json"), *quick]) == 2
+    assert "has random weights" in capsys.readouterr().err and not (tmp_path / "no.json").exists()
 
 
 @pytest.mark.parametrize("flags", [["--repeats", "0"], ["--form", "fast", "--dtype", "bfloat16"]])

@@ -21,8 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tore.analysis.cost import Cost, measure_cost, topology_at_hand
-from tore.body.body_model import BodyModel
+from tore.body.body_model import BodyModel, load_body
 from tore.body.topology import Topology
+from tore.datasets.mesh_dataset import MeshDataset
+from tore.engine.distributed import Processes
 from tore.evaluation.protocol import PAPER_HUMAN36M, PaperRow
 from tore.export.networks import for_inference
 from tore.export.parts import Parts
@@ -34,7 +36,9 @@ from tore.modeling import create_model
 from tore.modeling.build import CONFIGS, SIZES, FastMETROConfig, ModelConfig, build_model, reduction_of
 from tore.modeling.checkpoints import load_model, read_checkpoint
 from tore.modeling.heads import MeshPrediction
+from tore.paths import body_dir_at_hand
 from tore.training.build import Network
+from tore.training.evaluate import Evaluation
 from tore.training.evaluation_report import row_of
 
 SIZE_NAMES = {layers: name for name, layers in SIZES.items()}
@@ -198,6 +202,37 @@ def _label(request: Request, config: ModelConfig) -> str:
         kept = f" {config.kept_tokens}" if config.kept_tokens is not None else ""
     hand = " hand" if config.body == "hand" else ""
     return f"{config.network}{size} {config.arch} {reduction_of(config)}{kept}{hand}"
+
+
+def judged(
+    subjects: Sequence[Subject], networks: Mapping[str, nn.Module], yaml: Path, *, batch_size: int, device: torch.device
+) -> list[Subject]:
+    """The subjects with the PA-MPJPE of their networks on a set, measured as `tore evaluate` does.
+
+    ValueError for a subject whose weights are random or whose error is given, and where no sample has an error.
+    """
+    for subject in subjects:
+        if subject.request.file is None or subject.request.pa_mpjpe is not None:
+            why = "has random weights" if subject.request.file is None else "is given its pa_mpjpe"
+            raise ValueError(f"{subject.label} {why}, so that {yaml} tells nothing of it: leave it or --val_yaml out")
+    found = []
+    for subject in subjects:
+        config = subject.config
+        body_dir = body_dir_at_hand(config.body, subject.body_dir)
+        evaluation = Evaluation(
+            MeshDataset(yaml, False, config.body, image_format=config.image_format),
+            load_body(config.body, body_dir),
+            network=config.network,
+            body_dir=body_dir,
+            processes=Processes(device=device),
+            batch_size=batch_size,
+            workers=0,
+        )
+        error = evaluation(networks[subject.label]).result.metrics.get("pa_mpjpe")
+        if error is None:
+            raise ValueError(f"{yaml} gives no PA-MPJPE: no sample of it has enough labelled 3D joints")
+        found.append(replace(subject, request=replace(subject.request, pa_mpjpe=error)))
+    return found
 
 
 LEAST_ROUNDS = 2

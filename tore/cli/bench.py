@@ -31,6 +31,7 @@ from tore.analysis.benchmark import (
     FORMS,
     Subject,
     alternate,
+    judged,
     made_images,
     median_and_p90,
     paper_requests,
@@ -54,7 +55,7 @@ TIMING = ("batch_size", "dtype", "warm_up", "repeats", "seconds", "threads")
 RULES = (
     Rule(TIMING, lambda options: options.no_timing, "--no_timing counts alone", refused=False),
     Rule(("form",), lambda options: options.fast, "says the form, as --fast does; leave one of the two out"),
-    Rule(("end_to_end",), lambda options: options.no_timing, "is timed; leave --no_timing out"),
+    Rule(("end_to_end", "val_yaml"), lambda options: options.no_timing, "runs the networks; leave --no_timing out"),
     Rule(("images",), lambda options: not options.end_to_end, "goes with --end_to_end N; add it"),
 )
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -88,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--image_size", type=int, help="side of the networks' images in pixels [224, or what a checkpoint tells]")
     usual = "folder of the body model files (default: the usual one, else the synthetic model's)"
     add_body_dir(parser, data_sets=False, text=usual)
+    add("--val_yaml", type=Path, metavar="YAML", help="evaluate the checkpoints on this set for their PA-MPJPE")
     add("--csv", type=Path, help="write a line per subject, type and batch")
     add("--json", type=Path, help="the same, with machine and protocol")
     add("--plot", type=Path, help="draw throughput, and error where given, over multiply-accumulates (PNG)")
@@ -181,6 +183,8 @@ def run(options: argparse.Namespace) -> None:
     stages: list[dict[str, Any]] = []
     if not options.no_timing:
         networks: dict[str, nn.Module] = {subject.label: subject.build(device) for subject in subjects}
+        if options.val_yaml is not None:
+            subjects = judged(subjects, networks, options.val_yaml, batch_size=max(options.batch_size), device=device)
         with torch.inference_mode():
             timings = time_networks(networks, options, device)
             stages = time_end_to_end(subjects, networks, options) if options.end_to_end else []
