@@ -305,7 +305,7 @@ class _OldNames(MetaPathFinder, Loader):
 
         def find(name: str) -> Any:
             for home in homes:
-                for candidate in (name, NAMES.get(name, name)):
+                for candidate in (NAMES.get(name, name), name):  # a home may have another thing of the old name
                     if hasattr(home, candidate):
                         return getattr(home, candidate)
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")

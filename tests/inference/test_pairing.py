@@ -91,6 +91,9 @@ def test_one_image_has_flags_for_its_people() -> None:
         (({"a.jpg": {"x": 1}},), "a.jpg: boxes are lists of four numbers"),
         (({"a.jpg", "b.jpg"},), "a set of images has no order"),
         ((PATHS, [[(0.1, 0.2, 0.3, 0.4)], None, None]), "one/a.jpg: .*give pixels"),
+        ((PATHS, [[BOX, (-0.02, 0.2, 1.1, 0.4)], None, None]), "one/a.jpg: .*give pixels"),  # by a detector's rule
+        ((PATHS, [[BOX, (1, 2, 30, 0)], None, None]), "one/a.jpg: box .* has no area"),
+        ((PATHS, [[BOX, (1, 2, 30, np.inf)], None, None]), "one/a.jpg: box .* not finite"),
     ],
 )
 def test_what_does_not_fit(arguments: tuple[Any, ...], sentence: str) -> None:

@@ -135,6 +135,24 @@ def test_corners_that_were_taken_for_sizes_are_doubted(
     assert json.loads(said.out)["people"][0]["box"] == [150, 60, 140, 170] and not said.err
 
 
+def test_boxes_wholly_outside_are_left_out_and_counted(
+    small_checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others of the image come through under their own numbers, and an image of such boxes alone has nobody."""
+    boxes = {"one.png": [[2000, 10, 40, 50], [30, 20, 90, 120], [-60, 10, 40, 50]], "two.png": [[0, 3000, 20, 20]]}
+    (path := tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    out, options = tmp_path / "out", ("--boxes", path, "--no_overlay", "--save_results", "json", "--box_format", "xywh")
+    assert infer(small_checkpoint, pictures, *options, "--output_dir", out) == 0
+    said = capsys.readouterr()
+    assert names(out) == ["one_person2_tore_pred.json"]
+    held = json.loads((out / "one_person2_tore_pred.json").read_text())
+    assert (held["person"], held["box"]) == (2, [30, 20, 90, 120])
+    assert "one.png: 2 people (first box 2000, 10, 40, 50) left out: no part of the box lies in the image" in said.err
+    assert "two.png: person 1 (box 0, 3000, 20, 20) left out" in said.err
+    assert "3 of 4 boxes lie outside of their image and were left out" in said.err
+    assert "2 pictures, 0 failed, 1 people" in said.out
+
+
 def test_names_that_are_not_utf_8(small_checkpoint: Path, tmp_path: Path) -> None:
     """Outputs carry the same bytes, and all that is printed and written can be decoded."""
     name = os.fsdecode(b"gr\xf6\xdfe")

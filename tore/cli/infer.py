@@ -72,6 +72,7 @@ class Row(NamedTuple):
     written: str
     failed: bool
     beyond: int  # boxes that reach beyond the image
+    outside: int  # boxes that were left out, since no part of them lies in it
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -176,6 +177,9 @@ def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) 
             if report.error:
                 bar.clear()
                 tell(report.error)
+            if report.outside:
+                bar.clear()
+                tell(outside_text(report))
             if json_lines:
                 print(json_text(line_of(report)), flush=True)
             if poses is not None:
@@ -185,9 +189,18 @@ def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) 
     return rows
 
 
+def outside_text(report: Report) -> str:
+    """Which boxes of an image were left out, and why."""
+    seen, boxes = {person.crop.person for person in report.people}, report.job.boxes or []
+    numbers = [number for number in range(1, len(boxes) + 1) if number not in seen]
+    first = ", ".join(f"{value:g}" for value in boxes[numbers[0] - 1])
+    which = f"person {numbers[0]} (box {first})" if len(numbers) == 1 else f"{len(numbers)} people (first box {first})"
+    return f"{report.job.picture}: {which} left out: no part of the box lies in the image"
+
+
 def line_of(report: Report) -> dict[str, Any]:
     """A report as plain values, vertices left out."""
-    line: dict[str, Any] = {"picture": str(report.job.picture), "error": report.error}
+    line: dict[str, Any] = {"picture": str(report.job.picture), "error": report.error, "outside": report.outside}
     return line | {"people": [as_plain(p) for p in report.people], "written": [str(p) for p in report.written]}
 
 
@@ -200,7 +213,8 @@ def row_of(report: Report) -> Row:
     more += f" ({behind} behind the camera, not drawn)" if behind else ""
     name, written = readable(report.job.picture.name), readable(first + more)
     beyond = sum(reaches_beyond(person.crop) for person in report.people)
-    return Row(name, " x ".join(map(str, size)), len(report.people), written, report.error is not None, beyond)
+    side, people, failed = " x ".join(map(str, size)), len(report.people), report.error is not None
+    return Row(name, side, people, written, failed, beyond, report.outside)
 
 
 def reaches_beyond(crop: Crop) -> bool:
@@ -213,7 +227,11 @@ def reaches_beyond(crop: Crop) -> bool:
 
 def tell_doubts(rows: list[Row], args: argparse.Namespace) -> None:
     """Says where a box file left nobody, or may hold corners."""
-    people, beyond = sum(row.people for row in rows), sum(row.beyond for row in rows)
+    outside = sum(row.outside for row in rows)
+    people = sum(row.people for row in rows) + outside
+    beyond = sum(row.beyond for row in rows) + outside
+    if outside:
+        tell(f"{outside} of {people} boxes lie outside of their image and were left out")
     if args.boxes and not people and not any(row.failed for row in rows):
         tell(f"nobody was recovered: {args.boxes} has no box for any image that could be read")
     if 2 * beyond >= people > 0 and args.box_format is None and beyond:

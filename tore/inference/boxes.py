@@ -87,37 +87,34 @@ def parse_boxes(words: list[str], box_format: str = "xywh") -> list[Box]:
         raise ValueError(asked) from None
     if not numbers or len(numbers) % 4:
         raise ValueError(asked)
-    try:
-        return [_as_box(numbers[start : start + 4], box_format) for start in range(0, len(numbers), 4)]
-    except _Wrong as wrong:
-        raise ValueError(str(wrong)) from None
+    return [as_box(numbers[start : start + 4], box_format) for start in range(0, len(numbers), 4)]
 
 
 class _Wrong(Exception):
     """What is wrong with an entry, without the file's name."""
 
 
-def _as_box(values: Any, box_format: str = "xywh") -> Box:
-    """Four numbers in one of `FORMATS` as x, y, width, height. _Wrong where they are no box in pixels."""
+def as_box(values: Any, box_format: str = "xywh") -> Box:
+    """Four numbers in one of `FORMATS` as x, y, width, height. ValueError where they are no box in pixels."""
     shown = f"box {short(values)}"
     if not isinstance(values, list | tuple) or len(values) != 4:
-        raise _Wrong(f"{shown} is not four numbers ({FORMATS[box_format]})")
+        raise ValueError(f"{shown} is not four numbers ({FORMATS[box_format]})")
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        raise _Wrong(f"{shown} holds something other than numbers")
+        raise ValueError(f"{shown} holds something other than numbers")
     try:
         a, b, c, d = (float(value) for value in values)
     except OverflowError:
-        raise _Wrong(f"{shown} holds a number that is too large") from None
+        raise ValueError(f"{shown} holds a number that is too large") from None
     if not np.isfinite((a, b, c, d)).all():
-        raise _Wrong(f"{shown} holds a number that is not finite")
+        raise ValueError(f"{shown} holds a number that is not finite")
     if max(map(abs, (a, b, c, d))) <= NORMALIZED_LIMIT:
-        raise _Wrong(f"{shown} lies within about 0..1: it is normalized; multiply by the image's width and height")
+        raise ValueError(f"{shown} lies within about 0..1: it is normalized; give pixels, not shares of the image")
     if box_format == "xyxy":
         if c <= a or d <= b:
-            raise _Wrong(f"{shown} as left, top, right, bottom has no area; if it is x, y, width, height, use xywh")
+            raise ValueError(f"{shown} as left, top, right, bottom has no area; if it is x, y, width, height, use xywh")
         return a, b, c - a, d - b
     if c <= 0 or d <= 0:
-        raise _Wrong(f"{shown} has no area: its width and height are not both above 0")
+        raise ValueError(f"{shown} has no area: its width and height are not both above 0")
     return (a - c / 2, b - d / 2, c, d) if box_format == "cxcywh" else (a, b, c, d)
 
 
@@ -163,8 +160,8 @@ class _Reader:
         boxes: dict[ImageName, list[Box]] = {name: [] for name in self.images}
         for box in kept:
             try:
-                boxes[box.image].append(_as_box(box.values, self.box_format))
-            except _Wrong as wrong:
+                boxes[box.image].append(as_box(box.values, self.box_format))
+            except ValueError as wrong:
                 raise _Wrong(f"{_named(box.image)}: {wrong}") from None
         return Detections(str(self.path), boxes, self.notes)
 

@@ -114,12 +114,18 @@ def box_window(box: Box, image_size: tuple[int, int], margin: float = BOX_MARGIN
     x, y, width, height = box
     if not (np.isfinite(box).all() and width > 0 and height > 0):
         raise ValueError(f"{described} has no area")
-    if x >= image_size[1] or y >= image_size[0] or x + width <= 0 or y + height <= 0:
+    if lies_outside(box, image_size):
         raise ValueError(f"{described} lies outside of the picture of {image_size[1]} x {image_size[0]} pixels")
     side = max(1, round(margin * max(width, height)))
     if side > MAX_BOX_SIDE:
         raise ValueError(f"{described} asks for a crop of {side} pixels; {MAX_BOX_SIDE} are allowed")
     return Window(round(x + width / 2 - side / 2), round(y + height / 2 - side / 2), side)
+
+
+def lies_outside(box: Box, image_size: tuple[int, int]) -> bool:
+    """Whether no part of the box lies in the image (height, width)."""
+    x, y, width, height = box
+    return x >= image_size[1] or y >= image_size[0] or x + width <= 0 or y + height <= 0
 
 
 def box_crop(picture: np.ndarray, window: Window, size: int = IMAGE_SIZE) -> np.ndarray:
@@ -135,10 +141,11 @@ def crops_of(
     source: str = "picture",
     left: bool | Sequence[bool] = False,
     image_format: ImageFormat = OFFICIAL_FORMAT,
+    numbers: Sequence[int] | None = None,
 ) -> list[Crop]:
     """The crops of one picture (H, W, 3) uint8: its middle, or one per box; `left`: which of them are left hands.
 
-    image_format: what the network is shown, its `config.image_format`.
+    image_format: what the network is shown, its `config.image_format`. numbers: of the boxes' people, usually from 1.
 
     Raises ValueError for a box that cannot be used, and where `left` is neither one flag nor one for each person.
     """
@@ -152,7 +159,7 @@ def crops_of(
         image = _normalized(pixels, sides[0], image_format)
         return [Crop(image, pixels, window, None, size, source, 1, sides[0], image_format)]
     found = []
-    for person, (box, mirrored) in enumerate(zip(boxes, sides, strict=True), start=1):
+    for person, box, mirrored in zip(numbers or range(1, people + 1), boxes, sides, strict=True):
         try:
             window = box_window(box, size)
             exact = box_crop(picture, window, image_format.size)

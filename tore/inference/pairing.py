@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tore.inference.boxes import as_box
 from tore.inference.crops import Box
 from tore.inference.images import ImageSource
 
@@ -59,7 +60,10 @@ def paired(pictures: Any, boxes: Any = None, left: Any = False) -> Iterator[Aske
 
 
 def as_boxes(values: Any) -> list[Box]:
-    """(N, 4) or one (4,) as a list of (x, y, width, height); nothing for nobody. ValueError for another shape."""
+    """(N, 4) or one (4,) as a list of (x, y, width, height); nothing for nobody.
+
+    ValueError for another shape, and by the rule of `as_box` for what is no box in pixels.
+    """
     given = values
     if isinstance(values, (Iterator, list, tuple)):
         values = [_plain(value) for value in values]
@@ -73,9 +77,7 @@ def as_boxes(values: Any) -> list[Box]:
     table = table[None] if table.ndim == 1 else table
     if table.ndim != 2 or table.shape[1] != 4:
         raise ValueError(f"boxes have shape {table.shape}; give (N, 4): x, y, width, height in pixels")
-    if ((table >= 0) & (table <= 1)).all():
-        raise ValueError(f"boxes {table.tolist()!r:.80} are within 0 to 1; give pixels, not shares of the image")
-    return [(float(x), float(y), float(width), float(height)) for x, y, width, height in table]
+    return [as_box(row) for row in table.tolist()]
 
 
 def as_flag(value: Any) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tore.files import OutputError, check_output_file
-from tore.inference.crops import Box, Crop, crops_of
+from tore.inference.crops import Box, Crop, crops_of, lies_outside
 from tore.inference.images import read_image
 from tore.inference.outputs import Wanted, planned_files, write_outputs
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
@@ -44,6 +44,7 @@ class Report:
     people: list[Recovery]
     written: list[Path]
     error: str | None = None  # one sentence that names the picture
+    outside: int = 0  # boxes that were left out, since no part of them lies in the image
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class _Waiting:
     job: Job
     picture: np.ndarray | None  # kept only where the whole picture is drawn
     crops: list[Crop]
+
+    @property
+    def outside(self) -> int:
+        """Boxes without a crop."""
+        return len(self.job.boxes) - len(self.crops) if self.job.boxes is not None else 0
 
 
 class Run:
@@ -132,8 +138,19 @@ class Run:
         with self._timed("reading"):
             picture = read_image(job.picture)
         with self._timed("cropping"):
-            crops = crops_of(picture, job.boxes, str(job.picture), job.left, self.recovery.image_format)
+            crops = self._crops(picture, job)
         return _Waiting(job, picture if job.boxes is not None and self.wanted.overlay else None, crops)
+
+    def _crops(self, picture: np.ndarray, job: Job) -> list[Crop]:
+        """Of the job's people, without those whose box lies wholly outside; the others keep their numbers."""
+        name, shown = str(job.picture), self.recovery.image_format
+        if job.boxes is None:
+            return crops_of(picture, None, name, job.left, shown)
+        size = (picture.shape[0], picture.shape[1])
+        kept = [index for index, box in enumerate(job.boxes) if not lies_outside(box, size)]
+        left = job.left if isinstance(job.left, bool) else [job.left[index] for index in kept]
+        boxes, numbers = [job.boxes[index] for index in kept], [index + 1 for index in kept]
+        return crops_of(picture, boxes, name, left, shown, numbers)
 
     def _recover(self, waiting: Sequence[_Waiting]) -> list[Recovery]:
         crops = [crop for item in waiting for crop in item.crops]
@@ -149,7 +166,7 @@ class Run:
         for item in waiting:
             own, people = people[: len(item.crops)], people[len(item.crops) :]
             try:
-                reports.append(Report(item.job, own, self._write(item, own)))
+                reports.append(Report(item.job, own, self._write(item, own), outside=item.outside))
             except (ValueError, OSError) as error:
                 reports.append(Report(item.job, [], [], _sentence(item.job, error)))
         return reports
