@@ -16,6 +16,7 @@ from tore.datasets.label import Label
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.demo.training import BATCH, NETWORK
 from tore.engine.distributed import Processes
+from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 from tore.modeling.heads import MeshPrediction
 from tore.paths import SYNTHETIC
 from tore.training.evaluate import Evaluation
@@ -78,10 +79,12 @@ ERRORS = {"mpjpe": "MPJPE", "pa_mpjpe": "PA-MPJPE", "mpvpe": "MPVPE"}
 MEAN, REST = "mean mesh of the training set", "rest pose of the body model"
 
 
-def held_out_evaluation(body: BodyModel, yaml: Path, device: torch.device, workers: int) -> Evaluation:
-    """Of every network and constant mesh of the table on the same held-out set."""
+def held_out_evaluation(
+    body: BodyModel, yaml: Path, device: torch.device, workers: int, image_format: ImageFormat = OFFICIAL_FORMAT
+) -> Evaluation:
+    """Of every network, which sees `image_format`, and constant mesh of the table on the same held-out set."""
     return Evaluation(
-        MeshDataset(yaml, False, body.kind),
+        MeshDataset(yaml, False, body.kind, image_format=image_format),
         body,
         network=NETWORK,
         body_dir=SYNTHETIC,

@@ -20,6 +20,7 @@ from tore.demo.images import recover_people
 from tore.demo.judging import held_out_evaluation, in_words, judge_baselines, judged
 from tore.device import resolve_device
 from tore.files import read_json, write_json
+from tore.image_format import OFFICIAL_FORMAT
 from tore.inference.predictor import MeshRecovery
 from tore.modeling import load_model
 from tore.modeling.build import describe
@@ -152,7 +153,8 @@ class Demo:
         where = held_out.parent.parent
         self.say(f"pictures: {options.train_images} to train on, {options.pictures} held out, in {where}")
         body = load_body(options.body, paths.SYNTHETIC)
-        evaluation = held_out_evaluation(body, held_out, self.device, self.where.workers)
+        shown = OFFICIAL_FORMAT if self.config is None else self.config.image_format
+        evaluation = held_out_evaluation(body, held_out, self.device, self.where.workers, shown)
         table = self._stage("baselines", lambda _: judge_baselines(evaluation, training_set, self.say))
         weights = self.checkpoint
         name = "the network that ships" if options.checkpoint is None else options.checkpoint.name
