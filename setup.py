@@ -24,7 +24,13 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["tore", "tore.*", "manopth"]),
     package_data={
-        "tore": ["py.typed", "modeling/data/README.md", "modeling/shipped/*.bin", "visualize/page/*"],
+        "tore": [
+            "py.typed",
+            "modeling/data/README.md",
+            "modeling/shipped/*.bin",
+            "synthetic/data/*.npz",
+            "visualize/page/*",
+        ],
     },
     install_requires=REQUIREMENTS,
     extras_require={

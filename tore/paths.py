@@ -26,6 +26,8 @@ R = TypeVar("R")
 SYNTHETIC = "synthetic"  # in place of a body model folder: the synthetic body model's, made on first use
 SYNTHETIC_NAMES = (SYNTHETIC, "stand-in")  # the second one is the name of version 0.1
 SYNTHETIC_VERSION = 2  # counts up when the synthetic figures change, so that an old cache is not taken for a new one
+FREE = "free"  # in place of a body model folder: the free body's and hand's, written on first use
+FREE_VERSION = 1  # counts up when the free models' files change
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
 
@@ -84,7 +86,28 @@ SYNTHETIC_HAND_FILES = BodyFiles(
     regressor_h36m=None,
     site="this project: `tore synth hand --out DIR` makes it",
 )
-BODY_FILES = {"body": (SMPL_FILES, SYNTHETIC_BODY_FILES), "hand": (MANO_FILES, SYNTHETIC_HAND_FILES)}
+FREE_BODY_FILES = BodyFiles(
+    kind="body",
+    model="free_body.pkl",
+    mesh_levels="free_body_levels.npz",
+    adjacency="free_body_431_adjmat",
+    regressor_extra="free_body_regressor_extra.npy",
+    regressor_h36m="free_body_regressor_h36m.npy",
+    site="this project: --body_dir free writes it",
+)
+FREE_HAND_FILES = BodyFiles(
+    kind="hand",
+    model="free_hand.pkl",
+    mesh_levels="free_hand_levels.npz",
+    adjacency="free_hand_195_adjmat",
+    regressor_extra=None,
+    regressor_h36m=None,
+    site="this project: --body_dir free writes it",
+)
+BODY_FILES = {
+    "body": (SMPL_FILES, FREE_BODY_FILES, SYNTHETIC_BODY_FILES),
+    "hand": (MANO_FILES, FREE_HAND_FILES, SYNTHETIC_HAND_FILES),
+}
 
 BACKBONE_WEIGHTS = {
     "resnet50": "resnet/resnet50-0676ba61.pth",
@@ -121,9 +144,12 @@ takes_data_dir = renamed_argument("data_dir", "body_dir")  # what the folder of 
 def body_dir(override: str | Path | None = None) -> Path:
     """Folder of the body model files: the argument, else `TORE_BODY_DIR`, else `tore/modeling/data`.
 
-    "synthetic" means the folder of the synthetic body model, whether it has been made yet or not.
+    "synthetic" means the folder of the synthetic body model, "free" that of the free body and hand, whether it has been
+    made yet or not.
     """
     chosen = override or os.environ.get("TORE_BODY_DIR") or PACKAGE_ROOT / "modeling" / "data"
+    if str(chosen) == FREE:
+        return free_folder()
     return synthetic_folder() if str(chosen) in SYNTHETIC_NAMES else Path(chosen)
 
 
@@ -143,6 +169,11 @@ def synthetic_folder() -> Path:
     return cache_dir() / f"standin-v{SYNTHETIC_VERSION}"
 
 
+def free_folder() -> Path:
+    """Where the free body's and hand's files are kept; `tore.synthetic.free_body.free_body_dir` writes them."""
+    return cache_dir() / f"free-v{FREE_VERSION}"
+
+
 def body_dir_at_hand(kind: str, override: str | Path | None = None) -> Path:
     """The folder named, else the usual one where it holds a model of this kind, else the synthetic one's."""
     folder, files = find_body_files(kind, override)
@@ -150,9 +181,9 @@ def body_dir_at_hand(kind: str, override: str | Path | None = None) -> Path:
 
 
 def find_body_files(kind: str, override: str | Path | None = None) -> tuple[Path, BodyFiles]:
-    """The folder and the file names of the body model it holds: the licensed one first, else the synthetic one.
+    """The folder and the file names of the body model it holds: the licensed, the free or the synthetic one, in turn.
 
-    A folder that holds neither model file gives the licensed names, so that the error which follows
+    A folder that holds no model file gives the licensed names, so that the error which follows
     on opening one tells what to fetch.
 
     Raises ValueError for a kind that is neither "body" nor "hand".
@@ -160,9 +191,11 @@ def find_body_files(kind: str, override: str | Path | None = None) -> tuple[Path
     if kind not in BODY_FILES:
         raise ValueError(f"body kind {kind!r} is not known; use 'body' or 'hand'")
     folder = body_dir(override)
-    licensed, standin = BODY_FILES[kind]
-    only_standin = (folder / standin.model).is_file() and not (folder / licensed.model).is_file()
-    return folder, standin if only_standin or folder == synthetic_folder() else licensed
+    licensed, free, standin = BODY_FILES[kind]
+    if folder in (free_folder(), synthetic_folder()):
+        return folder, free if folder == free_folder() else standin
+    held = (files for files in BODY_FILES[kind] if (folder / files.model).is_file())
+    return folder, next(held, licensed)
 
 
 def require_file(folder: Path, name: str, site: str, others: dict[str, str] | None = None) -> Path:

@@ -16,7 +16,7 @@ from tore.body.body_model import load_body
 from tore.body.topology import load_topology
 from tore.entry import entry_point
 from tore.files import OutputError
-from tore.paths import SYNTHETIC_HAND_FILES, SYNTHETIC_VERSION
+from tore.paths import SYNTHETIC_HAND_FILES, SYNTHETIC_VERSION, BodyFiles
 from tore.synthetic import body_files
 
 
@@ -114,9 +114,9 @@ def test_the_folder_is_made_once_and_only_when_whole(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path))
     made = []
 
-    def pretend(kind: str, figure: object, folder: Path) -> None:
-        made.append(kind)
-        (folder / kind).write_text("whole")
+    def pretend(files: BodyFiles, figure: object, folder: Path) -> None:
+        made.append(files.kind)
+        (folder / files.kind).write_text("whole")
         if len(made) == 2:  # another process is ready first
             other = tmp_path / f"standin-v{SYNTHETIC_VERSION}"
             other.mkdir()
@@ -135,7 +135,7 @@ def test_the_folder_is_made_once_and_only_when_whole(monkeypatch: pytest.MonkeyP
 def test_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path))
 
-    def fail(kind: str, figure: object, folder: Path) -> None:
+    def fail(files: BodyFiles, figure: object, folder: Path) -> None:
         (folder / "half").write_text("half")
         raise OSError("disk full")
 
@@ -149,7 +149,7 @@ def test_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_a_build_ended_by_a_signal_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path))
 
-    def end(kind: str, figure: object, folder: Path) -> None:
+    def end(files: BodyFiles, figure: object, folder: Path) -> None:
         (folder / "half").write_text("half")
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -173,7 +173,7 @@ def test_what_a_killed_build_left_is_removed_later(monkeypatch: pytest.MonkeyPat
         (folder / "half").touch()
     os.utime(old, (1e9, 1e9))
     monkeypatch.setattr(body_files, "build", lambda kind: None)
-    monkeypatch.setattr(body_files, "write_files", lambda kind, figure, folder: (folder / kind).touch())
+    monkeypatch.setattr(body_files, "write_files", lambda files, figure, folder: (folder / files.kind).touch())
     made = body_files.synthetic_body_dir()
     assert sorted(tmp_path.iterdir()) == [new, made], "another process may still write into a new one"
 

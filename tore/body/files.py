@@ -20,6 +20,7 @@ from tore.paths import (
     SUPPORT_SITE,
     BodyFiles,
     find_body_files,
+    free_folder,
     require_file,
     synthetic_folder,
 )
@@ -29,21 +30,25 @@ STEPS = {"body": 2, "hand": 1}  # mesh level changes in use; the official hand f
 
 
 def locate(kind: str, body_dir: str | Path | None = None) -> tuple[Path, BodyFiles]:
-    """The folder and file names of a body model; the stand-in is made where it is asked for and not there yet."""
+    """The folder and file names of a body model; the free models and the stand-in are made where they are missing."""
     folder, files = find_body_files(kind, body_dir)
     if folder == synthetic_folder() and not folder.is_dir():
         from tore.synthetic.body_files import synthetic_body_dir  # it reads files through this module
 
         synthetic_body_dir()
+    if folder == free_folder() and not folder.is_dir():
+        from tore.synthetic.free_body import free_body_dir
+
+        free_body_dir()
     return folder, files
 
 
 def needed_files(files: BodyFiles) -> dict[str, str]:
     """Every file of a body model that networks need, and the site that has it.
 
-    The model has a site of its own; all others come with the official networks, or with the synthetic model.
+    The model has a site of its own; all others come with the official networks, or with the free or synthetic model.
     """
-    licensed, _ = BODY_FILES[files.kind]
+    licensed = BODY_FILES[files.kind][0]
     support = SUPPORT_SITE if files is licensed else files.site
     matrices = [f"{files.adjacency}_{part}.pt" for part in ADJACENCY_PARTS]
     others = [files.mesh_levels, *matrices, files.regressor_extra, files.regressor_h36m]

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,9 @@ def file_names(kind: str) -> list[str]:
     return names + [name for name in (files.regressor_extra, files.regressor_h36m) if name]
 
 
-def write_files(kind: str, figure: SyntheticModel, folder: Path) -> None:
+def write_files(files: BodyFiles, figure: SyntheticModel, folder: Path) -> None:
     """Writes every file of the figure into `folder` (made if missing); each appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = FILES[kind]
     with replacing(folder / files.model) as path:
         path.write_bytes(pickle.dumps(figure.model, protocol=2))
     with replacing(folder / files.mesh_levels) as path, path.open("wb") as stream:
@@ -70,7 +70,7 @@ def _object_array(items: list) -> np.ndarray:
 KINDS = ("body", "hand")
 ABANDONED = 3600.0  # seconds after which nobody writes into an unfinished folder any more
 
-__all__ = ["KINDS", "file_names", "synthetic_body_dir", "write_synthetic"]
+__all__ = ["KINDS", "file_names", "made_folder", "synthetic_body_dir", "write_synthetic"]
 
 
 def write_synthetic(kind: str, folder: str | Path) -> None:
@@ -79,16 +79,24 @@ def write_synthetic(kind: str, folder: str | Path) -> None:
     Raises ValueError for another kind, ImportError with the command to run where scikit-image is missing, OutputError
     where the folder cannot be written.
     """
-    write_files(kind, build(kind), Path(folder))
+    figure = build(kind)
+    write_files(FILES[kind], figure, Path(folder))
 
 
 def synthetic_body_dir() -> Path:
     """The folder that holds both stand-ins, made on first use in the cache folder and then reused.
 
-    Safe to call from many processes at once: each makes its own folder, and the first to be ready gives it its name.
     Raises OutputError where the cache folder cannot be written.
     """
-    folder = synthetic_folder()
+    return made_folder(synthetic_folder(), FILES, build)
+
+
+def made_folder(folder: Path, files: Mapping[str, BodyFiles], build: Callable[[str], SyntheticModel]) -> Path:
+    """`folder` with the files of the body and the hand that `build` makes, written only where it is missing.
+
+    Safe to call from many processes at once: each makes its own folder, and the first to be ready gives it its name.
+    Raises OutputError where the folder cannot be written.
+    """
     if folder.is_dir():
         return folder
     with writing(folder, fix="set TORE_CACHE_DIR to a folder that can be"):
@@ -99,7 +107,7 @@ def synthetic_body_dir() -> Path:
         fresh = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
         try:
             for kind, figure in figures.items():
-                write_files(kind, figure, fresh)
+                write_files(files[kind], figure, fresh)
             fresh.chmod(0o755)
             try:
                 fresh.rename(folder)

@@ -246,8 +246,9 @@ def mirror_level(level: Level, fine_rim: NDArray[np.bool_]) -> tuple[sp.csc_matr
 def level_matrices(
     kept: Index, corners: Index, shares: Array, fine: int, coarse: int
 ) -> tuple[sp.csc_matrix, sp.csc_matrix]:
-    """Up (fine, coarse), three shares a row, and down (coarse, fine), a choice of vertices."""
-    up = sp.csc_matrix((shares.ravel(), (np.repeat(np.arange(fine), 3), corners.ravel())), shape=(fine, coarse))
+    """Up (fine, coarse), as many shares a row as `corners` has, and down (coarse, fine), a choice of vertices."""
+    rows = np.repeat(np.arange(fine), corners.shape[1])
+    up = sp.csc_matrix((shares.ravel(), (rows, corners.ravel())), shape=(fine, coarse))
     down = sp.csc_matrix((np.ones(coarse), (np.arange(coarse), kept)), shape=(coarse, fine))
     return up, down
 
