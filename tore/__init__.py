@@ -18,7 +18,15 @@ from tore import _moved
 if TYPE_CHECKING:
     from tore.export import for_inference
     from tore.inference.predictor import MeshRecovery
-    from tore.modeling import MeshPrediction, create_model, load_model, save_model, save_published
+    from tore.modeling import (
+        MeshPrediction,
+        create_model,
+        list_models,
+        load_model,
+        save_model,
+        save_official,
+        save_published,
+    )
 
 __version__ = "0.2.0"
 __all__ = [
@@ -26,8 +34,10 @@ __all__ = [
     "MeshRecovery",
     "create_model",
     "for_inference",
+    "list_models",
     "load_model",
     "save_model",
+    "save_official",
     "save_published",
 ]
 HOMES = {

@@ -37,6 +37,7 @@ from tore.modeling.build import CONFIGS, SIZES, FastMETROConfig, ModelConfig, bu
 from tore.modeling.checkpoints import load_model, read_checkpoint
 from tore.modeling.heads import MeshPrediction
 from tore.paths import body_dir_at_hand
+from tore.modeling.model_names import list_models, named_options
 from tore.training.build import Network
 from tore.training.evaluate import Evaluation
 from tore.training.evaluation_report import row_of
@@ -70,6 +71,12 @@ def parse_subject(text: str) -> Request:
         options[name] = value if name in ("label", "pa_mpjpe") else _value(value)
     label, accuracy = options.pop("label", None), options.pop("pa_mpjpe", None)
     pa_mpjpe = _accuracy(accuracy, text) if accuracy is not None else None
+    if first in list_models():
+        named = named_options(first)
+        first = named.pop("network")
+        if twice := sorted(set(named) & set(options)):
+            raise ValueError(f"subject {text!r}: the name says {', '.join(twice)} already; leave the option out")
+        options = {**named, **options}
     if first in CONFIGS:
         known = _create_options()
         if unknown := sorted(set(options) - known):

@@ -37,7 +37,6 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 # Command -> its old names.
 VERB_ALIASES: dict[str, tuple[str, ...]] = {"pretrain": ("warm-up",), "synth images": ("synth pictures",)}
-WITH_BODY_FILES_ALONE = ("bench", "convert", "cost", "data", "infer", "synth")  # whose old --data_dir is --body_dir
 BODY_HELP = f"folder of the body model files, or {SYNTHETIC} [TORE_BODY_DIR]"
 
 

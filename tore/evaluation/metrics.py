@@ -118,3 +118,48 @@ def no_shares(device: torch.device | str) -> dict[str, Tensor]:
 def area_under(curve: Tensor) -> float:
     """The area under a curve (S,) by trapezoids, as a share of the whole area."""
     return torch.trapezoid(curve).item() / (len(curve) - 1)
+
+
+def mpjpe(
+    predicted: Tensor, target: Tensor, mask: Tensor | None = None, *, center: Sequence[int] | None = None
+) -> Tensor:
+    """Mean per joint position error: a scalar, the mean over samples of each one's mean distance, in the points' unit.
+
+    Args:
+        predicted: joints (B, J, 3), or vertices: the mean per vertex error.
+        target: (B, J, 3), in the same unit.
+        mask: (B, J) bool, the labelled joints; None means all.
+        center: joints whose mean is the origin of each set, such as `tore.body.joints.J14_HIPS`; None leaves the sets
+            where they are.
+
+    Raises ValueError for shapes that do not fit, and where no sample has a labelled joint, or one of them has none.
+    """
+    mask = _labelled(predicted, target, mask, least=1)
+    if center is not None:
+        predicted, target = centerd(predicted, center), centerd(target, center)
+    return (distances(predicted, target) * joint_weights(mask)).mean()
+
+
+def pa_mpjpe(predicted: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
+    """MPJPE after Procrustes alignment: each sample is rotated, scaled and moved onto its target first.
+
+    Shapes and unit as `mpjpe`. Raises ValueError as it does, and for a sample of fewer than three labelled joints,
+    which fit exactly whatever is predicted.
+    """
+    mask = _labelled(predicted, target, mask, least=ALIGNED_JOINTS)
+    return (aligned_errors(predicted, target, mask) * joint_weights(mask)).mean()
+
+
+def _labelled(predicted: Tensor, target: Tensor, mask: Tensor | None, *, least: int) -> Tensor:
+    """The mask (B, J), all set where none is given. ValueError where no number comes of the points."""
+    if predicted.shape != target.shape or predicted.dim() != 3 or predicted.shape[2] != 3:
+        raise ValueError(
+            f"points of shapes {tuple(predicted.shape)} and {tuple(target.shape)} cannot be compared; "
+            "give both as (B, J, 3)"
+        )
+    mask = torch.ones(predicted.shape[:2], dtype=torch.bool, device=predicted.device) if mask is None else mask.bool()
+    if mask.shape != predicted.shape[:2]:
+        raise ValueError(f"the mask has shape {tuple(mask.shape)}; give {tuple(predicted.shape[:2])}")
+    if mask.shape[0] == 0 or int(mask.sum(1).min()) < least:
+        raise ValueError(f"a sample needs {least} labelled joints at least, and one sample; leave the others out")
+    return mask

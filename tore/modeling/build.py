@@ -18,12 +18,10 @@ from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.heads import SMPLRegressor
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.metro import METRO
-from tore.modeling.token_reduction_baselines import REDUCERS
+from tore.modeling.model_names import METRO_REDUCTIONS, SIZES, TOKEN_REDUCTIONS, chosen_options
 from tore.paths import SYNTHETIC, SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES, find_body_files, takes_data_dir
 
-SIZES = {"S": 1, "M": 2, "L": 3}
 BESIDE = ("arch", "body", "stand_in", "image_size", "image_mean", "image_std")  # fields that no constructor takes
-TOKEN_REDUCTIONS = ("tore", *(name for name in REDUCERS if name != "itp"))
 
 
 class _ShownImage:
@@ -210,12 +208,12 @@ def topology_for(config: ModelConfig, body_dir: str | Path | None = None) -> Top
 def create_model(
     network: str = "fastmetro",
     *,
-    arch: str = "resnet50",
-    size: str = "L",
-    token_reduction: str = "tore",
+    arch: str | None = None,
+    size: str | None = None,
+    token_reduction: str | None = None,
     geometry_reduction: bool | None = None,
     keep_ratio: float = 0.8,
-    body: str = "body",
+    body: str | None = None,
     body_dir: str | Path | None = None,
     topology: Topology | None = None,
     backbone_weights: str | Path | None = None,
@@ -225,18 +223,18 @@ def create_model(
     device: str | torch.device = "cpu",
     **options: Any,
 ) -> FastMETRO | METRO:
-    """A fresh network in training mode.
+    """A fresh network in training mode: `create_model("fastmetro_tore_l_efficientnet_b0", keep_ratio=0.8)`.
 
     Args:
-        network: "fastmetro" or "metro".
-        arch: backbone, see `tore.modeling.backbones`.
-        size: FastMETRO's S, M or L: 1, 2 or 3 layers on each side of each Transformer. METRO has one size.
-        token_reduction: "tore" (the paper's), "none" (the official baseline), or for FastMETRO another way to fewer
-            image tokens, see `tore.modeling.token_reduction_baselines`.
+        network: a name of `tore.list_models()`, which says the next three and the body, or "fastmetro" or "metro".
+        arch: backbone, see `tore.modeling.backbones`; "resnet50" where nothing says it.
+        size: FastMETRO's S, M or L (the usual one): 1, 2 or 3 layers on each side of each Transformer. METRO has one.
+        token_reduction: "tore" (the paper's, and the usual one), "none" (the official baseline), or for FastMETRO
+            another way to fewer image tokens, see `tore.modeling.token_reduction_baselines`.
         geometry_reduction: whether the main Transformer sees joints alone; None means in all cases but "none".
         keep_ratio: FastMETRO's share of image tokens that are kept, in (0, 1].
-        body: "body" or "hand".
-        body_dir: folder of the body model files; None means `tore.paths.body_dir()`.
+        body: "body" (the usual one) or "hand".
+        body_dir: folder of the body model files, or "synthetic"; None means `tore.paths.body_dir()`.
         topology: joints and mesh levels, instead of reading them from `body_dir`.
         backbone_weights: ImageNet file of the backbone, or "timm" for timm's own pretrained weights; None and "none"
             leave it at its random start.
@@ -249,9 +247,11 @@ def create_model(
         options: further fields of `FastMETROConfig` or `METROConfig`, such as `dropout=0.0`.
 
     Raises:
-        ValueError: an unknown name or a value that the network cannot have.
+        ValueError: an unknown name, with the nearest ones, or a value that the network cannot have.
         FileNotFoundError: a body model file is missing.
     """
+    given = {"arch": arch, "size": size, "token_reduction": token_reduction, "body": body}
+    network, arch, size, token_reduction, body = chosen_options(network, given)
     values: dict[str, Any] = {
         "arch": arch,
         "body": body,
@@ -282,7 +282,7 @@ def reduction_fields(
     network: str, body: str, token_reduction: str, geometry_reduction: bool | None = None
 ) -> dict[str, Any]:
     """The configuration fields that the two reductions set, see `create_model`. ValueError for an unknown name."""
-    names = TOKEN_REDUCTIONS if network == "fastmetro" else ("tore", "none")
+    names = TOKEN_REDUCTIONS if network == "fastmetro" else METRO_REDUCTIONS
     if token_reduction not in names:
         raise ValueError(f"token_reduction {token_reduction!r} is not known for {network}; use {', '.join(names)}")
     geometry = token_reduction != "none" if geometry_reduction is None else geometry_reduction

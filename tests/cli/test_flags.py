@@ -1,0 +1,75 @@
+"""One flag vocabulary: every old spelling means the new flag, and messages name what was typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tore import cli
+from tore.cli import bench, cost, evaluate, infer, train
+from tore.cli.flags import ALIASES, VERB_ALIASES, alias_table, typed_flags
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_documented_table_is_the_one_in_use() -> None:
+    assert alias_table() in (ROOT / "docs" / "FLAGS.md").read_text()
+
+
+@pytest.mark.parametrize("flag", ["--checkpoint", "--pretrained", "--template_initialization", "--lr"])
+def test_old_spellings_of_training_are_the_new_ones(flag: str) -> None:
+    value = {"--lr": ["0.5"], "--template_initialization": []}.get(flag, ["x"])
+    parser = train.build_parser("fastmetro", "body")
+    new = parser.parse_args([flag, *value])
+    for old in ALIASES[flag]:
+        args = parser.parse_args([old, *value])
+        assert vars(args) == vars(new)
+        assert list(typed_flags(args).values()) == [old] and list(typed_flags(new).values()) == [flag]
+
+
+def test_data_dir_means_body_files_where_there_are_no_data_sets() -> None:
+    for parser, rest in ((infer.build_parser(), ["--checkpoint", "x", "--images", "y"]), (bench.build_parser(), [])):
+        assert parser.parse_args([*rest, "--data_dir", "d"]).body_dir == "d"
+    assert cost.parse(["--data_dir", "stand-in"]).body_dir == "synthetic"
+    args = evaluate.build_parser().parse_args(["--checkpoint", "x", "--val_yaml", "v", "--data_dir", "d"])
+    assert (args.data_dir, args.body_dir) == ("d", None)
+
+
+def test_an_old_choice_is_the_new_word() -> None:
+    parser = train.build_parser("metro", "hand")
+    assert parser.parse_args(["--schedule", "published"]).schedule == "official"
+
+
+@pytest.mark.parametrize(("checkpoint", "start"), [("--checkpoint", "--pretrained"),
+                                                   ("--resume_checkpoint", "--warm_start")])  # fmt: skip
+def test_messages_name_the_flags_as_typed(checkpoint: str, start: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train-fm", checkpoint, "a.bin", start, "b.bin"]) == 2
+    said = capsys.readouterr().err
+    assert f"{start} b.bin" in said and f"but {checkpoint} gives every weight" in said
+
+
+@pytest.mark.parametrize("flag", ["--body_dir", "--data_dir"])
+def test_errors_from_below_name_the_flag_as_typed(
+    flag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["cost", "--arch", "resnet50", flag, str(tmp_path)]) == 2
+    assert f"name another folder with {flag}" in capsys.readouterr().err
+
+
+def test_verbs_are_grouped_and_old_ones_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"\n{title}:\n" in said for title in ("use", "train and evaluate", "data", "analysis"))
+    for new, olds in VERB_ALIASES.items():
+        for words in (new, *olds):
+            with pytest.raises(SystemExit) as stop:
+                cli.main([*words.split(), "--help"])
+            assert stop.value.code == 0 and f"usage: tore {new} " in capsys.readouterr().out
+
+
+def test_help_shows_no_old_spelling(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        infer.main(["--help"])
+    said = capsys.readouterr().out
+    assert "--body_dir" in said and "--data_dir" not in said and "--resume_checkpoint" not in said
