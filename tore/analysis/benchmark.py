@@ -36,8 +36,8 @@ from tore.modeling import create_model
 from tore.modeling.build import CONFIGS, SIZES, FastMETROConfig, ModelConfig, build_model, reduction_of
 from tore.modeling.checkpoints import load_model, read_checkpoint
 from tore.modeling.heads import MeshPrediction
-from tore.paths import body_dir_at_hand
 from tore.modeling.model_names import list_models, named_options
+from tore.paths import body_dir_at_hand
 from tore.training.build import Network
 from tore.training.evaluate import Evaluation
 from tore.training.evaluation_report import row_of
