@@ -41,7 +41,7 @@ def checked_body(raw: Mapping[str, Any], path: Path) -> dict[str, np.ndarray]:
 
 def _numbers(value: Any, name: str, path: Path) -> np.ndarray:
     """The entry `name` as a dense array of finite numbers, in the type in which the file holds them."""
-    if hasattr(value, "official_name"):  # a stand-in of manopth.files
+    if hasattr(value, "official_name"):  # a placeholder of manopth.files
         raise ValueError(f"{path}: {name} is a {value.official_name} without stored numbers; {AGAIN}")
     try:
         array = _dense(value)

@@ -75,7 +75,7 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the names that data files hold, and makes its own stand-ins for each file."""
+    """Knows the names that data files hold, and makes its own placeholders for each file."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__(stream, encoding="latin1")
@@ -161,7 +161,7 @@ def _of_scipy(data: np.ndarray) -> np.ndarray:
 
 
 def _numbers_of(standin: _StandIn) -> Any:
-    """The matrix or array that a stand-in's state describes; the stand-in itself where it describes none."""
+    """The matrix or array that a placeholder's state describes; the placeholder itself if it describes none."""
     if standin.module in SPARSE_MODULES:
         return _sparse_from(standin.__dict__, SPARSE_MODULES[standin.module])
     state = standin.__dict__
@@ -174,7 +174,7 @@ def _numbers_of(standin: _StandIn) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """`value` with every stand-in inside replaced by its numbers."""
+    """`value` with every placeholder inside replaced by its numbers."""
     if isinstance(value, _StandIn):
         return _numbers_of(value)
     if isinstance(value, PickledType):
@@ -227,7 +227,7 @@ def _read_npy(stream: IO[bytes], path: Path) -> np.ndarray:
 
 
 def _read_members(path: Path, names: Iterable[str], optional: Iterable[str] = ()) -> dict[str, np.ndarray]:
-    """The named entries of an .npz, and no other: what is not asked for is never opened."""
+    """The named entries of an .npz, and no other: other entries are never opened."""
     try:
         with zipfile.ZipFile(path) as archive:
             held = {member.removesuffix(".npy") for member in archive.namelist()}

@@ -45,7 +45,7 @@ def check_side(arrays: Mapping[str, np.ndarray], side: str, path: Path) -> None:
     found = side_of(arrays)
     if found not in (None, side):
         raise ValueError(
-            f"{path} holds a {found} hand, and a {side} one is asked for: use side={found!r} with it, or get "
+            f"{path} holds a {found} hand, and a {side} one is requested: use side={found!r} with it, or get "
             f"MANO_{side.upper()}.pkl from MANO's site, https://mano.is.tue.mpg.de"
         )
 

@@ -94,7 +94,7 @@ def rest_joints(betas: torch.Tensor, model: SkinnedModel) -> torch.Tensor:
 def linear_blend_skinning(
     rotations: torch.Tensor, betas: torch.Tensor, model: SkinnedModel
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Vertices (B, V, 3) and skeleton joints (B, K, 3), in the model file's unit (metres) and frame.
+    """Vertices (B, V, 3) and skeleton joints (B, K, 3), in the model file's unit (meters) and frame.
 
     `rotations (B, K, 3, 3)` are relative to each joint's parent, the root's relative to the frame; `betas (B, S)`.
     """

@@ -49,7 +49,7 @@ def find_model(mano_root: str | Path, side: str) -> Path:
 
 
 def _hand_arrays(path: Path, side: str, fix_left_shape: bool) -> dict[str, np.ndarray]:
-    """The arrays of a MANO hand of this side, a left one's shape directions mirrored where that is asked for."""
+    """The arrays of a MANO hand of this side, a left one's shape directions mirrored on request."""
     arrays = load_body_arrays(path)
     for name, shape in (("hands_components", (45, 45)), ("hands_mean", (45,))):
         if arrays.get(name, np.empty(0)).shape != shape:
@@ -111,7 +111,7 @@ class ManoLayer(WithConstants):
     buffers `th_v_template (1, 778, 3)`, `th_shapedirs (778, 3, 10)`, `th_posedirs (778, 3, 135)`, `th_J_regressor
     (16, 778)`, `th_weights (778, 16)`, `th_faces (F, 3)`, `th_betas (1, 10)`; with axis-angle fingers `th_hands_mean
     (1, 45)`, `th_comps (45, 45)` and `th_selected_comps (ncomps, 45)`, with matrices `th_hands_mean_rotmat (15, 3, 3)`.
-    Lengths are metres. A buffer that a loaded state lacks keeps the model file's values.
+    Lengths are meters. A buffer that a loaded state lacks keeps the model file's values.
 
     Under torch.autocast the layer computes in float32.
     """
@@ -262,9 +262,9 @@ class ManoLayer(WithConstants):
 
         - `th_pose_coeffs`: (B, 3 or 6 + ncomps), or (B, 16, 3, 3), by the layer's arguments
         - `th_betas`: (B, 10); None or a single number for the file's own shape
-        - `th_trans`: (B, 3) metres, added; None or a single zero for none, and then `center_idx` applies; a (B, 3) of
+        - `th_trans`: (B, 3) meters, added; None or a single zero for none, and then `center_idx` applies; a (B, 3) of
           zeros counts as none too unless the layer was made with `ignore_zero_trans=False`
-        - `root_palm`: the first joint is the middle of the palm instead of the wrist
+        - `root_palm`: the first joint is the center of the palm instead of the wrist
         - `share_betas`: every hand gets the batch's mean shape
 
         No value of a tensor is read, so that every call compiles and exports as one graph.

@@ -119,7 +119,7 @@ def subjects(tiny: bool) -> tuple[Subject, ...]:
 
 
 def made_up_batch(setting: Setting, kind: str, count: int) -> dict[str, Tensor]:
-    """Fully labelled, every number random."""
+    """Fully labeled, every number random."""
     draw = torch.Generator().manual_seed(2)
     pose, joints = (72, 24) if kind == "body" else (48, 21)
     labels = {name: torch.ones(count) for name in ("has_smpl", "has_2d_joints", "has_3d_joints")}

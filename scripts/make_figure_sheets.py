@@ -25,7 +25,7 @@ Angles = dict[int, tuple[float, float, float]]
 DOWN: Angles = {16: (0, 0, -75), 17: (0, 0, 75)}
 SITTING: Angles = DOWN | {1: (-90, 0, 12), 2: (-90, 0, -12), 4: (90, 0, 0), 5: (90, 0, 0)}
 WALKING: Angles = DOWN | {1: (-35, 0, 0), 2: (20, 0, 0), 4: (15, 0, 0), 5: (35, 0, 0), 18: (0, -35, 0), 19: (0, 35, 0)}
-# caption, axis-angles of joints in degrees, shape numbers, turn about y in degrees, width shown in metres
+# caption, axis-angles of joints in degrees, shape numbers, turn about y in degrees, width shown in meters
 BODY: list[tuple[str, Angles, dict[int, float], float, float]] = [
     ("front", {}, {}, 0, 1.9),
     ("side", {}, {}, 90, 1.9),

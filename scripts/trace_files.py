@@ -22,7 +22,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 SHORT = 60  # lines
 TRAINING = (
-    "--arch mobilenetv3_small_100 --model_name FastMETRO_S --backbone_weights none --body_dir stand-in --val_yaml none "
+    "--arch mobilenetv3_small_100 --model_name FastMETRO_S --backbone_weights none --body_dir synthetic "
+    "--val_yaml none "
     "--per_gpu_train_batch_size 4 --num_workers 0 --num_train_epochs 1 --logging_steps 1 --visual_steps 0 "
     "--no_tensorboard --device cpu --quiet"
 )

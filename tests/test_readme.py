@@ -12,6 +12,7 @@ import pytest
 from tests.processes import ROOT
 from tests.test_architecture import LAYERS
 from tore import cli
+from tore.cli.flags import alias_table
 
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(r"(^|\s)(tore [a-z-]|bash |python |sbatch )|tore/tools/|-m tore\.")
@@ -121,6 +122,10 @@ def test_the_table_of_packages_has_the_layers_that_imports_obey() -> None:
     packages = (ROOT / "docs" / "ARCHITECTURE.md").read_text().split("## Packages")[1].split("\n## ")[0]
     rows = re.findall(r"^\| \d+ \| (.*?) \|", packages, re.MULTILINE)
     assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == [set(layer) for layer in LAYERS]
+
+
+def test_the_page_of_old_flags_is_the_table() -> None:
+    assert (ROOT / "docs" / "FLAGS.md").read_text().endswith(alias_table())
 
 
 def test_the_readme_is_one_page() -> None:

@@ -20,14 +20,14 @@ from tests.processes import ROOT, environment
 from tests.test_readme import commands_of
 from tore import create_model, save_published
 
-DEMO = "--from_scratch --pictures 4 --train_images 16 --shown 1 --minutes 0.001 --overfit_steps 0 --workers 1"
+DEMO = "--from_scratch --val_images 4 --train_images 16 --shown 1 --minutes 0.001 --overfit_steps 0 --workers 1"
 # A command of the README, begun with -> flags that shorten it; where a flag is there twice the last one counts.
 SHORTENED = {
     "bash scripts/quickstart.sh": f"{DEMO} --arch test_resnet --device cpu",
     "bash scripts/test.sh": "-k readme",
     "tore infer": "--device cpu",
     "python ./tore/cli/infer.py": "--device cpu",
-    "tore synth pictures": "--train 4 --val 2 --size 64 --data_dir synthetic --workers 1 --quiet",
+    "tore synth images": "--train 4 --val 2 --size 64 --body_dir synthetic --workers 1 --quiet",
     "python tore/tools/run_tore_fm_bodymesh.py": (
         "--arch test_resnet --num_train_epochs 1 --per_gpu_train_batch_size 2 --num_workers 0 --device cpu "
         "--model_dim_1 32 --model_dim_2 32 --feedforward_dim_1 32 --feedforward_dim_2 32 --no_tensorboard"
@@ -40,8 +40,8 @@ TINY = "--model_dim_1 32 --arch test_resnet --num_train_epochs 1 --num_workers 0
 QUICK = {
     "docs/INSTALL.md": {"tore --help": "", "tore cost": ""},
     "docs/TRAINING.md": {
-        "tore synth pictures": "--train 4 --val 2 --size 64 --data_dir synthetic --workers 1 --quiet",
-        "tore warm-up": f"{TINY} --size 64 --per_gpu_train_batch_size 2",
+        "tore synth images": "--train 4 --val 2 --size 64 --body_dir synthetic --workers 1 --quiet",
+        "tore pretrain": f"{TINY} --size 64 --per_gpu_train_batch_size 2",
         "tore cost --arch": "",
         "tore bench --paper": "",
     },

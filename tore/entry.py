@@ -1,4 +1,4 @@
-"""The one door of every command: `tore VERB`, `python -m` and a script's path all lead through it.
+"""The entry of every command: `tore VERB`, `python -m` and a script's path all lead through it.
 
 It guards the standard streams, lets a signal end a command as an exception does (so that nothing half-written stays),
 and turns what a user can mend into one sentence and an exit code. What is left, a fault of this project, keeps its

@@ -1,4 +1,4 @@
-"""`tore ablate`: its grid, its runs through the training script's engine, going on, its table."""
+"""`tore ablate`: its grid, its runs through the training script's engine, resuming, its table."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_second_call_goes_on_and_adds(
     done = out / "fastmetro-itp-0.2-gtr" / "seed-5" / "result.json"
     before = done.stat().st_mtime_ns
     assert cli.main([*flags, "--reducers", "none"]) == 0
-    assert f"going on from {cut / 'checkpoint-1-3'}" in capsys.readouterr().err
+    assert f"resuming from {cut / 'checkpoint-1-3'}" in capsys.readouterr().err
     assert result(out, "fastmetro-none-gtr") == result(grid[0], "fastmetro-none-gtr")
     assert done.stat().st_mtime_ns == before
     assert (out / "table.md").read_text() == (grid[0] / "table.md").read_text()

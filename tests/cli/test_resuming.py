@@ -39,7 +39,7 @@ def half(tiny_sets: Path, rule_body_dir: Path, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def run(half: Path, tmp_path: Path) -> Path:
-    """A copy of that folder, to go on in."""
+    """A copy of that folder, to resume in."""
     return Path(shutil.copytree(half, tmp_path / "run"))
 
 
@@ -117,7 +117,7 @@ def test_a_start_that_cannot_come_again_is_refused(run: Path, tiny_sets: Path, r
     for flags in (["--warm_start", "other.bin"], ["--camera_start", "0.9,0,0"], ["--template_start"]):
         assert train(tiny_sets, rule_body_dir, run, "--resume", "auto", *flags) == 2
         said = capfd.readouterr().err
-        assert flags[0] in said and "goes on with its own weights" in said
+        assert flags[0] in said and "resumes with its own weights" in said
 
 
 def test_a_checkpoint_that_records_less_goes_on_with_a_line(

@@ -1,4 +1,4 @@
-"""The training and evaluation scripts on a tiny set: every flag, going on after kill -9, processes, bad input."""
+"""The training and evaluation scripts on a tiny set: every flag, resuming after kill -9, processes, bad input."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_compiled_network_trains_to_the_same_losses(
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-3)
 
 
-# going on -----------------------------------------------------------------------------------------------------------
+# resuming -----------------------------------------------------------------------------------------------------------
 
 
 def long_run(flags: list[str]) -> list[list[str]]:
@@ -170,7 +170,7 @@ def test_killed_run_goes_on_bit_for_bit(tiny_sets: Path, rule_body_dir: Path, tm
     child.kill()
     last = start(FM, run, tmp_path / "again.txt")
     assert last.wait() == 0, last.said
-    assert "going on from" in last.said
+    assert "resuming from" in last.said
     assert lines(cut) == lines(whole) and len(lines(whole)) == 21
     assert_same_state(newest(cut), newest(whole))
 
@@ -186,7 +186,7 @@ def test_two_killed_processes_go_on_bit_for_bit(tiny_sets: Path, rule_body_dir: 
     for child in children:
         child.kill()
     run_ranks(FM, run, 2, tmp_path / "c")
-    assert "going on from" in (tmp_path / "c" / "rank0.txt").read_text()
+    assert "resuming from" in (tmp_path / "c" / "rank0.txt").read_text()
     assert lines(cut) == lines(whole) and len(lines(whole)) == 11
     assert_same_state(newest(cut), newest(whole))
 
@@ -200,7 +200,7 @@ def test_signal_saves_and_leaves_with_its_own_code(
     wait_for_checkpoint(tmp_path / "out", 3)
     send(child.pid, number)
     assert child.wait() == 75, child.said
-    assert f"stopped by {number.name}; go on with --resume auto" in child.said
+    assert f"stopped by {number.name}; resume with --resume auto" in child.said
     assert 3 <= load_training_state(newest(tmp_path / "out"))["iteration"] < 42
 
 
@@ -223,7 +223,7 @@ def test_elastic_restart_goes_on_after_a_killed_rank(tiny_sets: Path, rule_body_
     flags += ["--num_train_epochs", "3", "--num_workers", "0", "--save_steps", "2", "--val_yaml", "none"]
     done = run_command([*torchrun(2, "--max-restarts=1"), str(script), *flags])
     assert done.returncode == 0, done.stdout
-    assert "going on from" in done.stdout and lines(tmp_path / "out")[-1]["iteration"] == 9
+    assert "resuming from" in done.stdout and lines(tmp_path / "out")[-1]["iteration"] == 9
 
 
 # evaluation ---------------------------------------------------------------------------------------------------------
@@ -242,9 +242,9 @@ def test_one_two_and_three_processes_evaluate_the_same(
         found[size] = json.loads((tmp_path / f"{size}.json").read_text())
         rows = [json.loads(line) for line in (tmp_path / f"{size}.jsonl").read_text().splitlines()]
         assert [row["index"] for row in rows] == list(range(7))
-        labelled = [row["pa_mpjpe"] for row in rows if row["pa_mpjpe"] is not None]
-        aligned = sum(labelled) / 6  # one of the seven has no 3D joints
-        assert len(labelled) == found[size]["metric_samples"]["pa_mpjpe"] == 6
+        labeled = [row["pa_mpjpe"] for row in rows if row["pa_mpjpe"] is not None]
+        aligned = sum(labeled) / 6  # one of the seven has no 3D joints
+        assert len(labeled) == found[size]["metric_samples"]["pa_mpjpe"] == 6
         assert found[size]["metrics"]["pa_mpjpe"] == pytest.approx(aligned, rel=1e-9)
     assert found[1]["counts"] == {"samples": 7, "with_joints_3d": 6, "with_mesh": 5}
     for size in (2, 3):
@@ -287,7 +287,7 @@ def test_evaluation_by_the_quicker_twin(
     assert found["metrics"] == pytest.approx(expected["metrics"], rel=1e-4)
     assert found["counts"] == expected["counts"]
     forms = [each["protocol"].pop("network") for each in (expected, found)]
-    assert forms == ["the plain network", "its inference form, the same to rounding (--fast)"]
+    assert forms == ["the plain network", "the optimized model, equal up to rounding (--fast)"]
     assert found["protocol"] == expected["protocol"]
 
 
@@ -382,7 +382,7 @@ def test_an_earlier_run_is_not_overwritten(
     flags = [*data_flags(tiny_sets, rule_body_dir, trained), *SMALL_FM, *QUICK, *STEPS, "--num_workers", "0"]
     before = newest(trained)
     assert run_tore_fm_bodymesh.main(flags) == 2
-    assert "go on with --resume auto" in capfd.readouterr().err
+    assert "resume with --resume auto" in capfd.readouterr().err
     assert run_tore_fm_bodymesh.main([*flags, "--resume", "auto", "--model_name", "FastMETRO_M"]) == 2
     assert "trained with layers 1 (flags: 2)" in capfd.readouterr().err
     assert newest(trained) == before

@@ -30,7 +30,7 @@ def test_a_sound_set_has_no_findings(tmp_path: Path, suffix: str, capsys: pytest
     captured = capsys.readouterr()
     report = json.loads(captured.out)
     assert (report["samples"], report["findings"]) == (4, [])
-    assert "going on without a body model" in captured.err
+    assert "continuing without a body model" in captured.err
 
 
 def test_200_random_damages_are_found_without_checksums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,7 +182,7 @@ def test_contact_sheet(tmp_path: Path, rule_body_dir: Path, capsys: pytest.Captu
 
 
 def test_joints_are_drawn_where_the_crop_shows_them(tmp_path: Path) -> None:
-    """Bright dots at the labelled joints lie under the joints of the sample, flips and turns included."""
+    """Bright dots at the labeled joints lie under the joints of the sample, flips and turns included."""
     height, width = 300, 400
     person = consistent_person(5, height, width)
     picture = np.zeros((height, width, 3), np.uint8)

@@ -27,8 +27,8 @@ def test_spin(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert sample["image"].shape == (3, 224, 224)
         assert sample["gender"] == ["male", "female", "neutral"][index % 3]
         assert int(sample["has_smpl"]) == 1 - index % 2
-        centerd = arrays["S"][index, :, :3] - arrays["S"][index, 14, :3]
-        np.testing.assert_allclose(np.asarray(sample["joints_3d"])[:, :3], centerd, atol=1e-6)
+        centered = arrays["S"][index, :, :3] - arrays["S"][index, 14, :3]
+        np.testing.assert_allclose(np.asarray(sample["joints_3d"])[:, :3], centered, atol=1e-6)
 
 
 def test_freihand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

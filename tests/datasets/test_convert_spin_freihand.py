@@ -104,19 +104,19 @@ def test_freihand_training(tmp_path: Path) -> None:
     assert list(source.entries(5)) == entries[5:]
 
 
-@pytest.mark.parametrize("labelled", [False, True])
-def test_freihand_evaluation(tmp_path: Path, labelled: bool) -> None:
+@pytest.mark.parametrize("labeled", [False, True])
+def test_freihand_evaluation(tmp_path: Path, labeled: bool) -> None:
     root, out = tmp_path / "freihand", tmp_path / "out"
-    given = sources.write_freihand(root, evaluation_labels=labelled)
+    given = sources.write_freihand(root, evaluation_labels=labeled)
     report = convert(FreiHand(root, "evaluation"), root, out, "test", show_progress=False)
-    assert report["shares"] == {"has_2d_joints": labelled, "has_3d_joints": labelled, "has_smpl": 0, "gender": 0}
+    assert report["shares"] == {"has_2d_joints": labeled, "has_3d_joints": labeled, "has_smpl": 0, "gender": 0}
     table = TSVSet(out / "test.yaml")
     assert len(table) == 3
     key, text = table.columns("label", 2)
     (label,) = json.loads(text)
     assert key == b"evaluation/rgb/00000002.jpg"
     assert label["pose"] == [0] * 48
-    expected = given["xyz"][2] - given["xyz"][2, 0] if labelled else np.zeros((21, 3))
+    expected = given["xyz"][2] - given["xyz"][2, 0] if labeled else np.zeros((21, 3))
     np.testing.assert_allclose(np.array(label["3d_joints"])[:, :3], expected, atol=1e-12)
 
 

@@ -100,7 +100,7 @@ def test_site_labels_are_the_world_seen_by_the_camera(root: Path, record: dict, 
         world, _ = body.skin(torch.from_numpy(pose[None]), torch.from_numpy(betas[None]))
         joints = body.joints24(world)[0].numpy() + record["trans"][person][frame]
         camera = record["cam_poses"][frame]
-        seen = joints @ camera[:3, :3].T + camera[:3, 3]  # (24,3) metres, camera frame
+        seen = joints @ camera[:3, :3].T + camera[:3, 3]  # (24,3) meters, camera frame
         joints_3d, joints_2d = np.array(label["3d_joints"]), np.array(label["2d_joints"])
         np.testing.assert_allclose(joints_3d[:, :3] - joints_3d[0, :3], seen - seen[0], atol=1e-6)
         pixels = seen @ record["cam_intrinsics"].T

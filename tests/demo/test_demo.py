@@ -1,4 +1,4 @@
-"""`tore demo` with tiny networks: all stages, going on, the report in a browser, a hand from scratch, bad input."""
+"""`tore demo` with tiny networks: all stages, resuming, the report in a browser, a hand from scratch, bad input."""
 
 from __future__ import annotations
 

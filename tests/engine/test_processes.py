@@ -1,4 +1,4 @@
-"""Two gloo processes against one: the same training, and going on bit for bit, also on another number of them."""
+"""Two gloo processes against one: the same training, and resuming bit for bit, also on another number of them."""
 
 from __future__ import annotations
 
@@ -94,4 +94,4 @@ def test_another_number_of_processes_goes_on_and_says_so(tmp_path: Path) -> None
     first.run()
     run_ranks(f"{__name__}:go_on_as_two", [str(tmp_path)], 2, tmp_path)
     log = (tmp_path / "two" / "log.txt").read_text()
-    assert "one step took 4 samples and now takes 8" in log and "1 processes wrote the checkpoint and 2 go on" in log
+    assert "one step took 4 samples and now takes 8" in log and "1 processes wrote the checkpoint and 2 resume" in log

@@ -1,4 +1,4 @@
-"""The loop on a toy: going on bit for bit, accumulation, moving average, NaN, signals, drawing, best and last k."""
+"""The loop on a toy: resuming bit for bit, accumulation, moving average, NaN, signals, drawing, best and last k."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_loss_falls(tmp_path: Path) -> None:
 
 
 class Recorder(ToyBatches):
-    """Four samples a step whatever the cut, all labelled, so that means over parts are means over the whole."""
+    """Four samples a step whatever the cut, all labeled, so that means over parts are means over the whole."""
 
     def epoch(self, epoch, start):
         for batch in super().epoch(epoch, start):
@@ -147,7 +147,7 @@ def test_best_is_never_chosen_by_an_absent_metric(tmp_path: Path) -> None:
     outcomes = [nothing, result(float("nan")), result(9.0, "mpvpe"), result(7.0, "mpvpe"), result(8.0, "mpvpe")]
     given = iter(outcomes)
     trainer = make_trainer(tmp_path, epochs=5, keep=5, validate=lambda give_up: next(given))
-    trainer.progress.best = {"checkpoint": "checkpoint-0-0", "pa_mpjpe": 0.0, "epoch": 0}  # of an unlabelled set
+    trainer.progress.best = {"checkpoint": "checkpoint-0-0", "pa_mpjpe": 0.0, "epoch": 0}  # of an unlabeled set
     trainer.run()
     best = json.loads((tmp_path / "best.json").read_text())
     assert best == {"checkpoint": "checkpoint-4-20", "mpvpe": 7.0, "epoch": 4}

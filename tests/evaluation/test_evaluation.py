@@ -49,9 +49,9 @@ def test_result_is_the_mean_in_millimetres(errors: SampleErrors) -> None:
     result = evaluator.result()
     expected = reference("metrics")
     assert result.metrics["mpjpe"] == pytest.approx(expected["mpjpe"].mean() * 1000, rel=1e-5)
-    labelled = expected["has"].astype(bool)
-    assert labelled.sum() == 5
-    assert result.metrics["pa_mpjpe"] == pytest.approx(expected["pa_mpjpe"][labelled].mean() * 1000, rel=1e-5)
+    labeled = expected["has"].astype(bool)
+    assert labeled.sum() == 5
+    assert result.metrics["pa_mpjpe"] == pytest.approx(expected["pa_mpjpe"][labeled].mean() * 1000, rel=1e-5)
     assert set(result.metric_samples.values()) == {5} and set(result.left_out.values()) == {0}
     assert result.metrics["mpvpe"] == pytest.approx(expected["mpvpe"].mean() * 1000, rel=1e-5)
     assert result.counts == {"samples": 6, "with_joints_3d": 5, "with_mesh": 5}
@@ -178,7 +178,7 @@ def test_a_network_stands_beside_its_own_paper_row(network: str, values: dict, e
 
 
 def loop_errors(case: dict[str, torch.Tensor], sample: int, joints: list[int]) -> tuple[float, float]:
-    """MPJPE and PA-MPJPE in metres of one sample over some joints, with numpy."""
+    """MPJPE and PA-MPJPE in meters of one sample over some joints, with numpy."""
     predicted, true = (case[name][sample].double().numpy() for name in ("joints", "true_joints"))
     apart = (predicted - predicted[list(HIPS)].mean(0)) - (true - true[list(HIPS)].mean(0))
     mpjpe = np.linalg.norm(apart[joints], axis=1).mean()
@@ -196,7 +196,7 @@ def test_unlabelled_joints_are_left_out_of_errors_and_alignment(case) -> None:
     mask[2, 2:] = False  # two joints are no alignment
     everything = torch.ones(6)
     spoiled = {name: value.clone() for name, value in case.items()}
-    spoiled["true_joints"][~mask] = 1e4  # what an unlabelled joint holds never matters
+    spoiled["true_joints"][~mask] = 1e4  # what an unlabeled joint holds never matters
     own = spoiled | {"has_joints_3d": everything, "has_mesh": everything}
     errors = sample_errors(**own, center=HIPS, joint_mask=mask)
     evaluator = Evaluator(NAMES)
@@ -238,6 +238,6 @@ def test_an_absent_metric_says_what_is_missing(case) -> None:
     result = evaluator.result()
     assert set(result.metrics) == {"mpvpe", "pa_mpvpe"} and choosing_metric(result.metrics) == "pa_mpvpe"
     lines = metric_lines(result)
-    assert lines[1].split() == ["pa_mpjpe", "absent", "no", "sample", "has", "3", "labelled", "3D", "joints"]
+    assert lines[1].split() == ["pa_mpjpe", "absent", "no", "sample", "has", "3", "labeled", "3D", "joints"]
     assert "pa_mpjpe" not in json.loads(json.dumps(result.as_dict()))["metrics"]
     assert all("mpjpe" not in errors for errors in result.per_joint.values())

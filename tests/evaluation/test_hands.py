@@ -155,7 +155,7 @@ def test_what_the_server_could_not_use_is_said(tmp_path: Path) -> None:
     joints, vertices, *_ = random_hands(2)
     path = tmp_path / "pred.json"
     wrong = {
-        "unit is the metre": [(1000 * joints).tolist(), (1000 * vertices).tolist()],
+        "unit is the meter": [(1000 * joints).tolist(), (1000 * vertices).tolist()],
         r"joints have shape \(2, 16, 3\), expected \(N, 21, 3\)": [joints[:, :16].tolist(), vertices.tolist()],
         r"vertices have shape \(1, 778, 3\)": [joints.tolist(), vertices[:1].tolist()],
         "joints of hand 1 hold a number that is not finite": [
@@ -227,21 +227,21 @@ def test_hands_of_two_processes_come_in_the_order_of_their_images(tmp_path: Path
 def test_hands_with_joints_alone_are_judged_by_joints(rule_body_dir: Path) -> None:
     body = load_body("hand", rule_body_dir)
     r = np.random.RandomState(5)
-    labelled = torch.from_numpy(r.standard_normal((3, 21, 4)).astype(np.float32) * 0.05)
-    labelled[..., 3] = 1
-    labelled[1, 7, 3] = 0
+    labeled = torch.from_numpy(r.standard_normal((3, 21, 4)).astype(np.float32) * 0.05)
+    labeled[..., 3] = 1
+    labeled[1, 7, 3] = 0
     batch = {
         "pose": torch.zeros(3, 48),
         "betas": torch.zeros(3, 10),
-        "joints_3d": labelled,
-        "joints_2d": labelled[..., :3],
+        "joints_3d": labeled,
+        "joints_2d": labeled[..., :3],
         "has_smpl": torch.tensor([1, 0, 0]),
         "has_3d_joints": torch.tensor([1, 1, 0]),
     }
     training, judged = target_maker(body)(batch), judged_targets(body, batch)
     assert training.has_joints_3d.tolist() == [1, 0, 0]  # the official recipe
     assert judged.has_joints_3d.tolist() == [True, True, False] and judged.has_mesh.tolist() == [1, 0, 0]
-    assert torch.equal(judged.joints_3d[0], training.joints_3d[0]) and torch.equal(judged.joints_3d[1], labelled[1])
+    assert torch.equal(judged.joints_3d[0], training.joints_3d[0]) and torch.equal(judged.joints_3d[1], labeled[1])
     predicted = torch.from_numpy(r.standard_normal((3, 21, 3)) * 0.05)
     errors = sample_errors(
         joints=predicted,
@@ -260,8 +260,8 @@ def test_hands_with_joints_alone_are_judged_by_joints(rule_body_dir: Path) -> No
     counts = result.metric_samples
     assert (counts["pa_mpjpe"], counts["auc_joints_50mm"], counts["mpvpe"], counts["f_5mm"]) == (2, 2, 1, 1)
     used = [joint for joint in range(21) if joint != 7]
-    own = aligned_by_hand(predicted[1, used].numpy(), labelled[1, used, :3].double().numpy())
-    expected = np.linalg.norm(own - labelled[1, used, :3].double().numpy(), axis=1)
+    own = aligned_by_hand(predicted[1, used].numpy(), labeled[1, used, :3].double().numpy())
+    expected = np.linalg.norm(own - labeled[1, used, :3].double().numpy(), axis=1)
     assert errors.columns()["pa_mpjpe"][0][1].item() == pytest.approx(expected.mean(), rel=1e-9)
     curve = torch.stack([errors.shares["joints_50mm"][1, 40], torch.tensor((expected <= 0.05 * 40 / 99).mean())])
     assert curve[0].item() == pytest.approx(curve[1].item())

@@ -159,7 +159,7 @@ def test_official_norms_are_folded(rule_body_dir: Path) -> None:
 
 
 def test_anything_else_is_refused() -> None:
-    with pytest.raises(ValueError, match="no inference form of a Linear"):
+    with pytest.raises(ValueError, match="no optimized model of a Linear"):
         for_inference(torch.nn.Linear(2, 2))
     with pytest.raises(ValueError, match="neighbor_attention 'some'"):
         Parts(neighbor_attention="some")

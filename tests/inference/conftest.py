@@ -53,7 +53,7 @@ def recovery(small_checkpoint: Path) -> MeshRecovery:
 
 @pytest.fixture(scope="session")
 def standing(synthetic_body_dir: Path) -> tuple[np.ndarray, BodyModel]:
-    """The stand-in upright before the camera (V, 3), root-centerd, and a body to draw it with."""
+    """The stand-in upright before the camera (V, 3), root-centered, and a body to draw it with."""
     body = load_body("body", synthetic_body_dir)
     pose = torch.zeros(1, 72)
     pose[0, 0] = torch.pi

@@ -1,4 +1,4 @@
-"""Loss terms: the reference values of the token loss, slow oracles for the rest, and what unlabelled samples do."""
+"""Loss terms: the reference values of the token loss, slow oracles for the rest, and what unlabeled samples do."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_another_set_is_never_overwritten_unasked(synthetic_body_dir: Path, tmp_
     other = Recipe(kind="hand", split="val", seed=4, size=64, body_dir=str(synthetic_body_dir))
     with pytest.raises(ValueError, match="made otherwise"):
         write_images(other, 3, tmp_path)
-    with pytest.raises(ValueError, match="has 3 pictures, 2 are asked for"):
+    with pytest.raises(ValueError, match="has 3 images, 2 are requested"):
         write_images(recipe, 2, tmp_path)
     assert contents(tmp_path) == before
     write_images(other, 2, tmp_path, overwrite=True)

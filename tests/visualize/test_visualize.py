@@ -209,7 +209,7 @@ def test_mesh_files_open_again(kind: str, tmp_path: Path) -> None:
     assert mesh.volume > 0
     assert np.abs(np.asarray(mesh.visual.vertex_colors)[:, :3].astype(int) - colors).max() <= 1
     content = path.read_bytes()
-    assert b"person_1" in content and b"metres" in content
+    assert b"person_1" in content and b"meters" in content
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     unturned = save_mesh(tmp_path / f"raw.{kind}", vertices, faces, frame="camera")
     (mesh,) = trimesh.load_scene(unturned, process=False, maintain_order=True).geometry.values()

@@ -190,7 +190,7 @@ def write_report(folder: Path, cells: Sequence[Judged], *, plot: bool) -> str:
     runs = [{**cell.facts(), **cost, **result} for cell, cost, results in cells for result in results]
     write_whole(folder / "table.json", json.dumps({"cells": rows, "runs": runs}, indent=2) + "\n")
     if not any(judged_values(results) for _, _, results in cells):
-        return f"{table}\n\nno run has a {ERRORS[JUDGED]}: no sample of the validation set has labelled 3D joints"
+        return f"{table}\n\nno run has a {ERRORS[JUDGED]}: no sample of the validation set has labeled 3D joints"
     if plot:
         draw([panel_of(cells)], folder / "plot.png")
     return table

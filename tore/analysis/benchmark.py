@@ -43,13 +43,13 @@ from tore.training.evaluate import Evaluation
 from tore.training.evaluation_report import row_of
 
 SIZE_NAMES = {layers: name for name, layers in SIZES.items()}
-FORMS = ("plain", "fast", "compiled")  # the network as it is, its inference form, that compiled
+FORMS = ("plain", "fast", "compiled")  # the network as it is, its optimized model, that compiled
 BASELINES = ("fastmetro", "fastmetro,token_reduction=none", "metro", "metro,token_reduction=none")
 
 
 @dataclass(frozen=True)
 class Request:
-    """A subject as it was asked for."""
+    """A subject as it was requested."""
 
     network: str | None  # None for a checkpoint
     file: Path | None
@@ -124,7 +124,7 @@ def _accuracy(text: str, subject: str) -> float:
             f"subject {subject!r}: pa_mpjpe={text} is neither a number nor a file of tore evaluate --json"
         ) from error
     if accuracy is None:
-        raise ValueError(f"subject {subject!r}: {text} holds no PA-MPJPE: no sample of its set had labelled 3D joints")
+        raise ValueError(f"subject {subject!r}: {text} holds no PA-MPJPE: no sample of its set had labeled 3D joints")
     return accuracy
 
 
@@ -327,11 +327,11 @@ def peak_memory(model: nn.Module, images: Tensor, device: torch.device) -> int:
 
 
 PHOTO_SIZE, JPEG_QUALITY = (640, 480), 90
-REST_CAMERA = (0.9, 0.0, 0.0)  # scale, tx, ty of a figure in the middle of its crop
+REST_CAMERA = (0.9, 0.0, 0.0)  # scale, tx, ty of a figure in the center of its crop
 
 
 class AtRest(nn.Module):
-    """The network at its full cost, its answer replaced by the figure at rest in the middle of the crop.
+    """The network at its full cost, its prediction replaced by the figure at rest in the center of the crop.
 
     Random weights give no body, and drawing costs what the mesh covers.
     """

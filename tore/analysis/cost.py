@@ -18,7 +18,7 @@ from tore.modeling.build import image_format_of
 from tore.modeling.metro import METRO
 from tore.paths import body_dir_at_hand
 
-# part of the table -> rooms of the networks
+# part of the table -> modules of the networks
 PARTS = {
     "backbone": ("backbone",),
     "image projection": ("image_projection", "select_tokens"),
@@ -103,7 +103,7 @@ def _template_macs(model: nn.Module) -> int:
 
 
 def _macs_of(room: str, counts: dict[str, int]) -> int:
-    """The room's own count, or its children's where it is a list that is never called as a whole."""
+    """The module's own count, or its children's if it is a list that is never called as a whole."""
     children = (count for name, count in counts.items() if re.fullmatch(rf"{room}\.\d+", name))
     return counts[room] if room in counts else sum(children)
 
@@ -145,7 +145,7 @@ def configurations(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def topology_at_hand(body: str, body_dir: str | None) -> Topology:
-    """The licensed body's joints and mesh levels where they are, else the stand-in's, which has the same sizes."""
+    """The licensed body's joints and mesh levels if present, else the synthetic body's, which has the same sizes."""
     return load_topology(body, body_dir_at_hand(body, body_dir), template=True)
 
 

@@ -1,4 +1,4 @@
-"""Body models: joint names, file reading, SMPL, MANO, mesh levels, and the synthetic stand-ins."""
+"""Body models: joint names, file reading, SMPL, MANO, mesh levels, and their files."""
 
 from tore.body.body_model import MANO, SMPL, BodyModel, BodyTargets, load_body
 from tore.body.mesh_levels import MeshLevels

@@ -32,7 +32,7 @@ from tore.paths import find_body_files, takes_data_dir
 
 
 class BodyTargets(NamedTuple):
-    """What a network should predict, in metres, root-centerd.
+    """What a network should predict, in meters, root-centered.
 
     joints: (B, J, 3), None where the labels carry them (bodies). vertices: every mesh level, coarse to full.
     """
@@ -42,7 +42,7 @@ class BodyTargets(NamedTuple):
 
 
 class BodyModel(WithConstants):
-    """A skinned mesh of V vertices and K skeleton joints, in metres, in the model file's frame.
+    """A skinned mesh of V vertices and K skeleton joints, in meters, in the model file's frame.
 
     `kind` is "body" or "hand", `num_joints` J the joints that networks predict (14 or 21), `faces` (F, 3). Constants
     follow `.to()`; nothing enters the state dict.
@@ -118,7 +118,7 @@ class BodyModel(WithConstants):
 
 
 class SMPL(BodyModel):
-    """SMPL of one gender: 24 skeleton joints, pose (B, 72), the mesh in metres around its own origin."""
+    """SMPL of one gender: 24 skeleton joints, pose (B, 72), the mesh in meters around its own origin."""
 
     kind = "body"
     num_joints = len(J14_NAMES)
@@ -193,7 +193,7 @@ class MANO(BodyModel):
 
     @full_precision
     def layer_joints(self, pose: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vertices (B, 778, 3) and the layer's own 21 joints (B, 21, 3): posed skeleton and fingertips, metres."""
+        """Vertices (B, 778, 3) and the layer's own 21 joints (B, 21, 3): posed skeleton and fingertips, meters."""
         vertices, skeleton = self.skin(pose, betas)
         return vertices, self.layer.joints21(vertices, skeleton)
 

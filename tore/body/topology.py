@@ -21,7 +21,7 @@ class Topology:
     """A body or a hand as the networks need it.
 
     - `adjacency (Vc, Vc)`: 0 where two coarse vertices do not touch
-    - `template_joints (J, 3)`, `template_vertices (Vc, 3)`: float64, metres, root-centerd; None where not asked for
+    - `template_joints (J, 3)`, `template_vertices (Vc, 3)`: float64, meters, root-centered; None unless requested
     """
 
     kind: str

@@ -1,10 +1,10 @@
 """Trains and evaluates a grid of networks under one budget, and draws what a token costs.
 
 tore ablate --reducers none itp tome --keep_ratios 0.2 0.5 --gtr true --seeds 1 2 --steps 500 \
-    --data_dir DATA --train_yaml train.yaml --val_yaml val.yaml --body_dir stand-in --out OUT
+    --data_dir DATA --train_yaml train.yaml --val_yaml val.yaml --body_dir synthetic --out OUT
 
 Every flag of --network's training script may be given too and holds for all cells. A second call with the same --out
-skips the runs that are done and goes on with one that was cut off; it may ask for further cells and seeds.
+skips the runs that are done and resumes one that was stopped; it may add further cells and seeds.
 Written: OUT/CELL/seed-N/ (a training run each), and after each run OUT/table.md, table.csv, table.json and plot.png.
 """
 
@@ -53,7 +53,7 @@ SET_BY_THE_GRID = {
     "seed": "--seeds",
     "output_dir": "--out",
     "num_train_epochs": "--steps",
-    "resume": "the same --out to go on",
+    "resume": "the same --out to resume",
     "resume_checkpoint": "--steps to train longer",
     "run_eval_only": "the same --out to see the table",
     "allow_changes": "another --out",
@@ -135,7 +135,7 @@ class Ablation:
                     print(f"tore ablate: {cell.name}, seed {seed}: {error}", file=sys.stderr)
                     continue
                 if code:
-                    print("stopped; the same command goes on", file=sys.stderr)
+                    print("stopped; the same command resumes", file=sys.stderr)
                     return code
                 self.report()
                 print(f"[{number}/{len(jobs)}] done in {time.monotonic() - start:.0f} s", flush=True)
@@ -154,7 +154,7 @@ class Ablation:
 
 @entry_point("tore ablate")
 def main(argv: Sequence[str] | None = None) -> int:
-    """0: the grid is full. 1: a run met a loss that is not finite. 2: bad input. 75: stopped, the same call goes on."""
+    """0: the grid is full. 1: a run met a loss that is not finite. 2: bad input. 75: stopped, the same call resumes."""
     return Ablation(parse(argv)).run()
 
 

@@ -74,7 +74,7 @@ def summary(report: dict[str, Any], yaml: str) -> str:
     return "\n".join(lines)
 
 
-@entry_point("tore convert", interrupted="stopped; the same command goes on from here")
+@entry_point("tore convert", interrupted="stopped; the same command resumes from here")
 def main(argv: Sequence[str] | None = None) -> int:
     """Converts, prints the report; 2 and one sentence on stderr where that fails."""
     options = build_parser().parse_args(argv)

@@ -1,6 +1,6 @@
 """`tore cost`: multiply-accumulates and parameters per part, by torch's counter, for one or many configurations.
 
-Without --arch it counts the paper's configurations. The counts depend on sizes only, so that the stand-in's
+Without --arch it counts the paper's configurations. The counts depend on sizes only, so that the synthetic body's
 mesh levels give the official figures where no licensed file is at hand.
 """
 

@@ -66,7 +66,7 @@ def find_body(options: argparse.Namespace) -> SMPL | MANO | None:
     except FileNotFoundError as error:
         if options.body_dir:
             raise
-        print(f"tore data: going on without a body model: {error}", file=sys.stderr)
+        print(f"tore data: continuing without a body model: {error}", file=sys.stderr)
         return None
 
 
@@ -90,7 +90,7 @@ def show(options: argparse.Namespace) -> int:
     """Writes the contact sheet."""
     dataset, body = MeshDataset(options.yaml, train=options.augment, body=options.body), find_body(options)
     if len(dataset) == 0 or options.count < 1:
-        raise ValueError(f"{options.yaml} has {len(dataset)} samples, {options.count} asked for: nothing to show")
+        raise ValueError(f"{options.yaml} has {len(dataset)} samples, {options.count} requested: nothing to show")
     indices = np.unique(np.linspace(0, len(dataset) - 1, options.count).round().astype(int)).tolist()
     mesh, faces = (None, None) if body is None else (posed_mesh(body), body.faces.numpy())
     sheet = gallery(dataset, indices, mesh, faces, options.cell)

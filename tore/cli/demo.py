@@ -3,7 +3,7 @@
 Pictures of the synthetic body (or hand) are made; the network that ships with the project is judged on held-out ones
 beside two baselines, recovers meshes from them, and is trained on; another one learns a few pictures by overfitting.
 What
-is done is kept: the same command goes on where it was stopped. --from_scratch trains a new network in place of the one
+is done is kept: the same command resumes where it was stopped. --from_scratch trains a new network in place of the one
 that ships.
 """
 
@@ -62,7 +62,7 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--checkpoint names a network and --from_scratch asks for a new one; leave one of them out")
 
 
-@entry_point("tore demo", interrupted="stopped; the same command goes on from here")
+@entry_point("tore demo", interrupted="stopped; the same command resumes from here")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs; 2 for bad input, 75 where a signal stopped training after it had saved, 130 where it stopped the rest."""
     args = build_parser().parse_args(argv)
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = Demo(DemoOptions(**vars(args)), say=print).run()
         report = write_report(found, args.output_dir / "report.html", command=shlex.join(["tore", "demo", *given]))
     except StoppedError as error:
-        print(f"tore demo: {error}; the same command goes on from here", file=sys.stderr)
+        print(f"tore demo: {error}; the same command resumes from here", file=sys.stderr)
         return EXIT_STOPPED
     print(f"report: {report.resolve()}")
     return 0

@@ -31,7 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     """Checks, and scores where there is something to score against."""
     joints, vertices = read_predictions(args.predictions)
-    print(f"{args.predictions}: {len(joints)} hands of 21 joints and 778 vertices, in metres")
+    print(f"{args.predictions}: {len(joints)} hands of 21 joints and 778 vertices, in meters")
     for doubt in sanity_warnings(joints, vertices):
         print(f"{args.predictions}: {doubt}", file=sys.stderr)
     if args.annotations is None:

@@ -4,9 +4,9 @@ tore infer --checkpoint state_dict.bin --images images/
 
 For each picture <name>_tore_pred.jpg is written, the crop and the overlay side by side. The network (FastMETRO or
 METRO), its backbone and its body are worked out from the checkpoint. Folders and patterns give images in natural order
-(1, 2, 10). Exit code: 0 when every image came through, also where a box file says that nobody is in it (even in all of
-them: a line says so), 1 when some could not be read, drawn or written (each is named, the others go on), 2 when nothing
-could start.
+(1, 2, 10). Exit code: 0 if every image was processed, also if a box file says that nobody is in it (even in all of
+them: a line says so), 1 if some could not be read, drawn or written (each is named, the others are processed), 2 if
+nothing could start.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from tore.visualize.mesh_files import need_mesh_packages
 from tore.visualize.renderer import need_render_packages
 
 TABLE_ROWS = 40
-FAST_FROM = 16  # pictures; making the inference form takes as long as it saves on these
+FAST_FROM = 16  # pictures; making the optimized model takes as long as it saves on these
 BEYOND = 1.02  # of the image's width or height: a box that ends behind it may be corners
 EXIT_SOME_FAILED, EXIT_NOT_STARTED = 1, 2
 RULES = (
@@ -99,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--save_poses", type=Path, metavar="NPZ", help="write everyone's SMPL pose, shape and place into one file")
     add("--frame_rate", type=float, help="pictures per second where they are a film's frames, for --save_poses")
     add("--views", nargs="*", choices=tuple(TURNS), help="draw the mesh from other sides (alone: side and back)")
-    add("--show_tokens", action="store_true", help="draw where each kept image token looked")
+    add("--show_tokens", action="store_true", help="draw the attention map of each kept image token")
     add("--no_overlay", action="store_true", help="leave <name>_tore_pred.jpg out; needs no renderer")
     add("--batch_size", type=int, default=BATCH_SIZE, help="most people in one pass")
     add("--arch", metavar="NAME", help="the backbone's name, for one that the file does not tell")
@@ -124,7 +124,7 @@ def wanted_files(args: argparse.Namespace) -> Wanted:
     views = tuple(args.views or ("side", "back")) if args.views is not None else ()
     wanted = Wanted(not args.no_overlay, views, args.show_tokens, args.save_mesh, args.save_results)
     if wanted.draws_meshes:
-        need_render_packages("drawing a mesh (leave --views out and add --no_overlay to go on without)")
+        need_render_packages("drawing a mesh (leave --views out and add --no_overlay to run without)")
     if wanted.mesh:
         need_mesh_packages()
     if not (wanted.endings() or args.save_poses or args.json_lines):

@@ -56,8 +56,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--num_workers", type=int, help="loading processes of each training process")
     add("--on_bad_sample", choices=PretrainConfig.choices("on_bad_sample"))
     add("--output_dir", help="folder of checkpoints and logs")
-    add("--resume", choices=PretrainConfig.choices("resume"), help="auto: go on from the newest checkpoint")
-    add("--allow_changes", action="store_true", help="with --resume: go on although the set or a flag is another one")
+    add("--resume", choices=PretrainConfig.choices("resume"), help="auto: resume from the newest checkpoint")
+    add("--allow_changes", action="store_true", help="with --resume: resume although the set or a flag is another one")
     add("--logging_steps", type=int, help="steps between log lines")
     add("--no_tensorboard", action="store_true", help="write no TensorBoard files")
     add("--device", help="auto, cpu, cuda, mps")
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.line(f"finished: all {trainer.epochs} epochs are done, nothing is left to train")
             return 0
         stopped_by = trainer.run()
-        log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; go on with --resume auto")
+        log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; resume with --resume auto")
         return 0 if stopped_by is None else EXIT_STOPPED
     finally:
         processes.close()

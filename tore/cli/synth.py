@@ -56,7 +56,7 @@ def write_sheet(yaml: Path, path: Path) -> None:
 
 
 def make_images(args: argparse.Namespace) -> None:
-    """Writes the sets that are asked for. ValueError where none is."""
+    """Writes the requested sets. ValueError if none is."""
     counts = {split: getattr(args, split) for split in SPLITS if getattr(args, split)}
     if not counts:
         raise ValueError("nothing to make: add --train N or --val N")

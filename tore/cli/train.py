@@ -65,7 +65,7 @@ def parse(argv: Sequence[str] | None, network: str, body: str) -> argparse.Names
 def train(argv: Sequence[str] | None, network: str, body: str) -> int:
     """Runs with the flags of `argv`.
 
-    0: done. 75: stopped by a signal after saving, `--resume auto` goes on. 76: a loss was not finite. What a user can
+    0: done. 75: stopped by a signal after saving, `--resume auto` resumes. 76: a loss was not finite. What a user can
     mend raises, and is told by the command's guard (`tore.entry`).
     """
     args = parse(argv, network, body)
@@ -81,7 +81,7 @@ def train(argv: Sequence[str] | None, network: str, body: str) -> int:
         return run(config, checkpoint=checkpoint, notices=notices, hand=hand, local_rank=args.local_rank)
     except NonFiniteLossError as error:
         name = f"tore {VERBS[network, body]}"
-        print(f"{name}: {error}; the last checkpoint is intact, --on_nan skip goes on", file=sys.stderr)
+        print(f"{name}: {error}; the last checkpoint is intact, --on_nan skip continues", file=sys.stderr)
         return EXIT_NOT_FINITE
 
 

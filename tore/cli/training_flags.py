@@ -166,11 +166,11 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a state_dict.bin (or its folder) to start or evaluate from",
     )
-    group.add_argument("--resume", help="none | auto: go on from the newest checkpoint | its folder")
+    group.add_argument("--resume", help="none | auto: resume from the newest checkpoint | its folder")
     group.add_argument(
         "--allow_changes",
         action="store_true",
-        help="with --resume: go on although the set or a flag is another one than the run began with",
+        help="with --resume: resume although the set or a flag is another one than the run began with",
     )
     group.add_argument(
         "--fast_crop",
@@ -202,7 +202,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_departures(parser: argparse.ArgumentParser) -> None:
-    text = "what short runs from scratch need; none of it is official, and all of it is off unless asked for"
+    text = "what short runs from scratch need; none of it is official, and all of it is off by default"
     group = parser.add_argument_group("departures", text)
     group.add_argument(
         "--schedule",

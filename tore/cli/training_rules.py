@@ -61,7 +61,7 @@ RULES = (
     Rule(
         ("resume",),
         lambda a: a.run_eval_only and a.resume != "none",
-        "goes on with training, but --run_eval_only trains nothing; leave one of the two out",
+        "resumes training, but --run_eval_only trains nothing; leave one of the two out",
     ),
     Rule(("allow_changes",), lambda a: a.resume == "none", "goes with --resume; add --resume auto"),
     Rule(

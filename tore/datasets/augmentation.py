@@ -88,7 +88,7 @@ def augment_joints_2d(joints: np.ndarray, center: np.ndarray, scale: float, draw
 
 
 def augment_joints_3d(joints: np.ndarray, draw: Draw) -> np.ndarray:
-    """(J, 4) metres and confidence, root-relative, turned in the picture plane and flipped; float32."""
+    """(J, 4) meters and confidence, root-relative, turned in the picture plane and flipped; float32."""
     joints = joints.copy()
     if draw.rotation != 0:
         joints[:, :2] = joints[:, :2] @ rotation_2d(-draw.rotation).T

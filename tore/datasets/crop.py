@@ -134,7 +134,7 @@ def crop_image(
 
 
 def _shrink(source: _UprightBox | _TurnedBox, box: Bounds, size: int, channels: int) -> np.ndarray:
-    """(size, size, C) float64: OpenCV's bilinear shrinking of a box of which only the pixels it reads are asked for.
+    """(size, size, C) float64: OpenCV's bilinear shrinking of a box of which only the pixels it reads are given.
 
     Tile by tile, so that what is at work stays in the processor's cache.
     """

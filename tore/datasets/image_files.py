@@ -220,7 +220,7 @@ def on_paper(image: Image.Image) -> Image.Image:
     """Transparent pixels laid on white; opaque ones keep their color."""
     if image.mode == "La":
         image = image.convert("LA")
-    if image.mode.startswith("I"):  # one grey value counts as transparent: as good as none in a photograph
+    if image.mode.startswith("I"):  # one gray value counts as transparent: as good as none in a photograph
         return Image.fromarray(_sixteen_bits(np.array(image))).convert("RGB")
     clear = image.convert("RGBA")
     paper = Image.new("RGBA", clear.size, (*PAPER, 255))

@@ -246,7 +246,7 @@ def _decode(data: bytes, reduction: int = 1, rows: int | None = None) -> np.ndar
         except UnknownKind:
             pass  # OpenCV reads some kinds that Pillow does not
     picture = None if rows is None else _decoded(first_rows(data, rows, reduction), reduction)
-    if picture is None:  # also where damage hides the end of the part that was asked for
+    if picture is None:  # also where damage hides the end of the requested part
         picture = _decoded(data, reduction)
     if picture is None:
         raise ValueError(f"its {len(data)} bytes are no picture that can be decoded")

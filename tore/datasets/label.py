@@ -19,13 +19,13 @@ BETAS = 10
 
 @dataclass(frozen=True)
 class Label:
-    """Arrays are float64 in the source picture's frame: pixels, metres, radians."""
+    """Arrays are float64 in the source picture's frame: pixels, meters, radians."""
 
     key: str
     center: np.ndarray  # (2,) pixels
     scale: float  # box side / 200 pixels
     joints_2d: np.ndarray  # (J, 3) pixels, confidence
-    joints_3d: np.ndarray  # (J, 4) metres, confidence
+    joints_3d: np.ndarray  # (J, 4) meters, confidence
     pose: np.ndarray  # (3 K,) axis-angle
     betas: np.ndarray  # (10,)
     has_smpl: int
@@ -143,10 +143,10 @@ class LabelShares:
         counts.update({flag: getattr(label, flag) for flag in FLAGS})
         counts["without label"] += not is_labelled(label)
         if label.has_3d_joints:
-            unlabelled = int((label.joints_3d[:, 3] <= 0).sum())
+            unlabeled = int((label.joints_3d[:, 3] <= 0).sum())
             counts["joints"] += len(label.joints_3d)
-            counts["unlabelled joints"] += unlabelled
-            counts["partly labelled"] += 0 < unlabelled < len(label.joints_3d)
+            counts["unlabeled joints"] += unlabeled
+            counts["partly labeled"] += 0 < unlabeled < len(label.joints_3d)
 
     def notes(self) -> list[str]:
         """The shares in sentences."""
@@ -155,11 +155,11 @@ class LabelShares:
         if not total:
             return []
         shares = ", ".join(f"{flag} {counts[flag]} ({counts[flag] / total:.1%})" for flag in FLAGS)
-        notes = [f"labelled of {total} rows: {shares}; {counts['without label']} have no label at all"]
-        if counts["unlabelled joints"]:
+        notes = [f"labeled of {total} rows: {shares}; {counts['without label']} have no label at all"]
+        if counts["unlabeled joints"]:
             notes.append(
-                f"of the rows with 3D joints {counts['partly labelled']} leave some of them at confidence 0 "
-                f"({counts['unlabelled joints'] / counts['joints']:.1%} of all their joints)"
+                f"of the rows with 3D joints {counts['partly labeled']} leave some of them at confidence 0 "
+                f"({counts['unlabeled joints'] / counts['joints']:.1%} of all their joints)"
             )
         return notes
 

@@ -173,7 +173,7 @@ def eval_loader(
 ) -> DataLoader:
     """This rank's share of all samples in order; the last batch may be smaller.
 
-    `threads`: the workers are threads, no more than the cores, that read a batch when it is asked for, in place of
+    `threads`: the workers are threads, no more than the cores, that read a batch on request, in place of
     processes that read ahead (see `network_fills_cores`).
     """
     if workers > 0:

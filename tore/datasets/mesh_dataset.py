@@ -40,7 +40,7 @@ class BodyLayout:
     kind: str  # "body" | "hand"
     joint_tokens: int  # entries of the joint mask
     coarse_vertices: int  # entries of the vertex mask
-    joint_rows: tuple[int, ...]  # numbers of labelled joints allowed, the usual one first
+    joint_rows: tuple[int, ...]  # numbers of labeled joints allowed, the usual one first
     pose_sizes: tuple[int, ...]  # lengths of the pose allowed, the usual one first
     root: int  # row of the joint that 3D joints are relative to
     ranges: Ranges
@@ -112,7 +112,7 @@ class MeshDataset(Dataset):
         return len(self.rows)
 
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the draws of `dataset[index]`; call it before an epoch's first batch is asked for."""
+        """Chooses the draws of `dataset[index]`; call it before an epoch's first batch is drawn."""
         self._epoch.fill_(epoch)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -177,7 +177,7 @@ class MeshDataset(Dataset):
         """One sample, its draws taken from `rng` in training; evaluation draws nothing.
 
         `image` (3, n, n) float32 normalized; `joints_2d` (J, 3) in [-1, 1] of the crop and confidence;
-        `joints_3d` (J, 4) metres relative to the pelvis (hand: wrist) and confidence; `pose`, `betas`; `has_*` 0 or 1;
+        `joints_3d` (J, 4) meters relative to the pelvis (hand: wrist) and confidence; `pose`, `betas`; `has_*` 0 or 1;
         `joint_mask`, `vertex_mask` 1 kept, 0 masked; `center` and `scale` of the crop in source pixels (times 200);
         with views `views` (W, 3, n, n), the picture cropped as each of them says.
         """

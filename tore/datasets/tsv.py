@@ -241,7 +241,7 @@ class TSVWriter:
 
     As a context manager it renames the file on success and removes what it wrote on an error. With `resume=True` the
     rows go to `<path>.partial`, which an error or a kill leaves behind: the next writer with `resume=True` cuts off
-    a torn last row and goes on behind it. A finished file is taken up again in the same way; ValueError where its rows
+    a torn last row and continues after it. A finished file is taken up again in the same way; ValueError where its rows
     are not those of its checksums. `done_keys` then lists the first column of every row that is already there;
     `truncate` makes files that belong together agree.
     """

@@ -33,7 +33,7 @@ class Person:
     pose: torch.Tensor  # (1, 3 K)
     betas: torch.Tensor  # (1, 10)
     camera: PinholeCamera  # of the whole picture
-    translation: np.ndarray  # (3,) metres, of the mesh of pose and betas
+    translation: np.ndarray  # (3,) meters, of the mesh of pose and betas
 
 
 def image_set(kind: str, split: str, count: int, seed: int, workers: int) -> Path:

@@ -26,7 +26,7 @@ MIDDLE_CAMERA = (0.9, 0.0, 0.0)  # a person who fills most of the crop
 
 
 class ConstantMesh(nn.Module):
-    """A network that never looks at its pictures. vertices: (V, 3) metres, the full mesh it gives."""
+    """A network that never looks at its pictures. vertices: (V, 3) meters, the full mesh it gives."""
 
     vertices: Tensor
     joints: Tensor
@@ -63,7 +63,7 @@ def rest_mesh(body: BodyModel) -> Tensor:
 def mean_mesh(body: BodyModel, labels: Sequence[Label]) -> Tensor:
     """(V, 3): the mean, vertex by vertex, of the true meshes of a training set's labels, each minus its root."""
     if not labels:
-        raise ValueError("the mean mesh of no labels is asked for; give a training set that has some")
+        raise ValueError("a mean mesh of no labels is requested; give a training set that has some")
     device, total = body.faces.device, torch.zeros((), dtype=torch.float64)
     for start in range(0, len(labels), POSED_AT_ONCE):
         part = labels[start : start + POSED_AT_ONCE]

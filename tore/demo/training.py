@@ -118,7 +118,7 @@ def plan_for(minutes: float, sets: Sets, config: RunConfig, where: Where, folder
 
 
 def train_by(plan: Plan, sets: Sets, config: RunConfig, where: Where, folder: Path) -> None:
-    """Trains by the plan into `folder`; goes on where an earlier call was stopped."""
+    """Trains by the plan into `folder`; resumes where an earlier call was stopped."""
     passes = sets.of_length(plan.steps * plan.batch, folder / "train.yaml")
     planned = config.changed(
         train_yaml=str(passes),

@@ -53,14 +53,14 @@ class BufferKeeper:
             buffer.copy_(copy)
 
 
-EXIT_STOPPED = 75  # sysexits' "temporary failure, try again": the run was saved and can go on
+EXIT_STOPPED = 75  # sysexits' "temporary failure, try again": the run was saved and can resume
 EXIT_NOT_FINITE = 76
 
 
 class StopRequest:
     """While entered, `name` is the first signal that asked to stop, else None. A second SIGINT interrupts at once.
 
-    In a thread other than the main one, where Python takes no handlers, it asks for nothing and changes nothing.
+    In a thread other than the main one, where Python takes no handlers, it catches nothing and changes nothing.
     """
 
     def __init__(self) -> None:

@@ -48,7 +48,7 @@ class Window:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on in the middle of a window."""
+        """Resumes inside a window."""
         self.names, self.sums, self.count = list(state["names"]), state["sums"], state["count"]
 
 

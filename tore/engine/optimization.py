@@ -19,7 +19,7 @@ CLIPS = ("value", "norm", "none")
 
 @dataclass(frozen=True)
 class OptimizerRecipe:
-    """How one official network is optimised."""
+    """How one official network is optimized."""
 
     kind: str  # "adamw" | "adam"
     weight_decay: float

@@ -100,7 +100,7 @@ class MovingAverage:
         return {"steps": self.steps, "average": self.average}
 
     def load_state_dict(self, state: Mapping[str, object]) -> None:
-        """Goes on from a saved average."""
+        """Resumes from a saved average."""
         average, steps = state["average"], state["steps"]
         assert isinstance(average, dict) and isinstance(steps, int)
         self.steps = steps
@@ -128,7 +128,7 @@ def is_complete(path: Path) -> bool:
 def order_of(path: Path) -> tuple[int, int, int]:
     """How checkpoints follow each other: by the number of their writing, where they have one, epoch and iteration.
 
-    A run that goes on with another set or batch counts its iterations anew, so that names alone do not tell.
+    A run that resumes with another set or batch counts its iterations from zero, so that names alone do not tell.
     """
     match = NAME.fullmatch(path.name)
     assert match is not None, path
@@ -291,7 +291,7 @@ def position_under(state: Mapping[str, Any], per_epoch: int, global_batch: int) 
     """Iterations done in the present epoch and in all, of a saved state under a set and batch of today.
 
     Whole epochs carry over, and the iterations are counted as if all of them had been of `per_epoch` steps. Within the
-    epoch the run goes on behind as many samples (rounded down); with a set of another size it begins that epoch anew.
+    epoch the run resumes after as many samples (rounded down); with a set of another size it repeats that epoch.
     """
     if is_of_another_size(state, per_epoch, global_batch):
         return 0, state["epoch"] * per_epoch
@@ -312,7 +312,7 @@ def restore_progress(
 ) -> tuple[Progress, list[str]]:
     """The position of a saved training state under today's processes, and what there is to say about it.
 
-    With the same processes and batch the random states and the unfinished log window come back, and the run goes on
+    With the same processes and batch the random states and the unfinished log window are restored, and the run resumes
     bit for bit. Otherwise the position moves, see `position_under`.
     """
     progress = Progress(**{name: state[name] for name in Progress().state_dict()})
@@ -322,12 +322,12 @@ def restore_progress(
     if state["global_batch"] != global_batch:
         notes.append(
             f"one step took {state['global_batch']} samples and now takes {global_batch}: the epoch has {per_epoch} "
-            f"steps, and the run goes on at {place}; the learning rate is not scaled with the batch"
+            f"steps, and the run resumes at {place}; the learning rate is not scaled with the batch"
         )
     elif is_of_another_size(state, per_epoch, global_batch):
         notes.append(
             f"an epoch had {steps_per_epoch(state)} steps and now has {per_epoch}: {progress.epoch} whole epochs carry "
-            f"over, and the run goes on at {place}"
+            f"over, and the run resumes at {place}"
         )
     ranks = state["ranks"]
     if len(ranks) == processes.size:
@@ -337,7 +337,7 @@ def restore_progress(
     else:
         seed_process(seed + 1_000_003 * progress.iteration + processes.rank)
         notes.append(
-            f"{len(ranks)} processes wrote the checkpoint and {processes.size} go on: dropout draws other numbers "
+            f"{len(ranks)} processes wrote the checkpoint and {processes.size} resume: dropout draws other numbers "
             "than the uninterrupted run would have drawn"
         )
     return progress, notes

@@ -85,7 +85,7 @@ class LossStep:
         return type(prediction)(*(_full(value) for value in prediction))
 
     def counts(self, targets: Targets) -> LabelCounts | None:
-        """Labelled samples per process, so that averaged gradients are those of the whole batch; None when alone."""
+        """Labeled samples per process, so that averaged gradients are those of the whole batch; None when alone."""
         if self.processes.size == 1:
             return None
         both = torch.stack([(targets.has_mesh != 0).sum(), (targets.has_joints_3d != 0).sum()])

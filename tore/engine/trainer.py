@@ -1,4 +1,4 @@
-"""The train loop: steps, log lines, validation, checkpoints, polite stops, and going on where a run was cut off.
+"""The train loop: steps, log lines, validation, checkpoints, graceful shutdown, and resuming.
 
 What is trained, on what and how it is judged comes in as objects and functions; nothing here knows a body.
 """
@@ -338,7 +338,7 @@ class Trainer:
         with self._judged_weights():
             self.checkpointing.save_weights(path)
 
-    # ---- going on
+    # ---- resuming
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Takes up a saved training state; says what another number of processes or batch size changes."""

@@ -2,9 +2,9 @@
 
 A network with the SMPL parameter regressor has a second mesh, that of its parameters: its metrics begin with `smpl_`.
 
-Every metric averages over the samples that have what it compares, and a sample's joint errors over its labelled joints
-(confidence above 0). MPJPE needs the joints that it is centerd on, an alignment at least three joints; a sample without
-them is left out and counted. Hands have the shares of `hand_shares` besides.
+Every metric averages over the samples that have what it compares, and a sample's joint errors over its labeled joints
+(confidence above 0). MPJPE needs the joints that it is centered on, an alignment at least three joints; a sample
+without them is left out and counted. Hands have the shares of `hand_shares` besides.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MILLIMETRES = 1000.0
 COUNTS = ("samples", "with_joints_3d", "with_mesh")
 ERRORS = {"joints": "mpjpe", "aligned_joints": "pa_mpjpe", "vertices": "mpvpe", "aligned_vertices": "pa_mpvpe"}
 PARAMETRIC = "smpl_"  # begins the names of the parametric mesh's metrics
-CENTERD, ALIGNED, MESH = "centerd", "aligned", "with_mesh"  # sums that count the samples of a metric
+CENTERD, ALIGNED, MESH = "centered", "aligned", "with_mesh"  # sums that count the samples of a metric
 COUNTED = {"mpjpe": CENTERD, "pa_mpjpe": ALIGNED, "mpvpe": MESH, "pa_mpvpe": MESH}
 SHARES_COUNTED = {**dict.fromkeys(F_SCORES, MESH), CURVES[0]: ALIGNED, CURVES[1]: MESH}
 CHOOSING = ("pa_mpjpe", "mpjpe", "pa_mpvpe", "mpvpe")  # the first that exists ranks networks and samples
@@ -67,7 +67,7 @@ class EvaluationResult:
 
 @dataclass
 class SampleErrors:
-    """Errors of one batch's samples in metres; what decides whether a sample counts are the masks."""
+    """Errors of one batch's samples in meters; what decides whether a sample counts are the masks."""
 
     joints: Tensor  # (B, J)
     aligned_joints: Tensor  # (B, J)
@@ -82,7 +82,7 @@ class SampleErrors:
 
     @property
     def has_aligned(self) -> Tensor:
-        """(B,) which samples have enough labelled joints for an alignment."""
+        """(B,) which samples have enough labeled joints for an alignment."""
         return self.has_joints_3d & (self.joint_mask.sum(1) >= ALIGNED_JOINTS)
 
     def columns(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -172,13 +172,13 @@ class Evaluator:
     def update(self, errors: SampleErrors) -> None:
         """Adds one batch."""
         weights = joint_weights(errors.joint_mask)
-        labelled = errors.joint_mask & errors.has_joints_3d[:, None]
+        labeled = errors.joint_mask & errors.has_joints_3d[:, None]
         has = {CENTERD: errors.has_centerd, ALIGNED: errors.has_aligned, MESH: errors.has_mesh}
         parts = {
             "samples": torch.ones_like(errors.vertices).sum(),
             "with_joints_3d": errors.has_joints_3d.double().sum(),
             **{name: flags.double().sum() for name, flags in has.items()},
-            "labelled": labelled.double().sum(),
+            "labeled": labeled.double().sum(),
             "joints": _masked_sum(errors.joints * weights, has[CENTERD]),
             "aligned_joints": _masked_sum(errors.aligned_joints * weights, has[ALIGNED]),
             "pck": _masked_sum(within_thresholds(errors.joints, weights=weights), has[CENTERD]),
@@ -186,7 +186,7 @@ class Evaluator:
             "aligned_vertices": _masked_sum(errors.aligned_vertices, has[MESH]),
         }
         for name, values, group in (("mpjpe", errors.joints, CENTERD), ("pa_mpjpe", errors.aligned_joints, ALIGNED)):
-            counted = labelled & has[group][:, None]
+            counted = labeled & has[group][:, None]
             parts |= {f"joint {name}": _masked_sum(values, counted), f"joint {name}_samples": counted.double().sum(0)}
         if errors.parametric is not None:
             columns = errors.parametric.columns()
@@ -207,9 +207,9 @@ class Evaluator:
         """Means in millimetres; a metric without a single counted sample is left out.
 
         `left_out`: of the samples with 3D joints, `joints` without label, `uncentred` samples that have no MPJPE and
-        `unaligned` ones that have no PA-MPJPE because too few of their joints are labelled.
+        `unaligned` ones that have no PA-MPJPE because too few of their joints are labeled.
         """
-        whole = (*COUNTS, CENTERD, ALIGNED, "labelled")
+        whole = (*COUNTS, CENTERD, ALIGNED, "labeled")
         counts = {name: round(self.sums[name].item()) for name in whole}
         groups = {name: COUNTED[key] for name, key in ERRORS.items()} | {"pck": CENTERD} | SHARES_COUNTED
         held = {name: group for name, group in groups.items() if name in self.sums}
@@ -225,7 +225,7 @@ class Evaluator:
             curves=curves,
             metric_samples=samples,
             left_out={
-                "joints": with_joints * len(self.joint_names) - counts["labelled"],
+                "joints": with_joints * len(self.joint_names) - counts["labeled"],
                 "uncentred": with_joints - counts[CENTERD],
                 "unaligned": with_joints - counts[ALIGNED],
             },

@@ -1,6 +1,6 @@
 """FreiHAND's submission file, and its scores against the released evaluation annotations.
 
-The server takes a zip that holds `pred.json`: [N lists of 21 joints, N lists of 778 vertices], xyz in metres, the hands
+The server takes a zip that holds `pred.json`: [N lists of 21 joints, N lists of 778 vertices], xyz in meters, the hands
 in the order of the pictures `evaluation/rgb/00000000.jpg` and on.
 """
 
@@ -26,8 +26,8 @@ POINTS = (21, 778)  # joints, vertices
 DECIMALS = 7  # a ten thousandth of a millimetre
 # What a zip that is damaged, encrypted or compressed in another way raises, and JSON that holds something else.
 DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, TypeError, RuntimeError, OSError)
-LARGEST_SPAN = 10.0  # metres; a hand in centimetres spans more
-FAR_FINGERTIP = 0.03  # metres
+LARGEST_SPAN = 10.0  # meters; a hand in centimetres spans more
+FAR_FINGERTIP = 0.03  # meters
 CHUNK = 64
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the zip's time stamp, so that the same hands give the same bytes
 
@@ -52,7 +52,7 @@ def image_order(keys: Sequence[str]) -> list[int]:
 
 
 def write_predictions(path: Path, joints: np.ndarray, vertices: np.ndarray) -> None:
-    """Writes the zip whole or not at all. joints: (N, 21, 3), vertices: (N, 778, 3), metres.
+    """Writes the zip whole or not at all. joints: (N, 21, 3), vertices: (N, 778, 3), meters.
 
     Raises ValueError for other shapes, and for numbers that are not finite.
     """
@@ -99,7 +99,7 @@ def read_predictions(path: Path) -> tuple[np.ndarray, np.ndarray]:
     check_shapes(joints, vertices, str(path))
     span = np.median(np.ptp(vertices, axis=1).max(1))
     if span > LARGEST_SPAN:
-        raise ValueError(f"{path}: its hands span {span:.3g}, and the unit is the metre; divide millimetres by 1000")
+        raise ValueError(f"{path}: its hands span {span:.3g}, and the unit is the meter; divide millimetres by 1000")
     return joints, vertices
 
 
@@ -141,7 +141,7 @@ def score(
     true_vertices: np.ndarray,
     progress: Callable[[int], object] = lambda done: None,
 ) -> EvaluationResult:
-    """Metrics of N hands: (N, 21, 3) and (N, 778, 3), predicted and true, metres; progress is told how many are done.
+    """Metrics of N hands: (N, 21, 3) and (N, 778, 3), predicted and true, meters; progress is told how many are done.
 
     Errors that are not aligned are relative to each hand's own wrist. ValueError where there are not as many hands.
     """
@@ -152,14 +152,14 @@ def score(
         chosen = slice(start, start + CHUNK)
         held = [torch.from_numpy(points[chosen]) for points in (joints, vertices, true_joints, true_vertices)]
         wrist, true_wrist = held[0][:, [HAND_WRIST]], held[2][:, [HAND_WRIST]]
-        labelled = torch.ones(len(wrist))
+        labeled = torch.ones(len(wrist))
         errors = sample_errors(
             joints=held[0] - wrist,
             true_joints=held[2] - true_wrist,
             vertices=held[1] - wrist,
             true_vertices=held[3] - true_wrist,
-            has_joints_3d=labelled,
-            has_mesh=labelled,
+            has_joints_3d=labeled,
+            has_mesh=labeled,
             center=(HAND_WRIST,),
             kind="hand",
         )

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from tore.geometry.alignment import align_similarity
 
-PCK_THRESHOLD = 0.150  # metres; the curve behind the area under it runs from 0 to here
+PCK_THRESHOLD = 0.150  # meters; the curve behind the area under it runs from 0 to here
 PCK_STEPS = 31  # 0, 5, ... 150 mm
-ALIGNED_JOINTS = 3  # labelled joints that an alignment needs at least: two fit exactly, whatever is predicted
+ALIGNED_JOINTS = 3  # labeled joints that an alignment needs at least: two fit exactly, whatever is predicted
 
 
-def centerd(points: Tensor, center: Sequence[int]) -> Tensor:
+def centered(points: Tensor, center: Sequence[int]) -> Tensor:
     """Points (B, N, 3) minus the mean of those whose indices `center` lists."""
     return points - points[:, list(center)].mean(1, keepdim=True)
 
@@ -25,14 +25,14 @@ def distances(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def joint_errors(predicted: Tensor, target: Tensor, center: Sequence[int]) -> Tensor:
-    """Distances (B, J) of joints (B, J, 3), each set centerd on its own `center` joints: MPJPE before its mean."""
-    return distances(centerd(predicted, center), centerd(target, center))
+    """Distances (B, J) of joints (B, J, 3), each set centered on its own `center` joints: MPJPE before its mean."""
+    return distances(centered(predicted, center), centered(target, center))
 
 
 def joint_weights(mask: Tensor) -> Tensor:
-    """(B, J) float64: J / (number of labelled joints) where `mask` (B, J) is set, else 0.
+    """(B, J) float64: J / (number of labeled joints) where `mask` (B, J) is set, else 0.
 
-    The mean over J of weighted values is that over the labelled joints; where all are labelled the weights are 1.
+    The mean over J of weighted values is that over the labeled joints; where all are labeled the weights are 1.
     """
     return mask.double() * (mask.shape[1] / mask.sum(1, keepdim=True).clamp_min(1).double())
 
@@ -53,7 +53,7 @@ def aligned_errors(predicted: Tensor, target: Tensor, mask: Tensor | None = None
 def within_thresholds(
     errors: Tensor, limit: float = PCK_THRESHOLD, steps: int = PCK_STEPS, weights: Tensor | None = None
 ) -> Tensor:
-    """(B, steps) share of each sample's errors (B, N), metres, that are at most 0, 5, ... 150 mm, or up to `limit`.
+    """(B, steps) share of each sample's errors (B, N), meters, that are at most 0, 5, ... 150 mm, or up to `limit`.
 
     `weights` (B, N): see `joint_weights`.
     """
@@ -88,8 +88,8 @@ def f_scores(predicted: Tensor, target: Tensor, thresholds: Sequence[float]) -> 
     return 2 * right * found / (right + found).clamp_min(torch.finfo(predicted.dtype).tiny)
 
 
-F_SCORES = {"f_5mm": 0.005, "f_15mm": 0.015}  # name -> threshold in metres
-CURVE_LIMIT, CURVE_STEPS = 0.050, 100  # metres; Official: 100 thresholds from 0 to 50 mm
+F_SCORES = {"f_5mm": 0.005, "f_15mm": 0.015}  # name -> threshold in meters
+CURVE_LIMIT, CURVE_STEPS = 0.050, 100  # meters; Official: 100 thresholds from 0 to 50 mm
 CURVES = ("joints_50mm", "vertices_50mm")
 
 
@@ -98,7 +98,7 @@ def hand_shares(
 ) -> dict[str, Tensor]:
     """F-scores (B,) and curves (B, 100) by name.
 
-    joint_errors, vertex_errors: (B, J) and (B, V) aligned errors in metres. vertices, target: (B, V, 3), aligned and
+    joint_errors, vertex_errors: (B, J) and (B, V) aligned errors in meters. vertices, target: (B, V, 3), aligned and
     true. weights: (B, J), of `tore.evaluation.metrics.joint_weights`.
     """
     scores = f_scores(vertices, target, tuple(F_SCORES.values())).unbind(1)

@@ -20,8 +20,8 @@ class Protocol:
     data: str  # the yaml
     joint_set: str = "14 joints (LSP order, common to Human3.6M and 3DPW)"
     joint_source: str = "regressed from the predicted full mesh (Human3.6M regressor, 17 to 14 joints)"
-    root: str = "mesh minus its Human3.6M pelvis; joints centerd at the mid-hip for MPJPE (none without both hips)"
-    alignment: str = "PA: similarity Procrustes per sample over its labelled joints, three at least, no reflection"
+    root: str = "mesh minus its Human3.6M pelvis; joints centered at the mid-hip for MPJPE (none without both hips)"
+    alignment: str = "PA: similarity Procrustes per sample over its labeled joints, three at least, no reflection"
     box_source: str = "the label's center and scale"
     ground_truth: str = "neutral body model"
     network: str = "the plain network"
@@ -50,12 +50,12 @@ class Protocol:
 
 
 def left_out_words(left_out: Mapping[str, int]) -> str:
-    """What is unlabelled within the samples that have 3D joints."""
+    """What is unlabeled within the samples that have 3D joints."""
     found = [f"{left_out.get('joints', 0)} joints of confidence 0, which no joint error and no alignment compares"]
     if count := left_out.get("uncentred"):
-        found.append(f"{count} samples from MPJPE, since the joints that it is centerd on are unlabelled")
+        found.append(f"{count} samples from MPJPE, since the joints that it is centered on are unlabeled")
     if count := left_out.get("unaligned"):
-        found.append(f"{count} samples from PA-MPJPE, since fewer than {ALIGNED_JOINTS} of their joints are labelled")
+        found.append(f"{count} samples from PA-MPJPE, since fewer than {ALIGNED_JOINTS} of their joints are labeled")
     return "; ".join(found)
 
 
@@ -63,7 +63,7 @@ HAND_WORDS = {  # what differs in the protocol of hands
     "joint_set": "21 joints of the hand",
     "joint_source": "regressed from the predicted full mesh (MANO's rows and fingertips)",
     "root": "minus the wrist",
-    "alignment": "PA, F-scores and curves to 50 mm: similarity Procrustes per sample, no reflection, labelled samples",
+    "alignment": "PA, F-scores and curves to 50 mm: similarity Procrustes per sample, no reflection, labeled samples",
 }
 CURVE_SHOWN = (5, 10, 15, 20, 30, 40, 50)  # millimetres
 
@@ -139,10 +139,10 @@ def metric_lines(result: EvaluationResult) -> list[str]:
 def needed_by(metric: str) -> str:
     """What a sample needs for a metric."""
     if "mpvpe" in metric or "vertices" in metric or metric in F_SCORES:
-        return "a labelled mesh"
+        return "a labeled mesh"
     if metric.removeprefix(PARAMETRIC).startswith("pa_") or metric == "auc_joints_50mm":
-        return f"{ALIGNED_JOINTS} labelled 3D joints"
-    return "labelled 3D joints with those that MPJPE is centerd on"
+        return f"{ALIGNED_JOINTS} labeled 3D joints"
+    return "labeled 3D joints with those that MPJPE is centered on"
 
 
 def joint_lines(result: EvaluationResult) -> list[str]:

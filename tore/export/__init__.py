@@ -1,4 +1,4 @@
-"""The networks as they run fastest: a twin of each, tested against the plain one."""
+"""Optimized networks, each tested against the plain one."""
 
 from tore.export.networks import for_inference
 from tore.export.parts import Parts

@@ -1,4 +1,4 @@
-"""Self-attention of the inference form, behind one product for queries, keys and values."""
+"""Self-attention of the optimized model, after one product for queries, keys and values."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tore.export.parts import Parts
 from tore.modeling.transformer import attend
 from tore.ops.neighbor_attention import NeighborBlocks
 
-SPARSE_BELOW = 0.1  # where a query may look at more of the tokens than this, all of them are scored
+SPARSE_BELOW = 0.1  # where a query may attend to more of the tokens than this, all of them are scored
 
 
 def _to_add(allowed: Tensor, dtype: torch.dtype) -> Tensor:
@@ -18,7 +18,7 @@ def _to_add(allowed: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Self-attention over tokens of which each may look at all, or at those that a mask allows.
+    """Self-attention over tokens of which each attends to all, or to those that a mask allows.
 
     Where few are allowed, as among mesh neighbors, their keys and values can be gathered for each query or each block
     of queries instead of scoring all and masking nearly all.

@@ -1,4 +1,4 @@
-"""The smaller parts of both networks in their inference form: token pruning, shape regressor, up-sampling."""
+"""The smaller parts of both networks, optimized: token pruning, shape regressor, up-sampling."""
 
 from __future__ import annotations
 

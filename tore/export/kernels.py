@@ -128,7 +128,7 @@ def _symmetric(conv: nn.Conv2d, size: torch.Size) -> tuple[list[int], Tensor]:
         grow.append(total % 2)
     if any(grow) and any(d != 1 for d in conv.dilation):
         raise ValueError(
-            f"the backbone pads a convolution of dilation {conv.dilation} as TensorFlow does, which the inference form "
+            f"the backbone pads a convolution of dilation {conv.dilation} as TensorFlow does, which an optimized one "
             "cannot; use the plain network (tore infer --plain)"
         )
     return padding, F.pad(conv.weight, (grow[1], 0, grow[0], 0))

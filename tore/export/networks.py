@@ -195,7 +195,7 @@ class METROForm(nn.Module):
 
 @torch.no_grad()
 def for_inference(model: FastMETRO | METRO, parts: Parts | None = None) -> FastMETROForm | METROForm:
-    """A twin of the network in evaluation mode that gives the same prediction to rounding, sooner.
+    """An optimized copy of the network in evaluation mode, whose prediction is equal up to rounding.
 
     It has weights of its own, on the network's device and in its dtype, and may be moved; what was computed
     beforehand keeps its rounding, so make it in the dtype that it shall run in. Pictures of every size that
@@ -209,7 +209,7 @@ def for_inference(model: FastMETRO | METRO, parts: Parts | None = None) -> FastM
     Raises ValueError for another kind of network, FileNotFoundError where compiling lacks a compiler.
     """
     if not isinstance(model, FastMETRO | METRO):
-        raise ValueError(f"there is no inference form of a {type(model).__name__}; give a FastMETRO or a METRO")
+        raise ValueError(f"there is no optimized model of a {type(model).__name__}; give a FastMETRO or a METRO")
     parts, device = parts or Parts(), next(model.parameters()).device
     if parts.compiled:
         check_compiler(device)

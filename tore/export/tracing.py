@@ -38,7 +38,7 @@ class ChannelsLast(nn.Module):
 
 
 def backbone_form(backbone: nn.Module, parts: Parts) -> nn.Module:
-    """The backbone's inference form; `backbone` itself is used up."""
+    """The optimized backbone; `backbone` itself is used up."""
     form = fuse(backbone, packed=parts.packed_weights) if parts.fused_backbone else backbone
     return ChannelsLast(form) if parts.channels_last else form
 

@@ -10,7 +10,7 @@ import torch
 from manopth.precision import full_precision
 from manopth.rotations import nearest_orthogonal
 
-FIT_JOINTS = 6  # labelled joints that a fit needs at least
+FIT_JOINTS = 6  # labeled joints that a fit needs at least
 
 
 @full_precision
@@ -19,7 +19,7 @@ def align_similarity(source: torch.Tensor, target: torch.Tensor, weights: torch.
 
     Least squares over the N points of each sample, any unit; with `weights` (B, N) weighted by them, so that points of
     weight 0 are moved along and decide nothing. Works in float64 and returns the dtype of `source`.
-    A source whose points all coincide lands on the middle of its target.
+    A source whose points all coincide is moved to the centroid of its target.
     """
     points, goal = source.double(), target.double()
     if weights is None:

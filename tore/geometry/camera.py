@@ -16,7 +16,7 @@ FIELD_OF_VIEW_SIZE = 224
 
 @full_precision
 def project_weak_perspective(points: torch.Tensor, camera: torch.Tensor) -> torch.Tensor:
-    """Crop coordinates (B, N, 2) of points (B, N, 3) in metres: scale * (xy + translation), depth left out."""
+    """Crop coordinates (B, N, 2) of points (B, N, 3) in meters: scale * (xy + translation), depth left out."""
     scale, translation = camera[:, None, :1], camera[:, None, 1:]  # (B,1,1), (B,1,2)
     return scale * (points[..., :2] + translation)
 
@@ -25,7 +25,7 @@ def project_weak_perspective(points: torch.Tensor, camera: torch.Tensor) -> torc
 def crop_camera_translation(
     camera: torch.Tensor, focal_length: float = CROP_FOCAL_LENGTH, size: int = FIELD_OF_VIEW_SIZE
 ) -> torch.Tensor:
-    """Translation (B, 3) in metres that makes a pinhole camera see the mesh as the weak-perspective one does.
+    """Translation (B, 3) in meters that makes a pinhole camera see the mesh as the weak-perspective one does.
 
     `focal_length` is in pixels of a crop of `size` x `size`, its principal point in the middle.
     """
@@ -41,7 +41,7 @@ def image_translation(
     principal_points: torch.Tensor,
     focal_lengths: torch.Tensor,
 ) -> torch.Tensor:
-    """Translation (B, 3) in metres that brings meshes before the pinhole camera of the whole picture.
+    """Translation (B, 3) in meters that brings meshes before the pinhole camera of the whole picture.
 
     camera: (B, 3) weak perspective of a square crop. centers, sides: (B, 2) and (B,), that crop's middle and side in
     pixels of the whole picture. principal_points, focal_lengths: (B, 2) and (B,), the whole picture's camera in pixels.
@@ -78,7 +78,7 @@ class PinholeCamera:
     principal_point: tuple[float, float]
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """(..., 3) metres in the camera frame -> (..., 2) continuous pixels (x, y); z must not be zero."""
+        """(..., 3) meters in the camera frame -> (..., 2) continuous pixels (x, y); z must not be zero."""
         return points[..., :2] / points[..., 2:] * self.focal_length + np.asarray(self.principal_point)
 
 
@@ -86,7 +86,7 @@ def pinhole_of_crop(weak_perspective: np.ndarray, size: int = FIELD_OF_VIEW_SIZE
     """The camera of a square crop, and the translation that brings root-centered vertices before it.
 
     weak_perspective: (3,) scale s, tx, ty of the crop's [-1, 1] range. size: the crop's side in pixels.
-    Returns the pinhole camera (focal length 1000 px at a side of 224) and the translation (3,) in metres,
+    Returns the pinhole camera (focal length 1000 px at a side of 224) and the translation (3,) in meters,
     (tx, ty, 2 * 1000 / (224 s + 1e-9)), which depends on the weak camera alone.
     """
     camera = torch.from_numpy(np.array(weak_perspective, np.float64)).reshape(1, 3)

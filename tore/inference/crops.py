@@ -1,4 +1,4 @@
-"""What the network sees of a picture: the middle of it as in the official code, or a person's box.
+"""What the network sees of an image: its center as in the official code, or a person's box.
 
 Frames are those of `tore.geometry.camera`: continuous pixels, the outer corner of the upper left pixel at (0, 0).
 """
@@ -47,7 +47,7 @@ class Crop:
     image: torch.Tensor  # (3, n, n) float32, normalized for the network; mirrored for a left hand
     pixels: np.ndarray  # (n, n, 3) uint8, as in the picture
     window: Window
-    box: Box | None  # the person's box, None for the middle of the picture
+    box: Box | None  # the person's box, None for the center of the image
     image_size: tuple[int, int]  # height, width
     source: str
     person: int  # from 1

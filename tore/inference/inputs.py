@@ -90,7 +90,7 @@ def _parts(path: str) -> PathEnd:
 
 
 OWN_MARK = "pred"  # Official: files whose name holds it are taken for results and skipped
-RESULT_NAME = re.compile(r"_pred(_|\.|$)")  # one that is a result's beyond doubt
+RESULT_NAME = re.compile(r"_pred(_|\.|$)")  # one that is certainly a result's
 WILDCARDS = "*?["
 # What is taken from a folder; HEIC too, so that it is named as unreadable and not passed over in silence.
 IMAGE_ENDINGS = {

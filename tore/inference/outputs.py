@@ -73,7 +73,7 @@ def tokens(recovery: Recovery) -> np.ndarray:
     return token_sheet(recovery.crop.pixels, recovery.heatmap)
 
 
-FRAME = "the camera of each picture: x right, y down, z away; metres and radians"
+FRAME = "the camera of each picture: x right, y down, z away; meters and radians"
 
 
 class PoseFile:

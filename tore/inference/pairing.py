@@ -30,10 +30,10 @@ class Asked:
 
 
 def paired(pictures: Any, boxes: Any = None, left: Any = False) -> Iterator[Asked]:
-    """The images one by one, as they are asked for, with what belongs to each.
+    """The images one by one, on request, with what belongs to each.
 
     pictures: one image, an iterable of them, or a dictionary from paths to boxes. boxes: of one image as `as_boxes`
-    takes them; of many an iterable of such, None for the middle of an image, or a dictionary by path, file name or
+    takes them; of many an iterable of such, None for the center of an image, or a dictionary by path, file name or
     stem. left: a flag for all, or likewise one (or one for each person) per image.
 
     Raises ValueError where these do not belong together: at once where it can be told, else when it shows.

@@ -23,7 +23,7 @@ from tore.inference.outputs import Wanted, planned_files, write_outputs
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
 from tore.inference.result import NOT_FINITE, Recovery, image_camera
 
-BATCHES_WRITTEN = 2  # at most that many wait for the pen, so that memory stays bounded
+BATCHES_WRITTEN = 2  # at most that many are queued for writing, so that memory stays bounded
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ Boxes = Sequence[Box] | np.ndarray | torch.Tensor
 class MeshRecovery:
     """A network and its body model, from images to meshes.
 
-    model: on any device and of any dtype, which are asked for at each call; it runs in evaluation mode, and each of its
+    model: on any device and of any dtype, which are read at each call; it runs in evaluation mode, and each of its
     modules is afterwards in the mode in which it was. body: of the same kind. amp: run the network in half precision
     where that is safe; an autocast around the call changes nothing. checkpoint: the name that results carry. For a
     model that was compiled in place (`model.compile()`), which each new size of batch would have compiled anew, a batch
@@ -173,7 +173,7 @@ class MeshRecovery:
         from paths to boxes is both. An image is a path, an image file's bytes, a file open in binary mode, a Pillow
         image, an array (H, W), (H, W, 1 | 3 | 4) or a tensor (H, W), (1 | 3 | 4, H, W), on any device.
         boxes: for one image a list of (x, y, width, height) in its pixels; for many an iterable of such lists, None
-        where the middle of the image is meant and [] for nobody, or a dictionary by path, file name or stem.
+        for the center of the image and [] for nobody, or a dictionary by path, file name or stem.
         focal_length: of the images' camera, in pixels, where it is known.
         left: which are left hands: one flag for all, or one (or one for each person) per image, in order or by name.
         The network, which knows right hands, is shown their mirror images.

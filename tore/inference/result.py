@@ -35,7 +35,7 @@ class BodyParameters:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recovery:
-    """Lengths in metres, in the camera frame (x right, y down, z away), around the mesh's own origin as the network
+    """Lengths in meters, in the camera frame (x right, y down, z away), around the mesh's own origin as the network
     gives it; 2D points in continuous pixels of the whole picture. All of a left hand is as in the picture: what the
     network said of its mirror image is mirrored back."""
 
@@ -45,7 +45,7 @@ class Recovery:
     joints: np.ndarray  # (J, 3) predicted directly
     mesh_joints: np.ndarray  # (J, 3) regressed from the mesh, as metrics compare them
     vertices: np.ndarray  # (V, 3)
-    heatmap: np.ndarray | None  # (M, h*w) where each kept image token looked; None without image token pruning
+    heatmap: np.ndarray | None  # (M, h*w) attention map of each kept image token; None without image token pruning
     image_camera: PinholeCamera  # of the whole picture, shared by all its people
     translation: np.ndarray  # (3,) brings the mesh before `image_camera`
     checkpoint: str
@@ -131,24 +131,24 @@ def place(cameras: np.ndarray, crops: list[Crop], views: list[PinholeCamera]) ->
 
 FORMATS = ("npz", "json")
 UNITS = {
-    "joints": "metres, around the mesh's origin; x right, y down, z away from the camera; predicted directly",
+    "joints": "meters, around the mesh's origin; x right, y down, z away from the camera; predicted directly",
     "mesh_joints": "as joints; regressed from the vertices",
     "vertices": "as joints",
     "joints_2d": "pixels of the whole picture; the outer corner of the upper left pixel is (0, 0)",
     "mesh_joints_2d": "as joints_2d",
-    "crop_camera": "scale, tx, ty: (x, y) metres land at scale * (x + tx, y + ty) in [-1, 1] of the crop",
+    "crop_camera": "scale, tx, ty: (x, y) meters land at scale * (x + tx, y + ty) in [-1, 1] of the crop",
     "crop_window": "left, top, side of the square that the crop shows, pixels of the whole picture",
     "box": "x, y, width, height, pixels of the whole picture; none where its middle was taken",
     "focal_length": "pixels of the whole picture",
     "principal_point": "x, y, pixels of the whole picture",
-    "translation": "metres; added to vertices or joints it brings them before the whole picture's camera",
+    "translation": "meters; added to vertices or joints it brings them before the whole picture's camera",
     "image_size": "height, width, pixels",
 }
 # Of a network with the SMPL parameter regressor besides.
 PARAMETER_UNITS = {
     "smpl_pose": "axis-angle of the 24 joints of a neutral SMPL body, radians, each relative to its parent",
     "smpl_betas": "its shape",
-    "smpl_translation": "metres; added to that body's vertices it brings them before the whole picture's camera",
+    "smpl_translation": "meters; added to that body's vertices it brings them before the whole picture's camera",
 }
 
 

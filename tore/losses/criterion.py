@@ -65,7 +65,7 @@ class Prediction(Protocol):
 
 @dataclass(frozen=True)
 class Targets:
-    """One batch's targets, metres, minus the body's root."""
+    """One batch's targets, meters, minus the body's root."""
 
     vertices: tuple[Tensor, ...]  # (B, V, 3) per level, coarse to full
     joints_3d: Tensor  # (B, J, 4), last column confidence
@@ -78,7 +78,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Labelled samples to divide by, the mean over processes; see `labelled_mean`."""
+    """Labeled samples to divide by, the mean over processes; see `labelled_mean`."""
 
     mesh: Tensor
     joints_3d: Tensor

@@ -15,14 +15,14 @@ from tore.geometry.rotations import axis_angle_to_matrix
 def labelled_mean(values: Tensor, has: Tensor, count: Tensor | None = None) -> Tensor:
     """Mean of `values` (B, ...) over the samples whose flag `has` (B,) is not 0 and over all other axes.
 
-    `count` is the number of labelled samples to divide by; by default those of this batch. With several processes
+    `count` is the number of labeled samples to divide by; by default those of this batch. With several processes
     it is the mean count per process, so that averaged gradients are those of the whole batch. A batch without a
-    labelled sample contributes 0, and what unlabelled samples hold never matters, not even NaN.
+    labeled sample contributes 0, and what unlabeled samples hold never matters, not even NaN.
     """
-    labelled = has != 0
+    labeled = has != 0
     per_sample = values.flatten(1).mean(1)  # (B,)
-    total = torch.where(labelled, per_sample, torch.zeros_like(per_sample)).sum()
-    count = labelled.sum() if count is None else count
+    total = torch.where(labeled, per_sample, torch.zeros_like(per_sample)).sum()
+    count = labeled.sum() if count is None else count
     return total / count.to(total).clamp_min(torch.finfo(total.dtype).tiny)
 
 
@@ -56,7 +56,7 @@ def joints_3d_loss(
     center: Sequence[int],
     count: Tensor | None = None,
 ) -> Tensor:
-    """Confidence-weighted distance of centerd joints, mean over labelled samples x joints x coordinates.
+    """Confidence-weighted distance of centered joints, mean over labeled samples x joints x coordinates.
 
     Joints of zero confidence are counted in the mean. `center`: body (2, 3), the hips; hand (0,), the wrist.
     """
@@ -68,7 +68,7 @@ def joints_3d_loss(
 def joints_2d_loss(projected: Tensor, target: Tensor, *, distance: Distance) -> Tensor:
     """Confidence-weighted distance of projected joints (B, J, 2) to `target` (B, J, 3: x, y, confidence).
 
-    Official: the mean runs over all samples, has_2d_joints or not; unlabelled ones carry confidence 0.
+    Official: the mean runs over all samples, has_2d_joints or not; unlabeled ones carry confidence 0.
     """
     return (target[..., 2:] * distance(projected, target[..., :2])).mean()
 
@@ -81,7 +81,7 @@ def vertices_loss(
     level_weights: Sequence[float],
     count: Tensor | None = None,
 ) -> Tensor:
-    """Weighted sum over the levels of the mean absolute coordinate difference, metres, over labelled samples."""
+    """Weighted sum over the levels of the mean absolute coordinate difference, meters, over labeled samples."""
     if not len(predicted) == len(target) == len(level_weights):
         raise ValueError(
             f"{len(predicted)} predicted mesh levels, {len(target)} target levels and {len(level_weights)} level "
@@ -113,12 +113,12 @@ def normal_loss(predicted_edges: Tensor, target_edges: Tensor, has_mesh: Tensor,
 
 
 def edge_lengths(edges: Tensor) -> Tensor:
-    """Lengths (B, F, 3) in metres of edges (B, F, 3, 3)."""
+    """Lengths (B, F, 3) in meters of edges (B, F, 3, 3)."""
     return (edges.square().sum(-1) + LENGTH_EPSILON).sqrt()
 
 
 def edge_loss(predicted_edges: Tensor, target_edges: Tensor, has_mesh: Tensor, count: Tensor | None = None) -> Tensor:
-    """Mean absolute difference of edge lengths, metres, over samples, faces and edges (B, F, 3, 3)."""
+    """Mean absolute difference of edge lengths, meters, over samples, faces and edges (B, F, 3, 3)."""
     return labelled_mean((edge_lengths(predicted_edges) - edge_lengths(target_edges)).abs(), has_mesh, count)
 
 
@@ -135,7 +135,7 @@ def smpl_parameters_loss(
     distance: Distance,
     count: Tensor | None = None,
 ) -> Tensor:
-    """Mean distance of rotation matrix entries + 0.1 x mean distance of betas, over labelled samples."""
+    """Mean distance of rotation matrix entries + 0.1 x mean distance of betas, over labeled samples."""
     target = axis_angle_to_matrix(target_pose.unflatten(1, (-1, 3)))  # (B, 24, 3, 3)
     rotation_term = labelled_mean(distance(rotations, target), has_mesh, count)
     return rotation_term + BETAS_WEIGHT * labelled_mean(distance(betas, target_betas), has_mesh, count)
@@ -165,7 +165,7 @@ def stretch_clusters(heatmap: Tensor) -> Tensor:
 
 
 def itp_loss(heatmap: Tensor, projected: Tensor, has_mesh: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Sum over labelled samples, clusters and cells of stretched weight x (1 - coverage).
+    """Sum over labeled samples, clusters and cells of stretched weight x (1 - coverage).
 
     heatmap (B, M, h*w), projected (B, V, 2) the true full mesh in the crop, has_mesh (B,), grid (h, w).
     Official: a plain sum, so it grows with the samples of one process.

@@ -56,7 +56,7 @@ class FastMETROConfig(_ShownImage):
     network: ClassVar[str] = "fastmetro"
     arch: str = "resnet50"
     body: str = "body"  # "body" | "hand"
-    stand_in: bool = False  # the body files are the synthetic stand-in's
+    stand_in: bool = False  # the body files are the synthetic ones
     image_reduction: str = "itp"
     kept_tokens: int | None = 39  # None where image tokens are not reduced
     geometry_reduction: bool = True
@@ -197,7 +197,7 @@ def _note(model: FastMETRO | METRO, config: ModelConfig) -> None:
 def topology_for(config: ModelConfig, body_dir: str | Path | None = None) -> Topology:
     """The joints and mesh levels that the configured network works on.
 
-    `body_dir` None means the stand-in's own folder when the configuration says so, else the usual folder.
+    `body_dir` None means the synthetic body's folder when the configuration says so, else the usual folder.
     """
     if config.stand_in and body_dir is None:
         body_dir = SYNTHETIC

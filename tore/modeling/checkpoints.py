@@ -66,7 +66,7 @@ def load_model(
 
     Args:
         path: the checkpoint file, its folder, or what `read_checkpoint` gave for it.
-        body_dir: folder of the body model files; None means `tore.paths.body_dir()`, or the stand-in's own
+        body_dir: folder of the body model files; None means `tore.paths.body_dir()`, or the synthetic one
             folder for a network that was trained on it.
         device: "auto", "cpu", "cuda", "cuda:1", "mps" ...
         overrides: fields of the configuration to set by hand, such as `arch` for a backbone that has no
@@ -230,7 +230,7 @@ def _same(name: str, asked: Any, there: Any) -> bool:
 
 
 def save_model(model: nn.Module, path: str | Path, half: bool = False) -> None:
-    """Writes our own layout: it remembers what shapes cannot tell (heads, dropout, any backbone, stand-in).
+    """Writes our own layout: it remembers what shapes cannot tell (heads, dropout, any backbone, synthetic body).
 
     A network inside torch.compile, DataParallel, DistributedDataParallel or AveragedModel is taken out of them. A path
     that ends in `.safetensors` gives a file of that format, with a checksum in its metadata.

@@ -17,7 +17,7 @@ from tore.modeling.transformer import USUAL_GRID, EncoderDecoder, TokenPositions
 
 
 class GeometryTokens(WithConstants):
-    """The learned query tokens of FastMETRO's main Transformer and who may look at whom among them."""
+    """The learned query tokens of FastMETRO's main Transformer and the attention mask among them."""
 
     allowed: Tensor | None
 
@@ -35,7 +35,7 @@ class GeometryTokens(WithConstants):
 
 
 def query_mask(joints: int, adjacency: Tensor) -> Tensor:
-    """(J + Vc, J + Vc) bool, True where a row may look at a column.
+    """(J + Vc, J + Vc) bool, True where a row may attend to a column.
 
     Joints see every query; a vertex sees every joint, itself and its mesh neighbors.
     """
@@ -77,7 +77,7 @@ class FastMETRO(nn.Module):
             kept_tokens: M, None where image tokens are not reduced.
             geometry_reduction: the Transformer's queries are joints alone; else joints and coarse vertices.
             learned_upsampling: how many up-sampling steps are learned, from the coarse mesh on.
-            smpl_regressor: rotations and betas of a SMPL body from the middle mesh.
+            smpl_regressor: rotations and betas of a SMPL body from the intermediate mesh.
             layers: on each side of each Transformer (S, M, L = 1, 2, 3).
             widths, hidden: of the two Transformers' tokens and feed-forward networks.
             heads: of every attention.

@@ -38,7 +38,7 @@ class SMPLRegressor(nn.Module):
         self.head = nn.Linear(width, 9 * SMPL_JOINTS + SMPL_BETAS)
 
     def forward(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
-        """vertices (B, V, 3), metres, detached here -> rotations (B, 24, 3, 3), betas (B, 10)."""
+        """vertices (B, V, 3), meters, detached here -> rotations (B, 24, 3, 3), betas (B, 10)."""
         numbers = self.head(self.blocks(self.embedding(vertices.detach().flatten(1))))
         matrices, betas = numbers.split((9 * SMPL_JOINTS, SMPL_BETAS), dim=1)
         return signed_rotation(matrices.unflatten(1, (SMPL_JOINTS, 3, 3))), betas
@@ -58,14 +58,14 @@ def signed_rotation(matrix: Tensor) -> Tensor:
 
 
 class MeshPrediction(NamedTuple):
-    """One mesh per picture; lengths in metres, root-free (training centers nothing).
+    """One mesh per picture; lengths in meters, root-free (training centers nothing).
 
     camera: (B, 3) weak perspective: scale, tx, ty; a point (x, y) lands at scale * (x + tx, y + ty) in [-1, 1].
     joints: (B, J, 3) joints predicted directly (body 14, hand 21).
     vertices_coarse: (B, 431 | 195, 3).
     vertices_mid: (B, 1723, 3), None for hands.
     vertices: (B, 6890 | 778, 3).
-    heatmap: (B, M, h * w) where each kept image token looked, None without a reduction of image tokens.
+    heatmap: (B, M, h * w) attention map of each kept image token, None without a reduction of image tokens.
     rotations: (B, 24, 3, 3) of SMPL's joints relative to their parents, None without the SMPL parameter regressor.
     betas: (B, 10) of SMPL's shape, likewise.
     """

@@ -20,7 +20,7 @@ from tore.modeling.image_token_pruning import TokenReduction
 from tore.modeling.metro import METRO
 from tore.modeling.neural_shape_regressor import ShapeRegressor
 
-WAVE_SPREAD = 3.0  # radians per metre: vertices a decimetre apart have similar tokens
+WAVE_SPREAD = 3.0  # radians per meter: vertices a decimetre apart have similar tokens
 DRAWS = 32  # random joint features over which the vertex head is fitted
 IMAGES = 4  # of noise, over which a network without a shape regressor is
 RIDGE = 1e-3  # of the mean squared feature
@@ -48,7 +48,7 @@ def start_from_template(model: FastMETRO | METRO, vertices: Tensor) -> None:
 
 
 def random_waves(points: Tensor, width: int) -> Tensor:
-    """Points (N, 3) in metres -> (N, width) sines and cosines of unit variance in random directions."""
+    """Points (N, 3) in meters -> (N, width) sines and cosines of unit variance in random directions."""
     directions = torch.randn(3, width // 2, dtype=points.dtype) * WAVE_SPREAD
     phase = points @ directions.to(points.device) + 2 * math.pi * torch.rand(width // 2).to(points)
     return math.sqrt(2) * torch.cat((phase.sin(), phase.cos()), dim=1)
@@ -116,7 +116,7 @@ class WarmUpPrediction(NamedTuple):
 
     heatmap: Tensor  # (B, M, h*w), rows sum to 1
     joints_2d: Tensor  # (B, M, 2) in [-1, 1] of the crop
-    joints_3d: Tensor  # (B, M, 3) metres, relative to the root
+    joints_3d: Tensor  # (B, M, 3) meters, relative to the root
 
 
 class WarmUpNetwork(WithConstants):
@@ -131,7 +131,7 @@ class WarmUpNetwork(WithConstants):
             backbone: of any stride-32 feature map.
             width: of the tokens.
             tokens: how many there are, M; token m is joint m modulo the joints.
-            joints: labelled joints.
+            joints: labeled joints.
             size: side in pixels that square pictures are brought to first, a multiple of the stride.
         """
         if size < STRIDE or size % STRIDE:
@@ -174,7 +174,7 @@ def load_parts(
     """Starts parts of a network from a file: a warm-up's, or that of a whole network.
 
     Args:
-        model: METRO, which shares the backbone alone with a warm-up, takes that alone.
+        model: METRO, which shares only the backbone with pre-training, takes only that.
         path: what `save_image_side` wrote, or an official or own checkpoint.
         parts: of `PARTS_TO_LOAD`, and `REST` for all that lies behind the token reduction: with it, and without the
             token reduction, networks that differ in their token reduction alone start alike.

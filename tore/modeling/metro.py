@@ -164,7 +164,7 @@ class METRO(WithConstants):
             image_tokens: how many positions a learned mixture mixes.
             camera_points: without geometry reduction the camera is read off the coarse "vertices" or off "all" points
             camera_hidden: by a hidden layer of this width.
-            smpl_regressor: rotations and betas of a SMPL body from the middle mesh.
+            smpl_regressor: rotations and betas of a SMPL body from the intermediate mesh.
             widths: of the blocks; each block's output is as wide as half the one before it needs.
             layers, heads, hidden: of each block's BERT encoder.
             dropout: its probability, wherever the Transformers drop.

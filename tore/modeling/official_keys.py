@@ -76,7 +76,7 @@ METRO_WITHOUT = [
     ("cam_param_fc2.{*}", "camera_head.of_points.{*}"),
     ("cam_param_fc3.{*}", "camera_head.output.{*}"),
 ]
-# (network, geometry token reduction) -> table. The same official name can mean different rooms in different networks.
+# (network, geometry token reduction) -> table. The same official name can mean different modules in different networks.
 TABLES = {
     ("fastmetro", True): FASTMETRO_WITH_SHAPE_REGRESSOR,
     ("fastmetro", False): FASTMETRO_WITHOUT,

@@ -68,7 +68,7 @@ class TokenPositions(WithConstants):
     def forward(self, grid: tuple[int, int], heatmap: Tensor | None) -> Tensor:
         """Code of the tokens of a feature map of `grid` (h, w) positions.
 
-        `heatmap` (B, M, h*w), rows summing to 1, says where each token looked; None means that the tokens are the
+        `heatmap` (B, M, h*w), rows summing to 1, is the attention map of each token; None means that the tokens are the
         positions themselves, row by row. Returns (B, M, channels), or without a batch (M, channels).
         """
         if self.listed:
@@ -98,11 +98,11 @@ def attend(
         key: (B, N, C) projected keys.
         value: (B, N, C) projected values.
         heads: number of heads; divides C.
-        allowed: (Q, N) bool, True where a query may look at a key, the same mask as blocks, or what to add to the
+        allowed: (Q, N) bool, True where a query may attend to a key, the same mask as blocks, or what to add to the
             scores, 0 or -inf; None allows all.
         dropout: probability of dropping an attention weight; pass 0 outside training.
         fused: by torch's fused kernel, where there is no dropout. torch.func goes score by score: the fused kernel has
-            no forward-mode and no second derivatives (autograd says so where they are asked for).
+            no forward-mode and no second derivatives (autograd raises an error for them).
 
     Returns:
         (B, Q, C).
@@ -246,7 +246,7 @@ class EncoderDecoder(nn.Module):
             camera: (B, 1, width) camera token.
             queries: (B, Q, width) learned query tokens.
             code: (N, width) position code of the image tokens, or (B, N, width) where pictures differ in it.
-            allowed: (Q, Q) bool, which query may look at which, or the same as blocks; None allows all.
+            allowed: (Q, Q) bool, which query may attend to which, or the same as blocks; None allows all.
 
         Returns:
             camera feature (B, 1, width), encoded image tokens (B, N, width), decoded queries (B, Q, width).

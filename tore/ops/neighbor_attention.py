@@ -1,7 +1,7 @@
 """Attention among mesh neighbors without the pairs that the mesh forbids.
 
-A vertex may look at some 7 of 431, so a dense product computes 60 forbidden scores for each that counts. Here the
-vertices lie in blocks of mesh patches: a block's queries meet the keys that any of them may look at, and no others.
+A vertex attends to some 7 of 431, so a dense product computes 60 forbidden scores for each that counts. Here the
+vertices lie in blocks of mesh patches: a block's queries meet the keys that any of them may attend to, and no others.
 It is the same attention; what is left out has weight 0.
 """
 
@@ -19,7 +19,7 @@ BLOCK_SIZE = 16  # queries; of 8, 12, 16, 24 and 32 the fastest in training (doc
 class NeighborBlocks(WithConstants):
     """A (Q, N) mask as blocks of s queries with up to w keys; `attend` takes it in the mask's place.
 
-    `mask` (blocks, 1, s, w) is True where a block's query may look at a block's key; the inference form
+    `mask` (blocks, 1, s, w) is True where a block's query may attend to a block's key; the optimized model
     keeps there what `attend` adds to the scores.
     """
 
@@ -29,7 +29,7 @@ class NeighborBlocks(WithConstants):
     mask: Tensor
 
     def __init__(self, allowed: Tensor, size: int = BLOCK_SIZE) -> None:
-        """`allowed` (Q, N) bool, True where a query may look at a key; every query may look at one at least."""
+        """`allowed` (Q, N) bool, True where a query may attend to a key; every query attends to at least one."""
         super().__init__()
         visible = allowed.cpu().numpy()
         blocks = patches(visible, size)

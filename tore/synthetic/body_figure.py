@@ -1,6 +1,6 @@
-"""The stand-in body's own numbers: skeleton, solid, landmarks, shape directions.
+"""The synthetic body's own numbers: skeleton, solid, landmarks, shape directions.
 
-Metres, y up, facing +z, the left side is +x.
+Meters, y up, facing +z, the left side is +x.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def shape_directions(p: Array, normals: Array) -> Array:
 
 
 def train_points() -> dict[str, tuple[tuple[float, float, float], float]]:
-    """Name -> (place, spread in metres; 0 = the one nearest vertex of the skin) of the joints that SMPL's own 24 lack.
+    """Name -> (place, spread in meters; 0 = the one nearest vertex of the skin) of the joints that SMPL's own 24 lack.
 
     The official data format calls these rows, in this order, the extra regressor.
     """

@@ -22,7 +22,7 @@ FILES = {"body": SYNTHETIC_BODY_FILES, "hand": SYNTHETIC_HAND_FILES}
 
 
 def file_names(kind: str) -> list[str]:
-    """Names of all files of the stand-in "body" or "hand"."""
+    """Names of all files of the synthetic "body" or "hand"."""
     files = FILES[kind]
     names = [
         files.model,
@@ -74,7 +74,7 @@ __all__ = ["KINDS", "file_names", "made_folder", "synthetic_body_dir", "write_sy
 
 
 def write_synthetic(kind: str, folder: str | Path) -> None:
-    """Makes the stand-in "body" or "hand" and writes its files into `folder`, in place of files of those names.
+    """Makes the synthetic "body" or "hand" and writes its files into `folder`, in place of files of those names.
 
     Raises ValueError for another kind, ImportError with the command to run where scikit-image is missing, OutputError
     where the folder cannot be written.
@@ -84,7 +84,7 @@ def write_synthetic(kind: str, folder: str | Path) -> None:
 
 
 def synthetic_body_dir() -> Path:
-    """The folder that holds both stand-ins, made on first use in the cache folder and then reused.
+    """The folder that holds both synthetic models, made on first use in the cache folder and then reused.
 
     Raises OutputError where the cache folder cannot be written.
     """

@@ -7,7 +7,7 @@ import torch
 
 from tore.geometry.rotations import axis_angle_to_matrix
 
-# capsules: joint, joint, how far beyond the second joint the limb goes on (share of the bone), radius in metres
+# capsules: joint, joint, how far beyond the second joint the limb extends (share of the bone), radius in meters
 CAPSULES = {
     "pelvis": (1, 2, 0.0, 0.105),
     "belly": (3, 6, 0.0, 0.12),
@@ -46,7 +46,7 @@ PAIRS = np.array([(NAMES.index(a), NAMES.index(b)) for a, b in _pairs()])
 
 
 def overlap(joints: np.ndarray) -> np.ndarray:
-    """(..., 24, 3) skeleton joints -> (...,) metres by which the worst pair of limbs runs into each other."""
+    """(..., 24, 3) skeleton joints -> (...,) meters by which the worst pair of limbs runs into each other."""
     first, second, beyond, radius = (np.array(column) for column in zip(*CAPSULES.values(), strict=True))
     start = joints[..., first, :]
     along = (joints[..., second, :] - start) * (1 + beyond)[:, None]

@@ -30,7 +30,7 @@ class EdgeCollapse:
 
     Args:
         vertices: (V, 3); faces: (F, 3) of a disc; wanted: (V,) wanted edge length at each vertex (any common unit).
-        move: collapse to the middle of the edge; otherwise one end stays where it is, the vertices that remain are
+        move: collapse to the midpoint of the edge; otherwise one end stays where it is, the vertices that remain are
             a subset of those given, and edges that the surface bends along count as longer.
 
     After `run`, `arrays()` gives the mesh, and `owner` (V,) the remaining vertex each given one ended in.

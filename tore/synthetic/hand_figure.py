@@ -1,4 +1,4 @@
-"""The stand-in hand's own numbers: skeleton, solid, shape directions, curl directions. Metres.
+"""The synthetic hand's own numbers: skeleton, solid, shape directions, curl directions. Meters.
 
 Everything is written for a hand whose fingers point to +x, palm down (-y), thumb to +z, wrist at the origin:
 the left hand of a figure in T-pose. The right hand is its mirror image in x, the frame of the right-hand model.
@@ -57,7 +57,7 @@ def tips() -> Array:
 
 
 def solid(wrist_length: float = 0.05) -> Field:
-    """The +x hand with `wrist_length` metres of forearm behind the wrist joint."""
+    """The +x hand with `wrist_length` meters of forearm behind the wrist joint."""
     palm: list[tuple[Field, float]] = [
         (Tube([(-wrist_length, 0, 0), (0.0, 0, 0), (0.02, 0, 0.0)], (0.023, 0.0205, 0.020), squash=(1, 1.0, 1.3)), 0.0)
     ]
@@ -87,7 +87,7 @@ def wanted_edge(p: Array) -> Array:
     return np.interp(p[:, 0], (0.0, 0.09, 0.19), (1.25, 1.0, 0.8))
 
 
-BLEND_WIDTHS = (0.016, *(0.010, 0.008, 0.007) * 4, *(0.012, 0.009, 0.008))  # metres, at each joint
+BLEND_WIDTHS = (0.016, *(0.010, 0.008, 0.007) * 4, *(0.012, 0.009, 0.008))  # meters, at each joint
 POSE_GAINS = (0.0, *(1.0, 1.2, 1.2) * 4, *(0.7, 1.2, 1.2))
 MEAN_CURL = (0.30, 0.45, 0.25)  # radians at the three joints of a finger of the mean hand
 MEAN_THUMB = (0.15, 0.15, 0.20)

@@ -83,7 +83,7 @@ def encode(rng: RandomState, picture: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-# metres behind the rim; they come in pairs, so that a sleeve has a sharp end wherever it starts
+# meters behind the rim; they come in pairs, so that a sleeve has a sharp end wherever it starts
 STATIONS = np.array([0.015, 0.018, 0.045, 0.048, 0.09, 0.093, 0.15, 0.153, 0.25, 0.45])
 GROWTH = np.interp(STATIONS, [0, 0.05, 0.1, 0.2, 0.3, 0.45], [1.0, 1.08, 1.2, 1.36, 1.44, 1.5])  # of the rim's outline
 SLEEVED = 0.5

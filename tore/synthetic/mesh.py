@@ -140,7 +140,7 @@ def flip_edges(vertices: Array, faces: Index, rounds: int = 4) -> Index:
 
 
 def even_out(vertices: Array, faces: Index, rim: NDArray[np.bool_], wanted: Array) -> Array:
-    """Moves each vertex to the middle of its faces, weighed by area over wanted area; the rim along itself."""
+    """Moves each vertex to the centroid of its faces, weighed by area over wanted area; the rim along itself."""
     area = np.linalg.norm(face_normals(vertices, faces), axis=1) / wanted[faces].mean(1) ** 2
     middle = vertices[faces].mean(1)
     total, weight = np.zeros_like(vertices), np.zeros(len(vertices))

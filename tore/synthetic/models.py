@@ -32,12 +32,12 @@ HAND_BOX = ((-0.025, -0.06, -0.09), (0.22, 0.06, 0.13))
 HAND_STEP = 0.003
 HAND_ORIGIN = (0.095, 0.0, 0.0)  # where the right hand's wrist lies
 JOINT_SPREAD = {"body": 0.045, "hand": 0.012}
-DIGITS = 9  # of a metre: rounding makes the numbers the same however sums are ordered
+DIGITS = 9  # of a meter: rounding makes the numbers the same however sums are ordered
 
 
 @dataclass(frozen=True)
 class SyntheticModel:
-    """Everything that the files of one stand-in figure hold, under the names of those files."""
+    """Everything that the files of one synthetic figure hold, under the names of those files."""
 
     model: dict[str, Any]
     levels: dict[str, list[Any]]  # U, D, A, F of the mesh levels
@@ -46,9 +46,9 @@ class SyntheticModel:
 
 
 def build(kind: str) -> SyntheticModel:
-    """The stand-in "body" or "hand". Takes some ten seconds on one core."""
+    """The synthetic "body" or "hand". Takes some ten seconds on one core."""
     if kind not in ("body", "hand"):
-        raise ValueError(f"stand-in kind {kind!r} is not known; use 'body' or 'hand'")
+        raise ValueError(f"synthetic kind {kind!r} is not known; use 'body' or 'hand'")
     return _build_body() if kind == "body" else _build_hand()
 
 

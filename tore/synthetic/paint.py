@@ -30,7 +30,7 @@ class Wardrobe:
 
     part: np.ndarray  # (V,) the joint that a vertex follows
     along: np.ndarray  # (V,) 0 at that joint, 1 at the next one down the limb
-    rest: np.ndarray  # (V, 3) metres
+    rest: np.ndarray  # (V, 3) meters
     waist: np.ndarray  # (V,) bool, the upper part of the pelvis
     scalp: np.ndarray  # (V,) 0..1: from where on the head is hair; 1 at the crown, 0 on the face
     neck: np.ndarray  # (V,) bool, the upper half of the neck

@@ -54,7 +54,7 @@ class People(NamedTuple):
 
     pose: np.ndarray  # (B, 72 | 48) float32, root in the camera frame
     betas: np.ndarray  # (B, 10) float32
-    vertices: np.ndarray  # (B, V, 3) metres, camera axes, origin of the body model
+    vertices: np.ndarray  # (B, V, 3) meters, camera axes, origin of the body model
     skeleton: np.ndarray  # (B, K, 3) the same
     joints: np.ndarray  # (B, 24 | 21, 3) label joints, the same
     up: np.ndarray  # (B, 3) away from the ground
@@ -64,7 +64,7 @@ class Shot(NamedTuple):
     """The camera of one picture, and the translation that puts the person before it."""
 
     camera: PinholeCamera
-    translation: np.ndarray  # (3,) metres
+    translation: np.ndarray  # (3,) meters
 
 
 def load_figure(kind: str, body_dir: str | Path | None = None) -> Figure:

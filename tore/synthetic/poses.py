@@ -18,7 +18,7 @@ from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from tore.synthetic.collisions import joint_positions, overlap
 
 CANDIDATES = 8  # poses drawn for one person; the first that does not run through itself is taken
-ALLOWED_OVERLAP = 0.02  # metres by which two limbs' cores may meet
+ALLOWED_OVERLAP = 0.02  # meters by which two limbs' cores may meet
 
 LEG_ANGLES = ("hip_flexion", "hip_abduction", "hip_rotation", "knee_flexion", "ankle_flexion")
 LEG_LIMITS = np.array([(-30, 120), (-15, 50), (-35, 35), (0, 140), (-35, 25)])

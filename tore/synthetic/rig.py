@@ -36,7 +36,7 @@ def cotangent_laplacian(vertices: Array, faces: Index, conductance: Array) -> tu
 
 
 def blend_weights(vertices: Array, faces: Index, bones: Index, joints: int, width: Array) -> Array:
-    """(V, K) weights: one bone (V,) for each vertex, spread over the skin by `width` (V,) metres, few bones kept."""
+    """(V, K) weights: one bone (V,) for each vertex, spread over the skin by `width` (V,) meters, few bones kept."""
     stiffness, mass = cotangent_laplacian(vertices, faces, 0.5 * width**2 / DIFFUSION_STEPS)
     solver = splu((sp.diags(mass) + stiffness).tocsc())
     weights = np.eye(joints)[bones]
@@ -86,7 +86,7 @@ def pose_directions(
 def regressor_row(vertices: Array, point: Sequence[float], spread: float) -> Array:
     """(V,) shares, none negative and 1 in all, of the vertices around `point` whose mean is the point exactly.
 
-    A bell of `spread` metres, tilted until its mean is the point. ValueError where the point is not inside the mesh.
+    A bell of `spread` meters, tilted until its mean is the point. ValueError where the point is not inside the mesh.
     """
     local = (vertices - np.asarray(point)) / spread
     near = (local**2).sum(1)

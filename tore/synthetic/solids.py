@@ -1,6 +1,6 @@
 """Solids for the synthetic figures: smooth unions of tubes, ellipsoids and trunk profiles, and their skin.
 
-A solid is a function of points (N, 3) in metres that is negative inside, about the distance to the skin near it.
+A solid is a function of points (N, 3) in meters that is negative inside, about the distance to the skin near it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MISSING_EXTRA = "making a synthetic figure needs the package scikit-image: pip i
 
 @dataclass(frozen=True)
 class Tube:
-    """A chain of spheres, neighbors joined by cones: `points` (K, 3) and `radii` (K,) in metres.
+    """A chain of spheres, neighbors joined by cones: `points` (K, 3) and `radii` (K,) in meters.
 
     `squash` divides the coordinates about the first point before the distance is taken: (1.4, 1, 1)
     makes the tube 1.4 times as wide in x.
@@ -47,7 +47,7 @@ class Tube:
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """An axis-aligned ellipsoid: center and half axes in metres."""
+    """An axis-aligned ellipsoid: center and half axes in meters."""
 
     center: Sequence[float]
     axes: Sequence[float]
@@ -80,13 +80,13 @@ class Profile:
 
 
 def smooth_min(a: Array, b: Array, width: float) -> Array:
-    """The smaller of two values, rounded off where they differ by less than `width` metres."""
+    """The smaller of two values, rounded off where they differ by less than `width` meters."""
     share = np.maximum(width - np.abs(a - b), 0.0) / width
     return np.minimum(a, b) - share * share * width * 0.25
 
 
 def union(parts: Sequence[tuple[Field, float]]) -> Field:
-    """One solid of many: each part comes with the width in metres over which it melts into those before it."""
+    """One solid of many: each part comes with the width in meters over which it melts into those before it."""
 
     def field(p: Array) -> Array:
         values = parts[0][0](p)
@@ -139,7 +139,7 @@ def skin(field: Field, lower: Sequence[float], upper: Sequence[float], step: flo
 
 
 def weld(vertices: Array, faces: NDArray[np.int64], pinch: float) -> tuple[Array, NDArray[np.int64]]:
-    """Merges vertices that agree to `pinch` metres and drops the faces and vertices that this leaves empty."""
+    """Merges vertices that agree to `pinch` meters and drops the faces and vertices that this leaves empty."""
     _, first, label = np.unique(
         np.round(vertices / pinch).astype(np.int64), axis=0, return_index=True, return_inverse=True
     )

@@ -1,7 +1,7 @@
 """Writes synthetic pictures as a METRO TSV set, many processes side by side.
 
 The set depends on its recipe alone, never on the number of processes, and the first N pictures of a larger set are
-those of a smaller one. A run that is stopped leaves `.partial` files and no yaml file; the same command goes on there.
+those of a smaller one. A run that is stopped leaves `.partial` files and no yaml file; the same command resumes there.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def write_images(
     _claim(recipe, folder, [yaml, *tables], overwrite)
     there = len(TSVReader(tables[0])) if yaml.is_file() else 0
     if there > count:
-        raise ValueError(f"{yaml} has {there} pictures, {count} are asked for: name another folder, or overwrite it")
+        raise ValueError(f"{yaml} has {there} images, {count} are requested: name another folder, or overwrite it")
     if there == count:
         progress(count)
         return yaml

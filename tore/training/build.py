@@ -188,7 +188,7 @@ class RunSetting:
 
 
 def wanted_checkpoint(setting: RunSetting, checkpoints: CheckpointFolder) -> Path | None:
-    """The checkpoint folder to go on from. An elastic restart goes on by itself."""
+    """The checkpoint folder to resume from. An elastic restart resumes by itself."""
     wanted = setting.config.run.resume
     restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
     if wanted == "auto" or (restarted and wanted == "none"):
@@ -201,7 +201,7 @@ def wanted_checkpoint(setting: RunSetting, checkpoints: CheckpointFolder) -> Pat
         return Path(wanted)
     if newest is not None:
         raise ValueError(
-            f"{newest} is there from an earlier run: go on with --resume auto, or choose another --output_dir"
+            f"{newest} is there from an earlier run: resume with --resume auto, or choose another --output_dir"
         )
     return None
 
@@ -254,7 +254,7 @@ def go_on(trainer: Trainer, setting: RunSetting, state: dict[str, Any], resumed:
     pace = Pace(options.lr, options.rates(), options.num_train_epochs, batches.per_epoch, batches.global_batch)
     changes = changes_of(config, state, pace, sets)
     accept_changes(changes, resumed, allowed=config.run.allow_changes, say=log.line)
-    log.line(f"going on from {resumed}")
+    log.line(f"resuming from {resumed}")
     trainer.resume(state)
     if changes.judged and trainer.progress.best is not None:
         log.line(f"{trainer.progress.best['checkpoint']} was the best by another judging: the best is chosen anew")

@@ -32,7 +32,7 @@ from tore.modeling.build import image_format_of
 from tore.training.set_check import check_before
 
 GENDERS = ("female", "male")
-FAST = "its inference form, the same to rounding (--fast)"
+FAST = "the optimized model, equal up to rounding (--fast)"
 ORACLE = "predicted directly (--oracle true)"
 Keep = Callable[[Batch, Tensor, Tensor], None]  # is given a batch, its joints (B, J, 3) and meshes (B, V, 3)
 

@@ -69,7 +69,7 @@ def page_of(result: EvaluationResult, protocol: Protocol) -> str:
 
 @dataclass
 class KeptHands:
-    """Joints and vertices of this process's samples, minus the wrist, in metres."""
+    """Joints and vertices of this process's samples, minus the wrist, in meters."""
 
     keys: list[str] = field(default_factory=list)
     joints: list[np.ndarray] = field(default_factory=list)  # (B, 21, 3) each
@@ -102,7 +102,7 @@ class HandOptions:
     views: tuple[Draw, ...] = ()
     pred_zip: Path | None = None
     annotations: Path | None = None
-    required: bool = False  # an evaluation whose pictures are not FreiHAND's fails; else it goes on without a file
+    required: bool = False  # an evaluation whose pictures are not FreiHAND's fails; else it runs without a file
 
     def fulfil(self, kept: KeptHands, processes: Processes, say: Callable[[str], None]) -> None:
         """Writes and scores what is wished for, on the main process."""

@@ -148,7 +148,7 @@ def usable(label: Label) -> bool:
 
 
 def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> Trainer:
-    """The warm-up's trainer, taken up where an earlier run ended if that is asked for."""
+    """The trainer of pre-training, resumed where an earlier run ended on request."""
     checkpoints = CheckpointFolder(Path(config.output_dir), keep=1)
     newest = checkpoints.newest()
     if newest is not None and config.resume == "none":
@@ -202,7 +202,7 @@ def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> 
         pace = Pace(config.lr, schedule, config.num_train_epochs, batches.per_epoch, batches.global_batch)
         check_same_image_side(config, recorded(state), newest)
         accept_changes(changes_of(config, state, pace, sets), newest, allowed=config.allow_changes, say=log.line)
-        log.line(f"going on from {newest}")
+        log.line(f"resuming from {newest}")
         trainer.resume(state)
     return trainer
 

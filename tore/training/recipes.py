@@ -68,7 +68,7 @@ def _chosen(flag: Any, usual: Any) -> Any:
 
 
 def _token_weight(asked: float | None, config: ModelConfig, usual: float) -> float:
-    """The image token loss belongs to the paper's pruning; other reducers of image tokens take it when asked for."""
+    """The image token loss belongs to the paper's pruning; other reducers of image tokens take it on request."""
     if asked is None:
         return usual if prunes_image_tokens(config) else 0.0
     if asked and getattr(config, "kept_tokens", None) is None:

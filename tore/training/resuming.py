@@ -1,4 +1,4 @@
-"""What is another one when a run goes on: its set, its flags; and what that does to the rest of the run.
+"""What has changed when a run resumes: its set, its flags; and what that does to the rest of the run.
 
 Nothing that changes results changes silently: it is refused, or with --allow_changes said in the log.
 """
@@ -28,14 +28,14 @@ class Config(Protocol):
         ...
 
 
-# Options that change no result of a run that goes on.
+# Options that change no result of a run that resumes.
 FREE = {
     "data_dir", "num_workers", "body_dir", "output_dir", "resume", "allow_changes", "on_bad_sample", "compile",
     "per_gpu_eval_batch_size", "channels_last", "run_eval_only", "logging_steps", "visual_steps", "save_steps",
     "keep_checkpoints", "on_nan", "no_tensorboard", "quiet", "device", "local_rank", "multiscale_inference", "sc",
     "rot", "pred_zip", "annotations", "conv_1x1_dim",
 }  # fmt: skip
-# How a new network starts: a run that goes on has started, and a typed one must be its own.
+# How a new network is initialized: a resumed run has one already, and a typed flag must agree with it.
 START = {
     "backbone_weights", "warm_start", "warm_start_rooms", "template_start", "camera_start", "resume_checkpoint",
 }  # fmt: skip
@@ -103,7 +103,7 @@ def accept_changes(changes: Changes, resumed: Path, *, allowed: bool, say: Calla
     if not allowed:
         listed = "\n".join(f"  {line}" for line in changes.lines)
         raise ValueError(
-            f"{resumed} belongs to a run with other settings; give the same ones, or go on knowingly with "
+            f"{resumed} belongs to a run with other settings; give the same ones, or resume knowingly with "
             f"--allow_changes:\n{listed}"
         )
     for line in changes.lines:
@@ -143,7 +143,7 @@ def _refuse_another_start(config: Config, now: Mapping[str, Any], saved: Mapping
     for name in (name for name in now if name in START and config.gives(name)):
         if not _same(saved.get(name), now[name]):
             raise ValueError(
-                f"--{name} {_text(now[name])}: the run goes on with its own weights and began with it "
+                f"--{name} {_text(now[name])}: the run resumes with its own weights and began with it "
                 f"{_text(saved.get(name))}; leave the flag out, or begin a new run in another --output_dir"
             )
 

@@ -80,7 +80,7 @@ def train(setting: RunSetting) -> int:
     if setting.config.data.on_bad_sample == "skip":
         batches.dataset.bad_samples.merge(processes.maximum)
         log.line(batches.dataset.bad_sample_summary())
-    log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; go on with --resume auto")
+    log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; resume with --resume auto")
     return 0 if stopped_by is None else EXIT_STOPPED
 
 

@@ -31,7 +31,7 @@ Usable = Callable[[Label], bool]
 
 
 def posed_mesh(body: BodyModel) -> PosedMesh:
-    """Full mesh and labelled joints of pose and shape, on the CPU whatever the body's device is."""
+    """Full mesh and labeled joints of pose and shape, on the CPU whatever the body's device is."""
     assert isinstance(body, SMPL | MANO)
 
     @torch.no_grad()

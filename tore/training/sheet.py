@@ -47,7 +47,7 @@ class TrainingSheet:
 
     def _row(self, place: int, batch: Batch, result: StepResult) -> dict[str, np.ndarray]:
         prediction, targets = result.prediction, result.targets
-        labelled = targets.joints_2d[place].float().cpu().numpy()
+        labeled = targets.joints_2d[place].float().cpu().numpy()
         crop = self.image_format.pixels(batch["image"][place])
         camera = prediction.camera[place].detach().float()
         vertices = prediction.vertices[place].detach().float().cpu().numpy()
@@ -56,7 +56,7 @@ class TrainingSheet:
             "input": crop,
             "prediction": overlay_crop(crop, vertices, self.faces, camera.cpu().numpy(), samples=1),
             "predicted joints": draw_crop_joints(crop, projected[0].detach().float().cpu().numpy()),
-            "labelled joints": draw_crop_joints(crop, labelled[:, :2], labelled[:, 2]),
+            "labeled joints": draw_crop_joints(crop, labeled[:, :2], labeled[:, 2]),
         }
         if prediction.heatmap is not None:
             grid = (crop.shape[0] // self.stride, crop.shape[1] // self.stride)

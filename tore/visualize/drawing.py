@@ -92,7 +92,7 @@ def overlay(
     opacity: float = 1.0,
     samples: int = 3,
 ) -> np.ndarray:
-    """The picture (H, W, 3) uint8 with the mesh (V, 3) metres, camera frame, drawn over it: same shape, uint8.
+    """The picture (H, W, 3) uint8 with the mesh (V, 3) meters, camera frame, drawn over it: same shape, uint8.
 
     color: of the whole mesh, or (V, 3), in [0, 1].
     """
@@ -114,7 +114,7 @@ def overlay_crop(
 ) -> np.ndarray:
     """A square crop (n, n, 3) uint8 with the mesh, seen by the crop's weak-perspective camera (3,) scale, tx, ty.
 
-    vertices: (V, 3) metres, as the network gives them with that camera. n need not be 224.
+    vertices: (V, 3) meters, as the network gives them with that camera. n need not be 224.
     """
     if crop.shape[0] != crop.shape[1]:
         raise ValueError(f"a weak-perspective camera belongs to a square crop, this one is {crop.shape[:2]}")
@@ -123,7 +123,7 @@ def overlay_crop(
 
 
 def turned(vertices: np.ndarray, degrees: float) -> np.ndarray:
-    """Vertices (V, 3) turned about the vertical through the middle of their box; 90 shows the side, 180 the back."""
+    """Vertices (V, 3) rotated about the vertical through the center of their box; 90 shows the side, 180 the back."""
     middle = (vertices.min(0) + vertices.max(0)) / 2
     angle = np.deg2rad(degrees)
     cosine, sine = np.cos(angle), np.sin(angle)

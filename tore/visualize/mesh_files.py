@@ -1,4 +1,4 @@
-"""Meshes written as obj, ply or glb: metres, with normals, a name, and a note on units and axes.
+"""Meshes written as obj, ply or glb: meters, with normals, a name, and a note on units and axes.
 
 Viewers take y as up and look along -z, so vertices of the camera frame (x right, y down, z forward) are written
 turned half a turn about x, (x, -y, -z), unless `frame="camera"` asks for the numbers as they are.
@@ -28,7 +28,7 @@ def save_mesh(
     colors: np.ndarray | None = None,
     frame: str = "viewer",
 ) -> Path:
-    """Writes vertices (V, 3) metres of the camera frame and faces (F, 3); the ending chooses the kind.
+    """Writes vertices (V, 3) meters of the camera frame and faces (F, 3); the ending chooses the kind.
 
     colors: (V, 3) uint8. Vertex order and count are kept. The file appears whole or not at all.
     Raises ValueError for another ending or frame, ImportError where trimesh is missing.
@@ -40,8 +40,8 @@ def save_mesh(
     if frame not in AXES:
         raise ValueError(f"frame {frame!r} is not known; choose from {', '.join(AXES)}")
     placed = np.asarray(vertices, np.float64) * (TO_VIEWER if frame == "viewer" else 1.0)
-    mesh = _trimesh(placed, np.asarray(faces), colors, {"name": name, "units": "metres", "axes": AXES[frame]})
-    content = _encoded(mesh, kind, name, f"{name}: metres, {AXES[frame]}")
+    mesh = _trimesh(placed, np.asarray(faces), colors, {"name": name, "units": "meters", "axes": AXES[frame]})
+    content = _encoded(mesh, kind, name, f"{name}: meters, {AXES[frame]}")
     write_whole(path, content)
     return path
 

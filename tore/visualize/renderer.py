@@ -73,7 +73,7 @@ class Render(NamedTuple):
     """What the camera sees."""
 
     color: np.ndarray  # (H, W, 3) uint8 RGB, over the background
-    depth: np.ndarray  # (H, W) float32 z in metres at the pixel center, inf where the mesh is not
+    depth: np.ndarray  # (H, W) float32 z in meters at the pixel center, inf where the mesh is not
     mask: np.ndarray  # (H, W) bool, the pixel center is covered
     coverage: np.ndarray  # (H, W) float32, the share of the pixel that is covered
 
@@ -84,7 +84,7 @@ class Hits(NamedTuple):
     rays: np.ndarray  # (P,) which rays
     faces: np.ndarray  # (P,) which triangles
     weights: np.ndarray  # (P, 3) of the triangle's corners
-    depth: np.ndarray  # (P,) z in metres
+    depth: np.ndarray  # (P,) z in meters
 
     def only(self, chosen: np.ndarray) -> Hits:
         """Those of the rays where chosen (P,) is true."""
@@ -121,7 +121,7 @@ def render(
 ) -> Render:
     """Draws one mesh.
 
-    vertices: (V, 3) metres in the camera frame. faces: (F, 3) indices, counter-clockwise from outside.
+    vertices: (V, 3) meters in the camera frame. faces: (F, 3) indices, counter-clockwise from outside.
     size: (height, width) pixels. colors: (3,) or (V, 3) in [0, 1], before light. background: (H, W, 3) uint8, black
     without. samples: rays per pixel and direction for color (samples^2 in all). edges_only: the further rays only
     where a pixel lies on an outline. front_faces_only: leave triangles out that look away, half the cost

@@ -76,7 +76,7 @@ def card(content: str, title: str = "") -> str:
 
 
 def pair(*cards: str) -> str:
-    """Boxes side by side where there is room."""
+    """Boxes side by side if the page is wide enough."""
     return f'<div class="pair">{"".join(cards)}</div>'
 
 
@@ -131,7 +131,7 @@ def image_rows(columns: Sequence[str], rows: Sequence[Sequence[np.ndarray]], nam
     return f'<div class="scroll"><div class="people" style="{style}">{heads}{"".join(cells)}</div></div>'
 
 
-STEP = 1e-4  # metres; vertices are kept as 16-bit multiples of it
+STEP = 1e-4  # meters; vertices are kept as 16-bit multiples of it
 REACH = STEP * np.iinfo(np.int16).max
 
 
@@ -139,14 +139,14 @@ class ShownMesh(NamedTuple):
     """One mesh of a viewer."""
 
     name: str
-    vertices: np.ndarray  # (V, 3) metres, camera frame (x right, y down, z away)
+    vertices: np.ndarray  # (V, 3) meters, camera frame (x right, y down, z away)
     color: tuple[float, float, float]  # in [0, 1]
 
 
 def mesh_viewer(meshes: Sequence[ShownMesh], faces: np.ndarray, *, label: str) -> str:
-    """The viewer's HTML: meshes of the same faces (F, 3), each moved to the middle of its box, with a button each.
+    """The viewer's HTML: meshes of the same faces (F, 3), each moved to the center of its box, with a button each.
 
-    Raises ValueError for meshes larger than 3 metres from their middle or of more than 65535 vertices.
+    Raises ValueError for meshes larger than 3 meters from their middle or of more than 65535 vertices.
     """
     data = {
         "step": STEP,
@@ -169,17 +169,17 @@ def mesh_viewer(meshes: Sequence[ShownMesh], faces: np.ndarray, *, label: str) -
 
 def _numbers(mesh: ShownMesh, faces: np.ndarray) -> dict[str, object]:
     vertices = np.asarray(mesh.vertices, np.float64)
-    centerd = vertices - (vertices.min(0) + vertices.max(0)) / 2
-    if len(vertices) > np.iinfo(np.uint16).max or not (np.abs(centerd) <= REACH).all():
+    centered = vertices - (vertices.min(0) + vertices.max(0)) / 2
+    if len(vertices) > np.iinfo(np.uint16).max or not (np.abs(centered) <= REACH).all():
         raise ValueError(
-            f"mesh {mesh.name!r} has {len(vertices)} vertices up to {np.abs(centerd).max():g} m from its middle; a "
+            f"mesh {mesh.name!r} has {len(vertices)} vertices up to {np.abs(centered).max():g} m from its middle; a "
             f"viewer takes {np.iinfo(np.uint16).max} within {REACH:.2f} m"
         )
-    normals = vertex_normals(centerd, np.asarray(faces)) * np.iinfo(np.int8).max
+    normals = vertex_normals(centered, np.asarray(faces)) * np.iinfo(np.int8).max
     return {
         "name": mesh.name,
         "color": [round(255 * part) for part in mesh.color],
-        "vertices": _packed(np.rint(centerd / STEP), np.int16),
+        "vertices": _packed(np.rint(centered / STEP), np.int16),
         "normals": _packed(np.rint(normals), np.int8),
     }
 

@@ -47,7 +47,7 @@ class Source(Protocol):
 class Person:
     """One person's label; what is None is not known, which writes zeros and `has_*` = 0.
 
-    center (2,) and scale (box side / 200) in pixels, joints_2d (J,3) pixels and confidence, joints_3d (J,4) metres and
+    center (2,) and scale (box side / 200) in pixels, joints_2d (J,3) pixels and confidence, joints_3d (J,4) meters and
     confidence, pose (72 | 48) radians, betas (10,). J is 24 for `kind` "body", 21 for "hand".
     """
 
@@ -85,7 +85,7 @@ def _numbers(values: np.ndarray | None, shape: tuple[int, ...]) -> list:
 
 
 def project_pinhole(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
-    """Pixels and confidence (..., N, 3) of points (..., N, 3) in metres of the camera frame.
+    """Pixels and confidence (..., N, 3) of points (..., N, 3) in meters of the camera frame.
 
     `intrinsics` (..., 3, 3). A point that is not in front of the camera has no picture: zeros, confidence 0.
     """
@@ -115,13 +115,13 @@ class BodyModels:
         self.description = {gender: model_path("body", body_dir, gender).name for gender in self._models}
 
     def rest_pelvis(self, gender: str, betas: np.ndarray) -> np.ndarray:
-        """Root joint (3,) in metres of the skeleton of betas (10,), about which the root pose turns the body."""
+        """Root joint (3,) in meters of the skeleton of betas (10,), about which the root pose turns the body."""
         with torch.no_grad():
             _, skeleton = self._models[gender].skin(torch.from_numpy(np.zeros((1, 72))), torch.from_numpy(betas[None]))
         return skeleton[0, 0].numpy()
 
     def joints24(self, gender: str, poses: np.ndarray, betas: np.ndarray) -> np.ndarray:
-        """The 24 train joints (N,24,3) in metres, without translation, of poses (N,72) and betas (N,10)."""
+        """The 24 train joints (N,24,3) in meters, without translation, of poses (N,72) and betas (N,10)."""
         joints = np.empty((len(poses), 24, 3))
         with torch.no_grad():
             for part in chunks(len(poses), CHUNK):
@@ -132,8 +132,8 @@ class BodyModels:
 
 def entry(
     key: str,
-    joints: np.ndarray,  # (24,3) metres, without translation
-    translation: np.ndarray,  # (3,) metres, camera frame
+    joints: np.ndarray,  # (24,3) meters, without translation
+    translation: np.ndarray,  # (3,) meters, camera frame
     intrinsics: np.ndarray,  # (3,3)
     pose: np.ndarray,
     betas: np.ndarray,

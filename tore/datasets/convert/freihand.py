@@ -2,7 +2,7 @@
 
 The training pictures repeat each of n hands with four backgrounds: picture i shows hand i modulo n (n = 32560).
 `training_mano.json` holds 61 numbers per hand: 48 pose (PCA off, mean hand subtracted: a layer that adds the mean hand
-pose gives the labelled mesh), 10 shape, 2 root position, 1 scale. Evaluation labels were released later and only as
+pose gives the labeled mesh), 10 shape, 2 root position, 1 scale. Evaluation labels were released later and only as
 joints and vertices; without them the rows say has_* = 0.
 """
 
@@ -26,7 +26,7 @@ POSE, SHAPE = slice(0, 48), slice(48, 58)
 
 
 def evaluation_truth(root: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (N, 21, 3) and vertices (N, 778, 3) of the released evaluation annotations, metres, camera frame.
+    """Joints (N, 21, 3) and vertices (N, 778, 3) of the released evaluation annotations, meters, camera frame.
 
     Raises FileNotFoundError or ValueError naming the file.
     """

@@ -26,7 +26,7 @@ class Posed(NamedTuple):
     box: tuple[np.ndarray, float]  # center (2,), scale
     pose: np.ndarray  # (72,)
     betas: np.ndarray  # (10,)
-    translation: np.ndarray  # (3,) metres, camera frame
+    translation: np.ndarray  # (3,) meters, camera frame
     intrinsics: np.ndarray  # (3,3)
     gender: str | None
 
@@ -96,7 +96,7 @@ class Track(NamedTuple):
     sequence: str
     poses: np.ndarray  # (F,72)
     betas: np.ndarray  # (10,)
-    translations: np.ndarray  # (F,3) metres
+    translations: np.ndarray  # (F,3) meters
     valid: np.ndarray  # (F,) bool
     gender: str
     cameras: np.ndarray  # (F,4,4)
@@ -163,7 +163,7 @@ class ThreeDPWSequences:
 def to_camera(
     poses: np.ndarray, translations: np.ndarray, cameras: np.ndarray, pelvis: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """SMPL poses (F,72) and translations (F,3) of a world frame in the camera frames (F,4,4), metres.
+    """SMPL poses (F,72) and translations (F,3) of a world frame in the camera frames (F,4,4), meters.
 
     SMPL turns the body about its rest pelvis (3,), not about the origin. A world point x = Q (v - pelvis) + pelvis + t
     becomes R x + T = R Q (v - pelvis) + pelvis + t' with t' = R (pelvis + t) + T - pelvis.

@@ -2,7 +2,7 @@
 
 Four files grow side by side: pictures, sizes, labels, and a journal with one line per entry of the source that says
 what became of it. After a stop each file ends somewhere; the journal's longest part that all of them cover is kept, the
-rest is cut off, and the source goes on behind it. The report is counted from the journal alone, so it is the same too.
+rest is cut off, and the source continues after it. The report is counted from the journal alone, so it is the same too.
 """
 
 from __future__ import annotations

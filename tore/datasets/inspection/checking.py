@@ -41,7 +41,7 @@ def check_set(
 ) -> SetReport:
     """Checks every sample; `step` is called after each, for a progress bar.
 
-    `model_joints` gives the labelled joints of poses and shapes in metres; without it that comparison is left out.
+    `model_joints` gives the labeled joints of poses and shapes in meters; without it that comparison is left out.
     """
     checker, started = _SetChecker(dataset), time.perf_counter()
     report = checker.report

@@ -120,14 +120,14 @@ def parse_size(columns: list[bytes], place: Place) -> tuple[int, int]:
 
 Remark = tuple[str, str, str]
 
-BODY_EXTENT, HAND_EXTENT = (0.3, 4.0), (0.02, 0.5)  # metres: diagonal of the box around the 3D joints
+BODY_EXTENT, HAND_EXTENT = (0.3, 4.0), (0.02, 0.5)  # meters: diagonal of the box around the 3D joints
 POSE_LIMIT = 4 * np.pi  # radians of one joint
 BETA_WARNING, BETA_LIMIT = 5.0, 20.0
 BOX_LIMITS = (8.0, 8.0)  # pixels at least, and picture sides at most
 IMAGE_MARGIN = 0.1  # of the picture's side that a joint may lie outside
 CROP_MARGIN = 1.0  # of the crop's side that a joint may lie outside
 FIT_WARNING, FIT_LIMIT = 0.08, 0.25  # residual / diagonal of the 2D joints
-MODEL_WARNING, MODEL_LIMIT = 0.06, 0.2  # metres, mean distance
+MODEL_WARNING, MODEL_LIMIT = 0.06, 0.2  # meters, mean distance
 
 
 def check_ranges(label: Label, hand: bool) -> Iterator[Remark]:
@@ -155,7 +155,7 @@ def check_ranges(label: Label, hand: bool) -> Iterator[Remark]:
 
 
 def check_labelled(label: Label, root: int) -> Iterator[Remark]:
-    """What is said to be labelled and is not. `root`: the joint that others are relative to, which may lie at 0."""
+    """What is said to be labeled and is not. `root`: the joint that others are relative to, which may lie at 0."""
     confidence, points = label.joints_3d[:, 3], label.joints_3d[:, :3]
     without = np.flatnonzero(confidence <= 0)
     if label.has_3d_joints and 0 < len(without) < len(confidence):
@@ -165,9 +165,9 @@ def check_labelled(label: Label, root: int) -> Iterator[Remark]:
     at_zero = [joint for joint in np.flatnonzero((confidence > 0) & ~points.any(1)) if joint != root]
     if label.has_3d_joints and at_zero:
         shown = ", ".join(map(str, at_zero))
-        yield WARNING, "3D labels", f"joints {shown} lie at exactly (0, 0, 0) with a confidence above 0 (unlabelled?)"
+        yield WARNING, "3D labels", f"joints {shown} lie at exactly (0, 0, 0) with a confidence above 0 (unlabeled?)"
     if label.has_smpl and not label.pose.any() and not label.betas.any():
-        yield WARNING, "pose labels", "has_smpl is 1, but all numbers of pose and betas are 0 (unlabelled?)"
+        yield WARNING, "pose labels", "has_smpl is 1, but all numbers of pose and betas are 0 (unlabeled?)"
 
 
 def check_in_image(label: Label, height: int, width: int, size: int) -> Iterator[Remark]:
@@ -217,7 +217,7 @@ def check_agreement(label: Label) -> Iterator[Remark]:
 
 
 def check_model_joints(label: Label, model_joints: np.ndarray) -> Iterator[Remark]:
-    """3D joints against those of the body model, (J, 3) metres, both about their middle."""
+    """3D joints against those of the body model, (J, 3) meters, both about their middle."""
     used = label.joints_3d[:, 3] > 0
     if not (label.has_smpl and label.has_3d_joints) or used.sum() < FIT_JOINTS:
         return

@@ -43,7 +43,7 @@ def set_statistics(dataset: MeshDataset, step: Callable[[], object] | None = Non
     if not labels:
         return stats
     stats |= {name: float(np.mean([getattr(label, name) for label in labels])) for name in FLAGS}
-    stats["unlabelled"] = float(np.mean([not is_labelled(label) for label in labels]))
+    stats["unlabeled"] = float(np.mean([not is_labelled(label) for label in labels]))
     stats["genders"] = dict(Counter(label.gender for label in labels))
     stats["box_side_pixels"] = _quantiles([label.scale * PIXELS_PER_SCALE for label in labels])
     stats["visible_2d_joints"] = _quantiles([int((label.joints_2d[:, -1] > 0).sum()) for label in labels])
@@ -70,7 +70,7 @@ def statistics_text(stats: dict[str, Any]) -> str:
         elif isinstance(value, list):
             shown = "  ".join(f"{number:g}" for number in value)
         else:
-            shown = f"{value:.1%}" if name in (*FLAGS, "unlabelled") else str(value)
+            shown = f"{value:.1%}" if name in (*FLAGS, "unlabeled") else str(value)
         lines.append(f"{name.replace('_', ' '):<26}{shown}")
     return "\n".join(lines)
 
