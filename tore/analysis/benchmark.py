@@ -237,7 +237,7 @@ def judged(
         )
         error = evaluation(networks[subject.label]).result.metrics.get("pa_mpjpe")
         if error is None:
-            raise ValueError(f"{yaml} gives no PA-MPJPE: no sample of it has enough labelled 3D joints")
+            raise ValueError(f"{yaml} gives no PA-MPJPE: no sample of it has enough labeled 3D joints")
         found.append(replace(subject, request=replace(subject.request, pa_mpjpe=error)))
     return found
 
