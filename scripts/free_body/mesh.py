@@ -17,7 +17,7 @@ from tore.synthetic.mesh import Disc, Level, coarsen, rim_mask
 COUNTS = ((6890, 132), (1723, 65), (431, 31))  # vertices of the whole, of them in the mirror plane
 # Of the stature: how far behind the eyes the face begins; the regions of fine edges about the eye and the mouth.
 FACE_DEPTH, EYE_RADIUS, MOUTH_RADIUS = 0.05, (0.014, 0.011, 0.018), (0.018, 0.011, 0.018)
-PLANE = 1e-4  # metres from x = 0 within which a point counts as in the mirror plane
+PLANE = 1e-4  # meters from x = 0 within which a point counts as in the mirror plane
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from tore.synthetic.mesh import Level
 from tore.synthetic.rig import subtree
 
 BONES = 6  # joints that may move one vertex
-FOLLOW_LEAST = 3e-4  # metres: points that the mesh carries so well have no shape directions of their own
-BLOCK_LEAST = 4e-4  # metres of correction below which a vertex's numbers for one joint are left out
+FOLLOW_LEAST = 3e-4  # meters: points that the mesh carries so well have no shape directions of their own
+BLOCK_LEAST = 4e-4  # meters of correction below which a vertex's numbers for one joint are left out
 
 
 def packed_level(level: Level) -> dict[str, Array]:

@@ -103,6 +103,6 @@ def shape_numbers(halves: Array, mean: Array, directions: Array) -> Array:
 
 
 def held_out_error(halves: Array, mean: Array, directions: Array) -> Array:
-    """(N, H) distances in metres of other half bodies (N, H, 3) from the nearest that the directions can make."""
+    """(N, H) distances in meters of other half bodies (N, H, 3) from the nearest that the directions can make."""
     made = mean + np.einsum("hcs,ns->nhc", directions, shape_numbers(halves, mean, directions))
     return np.linalg.norm(halves - made, axis=-1)

