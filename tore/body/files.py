@@ -30,7 +30,7 @@ STEPS = {"body": 2, "hand": 1}  # mesh level changes in use; the official hand f
 
 
 def locate(kind: str, body_dir: str | Path | None = None) -> tuple[Path, BodyFiles]:
-    """The folder and file names of a body model; the free models and the stand-in are made where they are missing."""
+    """The folder and file names of a body model; the free and the synthetic models are made on first use."""
     folder, files = find_body_files(kind, body_dir)
     if folder == synthetic_folder() and not folder.is_dir():
         from tore.synthetic.body_files import synthetic_body_dir  # it reads files through this module

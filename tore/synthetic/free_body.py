@@ -137,7 +137,7 @@ def texture(part: str = "body") -> Texture:
 
 
 def forearm() -> Forearm:
-    """What goes on behind the hand's rim, for images: it turns with the wrist."""
+    """The forearm beyond the hand's rim, for images: it rotates with the wrist."""
     held = _held("hand")
     return Forearm(
         vertices=held["forearm_vertices"].astype(np.float64),
