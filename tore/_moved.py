@@ -245,7 +245,7 @@ NAMES: dict[str, str] = {
     "build_optimiser": "build_optimizer",
     "cell_centres": "cell_centers",
     "centre_joints": "center_joints",
-    "centred": "centerd",
+    "centred": "centered",
     "check_in_picture": "check_in_image",
     "check_picture_file": "check_image_file",
     "crop_camera": "pinhole_of_crop",

@@ -106,7 +106,7 @@ class BodyModel(WithConstants):
         return self.root_row @ vertices
 
     @full_precision
-    def centerd_levels(self, vertices: torch.Tensor, root: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def centered_levels(self, vertices: torch.Tensor, root: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Every level of a full mesh (B, V, 3), coarse to full, minus `root` (B, 1, 3)."""
         levels = (*reversed(self.levels.downsample(vertices)), vertices)
         return tuple(level - root for level in levels)
@@ -114,7 +114,7 @@ class BodyModel(WithConstants):
     def targets(self, pose: torch.Tensor, betas: torch.Tensor) -> BodyTargets:
         """The mesh levels of pose and betas minus the root regressed from the mesh; joints come with the labels."""
         vertices = self(pose, betas)
-        return BodyTargets(joints=None, vertices=self.centerd_levels(vertices, self.root(vertices)))
+        return BodyTargets(joints=None, vertices=self.centered_levels(vertices, self.root(vertices)))
 
 
 class SMPL(BodyModel):
@@ -201,7 +201,7 @@ class MANO(BodyModel):
         """The mesh levels and the layer's 21 joints of pose and betas, minus the layer's wrist."""
         vertices, joints = self.layer_joints(pose, betas)
         wrist = joints[:, [HAND_WRIST]]
-        return BodyTargets(joints=joints - wrist, vertices=self.centerd_levels(vertices, wrist))
+        return BodyTargets(joints=joints - wrist, vertices=self.centered_levels(vertices, wrist))
 
 
 @takes_data_dir

@@ -49,7 +49,7 @@ def template_points(kind: str, body_dir: str | Path | None = None) -> tuple[torc
     smpl = SMPL(body_dir).double()
     vertices = smpl(pose, betas)
     root = smpl.root(vertices)
-    return (smpl.regress_joints(vertices) - root)[0], smpl.centerd_levels(vertices, root)[0][0]
+    return (smpl.regress_joints(vertices) - root)[0], smpl.centered_levels(vertices, root)[0][0]
 
 
 @takes_data_dir

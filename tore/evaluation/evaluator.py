@@ -76,7 +76,7 @@ class SampleErrors:
     has_joints_3d: Tensor  # (B,) bool
     has_mesh: Tensor  # (B,) bool
     joint_mask: Tensor  # (B, J) bool, the joints that have a label
-    has_centerd: Tensor  # (B,) bool, which samples have an MPJPE
+    has_centered: Tensor  # (B,) bool, which samples have an MPJPE
     parametric: SampleErrors | None = None  # the same of the mesh of the regressed SMPL parameters
     shares: dict[str, Tensor] | None = None  # of a hand, see `tore.evaluation.metrics`
 
@@ -89,7 +89,7 @@ class SampleErrors:
         """Metric -> (each sample's error (B,), which samples have a ground truth for it (B,))."""
         weights = joint_weights(self.joint_mask)
         own = {
-            "mpjpe": ((self.joints * weights).mean(1), self.has_centerd),
+            "mpjpe": ((self.joints * weights).mean(1), self.has_centered),
             "pa_mpjpe": ((self.aligned_joints * weights).mean(1), self.has_aligned),
             "mpvpe": (self.vertices, self.has_mesh),
             "pa_mpvpe": (self.aligned_vertices, self.has_mesh),
@@ -138,7 +138,7 @@ def sample_errors(
         has_joints_3d=has_joints_3d.bool(),
         has_mesh=has_mesh.bool(),
         joint_mask=mask,
-        has_centerd=has_joints_3d.bool() & centrable,
+        has_centered=has_joints_3d.bool() & centrable,
         shares=shares,
     )
 
@@ -173,7 +173,7 @@ class Evaluator:
         """Adds one batch."""
         weights = joint_weights(errors.joint_mask)
         labeled = errors.joint_mask & errors.has_joints_3d[:, None]
-        has = {CENTERD: errors.has_centerd, ALIGNED: errors.has_aligned, MESH: errors.has_mesh}
+        has = {CENTERD: errors.has_centered, ALIGNED: errors.has_aligned, MESH: errors.has_mesh}
         parts = {
             "samples": torch.ones_like(errors.vertices).sum(),
             "with_joints_3d": errors.has_joints_3d.double().sum(),
