@@ -116,4 +116,4 @@ def figure(request: pytest.FixtureRequest) -> Figure:
     return request.getfixturevalue(request.param)
 
 
-from tests.training_runs import tiny_sets  # noqa: E402, F401 - a fixture of several packages
+from tests.training_runs import standin_sets, tiny_sets  # noqa: E402, F401 - fixtures of several packages

@@ -104,7 +104,9 @@ FREE_HAND_FILES = BodyFiles(
     regressor_h36m=None,
     site="this project: --body_dir free writes it",
 )
-BODY_FILES = {
+FREE_FILES = {"body": FREE_BODY_FILES, "hand": FREE_HAND_FILES}
+SYNTHETIC_FILES = {"body": SYNTHETIC_BODY_FILES, "hand": SYNTHETIC_HAND_FILES}
+BODY_FILES = {  # in the order in which a folder is searched for them; the licensed model first
     "body": (SMPL_FILES, FREE_BODY_FILES, SYNTHETIC_BODY_FILES),
     "hand": (MANO_FILES, FREE_HAND_FILES, SYNTHETIC_HAND_FILES),
 }
@@ -191,11 +193,11 @@ def find_body_files(kind: str, override: str | Path | None = None) -> tuple[Path
     if kind not in BODY_FILES:
         raise ValueError(f"body kind {kind!r} is not known; use 'body' or 'hand'")
     folder = body_dir(override)
-    licensed, free, standin = BODY_FILES[kind]
-    if folder in (free_folder(), synthetic_folder()):
-        return folder, free if folder == free_folder() else standin
+    made = {free_folder(): FREE_FILES[kind], synthetic_folder(): SYNTHETIC_FILES[kind]}
+    if folder in made:
+        return folder, made[folder]
     held = (files for files in BODY_FILES[kind] if (folder / files.model).is_file())
-    return folder, next(held, licensed)
+    return folder, next(held, BODY_FILES[kind][0])
 
 
 def require_file(folder: Path, name: str, site: str, others: dict[str, str] | None = None) -> Path:
