@@ -69,7 +69,7 @@ def test_the_stages_overlap(recovery: MeshRecovery, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(run_module, "read_image", read_image)
     monkeypatch.setattr(run_module, "write_outputs", write_outputs)
-    stub = SimpleNamespace(recover=recover, faces=recovery.faces)
+    stub = SimpleNamespace(recover=recover, faces=recovery.faces, image_format=recovery.image_format)
     found = list(Run(stub, Wanted(overlay=False, results="json"), batch_size=1)(jobs))
     assert [report.job for report in found] == jobs and not any(report.error for report in found)
 
