@@ -252,7 +252,7 @@ def test_damaged_files(tmp_path: Path) -> None:
         assert "(105)" not in str(caught.value), "the first byte that torch's reader does not know says nothing"
     with pytest.raises(FileNotFoundError, match=r"nowhere\.bin is missing"):
         read_checkpoint(tmp_path / "nowhere.bin")
-    with pytest.raises(ValueError, match="is a folder"):
+    with pytest.raises(FileNotFoundError, match="is a folder without"):
         read_checkpoint(tmp_path)
 
 
