@@ -347,7 +347,7 @@ BAD_INPUT = [
     (["--per_gpu_train_batch_size", "20"], "13 samples but one step takes 20"),
     (["--resume", "nowhere"], "training.pt is missing"),
     (["--resume_checkpoint", "nowhere.bin"], "nowhere.bin is missing"),
-    (["--run_eval_only"], "needs --resume_checkpoint"),
+    (["--run_eval_only"], "needs --checkpoint"),
     (["--body_dir", "nowhere"], "nowhere"),
     (["--keep_ratio", "0"], "0"),
     (["--arch", "no_such_net"], "no_such_net"),

@@ -72,7 +72,7 @@ def test_what_a_person_writes_counts_as_given(tmp_path: Path) -> None:
         ("optimization: {ema: 1}", ["--ema 1 is no decay"]),
         ("optimization: {warm_up_share: 1}", ["--warm_up_share 1"]),
         ("network: {warm_start_rooms: [roof]}", ["--warm_start_rooms roof cannot be"]),
-        ("network: {camera_start: [1, 2]}", ["--camera_start", "three numbers"]),
+        ("network: {camera_start: [1, 2]}", ["--camera_initialization", "three numbers"]),
         ("losses: {recipe: metro}", ["--recipe metro cannot be; use one of tore, fastmetro"]),
         ("given: [speed]", ["a run has no option speed"]),
         ("data: {train_yaml: [a", ["is not a yaml file"]),
