@@ -80,10 +80,10 @@ class Checkout:
             for kind in ("body", "hand")
         }
         for name, (script, kind, more) in TRAININGS.items():
-            where = f"--data_dir . --train_yaml set_{kind}/train.yaml --body_dir synthetic --output_dir train_{name}"
+            where = f"--data_dir . --train_yaml set_{kind}/train.yaml --body_dir stand-in --output_dir train_{name}"
             found[f"train_{name}"] = [f"{self.tree}/tore/tools/{script}.py {where} {SMALL} {STEADY} {more}"]
         for kind in ("body", "hand"):
-            judged = f"--val_yaml set_{kind}/val.yaml --body_dir synthetic --num_workers 0 --device cpu"
+            judged = f"--val_yaml set_{kind}/val.yaml --body_dir stand-in --num_workers 0 --device cpu"
             found[f"evaluate_{kind}"] = [
                 f"{cli} evaluate --checkpoint {self.shipped(kind)} {judged} --json evaluate_{kind}/numbers.json "
                 f"--samples evaluate_{kind}/samples.jsonl"
@@ -92,7 +92,7 @@ class Checkout:
             image = image if image.exists() else sorted((self.tree / "docs").rglob("demo_people.jpg"))[0]
             found[f"infer_{kind}"] = [
                 f"{cli} infer --resume_checkpoint {self.shipped(kind)} --image_file_or_path {image} --output_dir "
-                f"infer_{kind} --no_overlay --save_results npz --data_dir synthetic --device cpu"
+                f"infer_{kind} --no_overlay --save_results npz --data_dir stand-in --device cpu"
             ]
         count = "--train_images" if (self.tree / "tore/demo").is_dir() else "--train_pictures"
         found["demo"] = [
