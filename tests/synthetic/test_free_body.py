@@ -28,7 +28,8 @@ from tests.standin_figure import (
 )
 from tore.body import load_body, load_topology
 from tore.body.files import read_adjacency
-from tore.paths import FREE_BODY_FILES, FREE_HAND_FILES, find_body_files
+from tore.modeling import load_model
+from tore.paths import FREE_BODY_FILES, FREE_HAND_FILES, find_body_files, shipped_checkpoint
 from tore.synthetic.free_body import (
     FILES,
     Attachments,
@@ -466,3 +467,9 @@ def test_hand_grows_with_its_first_shape_number(hand: Figure) -> None:
         return float(np.linalg.norm(joints[6] - joints[0]))
 
     assert length(np.eye(10)[0]) > 1.1 * length(-np.eye(10)[0])
+
+
+@pytest.mark.parametrize("kind", ["body", "hand"])
+def test_a_network_of_the_synthetic_body_is_refused_on_the_free_one(kind: str) -> None:
+    with pytest.raises(ValueError, match="trained on the synthetic body"):
+        load_model(shipped_checkpoint(kind), "free", "cpu")

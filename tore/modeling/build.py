@@ -19,7 +19,14 @@ from tore.modeling.heads import SMPLRegressor
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.metro import METRO
 from tore.modeling.model_names import METRO_REDUCTIONS, SIZES, TOKEN_REDUCTIONS, chosen_options
-from tore.paths import SYNTHETIC, SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES, find_body_files, takes_data_dir
+from tore.paths import (
+    FREE_FILES,
+    SYNTHETIC,
+    SYNTHETIC_BODY_FILES,
+    SYNTHETIC_HAND_FILES,
+    find_body_files,
+    takes_data_dir,
+)
 
 BESIDE = ("arch", "body", "stand_in", "image_size", "image_mean", "image_std")  # fields that no constructor takes
 
@@ -198,9 +205,15 @@ def topology_for(config: ModelConfig, body_dir: str | Path | None = None) -> Top
     """The joints and mesh levels that the configured network works on.
 
     `body_dir` None means the synthetic body's folder when the configuration says so, else the usual folder.
+
+    Raises ValueError for a network of the synthetic body on the free one, whose mesh has the same sizes.
     """
     if config.stand_in and body_dir is None:
         body_dir = SYNTHETIC
+    if config.stand_in and find_body_files(config.body, body_dir)[1] is FREE_FILES[config.body]:
+        raise ValueError(
+            "the network was trained on the synthetic body, and the free body is another: use --body_dir synthetic"
+        )
     return load_topology(config.body, body_dir, template=isinstance(config, METROConfig))
 
 
