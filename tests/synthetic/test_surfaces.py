@@ -39,7 +39,7 @@ def test_arrays_that_do_not_fit_are_named(changes, word):
 def test_normals_of_a_sphere_point_outward():
     sphere = trimesh.creation.icosphere(3)
     got = vertex_normals(sphere.vertices, sphere.faces)
-    assert np.abs(got - sphere.vertices).max() < 0.01
+    assert np.abs(got - sphere.vertices).max() < 0.02
 
 
 def test_a_plain_texture_has_its_color():
