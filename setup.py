@@ -26,6 +26,7 @@ setup(
     package_data={
         "tore": [
             "py.typed",
+            "inference/data/*.jpg",
             "modeling/data/README.md",
             "modeling/shipped/*.bin",
             "synthetic/data/*.npz",

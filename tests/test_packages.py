@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import ROOT, environment
+from tore.paths import example_photograph
 
 NEEDED = ("setup.py", "pyproject.toml", "README.md", "requirements.txt", "MANIFEST.in", "tore", "manopth")
 
@@ -43,7 +44,9 @@ def test_the_source_archive_builds_the_wheel_of_the_tree(tmp_path: Path) -> None
         with zipfile.ZipFile(build("build_wheel", source, tmp_path / f"wheel of {source.name}")) as wheel:
             contents.append({item.filename: item.CRC for item in wheel.infolist()})
     assert contents[0] == contents[1]
-    for name in ("tore/__main__.py", "tore/modeling/shipped/standin_body.bin", "tore/visualize/page/style.css"):
+    photograph = example_photograph().relative_to(ROOT).as_posix()
+    files = ("tore/__main__.py", "tore/modeling/shipped/standin_body.bin", "tore/visualize/page/style.css")
+    for name in (*files, photograph):
         assert name in contents[0]
     (metadata,) = [name for name in contents[0] if name.endswith("METADATA")]
     with zipfile.ZipFile(next((tmp_path / "wheel of tree").iterdir())) as wheel:

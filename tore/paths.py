@@ -227,6 +227,11 @@ def shipped_checkpoint(kind: str) -> Path:
     return PACKAGE_ROOT / "modeling" / "shipped" / f"standin_{kind}.bin"
 
 
+def example_photograph() -> Path:
+    """A photograph that comes with the package, 512 x 512: an astronaut down to the hips (NASA, public domain)."""
+    return PACKAGE_ROOT / "inference" / "data" / "astronaut.jpg"
+
+
 def backbone_weights(arch: str, override: str | Path | None = None) -> Path | None:
     """Path of the official ImageNet file of `arch`, or None where it has none or the file is not there."""
     if override:
