@@ -29,6 +29,7 @@ setup(
             "inference/data/*.jpg",
             "modeling/data/README.md",
             "modeling/shipped/*.bin",
+            "modeling/shipped/*.safetensors",
             "synthetic/data/*.npz",
             "visualize/page/*",
         ],

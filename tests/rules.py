@@ -160,3 +160,27 @@ def label(seed: int, height: int, width: int) -> list[dict]:
     person |= {"has_2d_joints": 1, "has_3d_joints": 1, "has_smpl": 1}
     person |= {"pose": (r.standard_normal(72) * 0.3).tolist(), "betas": r.standard_normal(10).tolist()}
     return [person]
+
+
+# A standing figure as capsules: from (x, y) to (x, y) in shares of its height from its feet's middle, and radius.
+CAPSULES = (
+    *(((0.0, -0.93), (0.0, -0.93), 0.065), ((-0.06, -0.72), (0.06, -0.72), 0.06), ((0.0, -0.7), (0.0, -0.5), 0.09)),
+    *(((-0.11, -0.8), (-0.19, -0.62), 0.03), ((-0.19, -0.62), (-0.22, -0.45), 0.025)),
+    *(((0.11, -0.8), (0.24, -0.68), 0.03), ((0.24, -0.68), (0.3, -0.84), 0.025)),
+    *(((-0.06, -0.48), (-0.09, -0.25), 0.05), ((-0.09, -0.25), (-0.1, -0.02), 0.04)),
+    *(((0.06, -0.48), (0.1, -0.26), 0.05), ((0.1, -0.26), (0.09, -0.02), 0.04)),
+)
+CAPSULE_COLORS = ((224, 172, 140), (40, 60, 160), (40, 60, 160)) + ((224, 172, 140),) * 4 + ((50, 50, 60),) * 4
+
+
+def capsule_people(height: int, width: int, people: list[tuple[float, float, float]], seed: int = 0) -> np.ndarray:
+    """(height, width, 3) uint8: figures at (x, y, size) in pixels, the middle between the feet, before noisy gray."""
+    image = RandomState(seed).randint(90, 150, size=(height, width, 1)).repeat(3, axis=2).astype(np.uint8)
+    points = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1)
+    for x, y, size in people:
+        for (first, last, radius), color in zip(CAPSULES, CAPSULE_COLORS, strict=True):
+            start, end = (np.array(end) * size + (x, y) for end in (first, last))
+            along, from_start = end - start, points - start
+            share = np.clip(from_start @ along / max(along @ along, 1e-9), 0, 1)
+            image[np.linalg.norm(from_start - share[..., None] * along, axis=-1) < radius * size] = color
+    return image

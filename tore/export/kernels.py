@@ -19,11 +19,18 @@ from tore.ops.linear import OPERATORS, can_fuse
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": lambda x: x,
     "relu": torch.relu,
+    "relu6": F.relu6,
     "swish": F.silu,
     "gelu": F.gelu,
     "sigmoid": torch.sigmoid,
 }
+ONEDNN_NAMES: dict[str, tuple[str, list[float]]] = {"relu6": ("hardtanh", [0.0, 6.0])}  # others have no numbers
 EXACT = "none"  # of the two ways to a GELU, not the one by tanh
+
+
+def _in_onednn(activation: str) -> tuple[str, list[float]]:
+    """oneDNN's name of an activation, and its numbers."""
+    return ONEDNN_NAMES.get(activation, (activation, []))
 
 
 class _Packing(nn.Module):
@@ -62,7 +69,7 @@ class FusedLinear(_Packing):
             rows = x.numel() // x.shape[-1]
             layout = self.layouts["weight"] = OPERATORS._reorder_linear_weight(self.weight, rows)
         if other is None:
-            return OPERATORS._linear_pointwise(x, layout, self.bias, self.activation, [], EXACT)
+            return OPERATORS._linear_pointwise(x, layout, self.bias, *_in_onednn(self.activation), EXACT)
         assert self.activation == "none", "oneDNN's Linear adds or activates"
         return OPERATORS._linear_pointwise.binary(x, other, layout, self.bias, "add")
 
@@ -89,10 +96,11 @@ class FusedConv2d(_Packing):
         if layout is None:
             self.layouts.clear()
             layout = self.layouts[x.shape[1:]] = self._lay_out(x)
-        weight, bias, place, attribute = layout
+        weight, bias, place = layout
         if other is None:
-            return OPERATORS._convolution_pointwise(x, weight, bias, *place, self.activation, [], EXACT)
-        return OPERATORS._convolution_pointwise.binary(x, other, weight, bias, *place, "add", 1.0, attribute, [], EXACT)
+            return OPERATORS._convolution_pointwise(x, weight, bias, *place, *_in_onednn(self.activation), EXACT)
+        name, numbers = (None, []) if self.activation == "none" else _in_onednn(self.activation)
+        return OPERATORS._convolution_pointwise.binary(x, other, weight, bias, *place, "add", 1.0, name, numbers, EXACT)
 
     def _plain(self, x: Tensor, other: Tensor | None) -> Tensor:
         conv = self.conv
@@ -102,8 +110,8 @@ class FusedConv2d(_Packing):
             y = conv(x)
         return ACTIVATIONS[self.activation](y if other is None else y + other)
 
-    def _lay_out(self, x: Tensor) -> tuple[Tensor, Tensor | None, tuple[Any, ...], str | None]:
-        """Weight, bias, (padding, stride, dilation, groups), activation after a sum: for inputs of this size."""
+    def _lay_out(self, x: Tensor) -> tuple[Tensor, Tensor | None, tuple[Any, ...]]:
+        """Weight, bias, (padding, stride, dilation, groups): for inputs of this size."""
         conv, weight = self.conv, self.conv.weight
         assert not isinstance(conv.padding, str)
         padding: list[int] = list(conv.padding)
@@ -111,7 +119,7 @@ class FusedConv2d(_Packing):
             padding, weight = _symmetric(conv, x.shape[2:])
         place = (padding, conv.stride, conv.dilation, conv.groups)
         weight = OPERATORS._reorder_convolution_weight(weight, *place, list(x.shape))
-        return weight, conv.bias, place, None if self.activation == "none" else self.activation
+        return weight, conv.bias, place
 
 
 def _symmetric(conv: nn.Conv2d, size: torch.Size) -> tuple[list[int], Tensor]:

@@ -17,6 +17,7 @@ from tore.export.parts import Parts
 ACTIVATION_NAMES: dict[Any, str] = {
     nn.Identity: "none",
     nn.ReLU: "relu",
+    nn.ReLU6: "relu6",
     nn.SiLU: "swish",
     nn.GELU: "gelu",
     nn.Sigmoid: "sigmoid",
