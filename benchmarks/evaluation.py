@@ -1,9 +1,9 @@
-"""Times the evaluation of a set, loading and metrics included, against the network alone on as many pictures.
+"""Times the evaluation of a set, loading and metrics included, against the network alone on as many images.
 
-    python -m benchmarks.evaluation [--pictures 1000] [--side 1000] [--batch 16] [--workers 2] [--arch A] [--fast]
+    python -m benchmarks.evaluation [--images 1000] [--side 1000] [--batch 16] [--workers 2] [--arch A] [--fast]
 
-FastMETRO_L+TORE on the synthetic body, JPEG pictures with boxes of 600 pixels. The network alone sees half of the
-pictures before the evaluation and half behind it. Beside the time by the clock stands the processors' time, the
+FastMETRO_L+TORE on the synthetic body, JPEG images with boxes of 600 pixels. The network alone sees half of the
+images before the evaluation and half behind it. Beside the time by the clock stands the processors' time, the
 workers' included, which other programs on the machine change less.
 """
 
@@ -45,11 +45,11 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 
 
 @torch.inference_mode()
-def network_alone(model: torch.nn.Module, pictures: int, batch: int) -> None:
+def network_alone(model: torch.nn.Module, count: int, batch: int) -> None:
     """Forward passes over made-up crops."""
     images = torch.randn(batch, 3, 224, 224)
-    for start in range(0, pictures, batch):
-        model(images[: pictures - start])
+    for start in range(0, count, batch):
+        model(images[: count - start])
 
 
 def evaluation(model: torch.nn.Module, body: BodyModel, yaml: Path, options: argparse.Namespace) -> None:
@@ -69,7 +69,7 @@ def evaluation(model: torch.nn.Module, body: BodyModel, yaml: Path, options: arg
 def main() -> None:
     """Prints the two times and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--images", "--pictures", type=int, default=1000)
     parser.add_argument("--side", type=int, default=1000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--workers", type=int, default=2)
@@ -81,15 +81,15 @@ def main() -> None:
     model = for_inference(network) if options.fast else network
     body = load_body("body", synthetic_body_dir())
     with tempfile.TemporaryDirectory() as folder:
-        yaml = make_set(Path(folder), options.side, BOX_SCALE, options.pictures)
+        yaml = make_set(Path(folder), options.side, BOX_SCALE, options.images)
         network_alone(model, options.batch, options.batch)
-        half = options.pictures // 2
+        half = options.images // 2
         before = seconds(lambda: network_alone(model, half, options.batch))
         whole = seconds(lambda: evaluation(model, body, yaml, options))
-        behind = seconds(lambda: network_alone(model, options.pictures - half, options.batch))
+        behind = seconds(lambda: network_alone(model, options.images - half, options.batch))
     alone = [sum(each) for each in zip(before, behind, strict=True)]
     name = f"{options.arch}'s inference form" if options.fast else options.arch
-    print(f"{options.pictures} pictures, {name}, {torch.get_num_threads()} threads, {options.workers} workers")
+    print(f"{options.images} images, {name}, {torch.get_num_threads()} threads, {options.workers} workers")
     print(f"{'network alone':<14}{alone[0]:8.2f} s by the clock, {alone[1]:8.2f} s of processors")
     print(f"{'evaluation':<14}{whole[0]:8.2f} s by the clock, {whole[1]:8.2f} s of processors")
     print(f"{'ratio':<14}{whole[0] / alone[0]:8.2f} {whole[1] / alone[1]:18.2f}")

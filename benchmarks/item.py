@@ -1,11 +1,11 @@
 """Times one sample of the data set against a plain transcription of the official loader, in one run; and the checker.
 
 `fast` is `--fast_crop`, with its difference from the official crop in colors of 0..255; `decoding` is reading the
-row, base64 and JPEG alone, of the whole picture and of no more than the crop reads.
+row, base64 and JPEG alone, of the whole image and of no more than the crop reads.
 
     python -m benchmarks.item [--side 1000] [--scale 3] [--items 60] [--plain_memory]
 
-One JPEG picture of `side` x `side` pixels, a box of 200 * scale pixels; one OpenCV thread as in a loader's worker, and
+One JPEG image of `side` x `side` pixels, a box of 200 * scale pixels; one OpenCV thread as in a loader's worker, and
 freed memory kept as in our training and evaluation. Both sides read the same rows and take the same random draws.
 """
 
@@ -41,27 +41,27 @@ TURN = 10
 
 
 def official_item(dataset: MeshDataset, index: int, rng: RandomState | None) -> np.ndarray:
-    """The official loader's work on one sample, step by step; returns the normalized picture."""
+    """The official loader's work on one sample, step by step; returns the normalized image."""
     person = json.loads(dataset.rows.columns("label", index)[-1])[0]
     data = np.frombuffer(base64.b64decode(dataset.rows.columns("img", index)[-1]), np.uint8)
-    picture = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    image = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     draw = Draw() if rng is None else draw_augmentation(rng, BODY.ranges)
     scale = draw.scale * person["scale"]
-    crop = published_crop.crop(picture, person["center"], scale, IMAGE_SIZE, draw.rotation)
+    crop = published_crop.crop(image, person["center"], scale, IMAGE_SIZE, draw.rotation)
     if draw.flip:
         crop = np.fliplr(crop)
     for channel in range(3):
         crop[:, :, channel] = np.minimum(255.0, np.maximum(0.0, crop[:, :, channel] * draw.color[channel]))
     planes = torch.from_numpy(np.transpose(crop.astype("float32"), (2, 0, 1)) / 255.0)
     mean, std = torch.tensor(IMAGENET_MEAN)[:, None, None], torch.tensor(IMAGENET_STD)[:, None, None]
-    image = (planes - mean) / std
+    normalized = (planes - mean) / std
     for joint in person["2d_joints"]:
         at = [joint[0] + 1, joint[1] + 1]
         published_crop.transform(at, person["center"], scale, IMAGE_SIZE, draw.rotation)
     augment_pose(np.array(person["pose"]), draw)
     if rng is not None:
         draw_mask(rng, 14, 0.3), draw_mask(rng, 431, 0.3)
-    return image.numpy()
+    return normalized.numpy()
 
 
 def milliseconds(functions: list[Callable[[int], object]], items: int) -> list[np.ndarray]:
@@ -83,30 +83,30 @@ def milliseconds(functions: list[Callable[[int], object]], items: int) -> list[n
 
 
 def difference(data: MeshDataset, fast: MeshDataset, rng: Callable[[int], RandomState | None]) -> float:
-    """Mean absolute difference of two sets' pictures, in colors of 0..255."""
+    """Mean absolute difference of two sets' images, in colors of 0..255."""
     width = 255 * np.array(IMAGENET_STD)[:, None, None]
     pairs = [[each.sample(0, rng(item))["image"].numpy() for each in (data, fast)] for item in range(20)]
     return float(np.mean([np.abs(one - other) * width for one, other in pairs]))
 
 
 def rows_of(data: MeshDataset, rng: RandomState | None) -> int:
-    """How many rows of the picture a sample's crop reads."""
+    """How many rows of the image a sample's crop reads."""
     label, draw = data.label(0), Draw() if rng is None else draw_augmentation(rng, BODY.ranges)
     return rows_read(label.center, draw.scale * label.scale, draw.rotation)
 
 
 def decoded(data: MeshDataset, rows: int | None = None) -> np.ndarray:
-    """The picture as OpenCV gives it, whole or no more than so many rows of it."""
+    """The image as OpenCV gives it, whole or no more than so many rows of it."""
     return decode_bgr(data.rows.columns("img", 0), data.rows.place("img", 0), rows=rows)
 
 
 def make_set(folder: Path, side: int, scale: float, rows: int) -> Path:
-    """A set of one picture, repeated: smooth colors and fine noise, about 3 bits per pixel as JPEG."""
+    """A set of one image, repeated: smooth colors and fine noise, about 3 bits per pixel as JPEG."""
     person = consistent_person(1, side, side) | {"scale": scale}
     yaml = write_set(folder, [(1, 8, 8)] * rows, [[person]] * rows)
     noise = RandomState(0).standard_normal((side // 4, side // 4, 3)) * 20
-    picture = rules.photo(1, side, side) + cv2.resize(noise, (side, side))
-    data = encode(np.clip(picture, 0, 255).astype(np.uint8), ".jpg")
+    image = rules.photo(1, side, side) + cv2.resize(noise, (side, side))
+    data = encode(np.clip(image, 0, 255).astype(np.uint8), ".jpg")
     with TSVWriter(folder / "set.img.tsv") as img, TSVWriter(folder / "set.hw.tsv") as hw:
         for row in range(rows):
             img.write(image_row(f"pictures/{row}.png", data))
@@ -164,7 +164,7 @@ def main() -> None:
             print(f"{split:<12}{''.join(shown)}")
             speeds = " / ".join(f"{1000 / times.mean():.0f}" for times in taken[:3])
             apart = difference(data, fast, rng)
-            print(f"{'':<12} pictures/s of one core: {speeds}; fast differs by {apart:.2f} colors of 255")
+            print(f"{'':<12} images/s of one core: {speeds}; fast differs by {apart:.2f} colors of 255")
         print("checker: {:.0f} rows/s, {:.0f} without checksums".format(*checker_speeds(yaml)))
 
 

@@ -1,10 +1,10 @@
-"""Lies a true mesh, drawn by its true camera, on the person? Silhouettes in the whole picture and in the crop.
+"""Lies a true mesh, drawn by its true camera, on the person? Silhouettes in the whole image and in the crop.
 
-    python -m benchmarks.silhouette [--pictures 50] [--sheet overlays.jpg]
+    python -m benchmarks.silhouette [--images 50] [--sheet overlays.jpg]
 
 A network that answers with the label's mesh and camera stands in for a trained one, so that all that comes after the
-network is measured: box, crop camera, the whole picture's camera, drawing. Both silhouettes are counted in covered
-pixel centers; the crop's true one is the picture's, shrunk. Exit code 1 where one picture overlaps less than 97%.
+network is measured: box, crop camera, the whole image's camera, drawing. Both silhouettes are counted in covered
+pixel centers; the crop's true one is the image's, shrunk. Exit code 1 where one image overlaps less than 97%.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Overlap(NamedTuple):
     crop: float
 
 
-def recovered(studio: Studio, sample: Sample, picture: np.ndarray) -> Recovery:
+def recovered(studio: Studio, sample: Sample, image: np.ndarray) -> Recovery:
     """The label's mesh and camera, through the predictor."""
     label, true, size = sample.label, sample.label["camera"], (studio.size, studio.size)
     with torch.no_grad():
@@ -54,7 +54,7 @@ def recovered(studio: Studio, sample: Sample, picture: np.ndarray) -> Recovery:
     values = (true["translation"], window.center, window.side, true["principal_point"], true["focal_length"])
     camera = crop_camera(*(torch.tensor([value], dtype=torch.float64) for value in values)).numpy()
     network = MeshRecovery(KnownNetwork(camera, vertices), studio.figure.model)
-    return network.predict(picture, box, focal_length=true["focal_length"])[0]
+    return network.predict(image, box, focal_length=true["focal_length"])[0]
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
@@ -63,40 +63,40 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def measure(sample: Sample, person: Recovery, faces: np.ndarray) -> Overlap:
-    """Silhouettes of the drawn mesh against the one that the picture was made with."""
+    """Silhouettes of the drawn mesh against the one that the image was made with."""
     placed = person.vertices + person.translation
     whole = render(placed, faces, person.image_camera, sample.mask.shape, samples=1).mask
     drawn = render(placed, faces, person.crop_view, person.crop.pixels.shape[:2], samples=1).mask
     planes = np.stack([sample.mask, np.ones_like(sample.mask), sample.mask], 2).astype(np.uint8) * 255
-    shrunk = box_crop(planes, person.crop.window) > 127  # the person, and where the crop lies inside the picture
+    shrunk = box_crop(planes, person.crop.window) > 127  # the person, and where the crop lies inside the image
     return Overlap(overlap(whole, sample.mask), overlap(drawn & shrunk[:, :, 1], shrunk[:, :, 0]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the overlaps and writes the sheet where one is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=50)
-    parser.add_argument("--size", type=int, default=512, help="side of the pictures in pixels")
+    parser.add_argument("--images", "--pictures", type=int, default=50)
+    parser.add_argument("--size", type=int, default=512, help="side of the images in pixels")
     parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--sheet", type=Path, help="write overlays to look at: whole pictures and crops")
+    parser.add_argument("--sheet", type=Path, help="write overlays to look at: whole images and crops")
     args = parser.parse_args(argv)
     studio = Studio("body", args.size, synthetic_body_dir())
     found, cells = [], []
-    for index in range(args.pictures):
+    for index in range(args.images):
         if index % BATCH == 0:
-            batch = studio.batch(args.seed, "val", index // BATCH, min(BATCH, args.pictures - index))
+            batch = studio.batch(args.seed, "val", index // BATCH, min(BATCH, args.images - index))
         sample = batch[index % BATCH]
-        picture = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
-        person = recovered(studio, sample, picture)
+        image = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+        person = recovered(studio, sample, image)
         found.append(measure(sample, person, studio.figure.faces))
         if args.sheet and index < SHOWN:
             faces = studio.figure.faces
-            cells += [picture, draw_people(picture, [person], faces), crop_overlay(person, faces)]
+            cells += [image, draw_people(image, [person], faces), crop_overlay(person, faces)]
     if args.sheet:
         Image.fromarray(contact_sheet(cells, columns=6, cell=256)).save(args.sheet, quality=85)
     values = np.array(found)
     for name, column in zip(Overlap._fields, values.T, strict=True):
-        print(f"{name:<6} silhouette IoU of {len(found)} pictures: mean {column.mean():.4f}, least {column.min():.4f}")
+        print(f"{name:<6} silhouette IoU of {len(found)} images: mean {column.mean():.4f}, least {column.min():.4f}")
     return int(values.min() < LIMIT)
 
 

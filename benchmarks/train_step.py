@@ -1,6 +1,6 @@
 """The parts of one training step: data, targets, forward, losses, backward, optimizer; and what its arithmetic needs.
 
-Defaults: FastMETRO_L, EfficientNet-b0, keep 0.8, batch 16, the synthetic body, made-up pictures and labels.
+Defaults: FastMETRO_L, EfficientNet-b0, keep 0.8, batch 16, the synthetic body, made-up images and labels.
 
     python benchmarks/train_step.py [--device cuda] [--amp bf16] [--compile] [--batch 16] [--steps 5]
 """
@@ -40,11 +40,11 @@ from tore.losses.recipes import FASTMETRO_BODY
 from tore.synthetic.body_files import synthetic_body_dir
 
 PARTS = ("data", "targets", "forward", "losses", "backward", "optimizer")
-SIDE = 1000  # of the made-up pictures, as large as Human3.6M's
+SIDE = 1000  # of the made-up images, as large as Human3.6M's
 
 
 def write_images(folder: Path, count: int) -> Path:
-    """A TSV set of `count` noise pictures with a full label; returns its yaml."""
+    """A TSV set of `count` noise images with a full label; returns its yaml."""
     r = np.random.RandomState(0)
     with TSVWriter(folder / "img.tsv") as images, TSVWriter(folder / "label.tsv") as labels:
         for item in range(count):

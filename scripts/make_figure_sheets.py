@@ -54,7 +54,7 @@ HAND: list[tuple[str, tuple[float, ...], tuple[float, float], dict[int, float]]]
 
 
 def draw(vertices: np.ndarray, faces: np.ndarray, tilt: float, turn: float, width: float) -> np.ndarray:
-    """(CELL, CELL, 3) picture of a mesh (y up, +z to the viewer), turned about y, then tilted about x, in degrees."""
+    """(CELL, CELL, 3) image of a mesh (y up, +z to the viewer), turned about y, then tilted about x, in degrees."""
     turns = torch.tensor([[0.0, turn, 0.0], [tilt, 0.0, 0.0]]).deg2rad()
     about_y, about_x = axis_angle_to_matrix(turns).numpy()
     seen = vertices @ about_y.T @ about_x.T * [1, -1, -1]
@@ -80,22 +80,22 @@ def main() -> None:
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     arrays = load_body_arrays(synthetic_body_dir() / SYNTHETIC_BODY_FILES.model)
-    model, pictures = SkinnedModel(arrays), []
+    model, images = SkinnedModel(arrays), []
     for _, angles, shape, turn, width in BODY:
         pose = np.zeros((24, 3))
         for joint, degrees in angles.items():
             pose[joint] = np.radians(degrees)
-        pictures.append(draw(skin(model, pose, shape), arrays["f"], 8, turn, width))
-    sheet = contact_sheet(pictures, [row[0] for row in BODY], columns=4, cell=CELL)
+        images.append(draw(skin(model, pose, shape), arrays["f"], 8, turn, width))
+    sheet = contact_sheet(images, [row[0] for row in BODY], columns=4, cell=CELL)
     Image.fromarray(sheet).save(out / "synthetic_body_model.jpg", quality=88)
 
     arrays = load_body_arrays(synthetic_body_dir() / SYNTHETIC_HAND_FILES.model)
-    model, mean, pictures = SkinnedModel(arrays), arrays["hands_mean"].reshape(5, 3, 3), []
+    model, mean, images = SkinnedModel(arrays), arrays["hands_mean"].reshape(5, 3, 3), []
     for _, curl, (tilt, turn), shape in HAND:
         fingers = mean * np.array(curl)[:, None, None]
         pose = np.concatenate([np.zeros((1, 3)), fingers.reshape(15, 3)])
-        pictures.append(draw(skin(model, pose, shape), arrays["f"], tilt, turn, 0.25))
-    sheet = contact_sheet(pictures, [row[0] for row in HAND], columns=4, cell=CELL)
+        images.append(draw(skin(model, pose, shape), arrays["f"], tilt, turn, 0.25))
+    sheet = contact_sheet(images, [row[0] for row in HAND], columns=4, cell=CELL)
     Image.fromarray(sheet).save(out / "synthetic_hand_model.jpg", quality=88)
 
 

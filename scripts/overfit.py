@@ -1,9 +1,9 @@
-"""Learns a few synthetic pictures by overfitting: the check that network, targets, losses and optimizer work together.
+"""Learns a few synthetic images by overfitting: the check that network, targets, losses and optimizer work together.
 
 FastMETRO_S+TORE with a small backbone, dropout 0, fixed crops. Prints the training MPJPE as it falls and the step at
 which it is under the wanted share of its start; exit code 1 when it never is.
 
-    python scripts/overfit.py [--pictures 32] [--steps 1000] [--share 0.15]
+    python scripts/overfit.py [--images 32] [--steps 1000] [--share 0.15]
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from tore.losses.recipes import FASTMETRO_BODY
 from tore.synthetic.body_files import synthetic_body_dir
 from tore.synthetic.writing import Recipe, write_images
 
-WATCH_STEPS = 50  # between two looks at the MPJPE of all pictures
+WATCH_STEPS = 50  # between two looks at the MPJPE of all images
 
 
 def load_images(count: int, seed: int) -> dict[str, Any]:
-    """One batch of `count` freshly made pictures, cropped without augmentation."""
+    """One batch of `count` freshly made images, cropped without augmentation."""
     with tempfile.TemporaryDirectory() as folder:
         recipe = Recipe(kind="body", split="train", seed=seed, size=256, body_dir=str(synthetic_body_dir()))
         data = MeshDataset(write_images(recipe, count, folder, workers=2), False)
@@ -59,7 +59,7 @@ def overfit(args: argparse.Namespace) -> int | None:
     """The step at which the training MPJPE fell under the wanted share, None if it never did."""
     seed_process(args.seed)
     device = torch.device(args.device)
-    batch = to_device(load_images(args.pictures, args.seed), device)
+    batch = to_device(load_images(args.images, args.seed), device)
     body = load_body("body", synthetic_body_dir()).to(device)
     narrow = {"widths": (256, 128), "hidden": (1024, 512)}
     model = create_model(arch=args.arch, size="S", body_dir="stand-in", device=device, dropout=0.0, **narrow)
@@ -94,8 +94,8 @@ def overfit(args: argparse.Namespace) -> int | None:
 def main() -> int:
     """Runs the check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=8, help="pictures of one step")
+    parser.add_argument("--images", "--pictures", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=8, help="images of one step")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--share", type=float, default=0.15, help="of the MPJPE before the first step")
     parser.add_argument("--arch", default="mobilenetv3_small_100", help="backbone")

@@ -56,7 +56,7 @@ def main() -> int:
     """Draws one run; 2 where the file cannot be read."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("metrics", type=Path, help="metrics.jsonl of a run")
-    parser.add_argument("--out", type=Path, required=True, help="picture to write")
+    parser.add_argument("--out", type=Path, required=True, help="image to write")
     options = parser.parse_args()
     try:
         draw(read_metrics(options.metrics), options.out)

@@ -51,7 +51,7 @@ def numbers(demo: Path) -> str:
     after, training = demo / "evaluation_after_training", result(demo, "training")
     if after.is_dir():
         table[f"the same after {training['samples']:,} more samples"] = result(demo, after.name)
-    count = result(demo, "evaluation", "settings")["pictures"]
+    count = result(demo, "evaluation", "settings")["val_images"]
     lines = [f"On {count} held-out images of all facings, in mm and as a share of the mean mesh's error:", ""]
     lines += ["| | " + " | ".join(ERRORS.values()) + " |", "|---" * (1 + len(ERRORS)) + "|"]
     for name, metrics in table.items():
@@ -86,9 +86,9 @@ def page(demo: Path, target: Path) -> None:
         subprocess.run(
             [*command, (demo / "report.html").resolve().as_uri()], check=True, capture_output=True, timeout=180
         )
-        picture = Image.open(shot).convert("RGB")
-        picture.thumbnail((SHOWN_WIDTH, PAGE_HEIGHT), Image.Resampling.LANCZOS)
-        picture.save(target, quality=QUALITY)
+        image = Image.open(shot).convert("RGB")
+        image.thumbnail((SHOWN_WIDTH, PAGE_HEIGHT), Image.Resampling.LANCZOS)
+        image.save(target, quality=QUALITY)
 
 
 def main() -> int:
@@ -106,8 +106,8 @@ def main() -> int:
     for write, name in zip((people, page), IMAGES[body], strict=False):
         write(args.demo, args.out / name)
     text, table = args.page.read_text(encoding="utf-8"), numbers(args.demo)
-    pictures = {name: words for name, words in IMAGES[body].items() if (args.out / name).is_file()}
-    shown = [f"![{words}](images/{name})\n" for name, words in pictures.items()]
+    images = {name: words for name, words in IMAGES[body].items() if (args.out / name).is_file()}
+    shown = [f"![{words}](images/{name})\n" for name, words in images.items()]
     block = "\n".join([shown[0], table, *shown[1:]])
     first = f"<!-- {FIRST_MARK[body]}: written by scripts/show_demo.py -->\n"
     marks = re.compile(f"({re.escape(first)}).*?({re.escape(LAST_MARK)})", re.DOTALL)

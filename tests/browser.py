@@ -23,7 +23,7 @@ addEventListener("load", () => {
   const box = document.querySelector(".mesh-viewer"), canvas = box.querySelector("canvas");
   const look = () => canvas.toDataURL();
   const found = {
-    pictures: [...document.images].map((image) => image.complete ? image.naturalWidth : 0),
+    images: [...document.images].map((image) => image.complete ? image.naturalWidth : 0),
     wide: document.documentElement.scrollWidth - document.documentElement.clientWidth,
     asked: performance.getEntriesByType("resource").map((entry) => entry.name).filter((name) => !/^data:/.test(name)),
     drawn: Number(box.dataset.drawn), size: canvas.width * canvas.height,

@@ -1,7 +1,7 @@
 """The inputs behind the reference values, made from seeds and names with numpy's frozen legacy generator.
 
 The same numbers can be made anywhere, so no large file ships: network weights by the official entry's
-name, pictures, a SMPL- and a MANO-shaped body, joint regressors, mesh levels, targets, photos and labels.
+name, images, a SMPL- and a MANO-shaped body, joint regressors, mesh levels, targets, photos and labels.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def annotations(seed: int = 20, batch: int = 4) -> dict[str, np.ndarray]:
 
 
 def photo(seed: int, height: int, width: int) -> np.ndarray:
-    """(height, width, 3) uint8 smooth color picture, channels R, G, B."""
+    """(height, width, 3) uint8 smooth color image, channels R, G, B."""
     r = RandomState(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     waves = []

@@ -33,10 +33,10 @@ NETWORK += ["--model_dim_1", "32", "--model_dim_2", "32", "--feedforward_dim_1",
 TRAINING = ["--per_gpu_train_batch_size", "4", "--num_train_epochs", "1", "--num_workers", "0", "--logging_steps", "1"]
 
 
-def expected_image(picture: np.ndarray, size: int) -> np.ndarray:
+def expected_image(image: np.ndarray, size: int) -> np.ndarray:
     """A crop (size, size, 3) in 0..255 normalized by MEAN and STD, number by number: (3, size, size)."""
-    planes = [(picture[:, :, color] / 255 - MEAN[color]) / STD[color] for color in range(3)]
-    assert picture.shape == (size, size, 3)
+    planes = [(image[:, :, color] / 255 - MEAN[color]) / STD[color] for color in range(3)]
+    assert image.shape == (size, size, 3)
     return np.stack(planes)
 
 
@@ -70,8 +70,8 @@ def test_a_trained_network_is_evaluated_on_its_images(
     flags += ["--checkpoint", str(trained), "--device", "cpu", "--num_workers", "0"]
     assert evaluate.main([*flags, "--json", str(tmp_path / "found.json"), *FLAGS]) == 0
     data = MeshDataset(synthetic_sets / "val" / "set.yaml", False, image_format=OTHER)
-    picture, label = data.picture(0)[1], data.label(0)
-    by_hand = expected_image(crop_image(picture, label.center, label.scale, size=256), 256)
+    image, label = data.image(0)[1], data.label(0)
+    by_hand = expected_image(crop_image(image, label.center, label.scale, size=256), 256)
     np.testing.assert_allclose(data[0]["image"].numpy(), by_hand, atol=1e-5)
     assert np.abs(data[0]["joints_2d"].numpy()[:, :2]).max() < 2  # in [-1, 1] of its own crop
 
@@ -120,7 +120,7 @@ def test_crops_for_another_network_are_refused(synthetic_body_dir: Path) -> None
     network = tore.create_model(data_dir=synthetic_body_dir, **SMALL, **OPTIONS)
     people = MeshRecovery(network, tore.body.load_body("body", synthetic_body_dir))
     crops = crops_of(rules.photo(1, 90, 90))
-    with pytest.raises(ValueError, match=r"picture, person 1: the crop is made for .*224.* takes .*256"):
+    with pytest.raises(ValueError, match=r"image, person 1: the crop is made for .*224.* takes .*256"):
         people.recover(crops)
     assert len(people.recover(crops_of(rules.photo(1, 90, 90), image_format=OTHER))) == 1
 

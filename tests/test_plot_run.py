@@ -1,4 +1,4 @@
-"""The picture of a run's curves."""
+"""The image of a run's curves."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def test_curves_are_drawn_and_a_bad_line_is_named(tmp_path: Path) -> None:
     rows += [{"kind": "validation", "iteration": 8, "mpjpe": 90.0, "pa_mpjpe": 60.0, "mpvpe": 110.0}]
     (tmp_path / "m.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     subprocess.run([*COMMAND, str(tmp_path / "m.jsonl"), "--out", str(tmp_path / "c.png")], check=True)
-    picture = Image.open(tmp_path / "c.png").convert("RGB")
-    assert picture.size == (1000, 360) and len(picture.getcolors(1 << 20)) > 20
+    image = Image.open(tmp_path / "c.png").convert("RGB")
+    assert image.size == (1000, 360) and len(image.getcolors(1 << 20)) > 20
     (tmp_path / "m.jsonl").write_text("{}\nnonsense\n")
     done = subprocess.run(
         [*COMMAND, str(tmp_path / "m.jsonl"), "--out", str(tmp_path / "d.png")], capture_output=True, text=True

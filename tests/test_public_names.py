@@ -8,12 +8,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import tore
 from tore.evaluation import mpjpe, pa_mpjpe
 from tore.modeling.model_names import named_options
+from tore.visualize import contact_sheet
 
 NAMES = {
     "tore": ["MeshRecovery", "create_model", "for_inference", "list_models", "load_model", "save_model",
@@ -34,6 +36,14 @@ def test_documented_names_import(package: str) -> None:
     module = importlib.import_module(package)
     assert set(NAMES[package]) <= set(module.__all__)
     assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_renamed_keywords_are_taken_by_their_old_names() -> None:
+    shades = [np.full((8, 8, 3), shade, np.uint8) for shade in (10, 60)]
+    with pytest.warns(DeprecationWarning, match=r"pictures= of contact_sheet is now images="):
+        assert np.array_equal(contact_sheet(pictures=shades), contact_sheet(images=shades))  # type: ignore[call-arg]
+    with pytest.warns(DeprecationWarning), pytest.raises(TypeError, match="got both images= and its old name"):
+        contact_sheet(images=shades, pictures=shades)  # type: ignore[call-arg]
 
 
 def test_importing_tore_imports_no_torch() -> None:

@@ -42,7 +42,7 @@ def labels(count: int, body: SMPL) -> list[list[dict]]:
 
 @pytest.fixture(scope="session")
 def tiny_sets(tmp_path_factory: pytest.TempPathFactory, rule_body_dir: Path) -> Path:
-    """A data root with `train/set.yaml` (13 pictures) and `val/set.yaml` (7), of the rule-made body."""
+    """A data root with `train/set.yaml` (13 images) and `val/set.yaml` (7), of the rule-made body."""
     return write_sets(tmp_path_factory.mktemp("sets"), rule_body_dir)
 
 

@@ -3,7 +3,7 @@
     model = tore.load_model("state_dict.bin")
     prediction = model(images)  # (B, 3, 224, 224), ImageNet-normalized -> MeshPrediction
 
-    people = tore.MeshRecovery.from_checkpoint("state_dict.bin").predict("picture.jpg")
+    people = tore.MeshRecovery.from_checkpoint("state_dict.bin").predict("image.jpg")
 
 The names below are imported when they are first used, so that `import tore` itself is quick.
 """

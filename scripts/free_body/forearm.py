@@ -1,4 +1,4 @@
-"""What a picture of the hand needs beside its mesh: texture coordinates, and the forearm behind the wrist's rim."""
+"""What an image of the hand needs beside its mesh: texture coordinates, and the forearm behind the wrist's rim."""
 
 from __future__ import annotations
 

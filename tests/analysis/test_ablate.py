@@ -19,7 +19,7 @@ from tore.tools import run_tore_fm_bodymesh
 
 SMALL = [flag for flag in SMALL_FM if flag not in ("--keep_ratio", "0.2")]
 BATCHES = ["--per_gpu_train_batch_size", "4", "--per_gpu_eval_batch_size", "4", "--num_workers", "0"]
-STEPS_OF_FIVE = 6  # 13 pictures in batches of 4 are epochs of 3 steps
+STEPS_OF_FIVE = 6  # 13 images in batches of 4 are epochs of 3 steps
 
 
 def flags_for(sets: Path, bodies: Path, out: Path, *more: str) -> list[str]:
@@ -86,8 +86,8 @@ def test_table_files_and_image(grid: tuple[Path, list[str]]) -> None:
     }
     table = (out / "table.md").read_text().splitlines()
     assert len(table) == 4 and len({len(line) for line in table}) == 1
-    with Image.open(out / "plot.png") as picture:
-        assert picture.width > picture.height > 300 and len(picture.convert("RGB").getcolors(1 << 20)) > 20
+    with Image.open(out / "plot.png") as image:
+        assert image.width > image.height > 300 and len(image.convert("RGB").getcolors(1 << 20)) > 20
 
 
 def test_row_is_the_mean_over_seeds() -> None:

@@ -71,7 +71,7 @@ class Chain(torch.nn.Module):
 def test_peak_memory_is_what_lives_at_once() -> None:
     with torch.inference_mode():
         found = benchmark.peak_memory(Chain(), torch.zeros(1000), torch.device("cpu"))
-    assert found == 4 * (10 + 1000) + 4 * (1000 + 1000), "weights and pictures, then 2x beside 2x + 1"
+    assert found == 4 * (10 + 1000) + 4 * (1000 + 1000), "weights and images, then 2x beside 2x + 1"
 
 
 # subjects -----------------------------------------------------------------------------------------------------------
@@ -211,8 +211,8 @@ def test_the_whole_command(synthetic_body_dir: Path, tmp_path: Path, capsys: pyt
         assert min(stages) > 0 and row["all"] >= max(stages)
     with files["csv"].open() as file:
         assert [row["subject"] for row in csv.DictReader(file)] == [row["subject"] for row in rows]
-    with Image.open(files["png"]) as picture:
-        assert picture.format == "PNG" and picture.width > 5 * 300, "four throughputs and an error"
+    with Image.open(files["png"]) as image:
+        assert image.format == "PNG" and image.width > 5 * 300, "four throughputs and an error"
     said = capsys.readouterr().out
     assert re.search(r"The network alone. Rounds to warm up: 1", said) and "End to end" in said
     assert "Beside the paper" not in said

@@ -68,7 +68,7 @@ def evaluate(root: Path, bodies: Path, *more: str | Path) -> int:
 def expected_hands(
     root: Path, bodies: Path, views: tuple[Draw, ...] = (), **options: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The network called by hand on the evaluation pictures, minus the wrist."""
+    """The network called by hand on the evaluation images, minus the wrist."""
     model = load_model(checkpoint(root), bodies, "cpu", arch="test_resnet", **options).eval()
     body = load_body("hand", bodies)
     data = MeshDataset(root / "freihand" / "test.yaml", False, "hand", views=views)

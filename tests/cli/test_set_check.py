@@ -135,7 +135,7 @@ def test_a_training_set_needs_a_label_that_a_loss_uses(tmp_path: Path) -> None:
     usable = trains(FASTMETRO_BODY, "body")
     nothing = changed_set(tmp_path, lambda _, person: without_label(person, "smpl", "3d_joints", "2d_joints"))
     assert "none of the 4 samples" in str(refusal(nothing, train=True, usable=usable))
-    assert refusal(nothing) is None  # pictures to be predicted only may be evaluated
+    assert refusal(nothing) is None  # images to be predicted only may be evaluated
 
     def flat(_: int, person: Person) -> None:
         without_label(person, "smpl")

@@ -21,6 +21,6 @@ def test_step_benchmark_times_every_part(synthetic_body_dir) -> None:
 
 @pytest.mark.slow
 def test_overfit_check_reports_the_share_it_reached(synthetic_body_dir) -> None:
-    done = run_command([sys.executable, "scripts/overfit.py", "--pictures", "2", "--steps", "50", "--share", "0.8"])
+    done = run_command([sys.executable, "scripts/overfit.py", "--images", "2", "--steps", "50", "--share", "0.8"])
     assert done.returncode == 0, done.stdout
     assert re.search(r"80% of the start: reached after 50 steps", done.stdout), done.stdout

@@ -60,7 +60,7 @@ def text_damage(rng: RandomState, rows: Rows, row: int) -> None:
 
 
 def image_damage(rng: RandomState, rows: Rows, row: int) -> None:
-    """Damage to an encoded picture that a decoder may pass over."""
+    """Damage to an encoded image that a decoder may pass over."""
     columns = rows["img"][row]
     text, data = columns[-1], bytearray(base64.b64decode(columns[-1]))
     kind, at = rng.randint(6), rng.randint(len(columns[-1]) - 4)
@@ -115,7 +115,7 @@ def label_damage(rng: RandomState, rows: Rows, row: int) -> None:
 
 
 def size_damage(rng: RandomState, rows: Rows, row: int) -> None:
-    """A size that cannot be read or is not the picture's."""
+    """A size that cannot be read or is not the image's."""
     texts = [b"", b"[]", b"[{}]", b"7", b"1 2 3", b"-96 128", b'[{"height": 0, "width": 5}]', b'[{"height": 1, "width"']
     texts += [b'[{"height": 97, "width": 128}]', b'[{"height": "a", "width": 2}]', b"NaN NaN", b"[" * 9999]
     rows["hw"][row][-1] = texts[rng.randint(len(texts))]
@@ -136,7 +136,7 @@ DAMAGES = (text_damage, image_damage, label_damage, label_damage, size_damage)
 
 
 def inner_bytes_damage(rng: RandomState, rows: Rows, row: int) -> str:
-    """50 bytes inside the coded picture."""
+    """50 bytes inside the coded image."""
     data = bytearray(base64.b64decode(rows["img"][row][-1]))
     at = rng.randint(len(data) // 2, len(data) - 60)
     data[at : at + 50] = rng.bytes(50)
@@ -145,7 +145,7 @@ def inner_bytes_damage(rng: RandomState, rows: Rows, row: int) -> str:
 
 
 def bit_damage(rng: RandomState, rows: Rows, row: int) -> str:
-    """One bit of the coded picture."""
+    """One bit of the coded image."""
     data = bytearray(base64.b64decode(rows["img"][row][-1]))
     data[rng.randint(len(data) // 2, len(data) - 10)] ^= 1 << rng.randint(8)
     rows["img"][row][-1] = base64.b64encode(data)

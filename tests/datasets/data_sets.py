@@ -18,11 +18,11 @@ BODY_SOURCES = ((1, 480, 640), (2, 300, 300), (3, 700, 500))
 HAND_SOURCES = ((21, 224, 224), (22, 256, 320))
 
 
-def encode(picture: np.ndarray, suffix: str = ".png", flags: Sequence[int] = ()) -> bytes:
-    """RGB picture (or grey, or with alpha) as the bytes of a file."""
-    if picture.ndim == 3:
-        picture = np.concatenate([picture[:, :, 2::-1], picture[:, :, 3:]], 2)
-    return cv2.imencode(suffix, picture, list(flags))[1].tobytes()
+def encode(image: np.ndarray, suffix: str = ".png", flags: Sequence[int] = ()) -> bytes:
+    """RGB image (or grey, or with alpha) as the bytes of a file."""
+    if image.ndim == 3:
+        image = np.concatenate([image[:, :, 2::-1], image[:, :, 3:]], 2)
+    return cv2.imencode(suffix, image, list(flags))[1].tobytes()
 
 
 def image_row(key: str, data: bytes) -> list[str]:
@@ -52,7 +52,7 @@ def write_set(
 
 
 def consistent_person(seed: int, height: int, width: int) -> dict:
-    """A label whose 2D joints are its 3D joints seen by a weak-perspective camera, all inside the picture."""
+    """A label whose 2D joints are its 3D joints seen by a weak-perspective camera, all inside the image."""
     r = np.random.RandomState(seed)
     joints = r.uniform(-1, 1, (24, 3)) * [0.4, 0.8, 0.2]
     pixels = joints[:, :2] * 0.5 * height + [width / 2, height / 2]

@@ -32,7 +32,7 @@ def transform(point, center, scale, size, rotation=0.0, invert=False):
     return moved[:2].astype(int) + 1
 
 
-def crop(picture, center, scale, size, rotation=0.0):
+def crop(image, center, scale, size, rotation=0.0):
     upper_left = transform([1, 1], center, scale, size, invert=True) - 1
     lower_right = transform([size + 1, size + 1], center, scale, size, invert=True) - 1
     pad = int(np.linalg.norm(lower_right - upper_left) / 2 - float(lower_right[1] - upper_left[1]) / 2)
@@ -40,12 +40,12 @@ def crop(picture, center, scale, size, rotation=0.0):
         upper_left -= pad
         lower_right += pad
     canvas = np.zeros((lower_right[1] - upper_left[1], lower_right[0] - upper_left[0], 3))
-    top, bottom = max(0, upper_left[1]), min(lower_right[1], picture.shape[0])
-    left, right = max(0, upper_left[0]), min(lower_right[0], picture.shape[1])
+    top, bottom = max(0, upper_left[1]), min(lower_right[1], image.shape[0])
+    left, right = max(0, upper_left[0]), min(lower_right[0], image.shape[1])
     if bottom > top and right > left:
         rows = slice(top - upper_left[1], bottom - upper_left[1])
         columns = slice(left - upper_left[0], right - upper_left[0])
-        canvas[rows, columns] = picture[top:bottom, left:right]
+        canvas[rows, columns] = image[top:bottom, left:right]
     if rotation != 0:
         h, w = canvas.shape[:2]
         turn = cv2.getRotationMatrix2D(((w - 1) / 2, (h - 1) / 2), rotation, 1)

@@ -140,8 +140,8 @@ def write_freihand(root: Path, hands: int = 3, evaluation_labels: bool = False, 
     }
     labels |= posed_hands(body, hands) if body is not None else {}
     root.mkdir(parents=True, exist_ok=True)
-    for split, pictures in (("training", 4 * hands), ("evaluation", hands)):
-        for i in range(pictures):
+    for split, images in (("training", 4 * hands), ("evaluation", hands)):
+        for i in range(images):
             write_jpeg(root / split / "rgb" / f"{i:08d}.jpg", i, 224, 224)
         names = ("K", "scale", "xyz", "mano") if split == "training" else ("K", "scale")
         names += ("xyz",) if evaluation_labels and split == "evaluation" else ()

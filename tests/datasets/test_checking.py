@@ -70,7 +70,7 @@ def test_findings_name_place_and_key(tmp_path: Path, capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "4 samples, 1 errors, 1 warnings" in out
     assert "set.label.tsv row 2 (key 'pictures/2.png'): a shape coefficient is 9" in out
-    assert "set.hw.tsv row 1 (key 'pictures/1.png'): height and width are (120, 91), the picture's are (120, 90)" in out
+    assert "set.hw.tsv row 1 (key 'pictures/1.png'): height and width are (120, 91), the image's are (120, 90)" in out
 
 
 def test_a_jpeg_without_its_end_is_found_whatever_the_decoder_says(tmp_path: Path) -> None:
@@ -185,12 +185,12 @@ def test_joints_are_drawn_where_the_crop_shows_them(tmp_path: Path) -> None:
     """Bright dots at the labeled joints lie under the joints of the sample, flips and turns included."""
     height, width = 300, 400
     person = consistent_person(5, height, width)
-    picture = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
     for x, y, _ in person["2d_joints"]:
-        cv2.circle(picture, (round(x), round(y)), 4, (255, 255, 255), -1)
+        cv2.circle(image, (round(x), round(y)), 4, (255, 255, 255), -1)
     yaml = write_set(tmp_path, [(1, height, width)], [[person]])
     with TSVWriter(tmp_path / "set.img.tsv") as writer:
-        writer.write(image_row("pictures/0.png", encode(picture)))
+        writer.write(image_row("pictures/0.png", encode(image)))
     dataset = MeshDataset(yaml, train=True)
     for seed in range(6):
         sample = dataset.sample(0, RandomState(seed))

@@ -23,7 +23,7 @@ TABLES = ("img", "hw", "label")
 
 @pytest.fixture
 def jpegs(tmp_path: Path) -> Path:
-    """A sound set of four JPEG pictures with a line list; its yaml file."""
+    """A sound set of four JPEG images with a line list; its yaml file."""
     sound_set(tmp_path, ".jpg")
     write_linelist(tmp_path / "set.linelist.tsv", [2, 0, 3, 1])
     return write_yaml(tmp_path / "set.yaml", "set.img.tsv", "set.label.tsv", "set.hw.tsv", "set.linelist.tsv")

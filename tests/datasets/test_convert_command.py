@@ -49,7 +49,7 @@ def test_freihand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("broken", "found"),
     [
-        ("images/S1/Images/walk.000001.jpg", "walk.000001.jpg is missing: put the pictures below"),
+        ("images/S1/Images/walk.000001.jpg", "walk.000001.jpg is missing: put the images below"),
         ("h36m_train.npz", "h36m_train.npz is missing: docs/DATA.md"),
         ("images", "images is not a folder"),
     ],
@@ -71,6 +71,6 @@ def test_missing_images_are_counted_on_request(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "images/S1/Images/walk.000001.jpg").unlink()
     options = ["--annotations", str(path), "--images", str(tmp_path / "images"), "--out", str(tmp_path / "out")]
     assert cli.main(["convert", "spin", *options, "--name", "train", "--quiet", "--skip_missing"]) == 0
-    assert "left out 2: the picture is missing, for example S1/Images/walk.000001.jpg" in capsys.readouterr().out
+    assert "left out 2: the image is missing, for example S1/Images/walk.000001.jpg" in capsys.readouterr().out
     report = json.loads((tmp_path / "out" / "train.report.json").read_text())
     assert (report["entries"], report["rows"]) == (6, 4)

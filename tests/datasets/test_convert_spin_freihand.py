@@ -89,8 +89,8 @@ def test_freihand_training(tmp_path: Path) -> None:
     entries = list(source.entries())
     assert [entry.key for entry in entries] == [f"training/rgb/{i:08d}.jpg" for i in range(12)]
     assert len(source) == 12
-    for picture, entry in enumerate(entries):
-        hand, label = picture % 3, entry.label
+    for image, entry in enumerate(entries):
+        hand, label = image % 3, entry.label
         xyz = given["xyz"][hand]
         assert (label["center"], label["scale"]) == ([112, 112], 0.9)
         np.testing.assert_allclose(np.array(label["3d_joints"])[:, :3], xyz - xyz[0], atol=1e-12)

@@ -28,7 +28,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def spin(tmp_path: Path) -> SpinAnnotations:
-    """20 rows over three pictures, with left-out rows at the start, in the middle and at the end."""
+    """20 rows over three images, with left-out rows at the start, in the middle and at the end."""
     arrays = sources.spin_arrays(20)
     arrays["scale"][[0, 7, 8, 19]] = 0
     arrays["part"][11, 3, 0] = np.nan
@@ -36,7 +36,7 @@ def spin(tmp_path: Path) -> SpinAnnotations:
 
 
 @pytest.fixture
-def pictures(spin: SpinAnnotations) -> Path:
+def images(spin: SpinAnnotations) -> Path:
     return spin.path.parent / "images"
 
 
@@ -44,16 +44,16 @@ def run(spin: SpinAnnotations, out: Path, **options) -> dict:
     return convert(spin, spin.path.parent / "images", out, "train", show_progress=False, **options)
 
 
-def test_the_set_reads_back(spin: SpinAnnotations, pictures: Path, tmp_path: Path) -> None:
+def test_the_set_reads_back(spin: SpinAnnotations, images: Path, tmp_path: Path) -> None:
     report = run(spin, tmp_path / "out")
     kept = [row for row in range(20) if row not in (0, 7, 8, 11, 19)]
     table = TSVSet(tmp_path / "out" / "train.yaml")
     assert len(table) == len(kept) == report["rows"]
     for index, row in enumerate(kept):
         name = f"S1/Images/walk.{row % 3:06d}.jpg"
-        key, picture = table.columns("img", index)
+        key, image = table.columns("img", index)
         assert key.decode() == name
-        assert base64.b64decode(picture) == (pictures / name).read_bytes()
+        assert base64.b64decode(image) == (images / name).read_bytes()
         size = json.loads(table.columns("hw", index)[1])
         assert size == [{"height": 48 + 8 * (row % 3), "width": 64}]
     assert set(contents(tmp_path / "out")) == {
@@ -79,7 +79,7 @@ def test_the_report_counts(spin: SpinAnnotations, tmp_path: Path) -> None:
 
 
 def test_files_cut_anywhere_are_taken_up(
-    spin: SpinAnnotations, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spin: SpinAnnotations, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stop after a random entry, and each file without a random share of its last bytes, as buffers leave it."""
     run(spin, tmp_path / "whole")
@@ -178,7 +178,7 @@ def test_a_complete_set_is_left_alone(spin: SpinAnnotations, tmp_path: Path) -> 
     assert any(path.stat().st_mtime_ns != stamps[path] for path in out.iterdir())
 
 
-def test_another_source_is_refused(spin: SpinAnnotations, pictures: Path, tmp_path: Path) -> None:
+def test_another_source_is_refused(spin: SpinAnnotations, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(spin, out)
     other = SpinAnnotations(sources.write_spin(tmp_path / "other", sources.spin_arrays(4)))
@@ -190,8 +190,8 @@ def test_another_source_is_refused(spin: SpinAnnotations, pictures: Path, tmp_pa
     assert run(other, out, restart=True)["rows"] == 4
 
 
-def test_a_stopped_run_of_another_source_is_refused(spin: SpinAnnotations, pictures: Path, tmp_path: Path) -> None:
-    missing = pictures / "S1/Images/walk.000002.jpg"
+def test_a_stopped_run_of_another_source_is_refused(spin: SpinAnnotations, images: Path, tmp_path: Path) -> None:
+    missing = images / "S1/Images/walk.000002.jpg"
     kept = missing.read_bytes()
     missing.unlink()
     with pytest.raises(FileNotFoundError, match=r"walk.000002.jpg is missing.*--skip_missing"):
@@ -203,10 +203,10 @@ def test_a_stopped_run_of_another_source_is_refused(spin: SpinAnnotations, pictu
     assert run(spin, tmp_path / "out")["rows"] == 15
 
 
-def test_missing_and_unreadable_images(spin: SpinAnnotations, pictures: Path, tmp_path: Path) -> None:
-    (pictures / "S1/Images/walk.000002.jpg").unlink()
-    (pictures / "S1/Images/walk.000001.jpg").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match=r"walk.000001.jpg is not a picture"):
+def test_missing_and_unreadable_images(spin: SpinAnnotations, images: Path, tmp_path: Path) -> None:
+    (images / "S1/Images/walk.000002.jpg").unlink()
+    (images / "S1/Images/walk.000001.jpg").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=r"walk.000001.jpg is not an image"):
         run(spin, tmp_path / "out")
     report = run(spin, tmp_path / "out", skip_missing=True)
     assert report["left_out"][writing.MISSING]["count"] == 4
@@ -214,10 +214,10 @@ def test_missing_and_unreadable_images(spin: SpinAnnotations, pictures: Path, tm
     assert report["entries"] == report["rows"] + sum(found["count"] for found in report["left_out"].values())
 
 
-def test_nothing_to_write_is_an_error(spin: SpinAnnotations, pictures: Path, tmp_path: Path) -> None:
-    for path in pictures.rglob("*.jpg"):
+def test_nothing_to_write_is_an_error(spin: SpinAnnotations, images: Path, tmp_path: Path) -> None:
+    for path in images.rglob("*.jpg"):
         path.unlink()
-    with pytest.raises(ValueError, match=r"nothing of train could be written: .*15 times the picture is missing"):
+    with pytest.raises(ValueError, match=r"nothing of train could be written: .*15 times the image is missing"):
         run(spin, tmp_path / "out", skip_missing=True)
     assert not (tmp_path / "out" / "train.yaml").exists()
 

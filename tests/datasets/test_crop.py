@@ -1,4 +1,4 @@
-"""The crop against a plain transcription of the official one, over boxes and pictures of every kind."""
+"""The crop against a plain transcription of the official one, over boxes and images of every kind."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ANGLES = ("none", "any", "small", "right")
 
 def random_case(rng: RandomState, side: str, angle: str) -> tuple[np.ndarray, np.ndarray, float, float]:
     height, width = rng.randint(1, 700, 2)
-    picture = rng.randint(0, 256, (height, width, 3)).astype(np.uint8)
+    image = rng.randint(0, 256, (height, width, 3)).astype(np.uint8)
     center = rng.uniform(-0.3, 1.3, 2) * [width, height]
     scale = {"tiny": rng.uniform(0.01, 0.1), "usual": rng.uniform(0.1, 2.2), "large": rng.uniform(2.3, 4.5)}[side]
     if rng.rand() < 0.3:  # whole numbers put the box's corners onto rounding edges
         center, scale = np.rint(center), max(round(scale, 1), 0.1)
     rotation = {"none": 0.0, "any": rng.uniform(-180, 180), "small": rng.uniform(-0.2, 0.2), "right": 90.0}[angle]
-    return picture, center, scale, rotation
+    return image, center, scale, rotation
 
 
 @pytest.mark.parametrize("angle", ANGLES)
@@ -29,9 +29,9 @@ def random_case(rng: RandomState, side: str, angle: str) -> tuple[np.ndarray, np
 def test_pixels_equal_the_official_ones(side: str, angle: str) -> None:
     rng = RandomState(len(side) * 10 + ANGLES.index(angle))
     for _ in range(4 if side == "large" else 12):
-        picture, center, scale, rotation = random_case(rng, side, angle)
-        ours = crop_image(picture, center, scale, rotation, SIZE)
-        official = published_crop.crop(picture, center, scale, SIZE, rotation)
+        image, center, scale, rotation = random_case(rng, side, angle)
+        ours = crop_image(image, center, scale, rotation, SIZE)
+        official = published_crop.crop(image, center, scale, SIZE, rotation)
         if side == "large" and rotation:  # only the pixels read by the shrinking, whose sums may round differently
             np.testing.assert_allclose(ours, official, rtol=0, atol=1e-10)
         else:
@@ -42,16 +42,16 @@ def test_pixels_equal_the_official_ones(side: str, angle: str) -> None:
 @pytest.mark.parametrize("rotation", [0.0, 33.0])
 @pytest.mark.parametrize("scale", [0.5, 3.0, 7.0])
 def test_boxes_outside_the_image_are_black(center: tuple[float, float], rotation: float, scale: float) -> None:
-    picture = np.full((100, 100, 3), 200, np.uint8)
-    ours = crop_image(picture, np.array(center), scale, rotation, SIZE)
-    np.testing.assert_array_equal(ours, published_crop.crop(picture, center, scale, SIZE, rotation))
+    image = np.full((100, 100, 3), 200, np.uint8)
+    ours = crop_image(image, np.array(center), scale, rotation, SIZE)
+    np.testing.assert_array_equal(ours, published_crop.crop(image, center, scale, SIZE, rotation))
     assert scale == 7.0 or not ours.any()
 
 
 def test_a_large_box_reads_only_its_taps() -> None:
-    picture = RandomState(5).randint(0, 256, (900, 1500, 3)).astype(np.uint8)
-    ours = crop_image(picture, np.array([700.0, 440.0]), 6.3, 0.0, SIZE)
-    official = published_crop.crop(picture, (700.0, 440.0), 6.3, SIZE)
+    image = RandomState(5).randint(0, 256, (900, 1500, 3)).astype(np.uint8)
+    ours = crop_image(image, np.array([700.0, 440.0]), 6.3, 0.0, SIZE)
+    official = published_crop.crop(image, (700.0, 440.0), 6.3, SIZE)
     np.testing.assert_allclose(ours, official, rtol=0, atol=1e-10)
 
 
@@ -62,12 +62,12 @@ def test_the_fast_crop_shows_the_same_places(rotation: float, scale: float, redu
     """On ramps in x and y both interpolations are exact, so that only rounding to whole colors may differ."""
     height, width = 640, 800
     x, y = np.meshgrid(np.arange(width) * 0.3, np.arange(height) * 0.3)
-    picture = np.stack([x, y, 200 - 0.1 * (x + y)], 2)
-    blocks = picture.reshape(height // reduction, reduction, width // reduction, reduction, 3)
+    image = np.stack([x, y, 200 - 0.1 * (x + y)], 2)
+    blocks = image.reshape(height // reduction, reduction, width // reduction, reduction, 3)
     small = np.rint(blocks.mean((1, 3))).astype(np.uint8)  # pixels that cover the area of those that they stand for
     center = np.array([401.3, 318.0])
     fast = fast_crop(small, center, scale, rotation, SIZE, reduction)
-    official = published_crop.crop(np.rint(picture).astype(np.uint8), center, scale, SIZE, rotation)
+    official = published_crop.crop(np.rint(image).astype(np.uint8), center, scale, SIZE, rotation)
     seen = published_crop.crop(np.full((height, width, 3), 255, np.uint8), center, scale, SIZE, rotation) == 255
     inside = np.abs(np.arange(SIZE) - SIZE / 2) < 0.7 * SIZE / 2  # turned, the official box has black corners
     inside = seen & (inside[:, None] & inside)[..., None]
@@ -98,10 +98,10 @@ def test_points_equal_the_official_ones() -> None:
 def test_points_follow_the_pixels() -> None:
     """A bright square moves to where the point map says, with and without rotation."""
     for rotation in (0.0, 40.0, -75.0):
-        picture = np.zeros((400, 500, 3), np.uint8)
-        picture[147:154, 297:304] = 255
+        image = np.zeros((400, 500, 3), np.uint8)
+        image[147:154, 297:304] = 255
         center, scale = np.array([260.0, 190.0]), 1.3
-        bright = crop_image(picture, center, scale, rotation, SIZE)[:, :, 0]
+        bright = crop_image(image, center, scale, rotation, SIZE)[:, :, 0]
         rows, columns = np.nonzero(bright > 128)
         mapped = map_points(crop_matrix(center, scale, SIZE, rotation), np.array([[301.0, 151.0]]))[0]
         assert (

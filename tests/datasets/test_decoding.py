@@ -1,4 +1,4 @@
-"""Reading pictures faster: base64 and JPEG files cut to the rows that a crop reads give the same bytes and pixels."""
+"""Reading images faster: base64 and JPEG files cut to the rows that a crop reads give the same bytes and pixels."""
 
 from __future__ import annotations
 
@@ -57,27 +57,27 @@ def test_torn_and_foreign_base64_is_what_python_makes_of_it() -> None:
 
 def files() -> dict[str, tuple[bytes, bool]]:
     """JPEG files of every kind, and whether they can be cut."""
-    picture = rules.photo(3, HEIGHT, WIDTH)
+    image = rules.photo(3, HEIGHT, WIDTH)
     samplings = {
         name: getattr(cv2, f"IMWRITE_JPEG_SAMPLING_FACTOR_{name}") for name in ("411", "420", "422", "440", "444")
     }
     made = {
-        name: (encode(picture, ".jpg", [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, value]), True)
+        name: (encode(image, ".jpg", [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, value]), True)
         for name, value in samplings.items()
     }
-    made["grey"] = encode(picture[:, :, 0], ".jpg"), True
-    made["optimised"] = encode(picture, ".jpg", [cv2.IMWRITE_JPEG_OPTIMIZE, 1]), True
-    made["progressive"] = encode(picture, ".jpg", [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]), False
-    made["restarts"] = encode(picture, ".jpg", [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]), False
+    made["grey"] = encode(image[:, :, 0], ".jpg"), True
+    made["optimised"] = encode(image, ".jpg", [cv2.IMWRITE_JPEG_OPTIMIZE, 1]), True
+    made["progressive"] = encode(image, ".jpg", [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]), False
+    made["restarts"] = encode(image, ".jpg", [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]), False
     turned = Image.Exif()
     turned[0x112] = 6
     for name, options in (("cmyk", {}), ("turned", {"exif": turned})):
         file = io.BytesIO()
-        Image.fromarray(picture).convert("CMYK" if name == "cmyk" else "RGB").save(file, "JPEG", **options)
+        Image.fromarray(image).convert("CMYK" if name == "cmyk" else "RGB").save(file, "JPEG", **options)
         made[name] = file.getvalue(), name == "cmyk"
-    made["two pictures"] = made["420"][0] + made["444"][0], False
+    made["two images"] = made["420"][0] + made["444"][0], False
     made["no end"] = made["420"][0][:-2], False
-    made["png"] = encode(picture), False
+    made["png"] = encode(image), False
     return made
 
 
@@ -128,13 +128,13 @@ def test_a_crop_reads_no_row_below_those_it_names(rotation: float) -> None:
     saved = 0
     for _ in range(12):
         height, width = rng.randint(100, 900, 2)
-        picture = rng.randint(0, 256, (height, width, 3)).astype(np.uint8)
+        image = rng.randint(0, 256, (height, width, 3)).astype(np.uint8)
         center, scale = rng.uniform(-0.2, 1.2, 2) * [width, height], rng.uniform(0.2, 3)
         rows = rows_read(center, scale, rotation)
         saved += max(height - rows, 0)
-        whole = crop_image(picture, center, scale, rotation)
-        np.testing.assert_array_equal(crop_image(picture[: max(rows, 1)], center, scale, rotation), whole)
+        whole = crop_image(image, center, scale, rotation)
+        np.testing.assert_array_equal(crop_image(image[: max(rows, 1)], center, scale, rotation), whole)
         if 0 < rows < height and whole.any():  # and not many more are named than are read
-            shortened = crop_image(picture[: max(rows - 12, 1)], center, scale, rotation)
+            shortened = crop_image(image[: max(rows - 12, 1)], center, scale, rotation)
             assert (shortened != whole).any() or rotation % 90
     assert saved > 100

@@ -101,7 +101,7 @@ def test_usual_files_are_read_by_opencv_bit_for_bit() -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_every_orientation_is_turned_upright(kind: str, orientation: int) -> None:
-    """A picture turned away and marked so comes back as the picture; its size is that after the rotation."""
+    """An image turned away and marked so comes back as the image; its size is that after the rotation."""
     upright = cv2.resize(rules.photo(3, 12, 16), (64, 48), interpolation=cv2.INTER_CUBIC)
     back = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)  # the orientation that undoes it
     marked = Image.fromarray(upright)
@@ -131,4 +131,4 @@ def test_our_check_accepts_our_conversion_of_turned_photographs(tmp_path: Path) 
     convert(source, images, tmp_path / "out", "train", show_progress=False)
     dataset = MeshDataset(tmp_path / "out" / "train.yaml", train=False)
     assert [finding for finding in check_set(dataset).findings if finding.check == "hw row"] == []
-    assert [dataset.picture(index)[1].shape[:2] for index in range(8)] == [(80, 120)] * 4 + [(120, 80)] * 4
+    assert [dataset.image(index)[1].shape[:2] for index in range(8)] == [(80, 120)] * 4 + [(120, 80)] * 4

@@ -160,7 +160,7 @@ def test_epochs_differ_in_order_and_draws(spoiled_yaml: Path) -> None:
 
 @pytest.mark.parametrize("train", [False, True])
 def test_batches_read_by_threads_are_the_same(tmp_path: Path, train: bool) -> None:
-    """Nine pictures in batches of four."""
+    """Nine images in batches of four."""
     yaml = write_set(tmp_path, [(seed, 60 + seed, 80) for seed in range(9)])
     expected = list(eval_loader(MeshDataset(yaml, train), batch_size=4, workers=0))
     loader = eval_loader(MeshDataset(yaml, train), batch_size=4, workers=2, threads=True)

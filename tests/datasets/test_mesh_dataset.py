@@ -97,10 +97,18 @@ def test_fields_of_a_sample(case: tuple[str, Path]) -> None:
     assert (sample["vertex_mask"] == 1).all()
 
 
-def _cmyk_jpeg(picture: np.ndarray) -> bytes:
-    image = pytest.importorskip("PIL.Image")
+def test_the_old_name_of_an_image_still_works(case: tuple[str, Path]) -> None:
+    kind, yaml = case
+    dataset = MeshDataset(yaml, train=False, body=kind)
+    with pytest.warns(DeprecationWarning, match=r"MeshDataset\.picture is now MeshDataset\.image"):
+        key, pixels = dataset.picture(0)
+    assert key == dataset.image(0)[0] and np.array_equal(pixels, dataset.image(0)[1])
+
+
+def _cmyk_jpeg(image: np.ndarray) -> bytes:
+    pillow = pytest.importorskip("PIL.Image")
     out = io.BytesIO()
-    image.fromarray(picture).convert("CMYK").save(out, "JPEG", quality=95)
+    pillow.fromarray(image).convert("CMYK").save(out, "JPEG", quality=95)
     return out.getvalue()
 
 
@@ -108,10 +116,10 @@ def test_views_are_further_crops_of_an_evaluation_image(case: tuple[str, Path]) 
     kind, yaml = case
     views = (Draw(rotation=30.0), Draw(scale=0.7, rotation=-90.0), Draw())
     plain, viewed = MeshDataset(yaml, False, kind), MeshDataset(yaml, False, kind, views=views)
-    sample, label, (_, picture) = viewed[1], plain.label(1), plain.picture(1)
+    sample, label, (_, image) = viewed[1], plain.label(1), plain.image(1)
     assert "views" not in plain[1] and sample["views"].shape == (3, 3, 224, 224)
     for view, found in zip(views, sample["views"], strict=True):
-        crop = crop_image(picture, label.center, view.scale * label.scale, view.rotation)
+        crop = crop_image(image, label.center, view.scale * label.scale, view.rotation)
         assert np.array_equal(found.numpy(), finish_image(crop, Draw()))
     for name in ("image", "joints_2d", "joints_3d", "pose"):
         assert torch.equal(sample[name], plain[1][name]), name
@@ -141,21 +149,21 @@ def test_grey_alpha_deep_and_cmyk_images_decode_as_color(tmp_path: Path) -> None
         for key, data in files.items():
             writer.write(image_row(key, data))
     dataset = MeshDataset(yaml, train=False)
-    pictures = {key: picture for key, picture in (dataset.picture(i) for i in range(len(files)))}
+    images = {key: image for key, image in (dataset.image(i) for i in range(len(files)))}
     for i, (key, data) in enumerate(files.items()):
         official = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
         if key not in ("alpha", "cmyk"):  # the official code leaves transparency out, and rounds CMYK otherwise
-            np.testing.assert_array_equal(pictures[key], official)
+            np.testing.assert_array_equal(images[key], official)
         assert dataset[i]["image"].shape == (3, 224, 224)
     opacity = alpha[:, :, 3:] / 255
-    assert np.abs(pictures["alpha"] - (color * opacity + 255 * (1 - opacity))).max() < 1  # on white paper
-    np.testing.assert_array_equal(pictures["deep"], color)
-    np.testing.assert_array_equal(pictures["grey"], np.repeat(grey[:, :, None], 3, 2))
-    assert np.abs(pictures["cmyk"].astype(int) - color).mean() < 8
+    assert np.abs(images["alpha"] - (color * opacity + 255 * (1 - opacity))).max() < 1  # on white paper
+    np.testing.assert_array_equal(images["deep"], color)
+    np.testing.assert_array_equal(images["grey"], np.repeat(grey[:, :, None], 3, 2))
+    assert np.abs(images["cmyk"].astype(int) - color).mean() < 8
 
 
 def test_the_fast_crop_is_close_to_the_official_one(case: tuple[str, Path]) -> None:
-    """Same draws and labels; the pictures differ by interpolation alone."""
+    """Same draws and labels; the images differ by interpolation alone."""
     body, yaml = case
     plain, fast = (MeshDataset(yaml, True, body=body, fast_crop=choice) for choice in (False, True))
     for index in range(len(plain)):
@@ -223,11 +231,11 @@ PHOTO = base64.b64encode(encode(rules.photo(1, 480, 640))).decode()
 @pytest.mark.parametrize(
     ("table", "text", "finding"),
     [
-        ("img", None, "the row has no picture column"),
+        ("img", None, "the row has no image column"),
         ("img", "", "is not base64"),
         ("img", PHOTO[:-3], "is not base64"),
         ("img", PHOTO[:500] + "!" + PHOTO[501:], "is not base64"),
-        ("img", base64.b64encode(b"no picture").decode(), "its 10 bytes are no picture"),
+        ("img", base64.b64encode(b"no image").decode(), "its 8 bytes are no image"),
         ("label", None, "the row has no label column"),
         ("label", "[{", "the label is not JSON"),
         ("label", "{}", "not a list that holds one person"),

@@ -22,7 +22,7 @@ from tore.demo.judging import judged as judged_by
 from tore.synthetic.writing import Recipe, write_images
 
 TINY = {"widths": (32, 32), "hidden": (32, 32), "heads": 4, "dropout": 0.0}
-SIZES = ["--pictures", "4", "--train_images", "16", "--shown", "2", "--minutes", "0.001", "--workers", "1"]
+SIZES = ["--val_images", "4", "--train_images", "16", "--shown", "2", "--minutes", "0.001", "--workers", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_the_report_opens_offline_in_a_browser(shown: tuple[Path, list[str]], tm
     found, console = look_at(shown[0] / "report.html", tmp_path, width)
     assert not console
     assert not found["asked"]
-    assert len(found["pictures"]) == 12 and all(side == 224 for side in found["pictures"])
+    assert len(found["images"]) == 12 and all(side == 224 for side in found["images"])
     assert 0.02 < found["drawn"] / found["size"] < 0.9
     assert found["turned"] and found["switched"]
     assert found["wide"] <= 0  # nothing sticks out sideways
@@ -122,7 +122,7 @@ def test_a_hand_from_scratch(
 
 @pytest.fixture(scope="module", params=["body", "hand"])
 def judged(request: pytest.FixtureRequest, synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The yaml file of six pictures."""
+    """The yaml file of six images."""
     recipe = Recipe(kind=request.param, split="train", seed=3, size=64, body_dir=str(synthetic_body_dir))
     return write_images(recipe, 6, tmp_path_factory.mktemp(request.param))
 
@@ -173,7 +173,7 @@ def test_a_constant_mesh_that_is_the_truth_has_no_error(judged: Path, synthetic_
     ("flags", "said"),
     [
         (["--minutes", "0"], "--minutes 0 must be above 0"),
-        (["--pictures", "0"], "--pictures 0: give 1 or more"),
+        (["--val_images", "0"], "--val_images 0: give 1 or more"),
         (["--from_scratch", "--checkpoint", "x.bin"], "leave one of them out"),
         (["--checkpoint", "nowhere.bin"], "nowhere.bin is missing: name another --checkpoint, or add --from_scratch"),
         (["--device", "cuda:77"], "cuda:77"),

@@ -176,7 +176,7 @@ def test_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     log.start(0)
     for iteration in range(1, 6):
         log.metrics("train", iteration, {"loss": float(iteration)})
-    log.picture("training", 5, np.zeros((4, 4, 3), np.uint8))
+    log.image("training", 5, np.zeros((4, 4, 3), np.uint8))
     log.line("hello")
     log.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:

@@ -22,7 +22,7 @@ NORMAL_TOLERANCE = 1e-7  # the rule-made faces hold degenerate ones
 
 
 def step_batch(step: int) -> dict[str, torch.Tensor]:
-    """The pictures, targets and joint mask of a step, floating entries in float64."""
+    """The images, targets and joint mask of a step, floating entries in float64."""
     arrays = {**rules.annotations(200 + step, BATCH), "image": rules.images(100 + step, BATCH)}
     batch = {name: torch.from_numpy(array) for name, array in arrays.items()}
     batch = {name: value.double() if value.is_floating_point() else value for name, value in batch.items()}

@@ -82,7 +82,7 @@ def test_not_finite_stops_with_terms_and_samples_named(tmp_path: Path) -> None:
     batches = ToyBatches(Processes())
     batches.poison = {9}
     trainer = make_trainer(tmp_path, batches=batches, save_steps=1)
-    with pytest.raises(NonFiniteLossError, match=r"iteration 3: not finite: .*joints_3d.*picture8, picture9"):
+    with pytest.raises(NonFiniteLossError, match=r"iteration 3: not finite: .*joints_3d.*image8, image9"):
         trainer.run()
     newest = trainer.checkpoints.newest()
     assert newest is not None and newest.name == "checkpoint-0-2"
@@ -201,7 +201,7 @@ def test_drawing_gets_the_batch_and_disturbs_nothing(tmp_path: Path) -> None:
     plain.run()
     drawing = make_trainer(tmp_path / "drawing", draw=draw, visual_steps=4)
     drawing.run()
-    assert drawn == [(4, "picture12", (4, 16, 3)), (8, "picture8", (4, 16, 3))]
+    assert drawn == [(4, "image12", (4, 16, 3)), (8, "image8", (4, 16, 3))]
     assert_same_weights(plain.network, drawing.network)
 
 

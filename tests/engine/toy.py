@@ -84,7 +84,7 @@ class ToyBatches:
                 out = {name: torch.stack([s[name] for s in samples]) for name in samples[0]}
                 if self.poison & set(indices):
                     out["image"][0] = float("nan")
-                yield out | {"key": [f"picture{index}" for index in indices]}
+                yield out | {"key": [f"image{index}" for index in indices]}
 
 
 def make_targets(batch: dict) -> Targets:

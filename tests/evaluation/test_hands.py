@@ -194,7 +194,7 @@ def test_doubts_about_length_and_order() -> None:
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        (["rgb/0.jpg", "rgb/walk.jpg"], "'rgb/walk.jpg' is not named by a picture's number"),
+        (["rgb/0.jpg", "rgb/walk.jpg"], "'rgb/walk.jpg' is not named by an image's number"),
         (["rgb/1.jpg", "rgb/00001.jpg", "rgb/0.jpg"], "'rgb/00001.jpg' is there twice"),
         (["rgb/0.jpg", "rgb/2.jpg"], "'rgb/2.jpg' is there where 1 is expected"),
     ],
@@ -220,7 +220,7 @@ def test_hands_of_two_processes_come_in_the_order_of_their_images(tmp_path: Path
     assert said[0].startswith("5 hands in") and "3960" in said[1]
     alone = KeptHands()
     alone.add({"key": ["a"]}, joints[:1], vertices[:1])
-    with pytest.raises(ValueError, match="not named by a picture's number"):
+    with pytest.raises(ValueError, match="not named by an image's number"):
         alone.write(tmp_path / "other.zip", Processes(), said.append)
 
 

@@ -62,7 +62,7 @@ def lived_in(model: torch.nn.Module) -> torch.nn.Module:
     return model.eval()
 
 
-def pictures(batch: int, height: int = SIDE, width: int = SIDE) -> torch.Tensor:
+def random_images(batch: int, height: int = SIDE, width: int = SIDE) -> torch.Tensor:
     return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(batch))
 
 
@@ -86,12 +86,12 @@ def check(model: torch.nn.Module, images: torch.Tensor, parts: Parts | None = No
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network(name: str, rule_body_dir: Path) -> None:
     network, options = NETWORKS[name]
-    check(lived_in(small(network, rule_body_dir, image_size=SIDE, **options)), pictures(2))
+    check(lived_in(small(network, rule_body_dir, image_size=SIDE, **options)), random_images(2))
 
 
 @pytest.mark.parametrize(("network", "parts"), WITHOUT_EACH)
 def test_without_each_part(network: str, parts: Parts, rule_body_dir: Path) -> None:
-    check(lived_in(small(network, rule_body_dir, image_size=SIDE)), pictures(1), parts)
+    check(lived_in(small(network, rule_body_dir, image_size=SIDE)), random_images(1), parts)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_without_each_part(network: str, parts: Parts, rule_body_dir: Path) -> N
 )
 def test_every_backbone(arch: str, rule_body_dir: Path) -> None:
     """Among them strides in TensorFlow's padding, squeeze and excitation, sums of several resolutions."""
-    check(lived_in(small("fastmetro", rule_body_dir, arch=arch, size="S", image_size=SIDE)), pictures(1))
+    check(lived_in(small("fastmetro", rule_body_dir, arch=arch, size="S", image_size=SIDE)), random_images(1))
 
 
 @pytest.mark.parametrize("name", ["tore_fastmetro_L_efficientnet-b0_keep0.8", "tore_metro_resnet50"])
@@ -128,7 +128,7 @@ def test_one_form_takes_every_batch_and_image_size(rule_body_dir: Path) -> None:
     model = lived_in(small("fastmetro", rule_body_dir, arch="efficientnet-b0", size="S", token_reduction="none"))
     form = for_inference(model)
     for batch, height, width in ((1, 224, 224), (3, 224, 224), (2, 160, 96), (1, 225, 250), (5, 64, 64)):
-        images = pictures(batch, height, width)
+        images = random_images(batch, height, width)
         assert_same(form(images), model(images), TOLERANCES[torch.float32])
     moved = form.double()(images.double())
     assert_same(moved, model.double()(images.double()), TOLERANCES[torch.float32])
@@ -140,7 +140,7 @@ def test_form_is_on_its_own(rule_body_dir: Path) -> None:
     """Later changes of the network do not reach the form, nor does making a form change the network."""
     model = small("fastmetro", rule_body_dir, size="S", image_size=SIDE)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    form, images = for_inference(model), pictures(1)
+    form, images = for_inference(model), random_images(1)
     assert model.training and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(parameter.requires_grad for parameter in model.parameters())
     expected = model.eval()(images)
@@ -181,7 +181,7 @@ def test_compiled_form_is_the_network(
     form = for_inference(model, Parts(compiled=True))
     assert form._compiled_call_impl is not None
     for batch in batches:
-        assert_same(form(pictures(batch)), model(pictures(batch)), TOLERANCES[torch.float32])
+        assert_same(form(random_images(batch)), model(random_images(batch)), TOLERANCES[torch.float32])
 
 
 def test_compiling_without_a_compiler(rule_body_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

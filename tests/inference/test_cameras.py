@@ -1,4 +1,4 @@
-"""Crop camera, whole-picture camera, and meshes drawn where they belong."""
+"""Crop camera, whole-image camera, and meshes drawn where they belong."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_true_meshes_lie_on_synthetic_people(synthetic_body_dir: Path) -> None:
 
 
 def test_the_silhouette_check_passes_and_draws_its_sheet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert silhouette.main(["--pictures", "2", "--sheet", str(tmp_path / "sheet.jpg")]) == 0
+    assert silhouette.main(["--images", "2", "--sheet", str(tmp_path / "sheet.jpg")]) == 0
     whole, crop = capsys.readouterr().out.splitlines()
     assert float(whole.split()[-1]) > 0.999 and float(crop.split()[-1]) > 0.97
     assert (tmp_path / "sheet.jpg").stat().st_size > 10000
@@ -123,7 +123,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def scene(standing: Standing) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, PinholeCamera]:
-    """A picture of two people by a known camera: their silhouettes, boxes, translations, and that camera."""
+    """An image of two people by a known camera: their silhouettes, boxes, translations, and that camera."""
     view = image_camera((300, 420), 500.0)
     translations = np.array([[-0.9, 0.1, 5.0], [0.8, -0.2, 6.5]])
     masks = [render(standing[0] + t, standing[1].faces.numpy(), view, (300, 420), samples=1).mask for t in translations]
@@ -137,8 +137,8 @@ def scene(standing: Standing) -> tuple[np.ndarray, list[np.ndarray], np.ndarray,
 def test_people_are_drawn_at_their_place_in_the_whole_image(standing: Standing) -> None:
     """Ground truth cameras turned into crop cameras and back through the predictor: the silhouettes are the same."""
     boxes, masks, translations, view = scene(standing)
-    picture = np.full((300, 420, 3), 7, np.uint8)
-    unknown = MeshRecovery(KnownNetwork(np.ones((2, 3)), standing[0]), standing[1]).predict(picture, boxes)
+    image = np.full((300, 420, 3), 7, np.uint8)
+    unknown = MeshRecovery(KnownNetwork(np.ones((2, 3)), standing[0]), standing[1]).predict(image, boxes)
     windows = [person.crop.window for person in unknown]
     cameras = crop_camera(
         torch.from_numpy(translations),
@@ -148,11 +148,11 @@ def test_people_are_drawn_at_their_place_in_the_whole_image(standing: Standing) 
         torch.tensor([view.focal_length] * 2, dtype=torch.float64),
     ).numpy()
     recovery = MeshRecovery(KnownNetwork(cameras, standing[0]), standing[1])
-    people = recovery.predict(picture, boxes, focal_length=view.focal_length)
+    people = recovery.predict(image, boxes, focal_length=view.focal_length)
     assert np.allclose([person.translation for person in people], translations, atol=1e-4)
-    drawn = draw_people(picture, people, recovery.faces)
+    drawn = draw_people(image, people, recovery.faces)
     soft = [render(standing[0] + t, recovery.faces, view, (300, 420)).coverage > 0 for t in translations]
-    assert overlap((drawn != picture).any(2), soft[0] | soft[1]) > 0.99
+    assert overlap((drawn != image).any(2), soft[0] | soft[1]) > 0.99
     hard = [
         render(p.vertices + p.translation, recovery.faces, p.image_camera, (300, 420), samples=1).mask for p in people
     ]
@@ -162,14 +162,14 @@ def test_people_are_drawn_at_their_place_in_the_whole_image(standing: Standing) 
 
 
 def test_without_the_focal_length_people_still_cover_their_crops_silhouette(standing: Standing) -> None:
-    """The whole picture's camera looks from another place than the crop's: the outline moves by a pixel or two."""
+    """The whole image's camera looks from another place than the crop's: the outline moves by a pixel or two."""
     boxes, faces = scene(standing)[0], standing[1].faces.numpy()
-    picture = np.full((300, 420, 3), 7, np.uint8)
+    image = np.full((300, 420, 3), 7, np.uint8)
     cameras = np.tile([0.85, 0.0, 0.0], (2, 1))
-    margin = 200  # crops reach beyond the picture
+    margin = 200  # crops reach beyond the image
     inside = np.pad(np.ones((300, 420), bool), margin)
-    for person in MeshRecovery(KnownNetwork(cameras, standing[0]), standing[1]).predict(picture, boxes):
-        whole = np.pad((draw_people(picture, [person], faces) != picture).any(2), margin)
+    for person in MeshRecovery(KnownNetwork(cameras, standing[0]), standing[1]).predict(image, boxes):
+        whole = np.pad((draw_people(image, [person], faces) != image).any(2), margin)
         side = int(person.crop.window.side)
         left, top = int(person.crop.window.left) + margin, int(person.crop.window.top) + margin
         part = np.s_[top : top + side, left : left + side]
@@ -194,17 +194,17 @@ def test_crop_and_overlay_lie_side_by_side(standing: Standing, photo: np.ndarray
 
 
 def test_nearer_people_hide_farther_ones(standing: Standing) -> None:
-    picture = np.zeros((200, 200, 3), np.uint8)
+    image = np.zeros((200, 200, 3), np.uint8)
     body = standing[0]
     people = MeshRecovery(KnownNetwork(np.array([[0.9, 0, 0], [0.45, 0, 0]]), body), standing[1]).predict(
-        picture, [(40, 10, 60, 150), (40, 10, 60, 150)]
+        image, [(40, 10, 60, 150), (40, 10, 60, 150)]
     )
     faces = standing[1].faces.numpy()
-    both, near = draw_people(picture, people, faces), draw_people(picture, people[:1], faces)
+    both, near = draw_people(image, people, faces), draw_people(image, people[:1], faces)
     inside = (near > 0).all(2)
     assert people[0].translation[2] < people[1].translation[2]
     assert (np.abs(both.astype(int) - near)[inside].max(1) == 0).mean() > 0.95
-    assert (draw_people(picture, people[::-1], faces) == both).mean() > 0.999
+    assert (draw_people(image, people[::-1], faces) == both).mean() > 0.999
 
 
 def test_a_mesh_behind_the_camera_leaves_the_image_alone(standing: Standing, photo: np.ndarray) -> None:

@@ -26,26 +26,26 @@ SIZES = [(224, 224), (225, 224), (480, 640), (640, 481), (100, 50), (301, 1777),
 
 @pytest.mark.parametrize("size", SIZES)
 def test_middle_is_the_official_preprocessing(size: tuple[int, int]) -> None:
-    picture = np.random.RandomState(0).randint(0, 256, (*size, 3)).astype(np.uint8)
-    (crop,) = crops_of(picture)
-    assert torch.equal(crop.image, OFFICIAL(Image.fromarray(picture)))
+    image = np.random.RandomState(0).randint(0, 256, (*size, 3)).astype(np.uint8)
+    (crop,) = crops_of(image)
+    assert torch.equal(crop.image, OFFICIAL(Image.fromarray(image)))
 
 
 @pytest.mark.parametrize("size", [(1, 90), (90, 1), (2, 131)])
 def test_very_long_images_differ_by_a_rounding_at_most(size: tuple[int, int]) -> None:
-    picture = np.random.RandomState(1).randint(0, 256, (*size, 3)).astype(np.uint8)
-    plain = np.array(transforms.CenterCrop(224)(transforms.Resize(224)(Image.fromarray(picture))))
-    assert np.abs(middle_crop(picture)[0].astype(int) - plain).max() <= 1
+    image = np.random.RandomState(1).randint(0, 256, (*size, 3)).astype(np.uint8)
+    plain = np.array(transforms.CenterCrop(224)(transforms.Resize(224)(Image.fromarray(image))))
+    assert np.abs(middle_crop(image)[0].astype(int) - plain).max() <= 1
 
 
 @pytest.mark.parametrize("size", [(480, 640), (640, 481), (50, 100), (301, 1777), (5000, 3)])
 def test_window_of_the_middle(size: tuple[int, int]) -> None:
-    """A picture whose values are the coordinates themselves says where each pixel of the crop came from."""
+    """An image whose values are the coordinates themselves says where each pixel of the crop came from."""
     height, width = size
     y, x = np.mgrid[:height, :width] + 0.5
     for axis, ramp in enumerate((x / width, y / height)):
-        picture = np.repeat(np.rint(ramp * 255)[:, :, None], 3, 2).astype(np.uint8)
-        cropped, window = middle_crop(picture)
+        image = np.repeat(np.rint(ramp * 255)[:, :, None], 3, 2).astype(np.uint8)
+        cropped, window = middle_crop(image)
         inner = np.arange(8, 216)
         points = np.full((len(inner), 2), 0.0)
         points[:, axis] = (inner + 0.5) / 112 - 1
@@ -56,12 +56,12 @@ def test_window_of_the_middle(size: tuple[int, int]) -> None:
 
 
 def test_a_box_gives_the_crop_of_evaluation() -> None:
-    picture = rules.photo(1, 480, 640)
-    (crop,) = crops_of(picture, [(100.0, 60.0, 100.0, 250.0)])  # side 300 about (150, 185): whole pixels
+    image = rules.photo(1, 480, 640)
+    (crop,) = crops_of(image, [(100.0, 60.0, 100.0, 250.0)])  # side 300 about (150, 185): whole pixels
     assert crop.window == Window(0, 35, 300)
-    evaluated = finish_image(crop_image(picture, np.array([150.0, 185.0]), 1.5), Draw())
+    evaluated = finish_image(crop_image(image, np.array([150.0, 185.0]), 1.5), Draw())
     assert np.array_equal(crop.image.numpy(), evaluated)
-    assert np.abs(crop.pixels - crop_image(picture, np.array([150.0, 185.0]), 1.5)).max() <= 0.5
+    assert np.abs(crop.pixels - crop_image(image, np.array([150.0, 185.0]), 1.5)).max() <= 0.5
 
 
 def test_windows_are_cut_to_the_pixel() -> None:
@@ -77,10 +77,10 @@ def test_windows_are_cut_to_the_pixel() -> None:
 
 
 def test_a_box_beyond_the_edge_is_black_there() -> None:
-    picture = np.full((100, 100, 3), 200, np.uint8)
+    image = np.full((100, 100, 3), 200, np.uint8)
     window = box_window((-50, 20, 100, 50), (100, 100))
     assert window == Window(-60, -15, 120)
-    cut = box_crop(picture, window, 120)
+    cut = box_crop(image, window, 120)
     assert (cut[:, :60] == 0).all() and (cut[:15] == 0).all() and (cut[15:115, 60:] == 200).all()
 
 
@@ -89,7 +89,7 @@ def test_a_box_beyond_the_edge_is_black_there() -> None:
     [
         ((0, 0, 0, 5), "no area"),
         ((0, 0, float("nan"), 5), "no area"),
-        ((100, 0, 5, 5), "outside of the picture of 100 x 80"),
+        ((100, 0, 5, 5), "outside of the image of 100 x 80"),
         ((-5, 0, 5, 5), "outside"),
         ((0, 0, 1e5, 5), "16000 are allowed"),
     ],

@@ -24,7 +24,7 @@ MIRROR = np.array([-1.0, 1.0, 1.0])
 
 @pytest.fixture(scope="module")
 def hand_checkpoint(tmp_path_factory: pytest.TempPathFactory, synthetic_body_dir: Path) -> Path:
-    """A small hand network that answers about the resting hand, a little off the middle of the picture."""
+    """A small hand network that answers about the resting hand, a little off the middle of the image."""
     path = tmp_path_factory.mktemp("hands") / "hand.pt"
     torch.manual_seed(0)
     model = tore.create_model(body="hand", body_dir=synthetic_body_dir, **SMALL)
@@ -41,7 +41,7 @@ def hands(hand_checkpoint: Path) -> MeshRecovery:
 
 
 def assert_mirrored(left: Recovery, right: Recovery, width: int) -> None:
-    """`left` of the mirrored picture is the mirror image of `right` in the picture."""
+    """`left` of the mirrored image is the mirror image of `right` in the image."""
     for name in ("vertices", "joints", "mesh_joints", "translation"):
         np.testing.assert_allclose(getattr(left, name), getattr(right, name) * MIRROR, atol=1e-4, err_msg=name)
     np.testing.assert_allclose(left.camera, right.camera * [1, -1, 1], atol=1e-4)
@@ -64,7 +64,7 @@ def test_a_left_hand_is_the_mirror_image_of_a_right_one(hands: MeshRecovery, box
     for one, other in zip(left, right, strict=True):
         assert one.crop.left and not other.crop.left
         shown = np.abs(one.crop.pixels.astype(int) - other.crop.pixels[:, ::-1])
-        assert shown.max() <= 1, "the crop is shown as it is in the picture"
+        assert shown.max() <= 1, "the crop is shown as it is in the image"
         assert_mirrored(one, other, 320)
 
 
@@ -80,7 +80,7 @@ def test_drawings_of_a_left_hand_mirror_those_of_a_right_one(hands: MeshRecovery
     (right,) = (resting(hands, person) for person in hands.predict(photo))
     (left,) = (resting(hands, person) for person in hands.predict(photo[:, ::-1], left=True))
     drawn = crop_overlay(right, hands.faces).astype(int)
-    assert (np.abs(drawn - right.crop.pixels).max(-1) > 0).mean() > 0.05, "the hand is in the picture"
+    assert (np.abs(drawn - right.crop.pixels).max(-1) > 0).mean() > 0.05, "the hand is in the image"
     assert np.abs(crop_overlay(left, hands.faces)[:, ::-1] - drawn).mean() < 1, "lit alike: normals point outward"
     whole = draw_people(photo, [right], hands.faces)
     assert np.abs(draw_people(photo[:, ::-1], [left], hands.faces)[:, ::-1].astype(int) - whole).mean() < 1

@@ -50,11 +50,11 @@ def test_names_that_mean_nothing(tmp_path: Path) -> None:
 
 
 def test_outputs_never_share_a_name(tmp_path: Path) -> None:
-    pictures = [Path(p) for p in ("x/a.jpg", "x/a.png", "x/A.gif", "x/b.jpg", "y/b.jpg", "y/a.png.jpg")]
-    assert [stem.as_posix() for stem in output_stems(pictures, None)] == [
+    images = [Path(p) for p in ("x/a.jpg", "x/a.png", "x/A.gif", "x/b.jpg", "y/b.jpg", "y/a.png.jpg")]
+    assert [stem.as_posix() for stem in output_stems(images, None)] == [
         "x/a.jpg", "x/a.png", "x/A.gif", "x/b", "y/b", "y/a.png",
     ]  # fmt: skip
-    stems = output_stems(pictures, Path("out"))
+    stems = output_stems(images, Path("out"))
     assert [stem.as_posix() for stem in stems] == [
         "out/a.jpg", "out/a.png", "out/A.gif", "out/b.jpg", "out/b.jpg_2", "out/a.png_2",
     ]  # fmt: skip

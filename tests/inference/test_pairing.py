@@ -72,8 +72,8 @@ def test_one_image_has_flags_for_its_people() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ((PATHS, [None, None]), "2 lists of boxes for 3 pictures"),
-        ((PATHS, None, [True, False]), "2 flags for left hands for 3 pictures"),
+        ((PATHS, [None, None]), "2 lists of boxes for 3 images"),
+        ((PATHS, None, [True, False]), "2 flags for left hands for 3 images"),
         ((iter(PATHS), [None, None]), "no lists of boxes any more for two/c.jpg"),
         ((iter(PATHS), [None] * 4), "more lists of boxes than images"),
         ((PATHS, None, iter([True] * 4)), "more flags for left hands than images"),
@@ -114,5 +114,5 @@ def test_each_hand_has_its_side(synthetic_body_dir: Path) -> None:
     right, left = hands.predict(photos, left=[False, np.True_])
     assert (right.crop.left, left.crop.left) == (False, True)
     np.testing.assert_allclose(left.vertices, hands.predict(photos[1], left=True)[0].vertices, atol=1e-5)
-    with pytest.raises(ValueError, match="picture 1: 2 flags for left hands, but 1 people"):
+    with pytest.raises(ValueError, match="image 1: 2 flags for left hands, but 1 people"):
         hands.predict(photos, left=[[True, False], True])

@@ -140,7 +140,7 @@ FOUR = np.full((2, 2), 4.0)
         ("a\0b", {}, "is no path"),
         (io.StringIO("text"), {}, "opened as text"),
         (io.BytesIO(b""), {}, "empty"),
-        (b"no image", {}, "no picture of a kind"),
+        (b"no image", {}, "no image of a kind"),
         (None, {}, "is a NoneType; give a path"),
         ([[1, 2], [3, 4]], {}, "is a list; give a path"),
         (3.5, {}, "is a float"),
@@ -166,7 +166,7 @@ def test_files_that_cannot_be_read_any_more(tmp_path: Path) -> None:
     loaded = Image.open(path)
     loaded.load()
     loaded.close()
-    with pytest.raises(ValueError, match="picture is a closed Pillow image"):
+    with pytest.raises(ValueError, match="image is a closed Pillow image"):
         read_image(loaded)
     with path.open("rb") as file:
         file.seek(0, io.SEEK_END)

@@ -32,26 +32,26 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, synthetic_body_dir: Pat
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     folder.mkdir()
     for name, seed in (("b.png", 1), ("a.png", 2)):
         Image.fromarray(rules.photo(seed, 240, 320)).save(folder / name)
-    (folder / "broken.png").write_text("no picture")
+    (folder / "broken.png").write_text("no image")
     return folder
 
 
-def infer(checkpoint: Path, pictures: Path, *options: str | Path) -> int:
-    command = ["infer", "--resume_checkpoint", checkpoint, "--image_file_or_path", pictures, "--device", "cpu"]
+def infer(checkpoint: Path, images: Path, *options: str | Path) -> int:
+    command = ["infer", "--resume_checkpoint", checkpoint, "--image_file_or_path", images, "--device", "cpu"]
     return cli.main([str(part) for part in (*command, "--no_overlay", *options)])
 
 
 def test_poses_put_the_body_where_the_mesh_stands(
-    checkpoint: Path, pictures: Path, tmp_path: Path, synthetic_body_dir: Path
+    checkpoint: Path, images: Path, tmp_path: Path, synthetic_body_dir: Path
 ) -> None:
     """The file's body, posed by the model, has the network's rotations and the mesh's pelvis before the camera."""
     path = tmp_path / "new" / "poses.npz"
-    assert infer(checkpoint, pictures, "--save_poses", path, "--frame_rate", "25") == 1  # one picture is broken
+    assert infer(checkpoint, images, "--save_poses", path, "--frame_rate", "25") == 1  # one image is broken
     recovery = MeshRecovery.from_checkpoint(checkpoint, device="cpu")
     body = load_body("body", synthetic_body_dir)
     with np.load(path, allow_pickle=False) as held:
@@ -68,7 +68,7 @@ def test_poses_put_the_body_where_the_mesh_stands(
         assert held["person"].tolist() == [1, 1, 1]
         assert [Path(name).name for name in held["picture"]] == ["a.png", "b.png", "broken.png"]
     for row, name in enumerate(("a.png", "b.png")):
-        (person,) = recovery.predict(pictures / name)
+        (person,) = recovery.predict(images / name)
         with torch.no_grad():
             said = recovery.model(person.crop.image[None])
             pose, betas = (
@@ -91,8 +91,8 @@ def test_results_hold_the_parameters(checkpoint: Path, tmp_path: Path) -> None:
     assert len(as_plain(person)["smpl_betas"]) == 10
 
 
-def test_a_network_without_the_regressor(small_checkpoint: Path, pictures: Path, tmp_path: Path, capsys) -> None:
-    assert infer(small_checkpoint, pictures, "--save_poses", tmp_path / "poses.npz") == 2
+def test_a_network_without_the_regressor(small_checkpoint: Path, images: Path, tmp_path: Path, capsys) -> None:
+    assert infer(small_checkpoint, images, "--save_poses", tmp_path / "poses.npz") == 2
     assert "has no SMPL parameter regressor; leave --save_poses out" in capsys.readouterr().err
     (person,) = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu").predict(rules.photo(3, 200, 200))
     assert person.parameters is None and not any(name.startswith("smpl_") for name in as_values(person))
@@ -108,11 +108,11 @@ def test_a_network_without_the_regressor(small_checkpoint: Path, pictures: Path,
     ],
 )
 def test_what_cannot_be_written(
-    options: tuple[str, ...], sentence: str, checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch, capsys
+    options: tuple[str, ...], sentence: str, checkpoint: Path, images: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("there.npz").write_text("precious")
-    assert infer(checkpoint, pictures, *options) == 2
+    assert infer(checkpoint, images, *options) == 2
     assert sentence in capsys.readouterr().err
     assert Path("there.npz").read_text() == "precious"
 

@@ -1,4 +1,4 @@
-"""The predictor's numbers are the library call's, whatever the pictures come as."""
+"""The predictor's numbers are the library call's, whatever the images come as."""
 
 from __future__ import annotations
 
@@ -73,17 +73,17 @@ def test_one_or_many_of_every_kind(recovery: MeshRecovery, tmp_path: Path) -> No
     for photo, path in zip(photos, paths, strict=True):
         Image.fromarray(photo).save(path)
     expected = recovery.predict(photos)
-    assert [person.crop.source for person in expected] == ["picture 1", "picture 2", "picture 3"]
+    assert [person.crop.source for person in expected] == ["image 1", "image 2", "image 3"]
     tensors = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2)
     forms = [
         paths, [str(path) for path in paths], [Image.open(path) for path in paths], np.stack(photos), tensors,
         tensors.double() / 255, (photo for photo in photos), [paths[0], photos[1], tensors[2]],
     ]  # fmt: skip
-    for pictures in forms:
-        for one, other in zip(recovery.predict(pictures), expected, strict=True):
+    for images in forms:
+        for one, other in zip(recovery.predict(images), expected, strict=True):
             same(one, other)
-    for picture in (paths[1], str(paths[1]), Image.open(paths[1]), photos[1], tensors[1]):
-        (alone,) = recovery.predict(picture)
+    for image in (paths[1], str(paths[1]), Image.open(paths[1]), photos[1], tensors[1]):
+        (alone,) = recovery.predict(image)
         same(alone, expected[1])
 
 
@@ -115,7 +115,7 @@ def test_nothing_in_nothing_out(recovery: MeshRecovery) -> None:
 def test_an_empty_list_of_boxes_means_nobody(recovery: MeshRecovery, photo: np.ndarray) -> None:
     assert recovery.predict(photo, []) == []
     people = recovery.predict([photo, photo, photo], [[], None, np.zeros((0, 4))])
-    assert [person.crop.source for person in people] == ["picture 2"]
+    assert [person.crop.source for person in people] == ["image 2"]
 
 
 def test_images_are_taken_batch_by_batch(recovery: MeshRecovery) -> None:
@@ -131,9 +131,9 @@ def test_images_are_taken_batch_by_batch(recovery: MeshRecovery) -> None:
     results = recovery.iter_predict(frames(), batch_size=2)
     assert taken == 0
     assert [(next(results).crop.source, taken) for _ in range(5)] == [
-        ("picture 1", 2), ("picture 2", 2), ("picture 3", 4), ("picture 4", 4), ("picture 5", 6),
+        ("image 1", 2), ("image 2", 2), ("image 3", 4), ("image 4", 4), ("image 5", 6),
     ]  # fmt: skip
-    with pytest.raises(ValueError, match=r"picture 6 has shape \(4, 5, 2\)"):
+    with pytest.raises(ValueError, match=r"image 6 has shape \(4, 5, 2\)"):
         next(results)
     with pytest.raises(ValueError, match="batch size"):
         recovery.iter_predict([], batch_size=0)
@@ -147,7 +147,7 @@ def test_crops_that_are_let_go(recovery: MeshRecovery, photo: np.ndarray) -> Non
     stored = pickle.dumps(small)
     assert len(stored) < 0.15 * len(pickle.dumps(kept))
     for person in (small, pickle.loads(stored), copy.deepcopy(small)):
-        with pytest.raises(ValueError, match="picture 1, person 1: the crop's pixels were not kept"):
+        with pytest.raises(ValueError, match="image 1, person 1: the crop's pixels were not kept"):
             outputs.crop_overlay(person, recovery.faces)
         with pytest.raises(ValueError, match="keep_crop=True"):
             recovery.recover([person.crop])
@@ -157,7 +157,7 @@ def test_results_compare_and_print_on_one_line(recovery: MeshRecovery, photo: np
     one, other = recovery.predict([photo, photo], [None, (20, 10, 150, 200)])
     assert one.crop == one.crop and one.crop != other.crop and one.crop in [other.crop, one.crop]
     assert len({one, other, one}) == 2 and len({one.crop, other.crop, one.crop}) == 2
-    assert repr(other.crop) == "Crop('picture 2', person 1, box (20, 10, 150, 200))"
+    assert repr(other.crop) == "Crop('image 2', person 1, box (20, 10, 150, 200))"
     for value in (one, one.crop, recovery, BodyParameters(np.zeros(72), np.zeros(10), np.zeros(3))):
         assert "\n" not in repr(value) and len(repr(value)) < 200
 
@@ -236,13 +236,13 @@ def test_wrong_boxes(boxes: list, sentence: str, recovery: MeshRecovery, photo: 
 
 
 def test_wrong_calls(recovery: MeshRecovery, photo: np.ndarray, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="1 lists of boxes for 2 pictures"):
+    with pytest.raises(ValueError, match="1 lists of boxes for 2 images"):
         recovery.predict([photo, photo], [None])
     with pytest.raises(ValueError, match="batch size 0"):
         recovery.predict(photo, batch_size=0)
     with pytest.raises(ValueError, match="focal length -1"):
         recovery.predict(photo, focal_length=-1)
-    with pytest.raises(ValueError, match="picture 2 has shape"):
+    with pytest.raises(ValueError, match="image 2 has shape"):
         recovery.predict([photo, photo[:, :, :2]])
     with pytest.raises(FileNotFoundError, match=r"none\.bin"):
         MeshRecovery.from_checkpoint(tmp_path / "none.bin")

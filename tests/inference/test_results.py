@@ -75,6 +75,6 @@ def test_what_is_not_written(person: Recovery, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="npz or json"):
         save_result(tmp_path / "person.pkl", person)
     broken = replace(person, vertices=np.full_like(person.vertices, np.nan))
-    with pytest.raises(ValueError, match=r"picture 1: .*not finite"):
+    with pytest.raises(ValueError, match=r"image 1: .*not finite"):
         save_result(tmp_path / "person.json", broken)
     assert list(tmp_path.iterdir()) == []

@@ -28,25 +28,25 @@ def jobs_in(folder: Path, count: int) -> list[Job]:
 
 
 def test_reports_come_in_batches_and_failures_as_they_are_met(recovery: MeshRecovery, tmp_path: Path) -> None:
-    """Picture 1 cannot be read, 4 has its result already; batches of two."""
+    """Image 1 cannot be read, 4 has its result already; batches of two."""
     jobs = jobs_in(tmp_path, 8)
-    jobs[1].picture.write_text("no picture")
+    jobs[1].image.write_text("no image")
     (tmp_path / "out4_tore_pred.json").write_text("{}")
     wanted = Wanted(overlay=False, results="json")
     found = list(Run(recovery, wanted, batch_size=2)(iter(jobs)))
     assert [jobs.index(report.job) for report in found] == [1, 0, 2, 4, 3, 5, 6, 7]
-    assert [report.job.picture.name for report in found if report.error] == ["1.png", "4.png"]
+    assert [report.job.image.name for report in found if report.error] == ["1.png", "4.png"]
     assert [len(report.people) for report in found] == [0, 1, 1, 0, 1, 1, 1, 1]
     for report in found:
         if not report.error:
-            (alone,) = recovery.predict(report.job.picture)
+            (alone,) = recovery.predict(report.job.image)
             np.testing.assert_allclose(report.people[0].vertices, alone.vertices, atol=1e-5)
             assert report.written == [report.job.stem.with_name(report.job.stem.name + "_tore_pred.json")]
             assert report.written[0].is_file()
 
 
 def test_the_stages_overlap(recovery: MeshRecovery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network waits until the next picture is read; the pen waits until the network has begun the next batch."""
+    """The network waits until the next image is read; the pen waits until the network has begun the next batch."""
     jobs = jobs_in(tmp_path, 3)
     read = [threading.Event() for _ in jobs]
     begun = [threading.Event() for _ in jobs]
@@ -62,10 +62,10 @@ def test_the_stages_overlap(recovery: MeshRecovery, tmp_path: Path, monkeypatch:
         assert number + 1 == len(jobs) or read[number + 1].wait(PATIENCE)
         return recovery.recover(crops, **options)
 
-    def write_outputs(people: list, picture: object, stem: Path, *others: object) -> object:
+    def write_outputs(people: list, image: object, stem: Path, *others: object) -> object:
         number = int(stem.name[-1])
         assert number + 1 == len(jobs) or begun[number + 1].wait(PATIENCE)
-        return plain_write(people, picture, stem, *others)
+        return plain_write(people, image, stem, *others)
 
     monkeypatch.setattr(run_module, "read_image", read_image)
     monkeypatch.setattr(run_module, "write_outputs", write_outputs)

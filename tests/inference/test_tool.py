@@ -1,4 +1,4 @@
-"""`tore infer`: the pictures of a command line, and a heap of odd ones."""
+"""`tore infer`: the images of a command line, and a heap of odd ones."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder of two pictures, an earlier result, and a note."""
+def images(tmp_path: Path) -> Path:
+    """A folder of two images, an earlier result, and a note."""
     folder = tmp_path / "in"
     folder.mkdir()
     for name, seed in (("one.png", 1), ("two.png", 2), ("old_pred.png", 3)):
         Image.fromarray(rules.photo(seed, 240, 320)).save(folder / name)
-    (folder / "note.txt").write_text("no picture")
+    (folder / "note.txt").write_text("no image")
     return folder
 
 
-def infer(checkpoint: Path, pictures: Path, *options: str | Path) -> int:
+def infer(checkpoint: Path, images: Path, *options: str | Path) -> int:
     """The tool's exit code."""
     command = [
         "infer",
         "--resume_checkpoint",
         checkpoint,
         "--image_file_or_path",
-        pictures,
+        images,
         "--device",
         "cpu",
         *options,
@@ -57,33 +57,33 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_folder_as_official(small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert infer(small_checkpoint, pictures) == 0
-    assert names(pictures) == [
+def test_a_folder_as_official(small_checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert infer(small_checkpoint, images) == 0
+    assert names(images) == [
         "note.txt", "old_pred.png", "one.png", "one_tore_pred.jpg", "two.png", "two_tore_pred.jpg",
     ]  # fmt: skip
-    drawn = np.array(Image.open(pictures / "one_tore_pred.jpg"))
-    (person,) = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu").predict(pictures / "one.png")
+    drawn = np.array(Image.open(images / "one_tore_pred.jpg"))
+    (person,) = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu").predict(images / "one.png")
     assert drawn.shape == (224, 448, 3) and np.abs(drawn[:, :224].astype(int) - person.crop.pixels).mean() < 3
     out = capsys.readouterr().out
-    assert "one_tore_pred.jpg" in out and "2 pictures, 0 failed, 2 people; reading" in out
+    assert "one_tore_pred.jpg" in out and "2 images, 0 failed, 2 people; reading" in out
 
 
-def test_all_outputs_and_the_library_calls_numbers(small_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+def test_all_outputs_and_the_library_calls_numbers(small_checkpoint: Path, images: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "out"
     options = ("--save_mesh", "ply", "--save_results", "npz", "--views", "--show_tokens", "--batch_size", "1")
-    assert infer(small_checkpoint, pictures / "one.png", "--output_dir", out, *options) == 0
+    assert infer(small_checkpoint, images / "one.png", "--output_dir", out, *options) == 0
     endings = (".jpg", ".npz", ".ply", "_tokens.jpg", "_views.jpg")
     assert names(out) == [f"one_tore_pred{ending}" for ending in endings]
-    (person,) = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu").predict(pictures / "one.png")
+    (person,) = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu").predict(images / "one.png")
     with np.load(out / "one_tore_pred.npz") as held:
-        assert np.array_equal(held["vertices"], person.vertices) and str(held["picture"]) == str(pictures / "one.png")
+        assert np.array_equal(held["vertices"], person.vertices) and str(held["picture"]) == str(images / "one.png")
 
 
-def test_people_by_boxes(small_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+def test_people_by_boxes(small_checkpoint: Path, images: Path, tmp_path: Path) -> None:
     boxes = tmp_path / "boxes.json"
     boxes.write_text(json.dumps({"one.png": [[10, 10, 100, 200], [150, 20, 90, 90]]}))
-    assert infer(small_checkpoint, pictures, "--boxes", boxes, "--output_dir", tmp_path / "out") == 0
+    assert infer(small_checkpoint, images, "--boxes", boxes, "--output_dir", tmp_path / "out") == 0
     assert names(tmp_path / "out") == [
         "one_person1_tore_pred.jpg", "one_person2_tore_pred.jpg", "one_tore_pred.jpg", "two_tore_pred.jpg",
     ]  # fmt: skip
@@ -92,57 +92,57 @@ def test_people_by_boxes(small_checkpoint: Path, pictures: Path, tmp_path: Path)
     assert Image.open(tmp_path / "out" / "one_person2_tore_pred.jpg").size == (448, 224)
 
 
-def test_json_lines(small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_lines(small_checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--box", "150,20,90,90", "--json_lines", "--no_overlay", "--focal_length", "700")
-    assert infer(small_checkpoint, pictures, *options) == 0
+    assert infer(small_checkpoint, images, *options) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [Path(line["picture"]).name for line in lines] == ["one.png", "two.png"]
     (person,) = lines[0]["people"]
     assert person["box"] == [150, 20, 90, 90] and person["focal_length"] == 700 and len(person["joints_2d"]) == 14
-    assert names(pictures) == ["note.txt", "old_pred.png", "one.png", "two.png"]
+    assert names(images) == ["note.txt", "old_pred.png", "one.png", "two.png"]
 
 
 def test_boxes_that_begin_before_the_image(
-    small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    small_checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ("--box", "-1e1,-5,100,100", "-3,", "4,", "90,", "80", "--box", "-.5,2,60,50")
-    assert infer(small_checkpoint, pictures / "one.png", *given, "--json_lines", "--no_overlay") == 0
+    assert infer(small_checkpoint, images / "one.png", *given, "--json_lines", "--no_overlay") == 0
     (line,) = map(json.loads, capsys.readouterr().out.splitlines())
     found = [person["box"] for person in line["people"]]
     assert found == [[-10, -5, 100, 100], [-3, 4, 90, 80], [-0.5, 2, 60, 50]]
 
 
 def test_a_box_file_without_people(
-    small_checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (boxes := tmp_path / "boxes.json").write_text('{"one.png": [], "none.png": []}')
-    assert infer(small_checkpoint, pictures, "--boxes", boxes, "--no_overlay", "--save_results", "json") == 0
+    assert infer(small_checkpoint, images, "--boxes", boxes, "--no_overlay", "--save_results", "json") == 0
     said = capsys.readouterr()
-    assert "2 pictures, 0 failed, 0 people" in said.out and len(said.err.splitlines()) == 3
+    assert "2 images, 0 failed, 0 people" in said.out and len(said.err.splitlines()) == 3
     assert "1 of its names are no image's: 'none.png'" in said.err and "nobody was recovered" in said.err
     assert "1 of 2 images are not in it and have nobody" in said.err
 
 
 def test_corners_that_were_taken_for_sizes_are_doubted(
-    small_checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (boxes := tmp_path / "boxes.json").write_text('{"one.png": [[150, 60, 290, 230]]}')
     options = ("--boxes", boxes, "--no_overlay", "--json_lines")
-    assert infer(small_checkpoint, pictures / "one.png", *options) == 0
+    assert infer(small_checkpoint, images / "one.png", *options) == 0
     assert "1 of 1 boxes reach beyond their image" in capsys.readouterr().err
-    assert infer(small_checkpoint, pictures / "one.png", *options, "--box_format", "xyxy") == 0
+    assert infer(small_checkpoint, images / "one.png", *options, "--box_format", "xyxy") == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["people"][0]["box"] == [150, 60, 140, 170] and not said.err
 
 
 def test_boxes_wholly_outside_are_left_out_and_counted(
-    small_checkpoint: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_checkpoint: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The others of the image come through under their own numbers, and an image of such boxes alone has nobody."""
     boxes = {"one.png": [[2000, 10, 40, 50], [30, 20, 90, 120], [-60, 10, 40, 50]], "two.png": [[0, 3000, 20, 20]]}
     (path := tmp_path / "boxes.json").write_text(json.dumps(boxes))
     out, options = tmp_path / "out", ("--boxes", path, "--no_overlay", "--save_results", "json", "--box_format", "xywh")
-    assert infer(small_checkpoint, pictures, *options, "--output_dir", out) == 0
+    assert infer(small_checkpoint, images, *options, "--output_dir", out) == 0
     said = capsys.readouterr()
     assert names(out) == ["one_person2_tore_pred.json"]
     held = json.loads((out / "one_person2_tore_pred.json").read_text())
@@ -150,7 +150,7 @@ def test_boxes_wholly_outside_are_left_out_and_counted(
     assert "one.png: 2 people (first box 2000, 10, 40, 50) left out: no part of the box lies in the image" in said.err
     assert "two.png: person 1 (box 0, 3000, 20, 20) left out" in said.err
     assert "3 of 4 boxes lie outside of their image and were left out" in said.err
-    assert "2 pictures, 0 failed, 1 people" in said.out
+    assert "2 images, 0 failed, 1 people" in said.out
 
 
 def test_names_that_are_not_utf_8(small_checkpoint: Path, tmp_path: Path) -> None:
@@ -176,23 +176,23 @@ def test_names_that_are_not_utf_8(small_checkpoint: Path, tmp_path: Path) -> Non
 
 
 def test_nothing_is_overwritten_unless_told(
-    small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    small_checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    there = pictures / "one_tore_pred.jpg"
+    there = images / "one_tore_pred.jpg"
     there.write_text("precious")
-    assert infer(small_checkpoint, pictures) == 1
+    assert infer(small_checkpoint, images) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and str(there) in error and "--overwrite" in error
-    assert there.read_text() == "precious" and (pictures / "two_tore_pred.jpg").is_file()
-    assert infer(small_checkpoint, pictures, "--overwrite") == 0
+    assert there.read_text() == "precious" and (images / "two_tore_pred.jpg").is_file()
+    assert infer(small_checkpoint, images, "--overwrite") == 0
     assert Image.open(there).size == (448, 224)
 
 
 def make_heap(folder: Path) -> dict[str, str | None]:
-    """Odd files, by name, with a word of the complaint; None for pictures that must work."""
+    """Odd files, by name, with a word of the complaint; None for images that must work."""
     photo = Image.fromarray(rules.photo(1, 120, 160))
     (folder / "zero bytes.jpg").touch()
-    (folder / "text.jpg").write_text("no picture")
+    (folder / "text.jpg").write_text("no image")
     (folder / "folder.jpg").mkdir()
     photo.save(folder / "cut.jpg")
     (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:1500])
@@ -224,19 +224,19 @@ def test_a_heap_of_odd_files(small_checkpoint: Path, tmp_path: Path, capsys: pyt
     assert names(tmp_path / "out") == sorted(f"{Path(name).stem}_tore_pred.jpg" for name in heap if name not in wrong)
     table = captured.out.splitlines()
     assert all(sum(line.startswith(f"{name} ") for line in table) == 1 for name in heap)
-    assert "13 pictures, 4 failed, 9 people" in table[-1]
+    assert "13 images, 4 failed, 9 people" in table[-1]
 
 
 def test_numbers_that_are_not_finite_are_named(
-    tmp_path: Path, synthetic_body_dir: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, synthetic_body_dir: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = tore.create_model(body_dir=synthetic_body_dir, **SMALL)
     with torch.no_grad():
         model.camera_head.weight.fill_(3e38)  # finite, its products are not
     tore.save_model(model, tmp_path / "broken.pt")
-    assert infer(tmp_path / "broken.pt", pictures) == 1
+    assert infer(tmp_path / "broken.pt", images) == 1
     assert capsys.readouterr().err.count("not finite") == 2
-    assert names(pictures) == ["note.txt", "old_pred.png", "one.png", "two.png"]
+    assert names(images) == ["note.txt", "old_pred.png", "one.png", "two.png"]
 
 
 @pytest.mark.parametrize(
@@ -259,10 +259,10 @@ def test_what_cannot_start_is_one_line(
     options: tuple[str, ...],
     sentence: str,
     small_checkpoint: Path,
-    pictures: Path,
+    images: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert infer(small_checkpoint, pictures, *options) == 2
+    assert infer(small_checkpoint, images, *options) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and sentence in error and error.startswith("tore infer: ")
 
@@ -272,16 +272,16 @@ NARROW_METRO = {"arch": "resnet10t", "widths": (64, 32, 16), "hidden": 64, "regr
 
 @pytest.mark.parametrize("options", [{"network": "metro", **NARROW_METRO}, {"token_reduction": "none", **SMALL}])
 def test_tokens_of_a_network_that_prunes_none(
-    options: dict, tmp_path: Path, synthetic_body_dir: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    options: dict, tmp_path: Path, synthetic_body_dir: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tore.save_model(tore.create_model(body_dir=synthetic_body_dir, **options), tmp_path / "m.pt")
-    assert infer(tmp_path / "m.pt", pictures, "--show_tokens") == 2
+    assert infer(tmp_path / "m.pt", images, "--show_tokens") == 2
     assert "leave --show_tokens out" in capsys.readouterr().err
-    assert infer(tmp_path / "m.pt", pictures) == 0
+    assert infer(tmp_path / "m.pt", images) == 0
 
 
 def test_only_drawing_and_mesh_files_need_the_renderers_packages(
-    small_checkpoint: Path, pictures: Path, tmp_path: Path
+    small_checkpoint: Path, images: Path, tmp_path: Path
 ) -> None:
     """In a process that cannot import trimesh or embreex: inference works, drawing asks for them by name."""
     script = f"""
@@ -291,9 +291,9 @@ for name in ("trimesh", "embreex"):
 import tore
 from tore import cli
 recovery = tore.MeshRecovery.from_checkpoint({str(small_checkpoint)!r}, device="cpu")
-people = recovery.predict({str(pictures / "one.png")!r})
+people = recovery.predict({str(images / "one.png")!r})
 assert people[0].vertices.shape == (6890, 3)
-call = ["infer", "--resume_checkpoint", {str(small_checkpoint)!r}, "--image_file_or_path", {str(pictures)!r}]
+call = ["infer", "--resume_checkpoint", {str(small_checkpoint)!r}, "--image_file_or_path", {str(images)!r}]
 print(cli.main(call), cli.main([*call, "--no_overlay", "--save_mesh", "obj"]))
 print(cli.main([*call, "--no_overlay", "--save_results", "json", "--show_tokens"]))
 """
@@ -303,10 +303,10 @@ print(cli.main([*call, "--no_overlay", "--save_results", "json", "--show_tokens"
     assert done.stdout.splitlines()[0] == "2 2" and done.stdout.splitlines()[-1] == "0"
     first, second = done.stderr.splitlines()
     assert "embreex" in first and "--no_overlay" in first and "trimesh" in second
-    assert "one_tore_pred.json" in names(pictures) and "one_tore_pred_tokens.jpg" in names(pictures)
+    assert "one_tore_pred.json" in names(images) and "one_tore_pred_tokens.jpg" in names(images)
 
 
-def test_the_shell_script(small_checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+def test_the_shell_script(small_checkpoint: Path, images: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "manopth")])}
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
     script = ["bash", str(ROOT / "inference_tore_fm.sh")]
@@ -319,7 +319,7 @@ def test_the_shell_script(small_checkpoint: Path, pictures: Path, tmp_path: Path
 
 
 def test_many_images_get_the_inference_form(
-    small_checkpoint: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_checkpoint: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless told otherwise; the results are the plain network's to rounding."""
     monkeypatch.setattr(infer_module, "FAST_FROM", 2)
@@ -339,7 +339,7 @@ def test_many_images_get_the_inference_form(
     flags = {"fast": (), "plain": ("--plain",), "half": ("--amp",), "compiled": ("--compile",)}
     for folder, options in flags.items():
         options = (*options, "--no_overlay", "--save_results", "npz", "--output_dir", tmp_path / folder)
-        assert infer(small_checkpoint, pictures, *options) == 0
+        assert infer(small_checkpoint, images, *options) == 0
     assert [type(recovery.model) for recovery in made] == [FastMETROForm, FastMETRO, FastMETRO, FastMETROForm]
     assert made[0].prunes_tokens and told == [{"freezing": True}]
     assert [recovery.one_size for recovery in made] == [False, False, False, True]
@@ -352,15 +352,15 @@ def test_many_images_get_the_inference_form(
 
 
 def test_compiling_without_a_compiler_is_refused(
-    small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small_checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert infer(small_checkpoint, pictures, "--compile") == infer_module.EXIT_NOT_STARTED
+    assert infer(small_checkpoint, images, "--compile") == infer_module.EXIT_NOT_STARTED
     assert "'no-such-compiler' is not there" in capsys.readouterr().err
 
 
 def test_compiling_the_plain_network_is_refused(
-    small_checkpoint: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+    small_checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert infer(small_checkpoint, pictures, "--compile", "--plain") == infer_module.EXIT_NOT_STARTED
+    assert infer(small_checkpoint, images, "--compile", "--plain") == infer_module.EXIT_NOT_STARTED
     assert "leave --plain and --amp out" in capsys.readouterr().err

@@ -28,7 +28,7 @@ def test_the_name_means_the_stand_ins_folder(
 
 
 @pytest.mark.parametrize(
-    "verb", [["infer"], ["info"], ["cost"], ["convert", "spin"], ["data", "show"], ["synth", "pictures"]]
+    "verb", [["infer"], ["info"], ["cost"], ["convert", "spin"], ["data", "show"], ["synth", "images"]]
 )
 def test_every_verb_has_help(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

@@ -1,4 +1,4 @@
-"""Synthetic pictures: every label field agrees with the picture, and a recipe always gives the same bytes."""
+"""Synthetic images: every label field agrees with the image, and a recipe always gives the same bytes."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def test_the_mesh_of_the_label_covers_what_the_image_shows(
     white = Lighting(lights=(Light((0, -1, 0), (0, 0, 0)),), sky=(1, 1, 1), ground=(1, 1, 1))
     monkeypatch.setattr(image_module, "draw_background", lambda rng, size, _: np.full((size, size, 3), 255, np.uint8))
     monkeypatch.setattr(image_module, "draw_lighting", lambda rng, up: white)
-    monkeypatch.setattr(image_module, "draw_shadow", lambda rng, picture, *_: picture)
-    monkeypatch.setattr(image_module, "draw_occluder", lambda rng, picture, mask: picture)
-    monkeypatch.setattr(image_module, "expose", lambda rng, picture: picture)
+    monkeypatch.setattr(image_module, "draw_shadow", lambda rng, image, *_: image)
+    monkeypatch.setattr(image_module, "draw_occluder", lambda rng, image, mask: image)
+    monkeypatch.setattr(image_module, "expose", lambda rng, image: image)
     monkeypatch.setattr(image_module, "draw_colors", lambda rng, w, kind: np.zeros((len(w.rest), 3)))
     monkeypatch.setattr(image_module, "add_forearm", lambda rng, vertices, faces, colors, *_: (vertices, faces, colors))
     studio = studios[kind]
@@ -187,7 +187,7 @@ def test_another_set_is_never_overwritten_unasked(synthetic_body_dir: Path, tmp_
     ("change", "count", "sentence"),
     [
         ({"split": "test"}, 3, "split 'test'"),
-        ({}, 0, "0 pictures make no set"),
+        ({}, 0, "0 images make no set"),
         ({"size": 8}, 3, "a side from 32"),
         ({"seed": -1}, 3, "seed -1"),
         ({"kind": "foot"}, 3, "body kind 'foot'"),
@@ -204,7 +204,7 @@ def test_the_command_writes_both_splits_and_says_what_is_wrong(
     synthetic_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     command = [
-        "pictures",
+        "images",
         "--out",
         str(tmp_path / "set"),
         "--body",
@@ -219,7 +219,7 @@ def test_the_command_writes_both_splits_and_says_what_is_wrong(
     sheet = tmp_path / "pictures" / "sheet.jpg"
     assert synth.main([*command, "--train", "2", "--val", "1", "--sheet", str(sheet)]) == 0
     assert cv2.imread(str(sheet)) is not None
-    assert "2 pictures of 48 x 48" in capsys.readouterr().out
+    assert "2 images of 48 x 48" in capsys.readouterr().out
     train, val = (
         MeshDataset(tmp_path / "set" / f"{split}.yaml", train=False, body="hand") for split in ("train", "val")
     )
@@ -228,12 +228,12 @@ def test_the_command_writes_both_splits_and_says_what_is_wrong(
     empty = tmp_path / "empty"
     empty.mkdir()
     assert synth.main([*command, "--val", "1", "--overwrite", "--backgrounds", str(empty)]) == 2
-    assert "holds no picture" in capsys.readouterr().err
+    assert "holds no image" in capsys.readouterr().err
 
 
 def test_photographs_become_backgrounds(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "green.png"), np.full((90, 160, 3), (30, 200, 60), np.uint8))
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     photographs = find_photographs(tmp_path)
     drawn = draw_background(np.random.RandomState(0), 64, photographs)
     assert drawn.shape == (64, 64, 3) and (drawn == (60, 200, 30)).all()

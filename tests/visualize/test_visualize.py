@@ -184,15 +184,15 @@ def test_heatmap_is_brightest_where_the_weight_is() -> None:
 
 
 def test_contact_sheet_places_images_in_rows() -> None:
-    pictures = [np.full((20, 30, 3), shade, np.uint8) for shade in (10, 60, 110)]
-    sheet = contact_sheet(pictures, ["one", "two", "a caption that is far too long for this"], columns=2, cell=48)
+    images = [np.full((20, 30, 3), shade, np.uint8) for shade in (10, 60, 110)]
+    sheet = contact_sheet(images, ["one", "two", "a caption that is far too long for this"], columns=2, cell=48)
     pitch = 48 + CAPTION_HEIGHT + GAP
     assert sheet.shape == (2 * pitch + GAP, 2 * (48 + GAP) + GAP, 3)
     middle = CAPTION_HEIGHT + GAP + 24
     assert [sheet[middle, GAP + 24, 0], sheet[middle, 2 * GAP + 72, 0], sheet[pitch + middle, 28, 0]] == [10, 60, 110]
-    with pytest.raises(ValueError, match="1 captions for 3 pictures"):
-        contact_sheet(pictures, ["one"])
-    with pytest.raises(ValueError, match="one picture at least"):
+    with pytest.raises(ValueError, match="1 captions for 3 images"):
+        contact_sheet(images, ["one"])
+    with pytest.raises(ValueError, match="one image at least"):
         contact_sheet([])
 
 

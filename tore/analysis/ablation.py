@@ -205,4 +205,4 @@ def panel_of(cells: Sequence[Judged]) -> Panel:
             points.append(Point(label, cost["GMACs"], ys))
     runs = max((len(point.ys) for point in points), default=1)
     spread = f", {runs} seeds and their mean" if runs > 1 else ""
-    return Panel(points, "multiply-accumulates of one picture / $10^9$", f"{ERRORS[JUDGED]} in mm{spread}")
+    return Panel(points, "multiply-accumulates of one image / $10^9$", f"{ERRORS[JUDGED]} in mm{spread}")

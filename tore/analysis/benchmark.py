@@ -309,7 +309,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def peak_memory(model: nn.Module, images: Tensor, device: torch.device) -> int:
-    """Most bytes that weights, pictures and one forward pass take at once.
+    """Most bytes that weights, images and one forward pass take at once.
 
     On CUDA by its allocator; elsewhere the tensors that are alive together, without what libraries take inside an
     operation.
@@ -359,7 +359,7 @@ class AtRest(nn.Module):
 
 
 def made_images(count: int, folder: Path) -> list[Path]:
-    """Writes `count` smooth color pictures as JPEG files of 640 x 480."""
+    """Writes `count` smooth color images as JPEG files of 640 x 480."""
     random = np.random.default_rng(0)
     paths = [folder / f"{index:03d}.jpg" for index in range(count)]
     for path in paths:
@@ -371,13 +371,13 @@ def made_images(count: int, folder: Path) -> list[Path]:
 def time_stages(
     networks: Mapping[str, nn.Module],
     bodies: Mapping[str, BodyModel],
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     *,
     batch_size: int,
     repeats: int,
     tell: Callable[[], object] = lambda: None,
 ) -> dict[str, dict[str, float]]:
-    """Milliseconds per picture of each stage and in all, for each network: medians over `repeats` after one untimed.
+    """Milliseconds per image of each stage and in all, for each network: medians over `repeats` after one untimed.
 
     Stages run side by side, so that all of it can take less than their sum. networks: with random weights; each round
     runs all of them in turn. bodies: each network's own.
@@ -385,7 +385,7 @@ def time_stages(
     recoveries = {name: MeshRecovery(AtRest(network, bodies[name]), bodies[name]) for name, network in networks.items()}
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in networks}
     with tempfile.TemporaryDirectory() as folder:
-        jobs = [Job(path, Path(folder) / path.stem) for path in pictures]
+        jobs = [Job(path, Path(folder) / path.stem) for path in images]
         for number in range(repeats + 1):
             for name, recovery in recoveries.items():
                 run = Run(recovery, Wanted(), batch_size=batch_size, overwrite=True)

@@ -1,4 +1,4 @@
-"""The tables, files and picture of a benchmark."""
+"""The tables, files and image of a benchmark."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tore.analysis.tables import Panel, Point, markdown
 
 Row = dict[str, Any]
 PAPER_NAMES = {"paper GFLOPs": "cost", "paper images/s": "images_per_second", "paper PA-MPJPE": "pa_mpjpe"}
-GMACS_TITLE = "multiply-accumulates of one picture / $10^9$"
+GMACS_TITLE = "multiply-accumulates of one image / $10^9$"
 
 
 def cost_row(subject: Subject) -> Row:
@@ -56,14 +56,14 @@ def report(
     empty = [part for part in PARTS if not any(row[part] for row in costs)]
     costs = [{name: value for name, value in row.items() if name not in empty} for row in costs]
     parts = [
-        "Cost: parameters in millions, multiply-accumulates / 1e9 of one picture (the paper's GFLOPs) as the official",
+        "Cost: parameters in millions, multiply-accumulates / 1e9 of one image (the paper's GFLOPs) as the official",
         'code runs them and by part; "here" as this code runs them.\n',
         markdown(costs),
     ]
     if timings:
         parts += [f"\nThe network alone. {protocol}\n", markdown(timings)]
     if stages:
-        parts += ["\nEnd to end, milliseconds a picture: medians.\n", markdown(stages)]
+        parts += ["\nEnd to end, milliseconds an image: medians.\n", markdown(stages)]
     if paper:
         parts += [
             "\nBeside the paper, whose columns are its own: PA-MPJPE in mm on Human3.6M, images/s on its GPU.\n",
@@ -79,7 +79,7 @@ def panels_of(subjects: Sequence[Subject], timings: Sequence[Row]) -> list[Panel
     for dtype, batch in dict.fromkeys((timing["dtype"], timing["batch"]) for timing in timings):
         same = [timing for timing in timings if (timing["dtype"], timing["batch"]) == (dtype, batch)]
         points = [Point(timing["subject"], gmacs[timing["subject"]], (timing["images/s"],)) for timing in same]
-        panels.append(Panel(points, GMACS_TITLE, f"pictures a second, batch {batch}, {dtype}", from_zero=True))
+        panels.append(Panel(points, GMACS_TITLE, f"images a second, batch {batch}, {dtype}", from_zero=True))
     judged = [subject for subject in subjects if subject.request.pa_mpjpe is not None]
     if judged:
         points = [Point(s.label, gmacs[s.label], (s.request.pa_mpjpe or 0.0,)) for s in judged]

@@ -45,7 +45,7 @@ H36M_JOINTS = 17
 
 @dataclass(frozen=True)
 class Cost:
-    """Multiply-accumulates of one picture and learned parameters, by part."""
+    """Multiply-accumulates of one image and learned parameters, by part."""
 
     macs: dict[str, int]
     parameters: dict[str, int]
@@ -53,7 +53,7 @@ class Cost:
 
     @property
     def total_macs(self) -> int:
-        """What the official code runs: dense up-sampling, METRO's template body posed for every picture."""
+        """What the official code runs: dense up-sampling, METRO's template body posed for every image."""
         return sum(self.macs.values())
 
     @property

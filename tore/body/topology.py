@@ -1,4 +1,4 @@
-"""What the networks know of a body before they see a picture: joint count, coarse adjacency, mesh levels, template."""
+"""What the networks know of a body before they see an image: joint count, coarse adjacency, mesh levels, template."""
 
 from __future__ import annotations
 

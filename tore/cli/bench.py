@@ -144,7 +144,7 @@ def time_networks(
 def time_end_to_end(
     subjects: Sequence[Subject], networks: dict[str, nn.Module], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """A row of milliseconds per picture and stage for each batch and network, in float32."""
+    """A row of milliseconds per image and stage for each batch and network, in float32."""
     kinds = {subject.label: subject.config.body for subject in subjects}
     loaded = {kind: load_body(kind, body_dir_at_hand(kind, options.body_dir)) for kind in set(kinds.values())}
     bodies = {label: loaded[kind] for label, kind in kinds.items()}

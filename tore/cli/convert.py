@@ -1,4 +1,4 @@
-"""`tore convert SOURCE`: a METRO TSV set from annotations and pictures as their sites give them (docs/DATA.md)."""
+"""`tore convert SOURCE`: a METRO TSV set from annotations and images as their sites give them (docs/DATA.md)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     spin = sources.add_parser("spin", help="an .npz annotation file of GraphCMR or SPIN", formatter_class=HelpFormatter)
     spin.add_argument("--annotations", required=True, help="the .npz file")
-    spin.add_argument("--images", required=True, help="folder that the file's picture names start from")
+    spin.add_argument("--images", required=True, help="folder that the file's image names start from")
     spin.add_argument("--name", required=True, help="name of the set, for example train")
 
     site = sources.add_parser("3dpw", help="3DPW as its site gives it", formatter_class=HelpFormatter)
@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_body_dir(command, data_sets=False)
     for command in (spin, site, mesh, hand):
         command.add_argument("--out", required=True, help="folder of the new set")
-        command.add_argument("--skip_missing", action="store_true", help="leave out and count rows without a picture")
+        command.add_argument("--skip_missing", action="store_true", help="leave out and count rows without an image")
         command.add_argument("--restart", action="store_true", help="delete the set that is there and begin anew")
         command.add_argument("--quiet", action="store_true", help="no progress bar")
     return parser
@@ -79,11 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Converts, prints the report; 2 and one sentence on stderr where that fails."""
     options = build_parser().parse_args(argv)
     name = options.name or SET_NAMES.get(options.split, options.split)
-    pictures = options.images if options.source == "spin" else options.root
+    images = options.images if options.source == "spin" else options.root
     check_outputs(folder=options.out)
     source = open_source(options)
     switches = {"skip_missing": options.skip_missing, "restart": options.restart}
-    report = convert(source, pictures, options.out, name, **switches, show_progress=not options.quiet)
+    report = convert(source, images, options.out, name, **switches, show_progress=not options.quiet)
     print(summary(report, f"{options.out}/{name}.yaml"))
     return 0
 

@@ -55,7 +55,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         parts = " ".join(f"{row[f'Mparams {part}']:>17.2f}" for part in PARTS)
         print(f"{'':<37}{'M parameters':>14}{row['Mparams']:>12.2f} {parts}")
     print("GMACs: multiply-accumulates / 1e9 (the paper's GFLOPs) as the official code runs them: dense up-sampling,")
-    print("METRO's template body posed for every picture; here: as this code runs them")
+    print("METRO's template body posed for every image; here: as this code runs them")
 
 
 @entry_point("tore cost")

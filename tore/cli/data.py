@@ -52,10 +52,10 @@ def build_parser() -> argparse.ArgumentParser:
     join.add_argument("yamls", nargs="+", metavar="yaml", help="the sets, whose files stay where they are")
     join.add_argument("--out", type=Path, required=True, help="the new set's yaml file")
     join.add_argument("--overwrite", action="store_true", help="replace a set that is there")
-    show.add_argument("--out", type=image_path, required=True, help="the picture to write, for example sheet.png")
+    show.add_argument("--out", type=image_path, required=True, help="the image to write, for example sheet.png")
     show.add_argument("--count", type=int, default=36, help="samples shown, spread evenly over the set")
     show.add_argument("--augment", action="store_true", help="as training sees them, with random draws")
-    show.add_argument("--cell", type=int, default=224, help="pixels per picture")
+    show.add_argument("--cell", type=int, default=224, help="pixels per image")
     return parser
 
 

@@ -1,7 +1,7 @@
 """Runs the whole project on synthetic people, without a licensed file or a download, and writes a report page.
 
-Pictures of the synthetic body (or hand) are made; the network that ships with the project is judged on held-out ones
-beside two baselines, recovers meshes from them, and is trained on; another one learns a few pictures by overfitting.
+Images of the synthetic body (or hand) are made; the network that ships with the project is judged on held-out ones
+beside two baselines, recovers meshes from them, and is trained on; another one learns a few images by overfitting.
 What
 is done is kept: the same command resumes where it was stopped. --from_scratch trains a new network in place of the one
 that ships.
@@ -34,22 +34,22 @@ def build_parser() -> argparse.ArgumentParser:
     add("--from_scratch", action="store_true", help="train a new network in place of one that is there")
     add("--minutes", type=float, default=1.5, help="of training")
     add("--arch", help=f"backbone of new networks, or of a --checkpoint that does not tell [{SMALL_BACKBONE}]")
-    add(*names("--val_images"), dest="pictures", type=int, default=128, help="held-out images to be judged by")
-    add(*names("--train_images"), type=int, default=512, help="pictures to train on; more minutes deserve more")
-    add("--shown", type=int, default=6, help="held-out pictures in the report, the first ones")
-    add(*names("--overfit_images"), type=int, default=8, help="pictures to learn by overfitting")
+    add(*names("--val_images"), type=int, default=128, help="held-out images to be judged by")
+    add(*names("--train_images"), type=int, default=512, help="images to train on; more minutes deserve more")
+    add("--shown", type=int, default=6, help="held-out images in the report, the first ones")
+    add(*names("--overfit_images"), type=int, default=8, help="images to learn by overfitting")
     add("--overfit_steps", type=int, default=200, help="steps to learn them in, 0: leave this out")
     add("--output_dir", type=Path, default=Path("output/demo"), help="report and everything behind it")
     add("--device", default="auto", help="auto, cpu, cuda, mps")
     processes = min(os.cpu_count() or 1, 8)
     add(*names("--num_workers"), dest="workers", type=int, default=processes, help="processes that make images")
-    add("--seed", type=int, default=0, help="of pictures, weights and order")
+    add("--seed", type=int, default=0, help="of images, weights and order")
     return parser
 
 
 def check(args: argparse.Namespace) -> None:
     """ValueError for numbers that cannot be."""
-    lowest = {"pictures": 1, "train_images": 16, "shown": 1, "overfit_images": 1, "workers": 1}
+    lowest = {"val_images": 1, "train_images": 16, "shown": 1, "overfit_images": 1, "workers": 1}
     for name, least in lowest.items():
         if getattr(args, name) < least:
             raise ValueError(f"{shown(args, name)}: give {least} or more")

@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_body_dir(parser, data_sets=True)
     parser.add_argument("--arch", help="the backbone's name, for one that the file does not tell")
     parser.add_argument("--oracle", type=true_or_false, default=False, help="judge the directly predicted joints")
-    parser.add_argument("--per_gpu_eval_batch_size", type=int, default=16, help="pictures of one process in a batch")
+    parser.add_argument("--per_gpu_eval_batch_size", type=int, default=16, help="images of one process in a batch")
     parser.add_argument("--num_workers", type=int, default=4, help=WORKERS)
     parser.add_argument("--fast", action="store_true", help="the optimized model, the same to rounding")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")

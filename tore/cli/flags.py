@@ -99,7 +99,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def image_path(text: str) -> Path:
-    """An argparse type: a path whose ending says what kind of picture it will be."""
+    """An argparse type: a path whose ending says what kind of image it will be."""
     path = Path(text)
     if path.suffix.lower() not in ENDINGS:
         raise argparse.ArgumentTypeError(f"{text!r} does not end in {', '.join(ENDINGS)}")

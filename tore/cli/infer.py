@@ -1,8 +1,8 @@
-"""Recovers the people or hands of pictures and draws their meshes: a picture, several, a folder, or a quoted pattern.
+"""Recovers the people or hands of images and draws their meshes: an image, several, a folder, or a quoted pattern.
 
 tore infer --checkpoint state_dict.bin --images images/
 
-For each picture <name>_tore_pred.jpg is written, the crop and the overlay side by side. The network (FastMETRO or
+For each image <name>_tore_pred.jpg is written, the crop and the overlay side by side. The network (FastMETRO or
 METRO), its backbone and its body are worked out from the checkpoint. Folders and patterns give images in natural order
 (1, 2, 10). Exit code: 0 if every image was processed, also if a box file says that nobody is in it (even in all of
 them: a line says so), 1 if some could not be read, drawn or written (each is named, the others are processed), 2 if
@@ -48,7 +48,7 @@ from tore.visualize.mesh_files import need_mesh_packages
 from tore.visualize.renderer import need_render_packages
 
 TABLE_ROWS = 40
-FAST_FROM = 16  # pictures; making the optimized model takes as long as it saves on these
+FAST_FROM = 16  # images; making the optimized model takes as long as it saves on these
 BEYOND = 1.02  # of the image's width or height: a box that ends behind it may be corners
 EXIT_SOME_FAILED, EXIT_NOT_STARTED = 1, 2
 RULES = (
@@ -64,7 +64,7 @@ RULES = (
 
 
 class Row(NamedTuple):
-    """One picture in the summary."""
+    """One image in the summary."""
 
     name: str
     size: str
@@ -82,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     file = "official or own checkpoint, or its folder"
     add(*names("--checkpoint"), type=Path, required=True, metavar="PATH", help=file)
     add(*names("--images"), nargs="+", required=True, metavar="PATH", help="images, folders, quoted patterns")
-    add("--output_dir", type=Path, metavar="DIR", help="where to write (default: beside each picture)")
+    add("--output_dir", type=Path, metavar="DIR", help="where to write (default: beside each image)")
     add_body_dir(parser, data_sets=False)
     people = parser.add_argument_group("people").add_mutually_exclusive_group()
     files = '{"name.jpg": [[x, y, width, height], ...], ...}, with scores or without, or COCO annotations or results'
@@ -93,11 +93,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--box_threshold", type=float, metavar="SCORE", help="leave out the boxes of --boxes that score lower")
     add("--left", action="store_true", help="hands: all are left ones (the network sees them mirrored)")
     add("--left_box", **repeated, help="hands: a left one's box, beside the right ones of --box")
-    add("--focal_length", type=float, help="pixels, of the whole pictures (default: 1000 per 224 of the shorter side)")
+    add("--focal_length", type=float, help="pixels, of the whole images (default: 1000 per 224 of the shorter side)")
     add("--save_mesh", choices=MESH_FORMATS, help="write each mesh")
     add("--save_results", choices=RESULT_FORMATS, help="write joints, vertices, cameras, names and units")
     add("--save_poses", type=Path, metavar="NPZ", help="write everyone's SMPL pose, shape and place into one file")
-    add("--frame_rate", type=float, help="pictures per second where they are a film's frames, for --save_poses")
+    add("--frame_rate", type=float, help="images per second where they are a film's frames, for --save_poses")
     add("--views", nargs="*", choices=tuple(TURNS), help="draw the mesh from other sides (alone: side and back)")
     add("--show_tokens", action="store_true", help="draw the attention map of each kept image token")
     add("--no_overlay", action="store_true", help="leave <name>_tore_pred.jpg out; needs no renderer")
@@ -111,7 +111,7 @@ def build_parser() -> argparse.ArgumentParser:
     compiled = "by torch.compile: the first pass takes minutes, thousands pay for it; a CPU needs a C++ compiler"
     add("--compile", action="store_true", help=compiled)
     add("--overwrite", action="store_true", help="replace files that are there")
-    add("--json_lines", action="store_true", help="print one JSON object per picture instead of the table")
+    add("--json_lines", action="store_true", help="print one JSON object per image instead of the table")
     parser.set_defaults(notices=[])
     add_checkpoint_flags(parser)
     add_idle_flags(parser, {"--seed": "nothing is drawn at random"})
@@ -135,7 +135,7 @@ def wanted_files(args: argparse.Namespace) -> Wanted:
 
 def jobs_of(args: argparse.Namespace) -> list[Job]:
     """The images of the command line with their boxes and output names; what is left out is said."""
-    pictures = find_images(args.images, tell)
+    images = find_images(args.images, tell)
     box_format = args.box_format or "xywh"
     right, left = (parse_boxes(words, box_format) if words else [] for words in (args.box, args.left_box))
     if left and (args.boxes or args.left):
@@ -144,14 +144,14 @@ def jobs_of(args: argparse.Namespace) -> list[Job]:
         raise ValueError("--box_threshold goes with --boxes; leave it out")
     if args.box_format and not (args.boxes or right or left):
         raise ValueError("--box_format goes with --boxes, --box and --left_box; leave it out")
-    boxes: list[Any] = [right + left or None] * len(pictures)
+    boxes: list[Any] = [right + left or None] * len(images)
     if args.boxes:
-        boxes, notes = boxes_for(pictures, read_boxes(args.boxes, box_format, args.box_threshold))
+        boxes, notes = boxes_for(images, read_boxes(args.boxes, box_format, args.box_threshold))
         for note in notes:
             tell(note)
     sides = [False] * len(right) + [True] * len(left) if left else args.left
-    stems = output_stems(pictures, args.output_dir)
-    return [Job(*parts, sides) for parts in zip(pictures, stems, boxes, strict=True)]
+    stems = output_stems(images, args.output_dir)
+    return [Job(*parts, sides) for parts in zip(images, stems, boxes, strict=True)]
 
 
 def tell(text: str) -> None:
@@ -165,14 +165,14 @@ def pose_file(args: argparse.Namespace, recovery: MeshRecovery, jobs: list[Job])
         return None
     if not recovery.regresses_parameters:
         raise ValueError(f"{args.checkpoint} has no SMPL parameter regressor; leave --save_poses out")
-    images = [job.picture for job in jobs]
+    images = [job.image for job in jobs]
     return PoseFile(args.save_poses, images, frame_rate=args.frame_rate, overwrite=args.overwrite)
 
 
 def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) -> list[Row]:
     """Runs all jobs behind a progress bar, names failures at once; returns the table's rows."""
     rows = []
-    with tqdm(total=len(jobs), unit="picture", disable=None, file=sys.stderr) as bar:
+    with tqdm(total=len(jobs), unit="image", disable=None, file=sys.stderr) as bar:
         for report in run(jobs):
             if report.error:
                 bar.clear()
@@ -183,7 +183,7 @@ def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) 
             if json_lines:
                 print(json_text(line_of(report)), flush=True)
             if poses is not None:
-                poses.add(report.job.picture, report.people)
+                poses.add(report.job.image, report.people)
             rows.append(row_of(report))
             bar.update()
     return rows
@@ -195,12 +195,12 @@ def outside_text(report: Report) -> str:
     numbers = [number for number in range(1, len(boxes) + 1) if number not in seen]
     first = ", ".join(f"{value:g}" for value in boxes[numbers[0] - 1])
     which = f"person {numbers[0]} (box {first})" if len(numbers) == 1 else f"{len(numbers)} people (first box {first})"
-    return f"{report.job.picture}: {which} left out: no part of the box lies in the image"
+    return f"{report.job.image}: {which} left out: no part of the box lies in the image"
 
 
 def line_of(report: Report) -> dict[str, Any]:
     """A report as plain values, vertices left out."""
-    line: dict[str, Any] = {"picture": str(report.job.picture), "error": report.error, "outside": report.outside}
+    line: dict[str, Any] = {"picture": str(report.job.image), "error": report.error, "outside": report.outside}
     return line | {"people": [as_plain(p) for p in report.people], "written": [str(p) for p in report.written]}
 
 
@@ -211,7 +211,7 @@ def row_of(report: Report) -> Row:
     more = f" and {len(report.written) - 1} more" if len(report.written) > 1 else ""
     behind = sum(not person.in_front for person in report.people)
     more += f" ({behind} behind the camera, not drawn)" if behind else ""
-    name, written = readable(report.job.picture.name), readable(first + more)
+    name, written = readable(report.job.image.name), readable(first + more)
     beyond = sum(reaches_beyond(person.crop) for person in report.people)
     side, people, failed = " x ".join(map(str, size)), len(report.people), report.error is not None
     return Row(name, side, people, written, failed, beyond, report.outside)
@@ -239,17 +239,17 @@ def tell_doubts(rows: list[Row], args: argparse.Namespace) -> None:
 
 
 def print_table(rows: list[Row], seconds: dict[str, float]) -> None:
-    """One line per picture (the first ones of many), then the sums."""
+    """One line per image (the first ones of many), then the sums."""
     shown = rows[:TABLE_ROWS]
     width = max(len(row.name) for row in shown)
-    print(f"{'picture':<{width}}  {'size':>13}  people  written")
+    print(f"{'image':<{width}}  {'size':>13}  people  written")
     for row in shown:
         print(f"{row.name:<{width}}  {row.size:>13}  {row.people:>6}  {row.written}")
     if len(rows) > len(shown):
         print(f"... and {len(rows) - len(shown)} more")
     failed, people = sum(row.failed for row in rows), sum(row.people for row in rows)
     times = ", ".join(f"{stage} {taken:.2f} s" for stage, taken in seconds.items())
-    print(f"{len(rows)} pictures, {failed} failed, {people} people; {times}")
+    print(f"{len(rows)} images, {failed} failed, {people} people; {times}")
 
 
 def save(poses: PoseFile) -> bool:
@@ -264,13 +264,13 @@ def save(poses: PoseFile) -> bool:
     return True
 
 
-def recovery_for(args: argparse.Namespace, pictures: int) -> MeshRecovery:
-    """The network, optimized where there are enough pictures to pay for making it; says what is idle."""
+def recovery_for(args: argparse.Namespace, images: int) -> MeshRecovery:
+    """The network, optimized where there are enough images to pay for making it; says what is idle."""
     ignored = check_rules(args, RULES)
     checkpoint, notes = open_checkpoint(args, args.checkpoint)
     for note in [*args.notices, *ignored, *notes]:
         tell(note)
-    fast = args.fast or (pictures >= FAST_FROM and not (args.plain or args.amp))
+    fast = args.fast or (images >= FAST_FROM and not (args.plain or args.amp))
     options = {"amp": args.amp, "fast": fast, "compiled": args.compile}
     return MeshRecovery.from_checkpoint(checkpoint, args.body_dir, args.device, **options)
 

@@ -31,28 +31,28 @@ SHEET_IMAGES, SHEET_CELL, SHEET_QUALITY = 36, 128, 82
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `tore synth images`."""
     parser.add_argument("--out", type=Path, required=True, help="folder of the set: train.yaml, val.yaml, tables")
-    parser.add_argument("--train", type=int, default=0, help="pictures to train on")
-    parser.add_argument("--val", type=int, default=0, help="pictures held out")
+    parser.add_argument("--train", type=int, default=0, help="images to train on")
+    parser.add_argument("--val", type=int, default=0, help="images held out")
     parser.add_argument("--body", choices=sorted(SIZES), default="body", help="people or right hands")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
-    parser.add_argument("--size", type=int, help="side of the pictures in pixels (default: body 256, hand 224)")
+    parser.add_argument("--size", type=int, help="side of the images in pixels (default: body 256, hand 224)")
     parser.add_argument(*names("--num_workers"), type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--backgrounds", type=Path, help="folder of photographs (default: drawn backgrounds)")
     usual = "folder of the body model files (default: TORE_BODY_DIR or tore/modeling/data, else the synthetic model's)"
     add_body_dir(parser, data_sets=False, text=usual)
     parser.add_argument(
-        "--sheet", type=image_path, help="also write a contact sheet of the first 36 pictures to this file"
+        "--sheet", type=image_path, help="also write a contact sheet of the first 36 images to this file"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a set that is there")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def write_sheet(yaml: Path, path: Path) -> None:
-    """A contact sheet of the set's first pictures, as they are."""
+    """A contact sheet of the set's first images, as they are."""
     rows = TSVSet(yaml)
     shown = range(min(SHEET_IMAGES, len(rows)))
-    pictures = [decode_image(rows.columns("img", index), rows.place("img", index)) for index in shown]
-    save_image(path, contact_sheet(pictures, cell=SHEET_CELL), quality=SHEET_QUALITY)
+    images = [decode_image(rows.columns("img", index), rows.place("img", index)) for index in shown]
+    save_image(path, contact_sheet(images, cell=SHEET_CELL), quality=SHEET_QUALITY)
 
 
 def make_images(args: argparse.Namespace) -> None:
@@ -70,14 +70,14 @@ def make_images(args: argparse.Namespace) -> None:
             backgrounds=str(args.backgrounds) if args.backgrounds else None,
         )
         start = time.perf_counter()
-        with tqdm(total=count, desc=split, unit="picture", disable=args.quiet) as bar:
+        with tqdm(total=count, desc=split, unit="image", disable=args.quiet) as bar:
             yaml = write_images(
                 recipe, count, args.out, workers=args.num_workers, overwrite=args.overwrite, progress=bar.update
             )
         seconds = time.perf_counter() - start
         if args.sheet:
             write_sheet(yaml, args.sheet)
-        print(f"{yaml}: {count} pictures of {recipe.size} x {recipe.size} in {seconds:.1f} s")
+        print(f"{yaml}: {count} images of {recipe.size} x {recipe.size} in {seconds:.1f} s")
 
 
 class Command(NamedTuple):

@@ -36,7 +36,7 @@ def add_hand_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--sc", type=float, nargs="+", default=SCALES, metavar="SCALE", help="of the crop's side, 1: as it is"
     )
-    group.add_argument("--rot", type=float, nargs="+", default=ROTATIONS, metavar="DEGREES", help="of the picture")
+    group.add_argument("--rot", type=float, nargs="+", default=ROTATIONS, metavar="DEGREES", help="of the image")
     take_negative_numbers(parser)  # for --rot
     group.add_argument("--pred_zip", type=Path, help="write FreiHAND's pred.json, zipped as its server takes it")
     group.add_argument(
@@ -49,7 +49,7 @@ def views_of(args: argparse.Namespace) -> tuple[Draw, ...]:
     if not args.multiscale_inference:
         return ()
     if min(args.sc) <= 0:
-        raise ValueError(f"--sc {min(args.sc):g} shows nothing of a picture; use scales above 0, such as 0.7")
+        raise ValueError(f"--sc {min(args.sc):g} shows nothing of an image; use scales above 0, such as 0.7")
     views = (Draw(scale=scale, rotation=rotation) for scale, rotation in product(args.sc, args.rot))
     return tuple(view for view in dict.fromkeys(views) if view != REFERENCE)
 
@@ -159,7 +159,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num_workers", type=int, help=WORKERS)
     add_body_dir(group, data_sets=True)
     group.add_argument("--backbone_weights", help=BACKBONE_WEIGHTS)
-    group.add_argument("--output_dir", help="folder of checkpoints, logs and pictures")
+    group.add_argument("--output_dir", help="folder of checkpoints, logs and images")
     group.add_argument(
         *names("--checkpoint"),
         dest="resume_checkpoint",
@@ -175,7 +175,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--fast_crop",
         action="store_true",
-        help="cut training crops by one affine warp of a picture decoded no larger than needed (docs/dev/speed.md)",
+        help="cut training crops by one affine warp of an image decoded no larger than needed (docs/dev/speed.md)",
     )
     group.add_argument("--on_bad_sample", choices=DataOptions.choices("on_bad_sample"), help="of the training set")
 
@@ -183,8 +183,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def _add_training(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("training")
     group.add_argument("-a", "--arch", help="backbone: an official name or any of timm's")
-    group.add_argument("--per_gpu_train_batch_size", type=int, help="pictures of one training process in a step")
-    group.add_argument("--per_gpu_eval_batch_size", type=int, help="pictures of one process in an evaluation batch")
+    group.add_argument("--per_gpu_train_batch_size", type=int, help="images of one training process in a step")
+    group.add_argument("--per_gpu_eval_batch_size", type=int, help="images of one process in an evaluation batch")
     group.add_argument(
         *names("--lr"),
         type=float,
@@ -244,7 +244,7 @@ def _add_departures(parser: argparse.ArgumentParser) -> None:
         help="start the camera at this scale and shift (0.9,0,0)",
     )
     group.add_argument(
-        "--no_augmentation", action="store_true", help="crop training pictures as in evaluation, and mask no joint"
+        "--no_augmentation", action="store_true", help="crop training images as in evaluation, and mask no joint"
     )
 
 
@@ -274,7 +274,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--run_eval_only", action="store_true", help="evaluate --checkpoint on --val_yaml")
     group.add_argument("--oracle", type=true_or_false, help="judge the directly predicted joints")
     group.add_argument("--logging_steps", type=int, help="steps between log lines")
-    group.add_argument("--visual_steps", type=int, help="steps between pictures, 0: none")
+    group.add_argument("--visual_steps", type=int, help="steps between images, 0: none")
     group.add_argument("--save_steps", type=int, help="steps between checkpoints, 0: after epochs only")
     group.add_argument("--keep_checkpoints", type=int, help="last ones kept, beside the best")
     group.add_argument("--on_nan", choices=OptimizationOptions.choices("on_nan"), help="when a loss is not finite")

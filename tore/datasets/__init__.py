@@ -1,4 +1,4 @@
-"""Data sets: the METRO TSV format, crops and augmentation, samplers, synthetic pictures, converters."""
+"""Data sets: the METRO TSV format, crops and augmentation, samplers, synthetic images, converters."""
 
 from tore.datasets.loader import eval_loader, train_loader
 from tore.datasets.mesh_dataset import MeshDataset

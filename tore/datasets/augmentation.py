@@ -41,7 +41,7 @@ class Draw:
 
 
 def draw_augmentation(rng: RandomState, ranges: Ranges) -> Draw:
-    """The draws made before the picture is read."""
+    """The draws made before the image is read."""
     flip = ranges.flip and rng.uniform() <= FLIP_SHARE  # Official: hands draw no number here
     color = rng.uniform(1 - COLOR_NOISE, 1 + COLOR_NOISE, 3)
     limit = 2 * ranges.rotation_std
@@ -88,7 +88,7 @@ def augment_joints_2d(joints: np.ndarray, center: np.ndarray, scale: float, draw
 
 
 def augment_joints_3d(joints: np.ndarray, draw: Draw) -> np.ndarray:
-    """(J, 4) meters and confidence, root-relative, turned in the picture plane and flipped; float32."""
+    """(J, 4) meters and confidence, root-relative, turned in the image plane and flipped; float32."""
     joints = joints.copy()
     if draw.rotation != 0:
         joints[:, :2] = joints[:, :2] @ rotation_2d(-draw.rotation).T

@@ -1,4 +1,4 @@
-"""The one crop: from a box of the source picture to the square the network sees, for pixels and for points.
+"""The one crop: from a box of the source image to the square the network sees, for pixels and for points.
 
 The box is `center` (x, y) in source pixels and `scale` = side / 200. The official computation copies the box to a
 float64 canvas, rotates that and shrinks it. The numbers here are the same, bit for bit, but only the pixels that the
@@ -32,7 +32,7 @@ FIXED_BITS = 10  # ... from coordinates held as multiples of 1/1024
 
 
 class Bounds(NamedTuple):
-    """The crop's box in source pixels, right and bottom excluded; may reach beyond the picture."""
+    """The crop's box in source pixels, right and bottom excluded; may reach beyond the image."""
 
     left: int
     top: int
@@ -100,7 +100,7 @@ def crop_bounds(center: np.ndarray, scale: float, size: int) -> Bounds:
     return _crop_bounds(float(center[0]), float(center[1]), float(scale), size)
 
 
-@lru_cache(maxsize=16)  # a sample asks for its box before it decodes the picture and when it cuts it
+@lru_cache(maxsize=16)  # a sample asks for its box before it decodes the image and when it cuts it
 def _crop_bounds(x: float, y: float, scale: float, size: int) -> Bounds:
     described = f"center ({x:g}, {y:g}) and scale {scale:g}"
     if not (np.isfinite([x, y, scale]).all() and scale > 0):
@@ -116,21 +116,21 @@ def _crop_bounds(x: float, y: float, scale: float, size: int) -> Bounds:
 
 
 def crop_image(
-    picture: np.ndarray, center: np.ndarray, scale: float, rotation: float = 0.0, size: int = IMAGE_SIZE
+    image: np.ndarray, center: np.ndarray, scale: float, rotation: float = 0.0, size: int = IMAGE_SIZE
 ) -> np.ndarray:
-    """Cuts the box from a picture (H, W, C) uint8 and shrinks it to (size, size, C) float64, not rounded.
+    """Cuts the box from an image (H, W, C) uint8 and shrinks it to (size, size, C) float64, not rounded.
 
-    Pixels outside the picture are zero. `rotation` is in degrees, counter-clockwise as seen.
+    Pixels outside the image are zero. `rotation` is in degrees, counter-clockwise as seen.
     """
     box = crop_bounds(center, scale, size)
     side = max(box.width, box.height)
     if rotation == 0 and side <= PASTE_UP_TO * size:
-        return cv2.resize(_paste(picture, box), (size, size))
-    source = _UprightBox(picture, box) if rotation == 0 else _TurnedBox(picture, box, rotation)
+        return cv2.resize(_paste(image, box), (size, size))
+    source = _UprightBox(image, box) if rotation == 0 else _TurnedBox(image, box, rotation)
     if side <= 2 * size:
         whole = source.pick(np.arange(box.height), np.arange(box.width))
         return cv2.resize(whole.astype(np.float64), (size, size))
-    return _shrink(source, box, size, picture.shape[2])
+    return _shrink(source, box, size, image.shape[2])
 
 
 def _shrink(source: _UprightBox | _TurnedBox, box: Bounds, size: int, channels: int) -> np.ndarray:
@@ -154,9 +154,9 @@ def _shrink(source: _UprightBox | _TurnedBox, box: Bounds, size: int, channels: 
 def rows_read(
     center: np.ndarray, scale: float, rotation: float = 0.0, size: int = IMAGE_SIZE, reduction: int = 1
 ) -> int:
-    """How many rows of the whole picture, from its top, a crop of it reads at most; below them it may be cut off.
+    """How many rows of the whole image, from its top, a crop of it reads at most; below them it may be cut off.
 
-    `reduction`: how many times smaller the picture is that the crop is made from.
+    `reduction`: how many times smaller the image is that the crop is made from.
     """
     box = crop_bounds(center, scale, size)
     cosine, sine = np.abs(rotation_2d(rotation)[:, 0])
@@ -165,13 +165,13 @@ def rows_read(
 
 
 def decoding_reduction(center: np.ndarray, scale: float, size: int = IMAGE_SIZE) -> int:
-    """How many times smaller a picture may be decoded, 1, 2, 4 or 8, so that its box still has `size` pixels a side."""
+    """How many times smaller an image may be decoded, 1, 2, 4 or 8, so that its box still has `size` pixels a side."""
     box = crop_bounds(center, scale, size)
     return max(factor for factor in REDUCTIONS if factor == 1 or min(box.width, box.height) >= factor * size)
 
 
 def fast_crop(
-    picture: np.ndarray,
+    image: np.ndarray,
     center: np.ndarray,
     scale: float,
     rotation: float = 0.0,
@@ -180,7 +180,7 @@ def fast_crop(
 ) -> np.ndarray:
     """`crop_image` by one affine warp, (size, size, C) uint8: the same box, turned and shrunk in one interpolation.
 
-    `picture` is (H, W, C) uint8, `reduction` times smaller than the one that `center` and `scale` are pixels of. What
+    `image` is (H, W, C) uint8, `reduction` times smaller than the one that `center` and `scale` are pixels of. What
     differs is the rounding, and in rotated crops the official second interpolation (docs/dev/speed.md has numbers).
     """
     box = crop_bounds(center, scale, size)
@@ -189,7 +189,7 @@ def fast_crop(
     turn = np.eye(3)
     turn[:2] = cv2.getRotationMatrix2D(((box.width - 1) / 2, (box.height - 1) / 2), rotation, 1.0)
     matrix = _scaling(size / box.width, size / box.height) @ turn @ to_source
-    return cv2.warpAffine(picture, matrix[:2], (size, size), flags=cv2.INTER_LINEAR)
+    return cv2.warpAffine(image, matrix[:2], (size, size), flags=cv2.INTER_LINEAR)
 
 
 def _scaling(across: float, down: float) -> np.ndarray:
@@ -197,12 +197,12 @@ def _scaling(across: float, down: float) -> np.ndarray:
     return np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
 
 
-def _paste(picture: np.ndarray, box: Bounds) -> np.ndarray:
-    """(height, width, C) float64 of the box, zero outside the picture."""
-    region, top, left = _region(picture, box.top, box.bottom, box.left, box.right)
+def _paste(image: np.ndarray, box: Bounds) -> np.ndarray:
+    """(height, width, C) float64 of the box, zero outside the image."""
+    region, top, left = _region(image, box.top, box.bottom, box.left, box.right)
     if region.shape[:2] == (box.height, box.width):
         return region.astype(np.float64)
-    canvas = np.zeros((box.height, box.width, picture.shape[2]))
+    canvas = np.zeros((box.height, box.width, image.shape[2]))
     if region.size:
         top, left = top - box.top, left - box.left
         canvas[top : top + region.shape[0], left : left + region.shape[1]] = region
@@ -224,24 +224,24 @@ def _taps(source: int, size: int) -> Taps:
     return Taps(np.stack([low, np.minimum(low + 1, source - 1)]), share)
 
 
-def _region(picture: np.ndarray, top: int, bottom: int, left: int, right: int) -> tuple[np.ndarray, int, int]:
-    """The part of the picture inside the bounds, and its top and left; empty where they do not overlap."""
+def _region(image: np.ndarray, top: int, bottom: int, left: int, right: int) -> tuple[np.ndarray, int, int]:
+    """The part of the image inside the bounds, and its top and left; empty where they do not overlap."""
     top, left = max(top, 0), max(left, 0)
-    return picture[top : max(bottom, top), left : max(right, left)], top, left
+    return image[top : max(bottom, top), left : max(right, left)], top, left
 
 
 class _UprightBox:
-    """The pixels of a box, zero outside the picture."""
+    """The pixels of a box, zero outside the image."""
 
-    def __init__(self, picture: np.ndarray, box: Bounds) -> None:
-        self.picture, self.box = picture, box
+    def __init__(self, image: np.ndarray, box: Bounds) -> None:
+        self.image, self.box = image, box
 
     def pick(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """(rows, columns, C) uint8 at the given rows and columns of the box."""
         rows, columns = rows + self.box.top, columns + self.box.left
-        region, top, left = _region(self.picture, rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
+        region, top, left = _region(self.image, rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
         if region.size == 0:
-            return np.zeros((len(rows), len(columns), self.picture.shape[2]), np.uint8)
+            return np.zeros((len(rows), len(columns), self.image.shape[2]), np.uint8)
         places = np.empty((len(rows), len(columns), 2), np.int16)
         places[:, :, 0] = columns - left
         places[:, :, 1] = (rows - top)[:, None]
@@ -251,13 +251,13 @@ class _UprightBox:
 class _TurnedBox:
     """The pixels of a box turned about its middle.
 
-    The box is first grown by the official margin; the picture outside of the grown box counts as zero.
+    The box is first grown by the official margin; the image outside of the grown box counts as zero.
     """
 
-    def __init__(self, picture: np.ndarray, box: Bounds, rotation: float) -> None:
+    def __init__(self, image: np.ndarray, box: Bounds, rotation: float) -> None:
         diagonal = np.linalg.norm(np.array([box.width, box.height]))
         margin = int(diagonal / 2 - float(box.height) / 2)
-        self._image, self._margin = picture, margin
+        self._image, self._margin = image, margin
         self._grown = Bounds(box.left - margin, box.top - margin, box.right + margin, box.bottom + margin)
         self._inverse = _inverse_rotation(self._grown.width, self._grown.height, rotation)
 

@@ -160,7 +160,7 @@ def open_image(file: Path | io.BytesIO, name: str) -> np.ndarray:
     try:
         image = Image.open(file, formats=_formats())
     except Image.UnidentifiedImageError:
-        raise UnknownKind(f"{name} is no picture of a kind that Pillow reads") from None
+        raise UnknownKind(f"{name} is no image of a kind that Pillow reads") from None
     except DECODING_ERRORS as error:
         refuse_image(name, error)
     with image:

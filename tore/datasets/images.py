@@ -77,9 +77,9 @@ class Frame(NamedTuple):
 
 
 def first_rows(data: bytes, rows: int, reduction: int = 1) -> bytes | bytearray:
-    """`data` cut so that its picture has `rows` rows, or some more, when decoded `reduction` times smaller or whole.
+    """`data` cut so that its image has `rows` rows, or some more, when decoded `reduction` times smaller or whole.
 
-    `rows` counts whole pixels. A file that cannot be cut, or whose picture is no higher, comes back as it is.
+    `rows` counts whole pixels. A file that cannot be cut, or whose image is no higher, comes back as it is.
     """
     frame = _read_frame(data)
     if frame is None:
@@ -178,17 +178,17 @@ def row_key(columns: list[bytes]) -> str:
 
 
 def image_bytes(columns: list[bytes], place: Place) -> bytes:
-    """The encoded picture of an image row, from its last column. BadSample where that is not whole base64."""
+    """The encoded image of an image row, from its last column. BadSample where that is not whole base64."""
     if len(columns) < 2:
-        raise BadSample.at(place, row_key(columns), "the row has no picture column")
+        raise BadSample.at(place, row_key(columns), "the row has no image column")
     text = columns[-1]
     try:
         data = decode_base64(text)
     except binascii.Error as error:
-        raise BadSample.at(place, row_key(columns), f"the picture is not base64 ({error})") from None
+        raise BadSample.at(place, row_key(columns), f"the image is not base64 ({error})") from None
     padding = 2 if text.endswith(b"==") else int(text.endswith(b"="))
     if len(data) != len(text) // 4 * 3 - padding or not data:  # b64decode passes over foreign characters
-        raise BadSample.at(place, row_key(columns), "the picture is not base64 (empty, or with foreign characters)")
+        raise BadSample.at(place, row_key(columns), "the image is not base64 (empty, or with foreign characters)")
     return data
 
 
@@ -209,7 +209,7 @@ def decode_bgr(columns: list[bytes], place: Place, reduction: int = 1, rows: int
     """(H, W, 3) uint8 BGR of an image row, upright by its EXIF orientation.
 
     What OpenCV reads as it looks is read by it; the rest (transparent, 16-bit, CMYK and other files) as in inference.
-    `reduction` 1, 2, 4 or 8: the picture that many times smaller. `rows`: only the first so many of the whole picture,
+    `reduction` 1, 2, 4 or 8: the image that many times smaller. `rows`: only the first so many of the whole image,
     and perhaps some more, are needed. BadSample where the bytes cannot be decoded.
     """
     data = image_bytes(columns, place)
@@ -242,15 +242,15 @@ def _decode(data: bytes, reduction: int = 1, rows: int | None = None) -> np.ndar
     """(H, W, 3) uint8 BGR. ValueError says what is wrong."""
     if not _read_alike(data):
         try:
-            return _reduced(open_image(io.BytesIO(data), "its picture")[:, :, ::-1], reduction)
+            return _reduced(open_image(io.BytesIO(data), "its image")[:, :, ::-1], reduction)
         except UnknownKind:
             pass  # OpenCV reads some kinds that Pillow does not
-    picture = None if rows is None else _decoded(first_rows(data, rows, reduction), reduction)
-    if picture is None:  # also where damage hides the end of the requested part
-        picture = _decoded(data, reduction)
-    if picture is None:
-        raise ValueError(f"its {len(data)} bytes are no picture that can be decoded")
-    return picture
+    image = None if rows is None else _decoded(first_rows(data, rows, reduction), reduction)
+    if image is None:  # also where damage hides the end of the requested part
+        image = _decoded(data, reduction)
+    if image is None:
+        raise ValueError(f"its {len(data)} bytes are no image that can be decoded")
+    return image
 
 
 def _read_alike(data: bytes) -> bool:
@@ -277,12 +277,12 @@ def _jpeg_header(data: bytes) -> tuple[bytes, int]:
     return data[:position], 0
 
 
-def _reduced(picture: np.ndarray, reduction: int) -> np.ndarray:
-    """A whole picture as many times smaller as OpenCV makes it where the file's decoder cannot."""
-    height, width = (max(1, side // reduction) for side in picture.shape[:2])
+def _reduced(image: np.ndarray, reduction: int) -> np.ndarray:
+    """A whole image as many times smaller as OpenCV makes it where the file's decoder cannot."""
+    height, width = (max(1, side // reduction) for side in image.shape[:2])
     if reduction == 1:
-        return np.ascontiguousarray(picture)
-    return cv2.resize(np.ascontiguousarray(picture), (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
+        return np.ascontiguousarray(image)
+    return cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
 
 
 def _decoded(data: bytes | bytearray, reduction: int) -> np.ndarray | None:

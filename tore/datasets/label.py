@@ -19,7 +19,7 @@ BETAS = 10
 
 @dataclass(frozen=True)
 class Label:
-    """Arrays are float64 in the source picture's frame: pixels, meters, radians."""
+    """Arrays are float64 in the source image's frame: pixels, meters, radians."""
 
     key: str
     center: np.ndarray  # (2,) pixels

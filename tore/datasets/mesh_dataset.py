@@ -1,10 +1,11 @@
-"""Pictures with body or hand labels, cropped and augmented: what training and evaluation read.
+"""Images with body or hand labels, cropped and augmented: what training and evaluation read.
 
 A sample depends on (seed, epoch, index) alone, never on the number of workers or on the order of reading.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +59,14 @@ def sample_rng(seed: int, epoch: int, index: int) -> RandomState:
 
 
 def cropped(
-    picture: np.ndarray, label: Label, draw: Draw, image_format: ImageFormat, reduction: int | None = None
+    image: np.ndarray, label: Label, draw: Draw, image_format: ImageFormat, reduction: int | None = None
 ) -> np.ndarray:
     """What the network sees of an image (H, W, 3) uint8 BGR under a draw: (3, n, n) float32 RGB normalized.
 
-    `reduction`: the picture is that many times smaller than the label's, and the crop the fast one.
+    `reduction`: the image is that many times smaller than the label's, and the crop the fast one.
     """
     place = (label.center, draw.scale * label.scale, draw.rotation, image_format.size)
-    crop = crop_image(picture, *place) if reduction is None else fast_crop(picture, *place, reduction)
+    crop = crop_image(image, *place) if reduction is None else fast_crop(image, *place, reduction)
     return finish_image(crop[:, :, ::-1], draw, image_format)
 
 
@@ -75,7 +76,7 @@ class MeshDataset(Dataset):
     `seed` and `set_epoch` choose the augmentation of `dataset[index]`; `sample` takes a generator instead. With
     `on_bad_sample="skip"`, which is for training only, a row that cannot be used is replaced by the next one that
     can, so that batches keep their size and repeat; `bad_samples` then lists such rows. Else BadSample is raised.
-    `views` are further crops of each evaluation picture, for test-time augmentation.
+    `views` are further crops of each evaluation image, for test-time augmentation.
     """
 
     def __init__(
@@ -138,13 +139,18 @@ class MeshDataset(Dataset):
         place = self.rows.place("label", index)
         return parse_label(self.rows.columns("label", index), place, self.layout.joint_rows, self.layout.pose_sizes)
 
-    def picture(self, index: int) -> tuple[str, np.ndarray]:
-        """The key and the picture (H, W, 3) uint8 RGB of sample `index`. BadSample where it cannot be used."""
+    def image(self, index: int) -> tuple[str, np.ndarray]:
+        """The key and the image (H, W, 3) uint8 RGB of sample `index`. BadSample where it cannot be used."""
         columns = self.rows.columns("img", index)
         return row_key(columns), decode_image(columns, self.rows.place("img", index))
 
+    def picture(self, index: int) -> tuple[str, np.ndarray]:
+        """The old name of `image`, until version 0.3."""
+        warnings.warn("MeshDataset.picture is now MeshDataset.image", DeprecationWarning, stacklevel=2)
+        return self.image(index)
+
     def _crops(self, index: int, label: Label, draws: Sequence[Draw]) -> tuple[str, list[np.ndarray]]:
-        """The picture's key and what the network sees of it under each draw; no more of it is decoded than they read.
+        """The image's key and what the network sees of it under each draw; no more of it is decoded than they read.
 
         ValueError where a box has no pixel or too many.
         """
@@ -157,11 +163,11 @@ class MeshDataset(Dataset):
             for scale, each in zip(scales, draws, strict=True)
         )
         columns = self.rows.columns("img", index)
-        picture = decode_bgr(columns, self.rows.place("img", index), reduction or 1, rows)
-        return row_key(columns), [cropped(picture, label, each, self.image_format, reduction) for each in draws]
+        image = decode_bgr(columns, self.rows.place("img", index), reduction or 1, rows)
+        return row_key(columns), [cropped(image, label, each, self.image_format, reduction) for each in draws]
 
     def _compare_keys(self, index: int, label: Label, image_key: str) -> None:
-        """Raises BadSample where the rows of one sample have different keys: another picture's label is no label."""
+        """Raises BadSample where the rows of one sample have different keys: another image's label is no label."""
         keys = {"img": image_key}
         if "hw" in self.rows.tables:
             keys["hw"] = row_key(self.rows.columns("hw", index))
@@ -179,7 +185,7 @@ class MeshDataset(Dataset):
         `image` (3, n, n) float32 normalized; `joints_2d` (J, 3) in [-1, 1] of the crop and confidence;
         `joints_3d` (J, 4) meters relative to the pelvis (hand: wrist) and confidence; `pose`, `betas`; `has_*` 0 or 1;
         `joint_mask`, `vertex_mask` 1 kept, 0 masked; `center` and `scale` of the crop in source pixels (times 200);
-        with views `views` (W, 3, n, n), the picture cropped as each of them says.
+        with views `views` (W, 3, n, n), the image cropped as each of them says.
         """
         label = self.label(index)
         draw, ranges = Draw(), self.layout.ranges

@@ -139,7 +139,7 @@ class TSVReader:
         return (self[row] for row in range(len(self)))
 
     def columns(self, row: int) -> list[bytes]:
-        """The columns of a row as bytes, which saves decoding a picture's long base64 column."""
+        """The columns of a row as bytes, which saves decoding an image's long base64 column."""
         count = len(self._offsets)
         if not -count <= row < count:
             raise IndexError(f"{self.path} has {count} rows, row {row} is not among them")

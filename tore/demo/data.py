@@ -1,4 +1,4 @@
-"""The demo's pictures: synthetic sets in the cache, lists that repeat a set, and held-out pictures as plain files."""
+"""The demo's images: synthetic sets in the cache, lists that repeat a set, and held-out images as plain files."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SIZES = {"body": 256, "hand": 224}  # side in pixels
 
 @dataclass(frozen=True)
 class Person:
-    """A held-out picture as a file, with its true person."""
+    """A held-out image as a file, with its true person."""
 
-    picture: Path
+    image: Path
     box: Box
     pose: torch.Tensor  # (1, 3 K)
     betas: torch.Tensor  # (1, 10)
-    camera: PinholeCamera  # of the whole picture
+    camera: PinholeCamera  # of the whole image
     translation: np.ndarray  # (3,) meters, of the mesh of pose and betas
 
 
@@ -40,7 +40,7 @@ def image_set(kind: str, split: str, count: int, seed: int, workers: int) -> Pat
     """The yaml file of a synthetic set in the cache folder; what is there of it is kept."""
     folder = paths.cache_dir() / "pictures" / f"{kind}-v{paths.SYNTHETIC_VERSION}.{VERSION}-seed{seed}-{split}{count}"
     recipe = Recipe(kind=kind, split=split, seed=seed, size=SIZES[kind], body_dir=str(synthetic_body_dir()))
-    with tqdm(total=count, desc=f"{split} pictures", unit="picture", leave=False, disable=None) as bar:
+    with tqdm(total=count, desc=f"{split} images", unit="image", leave=False, disable=None) as bar:
         return write_images(recipe, count, folder, workers=workers, progress=bar.update)
 
 
@@ -54,7 +54,7 @@ def repeated_set(yaml: Path, rows: Sequence[int], target: Path) -> Path:
 
 
 def held_out_people(yaml: Path, count: int, folder: Path) -> list[Person]:
-    """The first `count` people of a synthetic set, their pictures written into `folder` as they are."""
+    """The first `count` people of a synthetic set, their images written into `folder` as they are."""
     rows = TSVSet(yaml)
     folder.mkdir(parents=True, exist_ok=True)
     people = []
@@ -66,7 +66,7 @@ def held_out_people(yaml: Path, count: int, folder: Path) -> list[Person]:
         seen = label["camera"]
         people.append(
             Person(
-                picture=path,
+                image=path,
                 box=(x - side / 2, y - side / 2, side, side),
                 pose=torch.tensor([label["pose"]], dtype=torch.float32),
                 betas=torch.tensor([label["betas"]], dtype=torch.float32),

@@ -1,4 +1,4 @@
-"""The demo's held-out pictures: what inference writes of them, and the rows of the report's grid beside the truth."""
+"""The demo's held-out images: what inference writes of them, and the rows of the report's grid beside the truth."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def recover_people(recovery: MeshRecovery, people: Sequence[Person], folder: Pat
     """Runs inference into `folder/results` and draws the grid into `folder/grid`.
 
     Returns `seconds` of reading, network, drawing and writing; `people`, the number; `files`, the number written.
-    Raises ValueError naming a picture that could not be recovered.
+    Raises ValueError naming an image that could not be recovered.
     """
     wanted = Wanted(overlay=True, tokens=recovery.prunes_tokens, mesh="glb", results="json")
-    jobs = [Job(one.picture, folder / "results" / one.picture.stem, [one.box]) for one in people]
+    jobs = [Job(one.image, folder / "results" / one.image.stem, [one.box]) for one in people]
     (folder / "results").mkdir(parents=True, exist_ok=True)
     run = Run(recovery, wanted, overwrite=True)
     files, found = 0, []
@@ -61,17 +61,17 @@ def true_person(recovery: MeshRecovery, found: Recovery, person: Person) -> Reco
 
 
 def row_of(found: Recovery, truth: Recovery, faces: np.ndarray) -> list[np.ndarray]:
-    """One picture for each of COLUMNS, (n, n, 3) uint8; a network that keeps every token has no heatmap to show."""
+    """One image for each of COLUMNS, (n, n, 3) uint8; a network that keeps every token has no heatmap to show."""
     crop = found.crop.pixels
     heatmap = crop if found.heatmap is None else mean_heatmap(crop, found.heatmap)
     sides = [view(one.vertices, faces, degrees=SIDE, size=len(crop)).color for one in (found, truth)]
     return [crop, crop_overlay(found, faces), heatmap, sides[0], crop_overlay(truth, faces), sides[1]]
 
 
-def write_row(stem: Path, pictures: Sequence[np.ndarray]) -> None:
+def write_row(stem: Path, images: Sequence[np.ndarray]) -> None:
     """Keeps a row of the grid as files."""
     stem.parent.mkdir(parents=True, exist_ok=True)
-    for column, pixels in enumerate(pictures):
+    for column, pixels in enumerate(images):
         Image.fromarray(pixels).save(f"{stem}_{column}.png")
 
 

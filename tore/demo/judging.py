@@ -26,7 +26,7 @@ MIDDLE_CAMERA = (0.9, 0.0, 0.0)  # a person who fills most of the crop
 
 
 class ConstantMesh(nn.Module):
-    """A network that never looks at its pictures. vertices: (V, 3) meters, the full mesh it gives."""
+    """A network that never looks at its images. vertices: (V, 3) meters, the full mesh it gives."""
 
     vertices: Tensor
     joints: Tensor
@@ -113,7 +113,7 @@ def judge_baselines(evaluation: Evaluation, training: Path, say: Callable[[str],
 
 
 def in_words(metrics: dict[str, Any]) -> str:
-    """The three errors on a line; one that no picture has a label for is absent."""
+    """The three errors on a line; one that no image has a label for is absent."""
     return ", ".join(
         f"{text} {metrics[name]:.1f} mm" if name in metrics else f"{text} absent" for name, text in ERRORS.items()
     )

@@ -31,15 +31,15 @@ PACKAGES = ("torch", "timm", "numpy", "opencv-python-headless", "trimesh", "embr
 def write_report(found: Findings, path: Path, *, command: str) -> Path:
     """Writes the page and returns its path."""
     sections = [
-        report.Section("Recovered from held-out pictures", people(found)),
+        report.Section("Recovered from held-out images", people(found)),
         report.Section("To turn by hand", turning(found)),
         report.Section("How good it is", errors(found)),
         report.Section("Training", curves(found)),
-        report.Section("What a picture costs", costs(found)),
+        report.Section("What an image costs", costs(found)),
         report.Section("What was run", settings(found, command)),
     ]
-    made = f"Made by tore {__version__} on {time.strftime('%Y-%m-%d %H:%M')}. Figures and pictures are synthetic."
-    title = f"TORE: the mesh of a {found.options.body} from one picture"
+    made = f"Made by tore {__version__} on {time.strftime('%Y-%m-%d %H:%M')}. Figures and images are synthetic."
+    title = f"TORE: the mesh of a {found.options.body} from one image"
     page = report.page(title, header(found), sections, report.paragraph(made, "soft"))
     write_whole(path, page)
     return path
@@ -53,27 +53,27 @@ def header(found: Findings) -> str:
     lead = (
         "A Transformer whose image tokens are pruned and whose mesh is grown from joint tokens alone recovers the full "
         f"mesh of a synthetic {found.options.body} from one crop. Shown: {found.shown}, judged on "
-        f"{found.options.pictures} pictures that it never saw."
+        f"{found.options.val_images} images that it never saw."
     )
     figures = [
         (f"{best['mpjpe']:.1f} mm", f"MPJPE, {share['mpjpe']:.0%} of the mean mesh's"),
         (f"{best['pa_mpjpe']:.1f} mm", f"PA-MPJPE, {share['pa_mpjpe']:.0%} of the mean mesh's"),
         (f"{best['mpvpe']:.1f} mm", f"MPVPE, {share['mpvpe']:.0%} of the mean mesh's"),
-        (f"{macs / 1e9:.2f} G", "multiply-accumulates a picture"),
+        (f"{macs / 1e9:.2f} G", "multiply-accumulates an image"),
         (f"{parameters / 1e6:.1f} M", "parameters"),
     ]
     return report.paragraph(lead, "lead") + report.tiles(figures)
 
 
 def people(found: Findings) -> str:
-    """The grid of held-out pictures."""
+    """The grid of held-out images."""
     count = found.inference["people"]
     text = (
-        f"The first {count} held-out pictures, not chosen. The mesh is drawn with the recovered camera. The map of the "
+        f"The first {count} held-out images, not chosen. The mesh is drawn with the recovered camera. The map of the "
         "kept tokens is the mean of where each of them looked. The last two columns are the truth."
     )
     rows = read_rows(found.options.output_dir / "inference", count)
-    names = [f"held-out picture {number}" for number in range(1, count + 1)]
+    names = [f"held-out image {number}" for number in range(1, count + 1)]
     seconds = ", ".join(f"{stage} {taken:.2f} s" for stage, taken in found.inference["seconds"].items())
     files = (
         f"{found.inference['files']} files (overlays, tokens, glb meshes, joints and cameras) lie in inference/results"
@@ -94,8 +94,8 @@ def turning(found: Findings) -> str:
                 ShownMesh("recovered", meshes["recovered"][place], MESH_COLOR),
                 ShownMesh("truth", meshes["truth"][place], TRUTH_COLOR),
             ]
-            label = f"the mesh of held-out picture {place + 1}, to be turned"
-            viewers.append(report.card(mesh_viewer(shown, meshes["faces"], label=label), f"Picture {place + 1}"))
+            label = f"the mesh of held-out image {place + 1}, to be turned"
+            viewers.append(report.card(mesh_viewer(shown, meshes["faces"], label=label), f"Image {place + 1}"))
     text = "Drag a mesh, or use the arrow keys; a double click turns it back."
     return report.paragraph(text) + report.pair(*viewers)
 
@@ -108,8 +108,8 @@ def errors(found: Findings) -> str:
         rows.append([name, *(text for one in pairs for text in one)])
     columns = ["", *(text for error in ERRORS.values() for text in (f"{error}, mm", "of mean"))]
     text = (
-        "Mean distances to the truth over the held-out pictures; PA after a similarity alignment of each. The "
-        "baselines give one mesh for every picture: the mean of the training set's meshes, and the body model at rest."
+        "Mean distances to the truth over the held-out images; PA after a similarity alignment of each. The "
+        "baselines give one mesh for every image: the mean of the training set's meshes, and the body model at rest."
     )
     strong = [place for place, name in enumerate(found.table) if name == found.shown]
     facts = [(line[:PROTOCOL_NAMES].strip(), line[PROTOCOL_NAMES:]) for line in found.table[found.shown]["protocol"]]
@@ -117,20 +117,20 @@ def errors(found: Findings) -> str:
 
 
 def curves(found: Findings) -> str:
-    """Two runs: the training of the shown network, and a few pictures learnt by overfitting."""
+    """Two runs: the training of the shown network, and a few images learnt by overfitting."""
     before = found.table[found.shown] if len(found.table) > 3 else None
     title = "Trained on from the shown network" if before else "Trained from scratch"
     levels = [Level("mean mesh", found.table[MEAN][error]) for error in ("mpjpe",)]
     boxes = [
         report.card(loss_chart(found.training), f"{title}: {length(found.training)}"),
-        report.card(error_chart(found.training, before, levels), "Its errors on the held-out pictures"),
+        report.card(error_chart(found.training, before, levels), "Its errors on the held-out images"),
     ]
     if found.overfit:
-        few = f"{found.options.overfit_images} pictures by overfitting, from scratch: {length(found.overfit)}"
+        few = f"{found.options.overfit_images} images by overfitting, from scratch: {length(found.overfit)}"
         boxes.append(report.card(loss_chart(found.overfit), few))
-        boxes.append(report.card(error_chart(found.overfit, None, []), "Its errors on those pictures"))
+        boxes.append(report.card(error_chart(found.overfit, None, []), "Its errors on those images"))
     text = (
-        "Losses are shares of their first value, on augmented pictures in the first run and on fixed crops in the "
+        "Losses are shares of their first value, on augmented images in the first run and on fixed crops in the "
         "second, which shows that network, targets, losses and optimizer work together."
     )
     return report.paragraph(text) + report.pair(*boxes)
@@ -138,7 +138,7 @@ def curves(found: Findings) -> str:
 
 def length(run: dict[str, Any]) -> str:
     """A run's length in words."""
-    return f"{run['epochs'] * run['steps']} steps of {run['batch']} pictures"
+    return f"{run['epochs'] * run['steps']} steps of {run['batch']} images"
 
 
 def loss_chart(run: dict[str, Any]) -> str:
@@ -169,9 +169,7 @@ def costs(found: Findings) -> str:
         if count or parameters[part]
     ]
     columns = ["part", "", "million MACs", "share", "million parameters"]
-    text = (
-        "Multiply-accumulates of one 224 x 224 picture, counted as the paper counts them (its GFLOPs), and parameters."
-    )
+    text = "Multiply-accumulates of one 224 x 224 image, counted as the paper counts them (its GFLOPs), and parameters."
     return report.paragraph(text) + report.bar_table(columns, rows)
 
 

@@ -43,7 +43,7 @@ class DemoOptions:
     from_scratch: bool
     minutes: float  # of training
     arch: str | None
-    pictures: int  # held out
+    val_images: int  # held out
     train_images: int
     shown: int
     overfit_images: int
@@ -104,7 +104,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 SMALL_BACKBONE = "mobilenetv3_small_100"
 MOST_LOADERS = 4
-OVERFIT_EPOCH = 25  # steps between two looks at the pictures that are learnt by overfitting
+OVERFIT_EPOCH = 25  # steps between two looks at the images that are learnt by overfitting
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Findings:
 
     options: DemoOptions
     device: str
-    shown: str  # the table's row of the network whose pictures are shown
+    shown: str  # the table's row of the network whose images are shown
     table: dict[str, dict[str, Any]]  # baseline or network -> metrics
     inference: dict[str, Any]  # of `recover_people`
     training: dict[str, Any]  # name, samples, curves
@@ -148,10 +148,10 @@ class Demo:
         """All stages, in the order that the report tells them."""
         options = self.options
         self.say(f"TORE demo: {options.body}, {self.device}, into {options.output_dir}")
-        held_out = image_set(options.body, "val", options.pictures, options.seed, options.workers)
+        held_out = image_set(options.body, "val", options.val_images, options.seed, options.workers)
         training_set = image_set(options.body, "train", options.train_images, options.seed, options.workers)
         where = held_out.parent.parent
-        self.say(f"pictures: {options.train_images} to train on, {options.pictures} held out, in {where}")
+        self.say(f"images: {options.train_images} to train on, {options.val_images} held out, in {where}")
         body = load_body(options.body, paths.SYNTHETIC)
         shown = OFFICIAL_FORMAT if self.config is None else self.config.image_format
         evaluation = held_out_evaluation(body, held_out, self.device, self.where.workers, shown)
@@ -198,7 +198,7 @@ class Demo:
             "device": str(self.device),
             "weights": weights,
         }
-        common |= {key: getattr(options, key) for key in ("body", "seed", "pictures", "train_images", "arch")}
+        common |= {key: getattr(options, key) for key in ("body", "seed", "val_images", "train_images", "arch")}
         if self.checkpoint is None:
             common["minutes"] = options.minutes
         return self.stages.run(name, common | more, work)
@@ -235,14 +235,14 @@ class Demo:
 
         def work(folder: Path) -> dict[str, Any]:
             plan = training.plan_for(self.options.minutes, sets, config, self.where, folder)
-            self.say(f"  {plan.epochs} times {plan.steps} steps of {plan.batch} pictures")
+            self.say(f"  {plan.epochs} times {plan.steps} steps of {plan.batch} images")
             training.train_by(plan, sets, config, self.where, folder / "run")
             return facts_of(plan, folder / "run")
 
         return self._stage("training", work, minutes=self.options.minutes, flags=given_of(config))
 
     def _overfit(self, training_set: Path) -> dict[str, Any]:
-        """Learns a few pictures by overfitting, from scratch and without augmentation."""
+        """Learns a few images by overfitting, from scratch and without augmentation."""
         count, steps = self.options.overfit_images, self.options.overfit_steps
         plan = training.Plan(max(1, steps // OVERFIT_EPOCH), min(steps, OVERFIT_EPOCH), batch=count)
         small = training.from_scratch(self.options.arch or SMALL_BACKBONE, self.options.body)

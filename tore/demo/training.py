@@ -66,7 +66,7 @@ class Where:
 
 @dataclass(frozen=True)
 class Sets:
-    """What a run reads: a synthetic set of `rows` pictures to train on, and one to be judged by."""
+    """What a run reads: a synthetic set of `rows` images to train on, and one to be judged by."""
 
     training: Path
     rows: int
@@ -79,7 +79,7 @@ class Sets:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's length: `epochs` of `steps` each, a validation after every epoch; `batch` pictures in a step."""
+    """A run's length: `epochs` of `steps` each, a validation after every epoch; `batch` images in a step."""
 
     epochs: int
     steps: int
@@ -160,6 +160,6 @@ def curves_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
     ):
         for line in lines_of(folder, kind):
             for name in names:
-                if name in line:  # a metric that no picture has a label for is absent
+                if name in line:  # a metric that no image has a label for is absent
                     found.setdefault(name, []).append((line["iteration"], line[name]))
     return found

@@ -101,10 +101,10 @@ class RunLog:
         with writing(path), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)
 
-    def picture(self, name: str, iteration: int, image: np.ndarray) -> None:
-        """An (H, W, 3) uint8 picture for TensorBoard."""
+    def image(self, name: str, iteration: int, pixels: np.ndarray) -> None:
+        """An (H, W, 3) uint8 image for TensorBoard."""
         if self._board is not None:
-            self._board.add_image(name, image, iteration, dataformats="HWC")
+            self._board.add_image(name, pixels, iteration, dataformats="HWC")
 
     def close(self) -> None:
         """Flushes TensorBoard."""

@@ -265,7 +265,7 @@ class Trainer:
         draw, iteration = self.monitoring.draw, self.progress.iteration
         if self.processes.is_main and draw is not None:
             with untouched_random_state(), torch.no_grad():
-                self.log.picture("training", iteration, draw(iteration, batch, result))
+                self.log.image("training", iteration, draw(iteration, batch, result))
 
     def _end_epoch(self, stop: StopRequest) -> bool:
         """Validation, the best score, a checkpoint; True when a signal cut the validation short."""

@@ -1,7 +1,7 @@
 """FreiHAND's submission file, and its scores against the released evaluation annotations.
 
 The server takes a zip that holds `pred.json`: [N lists of 21 joints, N lists of 778 vertices], xyz in meters, the hands
-in the order of the pictures `evaluation/rgb/00000000.jpg` and on.
+in the order of the images `evaluation/rgb/00000000.jpg` and on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the zip's time stamp, so that the same hand
 
 
 def image_order(keys: Sequence[str]) -> list[int]:
-    """Places of the rows of a set in the order of their pictures' numbers, which end the names of their files.
+    """Places of the rows of a set in the order of their images' numbers, which end the names of their files.
 
     Raises ValueError where the numbers are not 0 to N - 1, each once: the server could not tell which hand is whose.
     """
@@ -41,13 +41,13 @@ def image_order(keys: Sequence[str]) -> list[int]:
     for key in keys:
         stem = PurePosixPath(key).stem
         if not stem.isdigit():
-            raise ValueError(f"row {key!r} is not named by a picture's number, such as evaluation/rgb/00000012.jpg")
+            raise ValueError(f"row {key!r} is not named by an image's number, such as evaluation/rgb/00000012.jpg")
         numbers.append(int(stem))
     order = sorted(range(len(keys)), key=numbers.__getitem__)
     for place, row in enumerate(order):
         if numbers[row] != place:
             found = "twice" if place and numbers[order[place - 1]] == numbers[row] else f"where {place} is expected"
-            raise ValueError(f"picture {keys[row]!r} is there {found}; FreiHAND's file needs pictures 0 to N - 1 once")
+            raise ValueError(f"image {keys[row]!r} is there {found}; FreiHAND's file needs images 0 to N - 1 once")
     return order
 
 

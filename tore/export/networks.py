@@ -30,7 +30,7 @@ OPTIONS = {"cpu": {"freezing": True}, "cuda": {"triton.cudagraphs": True}}  # to
 
 
 class FastMETROForm(nn.Module):
-    """picture (B, 3, H, W) -> `MeshPrediction`, without gradients for its weights."""
+    """image (B, 3, H, W) -> `MeshPrediction`, without gradients for its weights."""
 
     config: Any
 
@@ -89,7 +89,7 @@ class FastMETROForm(nn.Module):
         return torch.cat((self.reduce_camera(tokens[:, :1]), self.reduce_memory(tokens[:, 1:])), dim=1)
 
     def _key(self, grid: tuple[int, int], heatmap: Tensor | None) -> Hashable | None:
-        """What the position code depends on: nothing, the size of the feature map, or (None) the pictures."""
+        """What the position code depends on: nothing, the size of the feature map, or (None) the images."""
         if self.wide_positions.listed:
             return "list"
         return grid if heatmap is None else None
@@ -122,7 +122,7 @@ class FastMetroBlock(nn.Module):
     constant: Tensor
 
     def __init__(self, block: MetroBlock, tokens: int, parts: Parts, template: Tensor | None = None) -> None:
-        """`template` (Q, 3): the leading part of every input that is the same for all pictures."""
+        """`template` (Q, 3): the leading part of every input that is the same for all images."""
         super().__init__()
         self.width = block.embedding.out_features
         weight = torch.cat((block.embedding.weight, block.residual.weight))  # (width + outputs, inputs)
@@ -146,7 +146,7 @@ class FastMetroBlock(nn.Module):
 
 
 class METROForm(nn.Module):
-    """picture (B, 3, H, W) -> `MeshPrediction`, without gradients for its weights."""
+    """image (B, 3, H, W) -> `MeshPrediction`, without gradients for its weights."""
 
     config: Any
     template: Tensor | None
@@ -198,7 +198,7 @@ def for_inference(model: FastMETRO | METRO, parts: Parts | None = None) -> FastM
     """An optimized copy of the network in evaluation mode, whose prediction is equal up to rounding.
 
     It has weights of its own, on the network's device and in its dtype, and may be moved; what was computed
-    beforehand keeps its rounding, so make it in the dtype that it shall run in. Pictures of every size that
+    beforehand keeps its rounding, so make it in the dtype that it shall run in. Images of every size that
     the network takes are taken. It cannot be trained; `joint_mask` is training's and not taken. Its `config` is the
     network's.
 

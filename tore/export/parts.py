@@ -37,7 +37,7 @@ class Parts:
     fused_backbone: batch norm goes into the convolutions before it, activations and residual sums into their kernels.
     packed_weights: oneDNN's kernels with weights laid out once, on a CPU in float32; else torch's plain ones.
     channels_last: feature maps have their channels innermost.
-    constants: what does not depend on the picture is computed once.
+    constants: what does not depend on the image is computed once.
     neighbor_attention: self-attention among mesh neighbors over mesh patches ("blocks"), over each token's neighbors
         ("gathered"), over all tokens behind a mask ("dense"), or the quickest of these on a CPU, blocks, and the plain
         network's elsewhere ("auto").

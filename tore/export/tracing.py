@@ -27,7 +27,7 @@ SAMPLE = 96  # pixels; at three strides of 32 no feature map is a single positio
 
 
 class ChannelsLast(nn.Module):
-    """A backbone that is handed its pictures with the channels innermost."""
+    """A backbone that is handed its images with the channels innermost."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()

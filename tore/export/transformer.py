@@ -118,7 +118,7 @@ class FastEncoderDecoder(nn.Module):
     def __init__(
         self, plain: EncoderDecoder, parts: Parts, *, learned: Tensor | None = None, allowed: Tensor | None = None
     ) -> None:
-        """`learned` (Q, C): the query tokens where they are the same for every picture; allowed (Q, Q) as there."""
+        """`learned` (Q, C): the query tokens where they are the same for every image; allowed (Q, Q) as there."""
         super().__init__()
         packed = parts.packed_weights
         layers: Any = plain.decoder

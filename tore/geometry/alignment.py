@@ -41,7 +41,7 @@ def align_similarity(source: torch.Tensor, target: torch.Tensor, weights: torch.
 def merge_predictions(reference: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """The mean (B, N, 3) of `reference` (B, N, 3) and of `others` (B, W, N, 3) aligned to it.
 
-    The similarity that brings each one closest takes out the turn of a turned picture, and the size and depth that a
+    The similarity that brings each one closest takes out the turn of a turned image, and the size and depth that a
     wider or narrower crop suggests.
     """
     aligned = align_similarity(others.flatten(0, 1), reference.repeat_interleave(others.shape[1], 0))

@@ -41,13 +41,13 @@ def image_translation(
     principal_points: torch.Tensor,
     focal_lengths: torch.Tensor,
 ) -> torch.Tensor:
-    """Translation (B, 3) in meters that brings meshes before the pinhole camera of the whole picture.
+    """Translation (B, 3) in meters that brings meshes before the pinhole camera of the whole image.
 
     camera: (B, 3) weak perspective of a square crop. centers, sides: (B, 2) and (B,), that crop's middle and side in
-    pixels of the whole picture. principal_points, focal_lengths: (B, 2) and (B,), the whole picture's camera in pixels.
+    pixels of the whole image. principal_points, focal_lengths: (B, 2) and (B,), the whole image's camera in pixels.
 
     Points at the depth of the mesh's origin land exactly where the crop's camera puts them:
-    Z = 2 f / (side s), X = tx + (cx - px) Z / f, and Y likewise. Persons of one picture share its camera, so
+    Z = 2 f / (side s), X = tx + (cx - px) Z / f, and Y likewise. Persons of one image share its camera, so
     that their depths compare.
     """
     depth = 2 * focal_lengths / (sides * camera[:, 0] + 1e-9)  # (B,)

@@ -1,4 +1,4 @@
-"""From a picture to a mesh: reading, preprocessing, the predictor, its results and their drawings."""
+"""From an image to a mesh: reading, preprocessing, the predictor, its results and their drawings."""
 
 from tore.inference.crops import Crop
 from tore.inference.images import read_image

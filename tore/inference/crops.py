@@ -16,15 +16,15 @@ from tore.datasets.augmentation import Draw, finish_image
 from tore.datasets.crop import BOX_MARGIN, MAX_BOX_SIDE, PIXELS_PER_SCALE, crop_image
 from tore.image_format import IMAGE_SIZE, OFFICIAL_FORMAT, ImageFormat
 
-LONG_RATIO = 64  # pictures longer than this many times their shorter side are never made whole at the crop's size
+LONG_RATIO = 64  # images longer than this many times their shorter side are never made whole at the crop's size
 WHOLE_PIXELS = 1e-6  # pixels; keeps a truncation toward zero on the whole number that is meant
 
-Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the picture
+Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the image
 
 
 @dataclass(frozen=True)
 class Window:
-    """The square of the picture that a crop shows; it may reach beyond the picture."""
+    """The square of the image that a crop shows; it may reach beyond the image."""
 
     left: float
     top: float
@@ -36,7 +36,7 @@ class Window:
         return self.left + self.side / 2, self.top + self.side / 2
 
     def to_image(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 2) of the crop's [-1, 1] range -> (..., 2) pixels of the picture."""
+        """Points (..., 2) of the crop's [-1, 1] range -> (..., 2) pixels of the image."""
         return np.array([self.left, self.top]) + (points + 1) / 2 * self.side
 
 
@@ -45,7 +45,7 @@ class Crop:
     """One person or hand as the network sees it. Two crops are equal where they are the same object."""
 
     image: torch.Tensor  # (3, n, n) float32, normalized for the network; mirrored for a left hand
-    pixels: np.ndarray  # (n, n, 3) uint8, as in the picture
+    pixels: np.ndarray  # (n, n, 3) uint8, as in the image
     window: Window
     box: Box | None  # the person's box, None for the center of the image
     image_size: tuple[int, int]  # height, width
@@ -82,18 +82,18 @@ class CropPlace(Crop):
         return f"{self.source}, person {self.person}: the crop's {name} were not kept; predict with keep_crop=True"
 
 
-def middle_crop(picture: np.ndarray, size: int = IMAGE_SIZE) -> tuple[np.ndarray, Window]:
+def middle_crop(image: np.ndarray, size: int = IMAGE_SIZE) -> tuple[np.ndarray, Window]:
     """The official preprocessing: shorter side to `size` (bilinear, antialiased), then the square in the middle.
 
-    picture: (H, W, 3) uint8. Returns (size, size, 3) uint8 and its window.
+    image: (H, W, 3) uint8. Returns (size, size, 3) uint8 and its window.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     short, long = min(height, width), max(height, width)
     new_long = int(size * long / short)
     new_width, new_height = (new_long, size) if width > height else (size, new_long)
     left, top = round((new_width - size) / 2), round((new_height - size) / 2)
     step_x, step_y = width / new_width, height / new_height
-    source = Image.fromarray(picture)
+    source = Image.fromarray(image)
     if long <= LONG_RATIO * short:
         whole = source.resize((new_width, new_height), Image.Resampling.BILINEAR)
         square = whole.crop((left, top, left + size, top + size))
@@ -108,14 +108,14 @@ def middle_crop(picture: np.ndarray, size: int = IMAGE_SIZE) -> tuple[np.ndarray
 def box_window(box: Box, image_size: tuple[int, int], margin: float = BOX_MARGIN) -> Window:
     """The square about a box, `margin` times its longer side, on whole pixels.
 
-    Raises ValueError for a box without area, outside of the picture (height, width), or too large.
+    Raises ValueError for a box without area, outside of the image (height, width), or too large.
     """
     described = f"box {', '.join(f'{value:g}' for value in box)} (x, y, width, height)"
     x, y, width, height = box
     if not (np.isfinite(box).all() and width > 0 and height > 0):
         raise ValueError(f"{described} has no area")
     if lies_outside(box, image_size):
-        raise ValueError(f"{described} lies outside of the picture of {image_size[1]} x {image_size[0]} pixels")
+        raise ValueError(f"{described} lies outside of the image of {image_size[1]} x {image_size[0]} pixels")
     side = max(1, round(margin * max(width, height)))
     if side > MAX_BOX_SIDE:
         raise ValueError(f"{described} asks for a crop of {side} pixels; {MAX_BOX_SIDE} are allowed")
@@ -128,46 +128,46 @@ def lies_outside(box: Box, image_size: tuple[int, int]) -> bool:
     return x >= image_size[1] or y >= image_size[0] or x + width <= 0 or y + height <= 0
 
 
-def box_crop(picture: np.ndarray, window: Window, size: int = IMAGE_SIZE) -> np.ndarray:
+def box_crop(image: np.ndarray, window: Window, size: int = IMAGE_SIZE) -> np.ndarray:
     """The crop of evaluation (`tore.datasets.crop`) at a window of whole pixels: (size, size, 3) float64."""
     corner = np.array([window.left, window.top])
     center = corner + window.side / 2 + WHOLE_PIXELS * (corner >= 0)
-    return crop_image(picture, center, (window.side + WHOLE_PIXELS) / PIXELS_PER_SCALE, size=size)
+    return crop_image(image, center, (window.side + WHOLE_PIXELS) / PIXELS_PER_SCALE, size=size)
 
 
 def crops_of(
-    picture: np.ndarray,
+    image: np.ndarray,
     boxes: Sequence[Box] | None = None,
-    source: str = "picture",
+    source: str = "image",
     left: bool | Sequence[bool] = False,
     image_format: ImageFormat = OFFICIAL_FORMAT,
     numbers: Sequence[int] | None = None,
 ) -> list[Crop]:
-    """The crops of one picture (H, W, 3) uint8: its middle, or one per box; `left`: which of them are left hands.
+    """The crops of one image (H, W, 3) uint8: its middle, or one per box; `left`: which of them are left hands.
 
     image_format: what the network is shown, its `config.image_format`. numbers: of the boxes' people, usually from 1.
 
     Raises ValueError for a box that cannot be used, and where `left` is neither one flag nor one for each person.
     """
-    size = (picture.shape[0], picture.shape[1])
+    size = (image.shape[0], image.shape[1])
     people = 1 if boxes is None else len(boxes)
     sides = [left] * people if isinstance(left, bool) else list(left)
     if len(sides) != people:
         raise ValueError(f"{source}: {len(sides)} flags for left hands, but {people} people; give one for each")
     if boxes is None:
-        pixels, window = middle_crop(picture, image_format.size)
-        image = _normalized(pixels, sides[0], image_format)
-        return [Crop(image, pixels, window, None, size, source, 1, sides[0], image_format)]
+        pixels, window = middle_crop(image, image_format.size)
+        normalized = _normalized(pixels, sides[0], image_format)
+        return [Crop(normalized, pixels, window, None, size, source, 1, sides[0], image_format)]
     found = []
     for person, box, mirrored in zip(numbers or range(1, people + 1), boxes, sides, strict=True):
         try:
             window = box_window(box, size)
-            exact = box_crop(picture, window, image_format.size)
+            exact = box_crop(image, window, image_format.size)
         except ValueError as error:
             raise ValueError(f"{source}, person {person}: {error}") from None
         pixels = np.rint(exact).astype(np.uint8)
-        image = _normalized(exact, mirrored, image_format)
-        found.append(Crop(image, pixels, window, box, size, source, person, mirrored, image_format))
+        normalized = _normalized(exact, mirrored, image_format)
+        found.append(Crop(normalized, pixels, window, box, size, source, person, mirrored, image_format))
     return found
 
 

@@ -58,14 +58,14 @@ def read_image(
             "value_range and channel_order are for arrays and tensors"
         )
     if isinstance(source, Image.Image):
-        return _from_pillow(source, name or "picture")
+        return _from_pillow(source, name or "image")
     if isinstance(source, (str, os.PathLike)):
         return _read_file(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _read_content(bytes(source), name or "picture")
+        return _read_content(bytes(source), name or "image")
     if callable(getattr(source, "read", None)):
-        return _read_content(_content_of(source, name or "picture"), name or "picture")
-    raise ValueError(f"{name or 'picture'} is a {type(source).__name__}; give {SOURCES}")
+        return _read_content(_content_of(source, name or "image"), name or "image")
+    raise ValueError(f"{name or 'image'} is a {type(source).__name__}; give {SOURCES}")
 
 
 def _read_file(source: str | os.PathLike[str]) -> np.ndarray:
@@ -96,7 +96,7 @@ def _existing(source: str | os.PathLike[str]) -> Path:
     if not kind:
         raise FileNotFoundError(f"{shown} is missing")
     if stat.S_ISDIR(kind):
-        raise ValueError(f"{shown} is a folder, not a picture")
+        raise ValueError(f"{shown} is a folder, not an image")
     raise ValueError(f"{shown} is no regular file; give its content as bytes")
 
 

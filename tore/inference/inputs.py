@@ -153,17 +153,17 @@ def _not_results(paths: list[Path], where: str, tell: Callable[[str], object] | 
     return taken
 
 
-def output_stems(pictures: Sequence[Path], folder: Path | None) -> list[Path]:
-    """For each picture the path that its outputs' names begin with, `_tore_pred` not yet added, no two the same.
+def output_stems(images: Sequence[Path], folder: Path | None) -> list[Path]:
+    """For each image the path that its outputs' names begin with, `_tore_pred` not yet added, no two the same.
 
-    `folder` None means beside the picture. Pictures that differ only in their ending keep it, others of the same
+    `folder` None means beside the image. Images that differ only in their ending keep it, others of the same
     name are numbered.
     """
-    stems = [(folder or path.parent) / path.stem for path in pictures]
+    stems = [(folder or path.parent) / path.stem for path in images]
     shared = Counter(map(_plain, stems))
     taken: set[str] = set()
     unique = []
-    for path, stem in zip(pictures, stems, strict=True):
+    for path, stem in zip(images, stems, strict=True):
         name = path.name if shared[_plain(stem)] > 1 else stem.name
         candidate, number = stem.with_name(name), 1
         while _plain(candidate) in taken or (number > 1 and _plain(candidate) in shared):

@@ -27,7 +27,7 @@ PEOPLE_COLORS = (
 
 
 def crop_overlay(recovery: Recovery, faces: np.ndarray) -> np.ndarray:
-    """The mesh drawn over the crop by the picture's camera: (n, n, 3) uint8. Behind the camera it is not drawn."""
+    """The mesh drawn over the crop by the image's camera: (n, n, 3) uint8. Behind the camera it is not drawn."""
     crop = recovery.crop.pixels
     if not recovery.in_front:
         return crop.copy()
@@ -39,19 +39,19 @@ def crop_and_overlay(recovery: Recovery, faces: np.ndarray) -> np.ndarray:
     return np.hstack([recovery.crop.pixels, crop_overlay(recovery, faces)])
 
 
-def draw_people(picture: np.ndarray, people: Sequence[Recovery], faces: np.ndarray) -> np.ndarray:
-    """The whole picture (H, W, 3) uint8 with every person at its place, nearer ones before farther ones.
+def draw_people(image: np.ndarray, people: Sequence[Recovery], faces: np.ndarray) -> np.ndarray:
+    """The whole image (H, W, 3) uint8 with every person at its place, nearer ones before farther ones.
 
-    All people are of this picture and so share its camera. A person behind the camera is not drawn.
+    All people are of this image and so share its camera. A person behind the camera is not drawn.
     """
     shown = [person for person in people if person.in_front]
     if not shown:
-        return picture.copy()
+        return image.copy()
     vertices = np.concatenate([person.vertices + person.translation for person in shown])  # (N V, 3)
     count = len(shown[0].vertices)
     scene = np.concatenate([person.own_faces(faces) + index * count for index, person in enumerate(shown)])  # (N F, 3)
     colors = [PEOPLE_COLORS[(person.crop.person - 1) % len(PEOPLE_COLORS)] for person in shown]
-    return overlay(picture, vertices, scene, shown[0].image_camera, color=np.repeat(colors, count, axis=0))
+    return overlay(image, vertices, scene, shown[0].image_camera, color=np.repeat(colors, count, axis=0))
 
 
 def other_views(recovery: Recovery, faces: np.ndarray, names: Sequence[str] = ("side", "back")) -> np.ndarray:
@@ -73,7 +73,7 @@ def tokens(recovery: Recovery) -> np.ndarray:
     return token_sheet(recovery.crop.pixels, recovery.heatmap)
 
 
-FRAME = "the camera of each picture: x right, y down, z away; meters and radians"
+FRAME = "the camera of each image: x right, y down, z away; meters and radians"
 
 
 class PoseFile:
@@ -188,9 +188,9 @@ def planned_files(stem: Path, people: int | None, wanted: Wanted) -> list[Path]:
 
 
 def write_outputs(
-    people: Sequence[Recovery], picture: np.ndarray | None, stem: Path, wanted: Wanted, faces: np.ndarray
+    people: Sequence[Recovery], image: np.ndarray | None, stem: Path, wanted: Wanted, faces: np.ndarray
 ) -> tuple[list[Path], float]:
-    """Draws and writes one picture's files. picture: (H, W, 3) uint8 where people have boxes, else None.
+    """Draws and writes one image's files. image: (H, W, 3) uint8 where people have boxes, else None.
 
     Returns the files and the seconds that encoding and writing took, drawing left out. ValueError or OSError where
     something cannot be drawn or written.
@@ -208,8 +208,8 @@ def write_outputs(
     def draw(path: Path, pixels: np.ndarray) -> None:
         write(path, lambda target: write_whole(target, _jpeg(pixels)))
 
-    if picture is not None and wanted.overlay:
-        draw(_named(stem, f"{SUFFIX}.jpg"), _beside(picture, draw_people(picture, people, faces)))
+    if image is not None and wanted.overlay:
+        draw(_named(stem, f"{SUFFIX}.jpg"), _beside(image, draw_people(image, people, faces)))
     for person in people:
         own = stem if person.crop.box is None else _person_stem(stem, person.crop.person)
         if wanted.overlay:
@@ -234,11 +234,11 @@ def _person_stem(stem: Path, person: int) -> Path:
     return stem.with_name(f"{stem.name}_person{person}")
 
 
-def _beside(picture: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+def _beside(image: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     """Both side by side, or one above the other where that would be wider than a JPEG can be."""
-    if 2 * picture.shape[1] > JPEG_MAX_SIDE:
-        return np.vstack([picture, drawn])
-    return np.hstack([picture, drawn])
+    if 2 * image.shape[1] > JPEG_MAX_SIDE:
+        return np.vstack([image, drawn])
+    return np.hstack([image, drawn])
 
 
 def _jpeg(pixels: np.ndarray) -> bytes:

@@ -29,23 +29,23 @@ class Asked:
     left: bool | list[bool]
 
 
-def paired(pictures: Any, boxes: Any = None, left: Any = False) -> Iterator[Asked]:
+def paired(images: Any, boxes: Any = None, left: Any = False) -> Iterator[Asked]:
     """The images one by one, on request, with what belongs to each.
 
-    pictures: one image, an iterable of them, or a dictionary from paths to boxes. boxes: of one image as `as_boxes`
+    images: one image, an iterable of them, or a dictionary from paths to boxes. boxes: of one image as `as_boxes`
     takes them; of many an iterable of such, None for the center of an image, or a dictionary by path, file name or
     stem. left: a flag for all, or likewise one (or one for each person) per image.
 
     Raises ValueError where these do not belong together: at once where it can be told, else when it shows.
     """
-    if isinstance(pictures, Mapping):
+    if isinstance(images, Mapping):
         if boxes is not None:
             raise ValueError("boxes are given twice: in the dictionary of images and by themselves")
-        pictures, boxes = _paths_of(pictures), list(pictures.values())
-    many = as_many(pictures)
+        images, boxes = _paths_of(images), list(images.values())
+    many = as_many(images)
     if many is None:
         boxes, left = _for_one(boxes), _for_one(left)
-        many = [pictures]
+        many = [images]
     count = len(many) if isinstance(many, Sized) else None
     every = (
         _Everyone(None) if boxes is None else _per_image(boxes, "lists of boxes", "one for each, or None", count),
@@ -87,22 +87,22 @@ def as_flag(value: Any) -> bool:
     return bool(value)
 
 
-def as_many(pictures: Any) -> Iterable[ImageSource] | None:
+def as_many(images: Any) -> Iterable[ImageSource] | None:
     """The images one by one, or None where it is a single one. ValueError for a set, which has no order."""
-    if isinstance(pictures, (np.ndarray, torch.Tensor)):
-        dense = isinstance(pictures, np.ndarray) or (pictures.layout == torch.strided and not pictures.is_nested)
-        return pictures if pictures.ndim == 4 and dense else None
+    if isinstance(images, (np.ndarray, torch.Tensor)):
+        dense = isinstance(images, np.ndarray) or (images.layout == torch.strided and not images.is_nested)
+        return images if images.ndim == 4 and dense else None
     single = (str, os.PathLike, bytes, bytearray, memoryview, Image.Image)
-    if isinstance(pictures, single) or callable(getattr(pictures, "read", None)) or not isinstance(pictures, Iterable):
+    if isinstance(images, single) or callable(getattr(images, "read", None)) or not isinstance(images, Iterable):
         return None
-    if isinstance(pictures, Set):
+    if isinstance(images, Set):
         raise ValueError("a set of images has no order; give a list")
-    return pictures
+    return images
 
 
 def name_of(source: Any, index: int) -> str:
     """A path as it was given; else the image's number, from 1."""
-    return os.fspath(source) if isinstance(source, (str, Path)) else f"picture {index + 1}"
+    return os.fspath(source) if isinstance(source, (str, Path)) else f"image {index + 1}"
 
 
 class _Values(Protocol):
@@ -189,7 +189,7 @@ def _per_image(values: Any, what: str, wanted: str, count: int | None) -> _Value
     if isinstance(values, (np.ndarray, torch.Tensor)) and values.ndim == 0:
         raise ValueError(f"{what} have shape (); give {wanted}")
     if count is not None and isinstance(values, Sized) and len(values) != count:
-        raise ValueError(f"{len(values)} {what} for {count} pictures; give {wanted}")
+        raise ValueError(f"{len(values)} {what} for {count} images; give {wanted}")
     return _InOrder(values, what)
 
 
@@ -198,10 +198,10 @@ def _for_one(values: Any) -> Any:
     return values if values is None or isinstance(values, Mapping) or _is_flag(values) else [values]
 
 
-def _paths_of(pictures: Mapping[Any, Any]) -> list[str | Path]:
-    if wrong := [key for key in pictures if not isinstance(key, (str, Path))]:
+def _paths_of(images: Mapping[Any, Any]) -> list[str | Path]:
+    if wrong := [key for key in images if not isinstance(key, (str, Path))]:
         raise ValueError(f"a dictionary of images has paths as its names and boxes as its values, not {wrong[0]!r:.80}")
-    return list(pictures)
+    return list(images)
 
 
 def _is_flag(value: Any) -> bool:

@@ -1,6 +1,6 @@
-"""Many pictures through the network in batches, one report for each; a picture that fails does not stop the others.
+"""Many images through the network in batches, one report for each; an image that fails does not stop the others.
 
-Three stages run side by side: a thread reads the next pictures, the caller's own runs the network, a third draws and
+Three stages run side by side: a thread reads the next images, the caller's own runs the network, a third draws and
 writes what the network is done with.
 """
 
@@ -28,9 +28,9 @@ BATCHES_WRITTEN = 2  # at most that many are queued for writing, so that memory 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture: where it lies, what its outputs' names begin with, its people's boxes, and which are left hands."""
+    """One image: where it lies, what its outputs' names begin with, its people's boxes, and which are left hands."""
 
-    picture: Path
+    image: Path
     stem: Path
     boxes: list[Box] | None = None
     left: bool | list[bool] = False
@@ -38,19 +38,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one picture."""
+    """What became of one image."""
 
     job: Job
     people: list[Recovery]
     written: list[Path]
-    error: str | None = None  # one sentence that names the picture
+    error: str | None = None  # one sentence that names the image
     outside: int = 0  # boxes that were left out, since no part of them lies in the image
 
 
 @dataclass(frozen=True)
 class _Waiting:
     job: Job
-    picture: np.ndarray | None  # kept only where the whole picture is drawn
+    image: np.ndarray | None  # kept only where the whole image is drawn
     crops: list[Crop]
 
     @property
@@ -62,8 +62,8 @@ class _Waiting:
 class Run:
     """Reads, crops, recovers, draws and writes; `seconds` counts how long each took, at the same time or not.
 
-    batch_size: most crops in one forward pass. focal_length: of the pictures' camera in pixels, where known.
-    overwrite: replace files that are there; else such a picture fails.
+    batch_size: most crops in one forward pass. focal_length: of the images' camera in pixels, where known.
+    overwrite: replace files that are there; else such an image fails.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Run:
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size}: give 1 or more")
-        image_camera((1, 1), focal_length)  # a focal length that cannot be is told before any picture is read
+        image_camera((1, 1), focal_length)  # a focal length that cannot be is told before any image is read
         self.recovery, self.wanted, self.batch_size = recovery, wanted, batch_size
         self.focal_length, self.overwrite = focal_length, overwrite
         self.seconds = {"reading": 0.0, "cropping": 0.0, "network": 0.0, "drawing": 0.0, "writing": 0.0}
@@ -107,7 +107,7 @@ class Run:
                 pool.shutdown(cancel_futures=True)
 
     def _opened(self, reader: ThreadPoolExecutor, jobs: Iterable[Job]) -> Iterator[_Waiting | Report]:
-        """The jobs' pictures in order, or what is wrong with them; a batch is read ahead."""
+        """The jobs' images in order, or what is wrong with them; a batch is read ahead."""
         ahead: deque[Future[_Waiting | Report]] = deque()
         for job in jobs:
             ahead.append(reader.submit(self._open, job))
@@ -129,28 +129,28 @@ class Run:
             check_output_file(path)
         for path in files:
             if path in self._planned:
-                raise ValueError(f"{path} is another picture's result already; rename one of the two")
+                raise ValueError(f"{path} is another image's result already; rename one of the two")
             if path.exists() and not self.overwrite:
                 raise FileExistsError(f"{path} is there already; add --overwrite or name another --output_dir")
         self._planned.update(files)
 
     def _read(self, job: Job) -> _Waiting:
         with self._timed("reading"):
-            picture = read_image(job.picture)
+            image = read_image(job.image)
         with self._timed("cropping"):
-            crops = self._crops(picture, job)
-        return _Waiting(job, picture if job.boxes is not None and self.wanted.overlay else None, crops)
+            crops = self._crops(image, job)
+        return _Waiting(job, image if job.boxes is not None and self.wanted.overlay else None, crops)
 
-    def _crops(self, picture: np.ndarray, job: Job) -> list[Crop]:
+    def _crops(self, image: np.ndarray, job: Job) -> list[Crop]:
         """Of the job's people, without those whose box lies wholly outside; the others keep their numbers."""
-        name, shown = str(job.picture), self.recovery.image_format
+        name, shown = str(job.image), self.recovery.image_format
         if job.boxes is None:
-            return crops_of(picture, None, name, job.left, shown)
-        size = (picture.shape[0], picture.shape[1])
+            return crops_of(image, None, name, job.left, shown)
+        size = (image.shape[0], image.shape[1])
         kept = [index for index, box in enumerate(job.boxes) if not lies_outside(box, size)]
         left = job.left if isinstance(job.left, bool) else [job.left[index] for index in kept]
         boxes, numbers = [job.boxes[index] for index in kept], [index + 1 for index in kept]
-        return crops_of(picture, boxes, name, left, shown, numbers)
+        return crops_of(image, boxes, name, left, shown, numbers)
 
     def _recover(self, waiting: Sequence[_Waiting]) -> list[Recovery]:
         crops = [crop for item in waiting for crop in item.crops]
@@ -175,7 +175,7 @@ class Run:
         if not all(person.finite for person in people):
             raise ValueError(NOT_FINITE)
         start = time.perf_counter()
-        written, writing = write_outputs(people, item.picture, item.job.stem, self.wanted, self.recovery.faces)
+        written, writing = write_outputs(people, item.image, item.job.stem, self.wanted, self.recovery.faces)
         self.seconds["writing"] += writing
         self.seconds["drawing"] += time.perf_counter() - start - writing
         return written
@@ -196,7 +196,7 @@ def _done(reports: list[Report]) -> Future[list[Report]]:
 
 
 def _sentence(job: Job, error: Exception) -> str:
-    """The error on one line, with the picture's name."""
+    """The error on one line, with the image's name."""
     told = error.sentence("another --output_dir") if isinstance(error, OutputError) else str(error)
     text = " ".join(told.split()) or type(error).__name__
-    return text if str(job.picture) in text else f"{job.picture}: {text}"
+    return text if str(job.image) in text else f"{job.image}: {text}"

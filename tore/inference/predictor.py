@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
+from tore._moved import old_keywords
 from tore.body.body_model import BodyModel, load_body
 from tore.datasets.image_files import ValueRange, check_reading
 from tore.export.networks import FastMETROForm, for_inference
@@ -155,9 +156,10 @@ class MeshRecovery:
         """Whether the network has the SMPL parameter regressor."""
         return getattr(self.model, "smpl_regressor", None) is not None
 
+    @old_keywords(pictures="images")
     def predict(
         self,
-        pictures: ImageSource | Iterable[ImageSource] | Mapping[str | Path, Boxes | None],
+        images: ImageSource | Iterable[ImageSource] | Mapping[str | Path, Boxes | None],
         boxes: Boxes | Iterable[Boxes | None] | Mapping[str, Boxes | None] | None = None,
         *,
         focal_length: float | None = None,
@@ -169,7 +171,7 @@ class MeshRecovery:
     ) -> list[Recovery]:
         """The people of one image or of many, in order: one per image, or one per box.
 
-        pictures: one image or any iterable of them; arrays (B, H, W, 3) and tensors (B, 3, H, W) are many; a dictionary
+        images: one image or any iterable of them; arrays (B, H, W, 3) and tensors (B, 3, H, W) are many; a dictionary
         from paths to boxes is both. An image is a path, an image file's bytes, a file open in binary mode, a Pillow
         image, an array (H, W), (H, W, 1 | 3 | 4) or a tensor (H, W), (1 | 3 | 4, H, W), on any device.
         boxes: for one image a list of (x, y, width, height) in its pixels; for many an iterable of such lists, None
@@ -187,7 +189,7 @@ class MeshRecovery:
         """
         return list(
             self.iter_predict(
-                pictures,
+                images,
                 boxes,
                 focal_length=focal_length,
                 batch_size=batch_size,
@@ -198,9 +200,10 @@ class MeshRecovery:
             )
         )
 
+    @old_keywords(pictures="images")
     def iter_predict(
         self,
-        pictures: ImageSource | Iterable[ImageSource] | Mapping[str | Path, Boxes | None],
+        images: ImageSource | Iterable[ImageSource] | Mapping[str | Path, Boxes | None],
         boxes: Boxes | Iterable[Boxes | None] | Mapping[str, Boxes | None] | None = None,
         *,
         focal_length: float | None = None,
@@ -224,7 +227,7 @@ class MeshRecovery:
             image = read_image(asked.source, asked.name, value_range=value_range, channel_order=channel_order)
             return crops_of(image, asked.boxes, asked.name, asked.left, self.image_format)
 
-        found = self._batches(map(crops, paired(pictures, boxes, left)), int(batch_size), focal_length)
+        found = self._batches(map(crops, paired(images, boxes, left)), int(batch_size), focal_length)
         return found if keep_crop else (replace(person, crop=person.crop.without_pixels()) for person in found)
 
     def _batches(self, crops: Iterator[list[Crop]], batch_size: int, focal_length: float | None) -> Iterator[Recovery]:

@@ -26,7 +26,7 @@ class BodyParameters:
 
     pose: np.ndarray  # (72,) axis-angle of the 24 joints, radians, each relative to its parent
     betas: np.ndarray  # (10,)
-    translation: np.ndarray  # (3,) brings the body's vertices before the whole picture's camera
+    translation: np.ndarray  # (3,) brings the body's vertices before the whole image's camera
 
     def __repr__(self) -> str:
         where = ", ".join(f"{value:.2f}" for value in self.translation)
@@ -36,17 +36,17 @@ class BodyParameters:
 @dataclass(frozen=True, eq=False, repr=False)
 class Recovery:
     """Lengths in meters, in the camera frame (x right, y down, z away), around the mesh's own origin as the network
-    gives it; 2D points in continuous pixels of the whole picture. All of a left hand is as in the picture: what the
+    gives it; 2D points in continuous pixels of the whole image. All of a left hand is as in the image: what the
     network said of its mirror image is mirrored back."""
 
     kind: str  # "body" | "hand"
-    crop: Crop  # what the network saw, of which picture, and where
+    crop: Crop  # what the network saw, of which image, and where
     camera: np.ndarray  # (3,) of the crop: scale, tx, ty; (x, y) lands at scale * (x + tx, y + ty) in [-1, 1]
     joints: np.ndarray  # (J, 3) predicted directly
     mesh_joints: np.ndarray  # (J, 3) regressed from the mesh, as metrics compare them
     vertices: np.ndarray  # (V, 3)
     heatmap: np.ndarray | None  # (M, h*w) attention map of each kept image token; None without image token pruning
-    image_camera: PinholeCamera  # of the whole picture, shared by all its people
+    image_camera: PinholeCamera  # of the whole image, shared by all its people
     translation: np.ndarray  # (3,) brings the mesh before `image_camera`
     checkpoint: str
     parameters: BodyParameters | None = None  # None without the SMPL parameter regressor
@@ -95,12 +95,12 @@ class Recovery:
         return PinholeCamera(view.focal_length * factor, ((x - window.left) * factor, (y - window.top) * factor))
 
     def to_pixels(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 3) of the mesh's frame -> (..., 2) pixels of the picture, by the crop's weak perspective."""
+        """Points (..., 3) of the mesh's frame -> (..., 2) pixels of the image, by the crop's weak perspective."""
         return self.crop.window.to_image(self.camera[0] * (points[..., :2] + self.camera[1:]))
 
 
 def image_camera(image_size: tuple[int, int], focal_length: float | None = None) -> PinholeCamera:
-    """The camera of a picture (height, width): principal point in the middle.
+    """The camera of an image (height, width): principal point in the middle.
 
     Without a focal length in pixels it is 1000 for every 224 pixels of the shorter side: over the middle crop a mesh
     is then drawn as in the official code.
@@ -118,7 +118,7 @@ def image_camera(image_size: tuple[int, int], focal_length: float | None = None)
 
 
 def place(cameras: np.ndarray, crops: list[Crop], views: list[PinholeCamera]) -> np.ndarray:
-    """Translations (B, 3) that bring the meshes of weak-perspective `cameras` (B, 3) before their pictures' cameras."""
+    """Translations (B, 3) that bring the meshes of weak-perspective `cameras` (B, 3) before their images' cameras."""
     columns: tuple[list, ...] = (
         [crop.window.center for crop in crops],
         [crop.window.side for crop in crops],
@@ -134,21 +134,21 @@ UNITS = {
     "joints": "meters, around the mesh's origin; x right, y down, z away from the camera; predicted directly",
     "mesh_joints": "as joints; regressed from the vertices",
     "vertices": "as joints",
-    "joints_2d": "pixels of the whole picture; the outer corner of the upper left pixel is (0, 0)",
+    "joints_2d": "pixels of the whole image; the outer corner of the upper left pixel is (0, 0)",
     "mesh_joints_2d": "as joints_2d",
     "crop_camera": "scale, tx, ty: (x, y) meters land at scale * (x + tx, y + ty) in [-1, 1] of the crop",
-    "crop_window": "left, top, side of the square that the crop shows, pixels of the whole picture",
-    "box": "x, y, width, height, pixels of the whole picture; none where its middle was taken",
-    "focal_length": "pixels of the whole picture",
-    "principal_point": "x, y, pixels of the whole picture",
-    "translation": "meters; added to vertices or joints it brings them before the whole picture's camera",
+    "crop_window": "left, top, side of the square that the crop shows, pixels of the whole image",
+    "box": "x, y, width, height, pixels of the whole image; none where its middle was taken",
+    "focal_length": "pixels of the whole image",
+    "principal_point": "x, y, pixels of the whole image",
+    "translation": "meters; added to vertices or joints it brings them before the whole image's camera",
     "image_size": "height, width, pixels",
 }
 # Of a network with the SMPL parameter regressor besides.
 PARAMETER_UNITS = {
     "smpl_pose": "axis-angle of the 24 joints of a neutral SMPL body, radians, each relative to its parent",
     "smpl_betas": "its shape",
-    "smpl_translation": "meters; added to that body's vertices it brings them before the whole picture's camera",
+    "smpl_translation": "meters; added to that body's vertices it brings them before the whole image's camera",
 }
 
 

@@ -147,7 +147,7 @@ STRETCH_EPSILON = 1e-12
 def coverage_mask(projected: Tensor, grid: tuple[int, int]) -> Tensor:
     """Which cells of `grid` (h, w) hold a point of `projected` (B, V, 2: x, y in [-1, 1]): (B, h, w) of 0 and 1.
 
-    Points outside the picture hit no cell.
+    Points outside the image hit no cell.
     """
     height, width = grid
     cell = (projected + 1) / 2 * projected.new_tensor((width, height))  # (B, V, 2), x then y

@@ -45,7 +45,7 @@ def query_mask(joints: int, adjacency: Tensor) -> Tensor:
 
 
 class FastMETRO(nn.Module):
-    """picture (B, 3, H, W) -> `MeshPrediction`; H and W are multiples of the backbone's stride 32."""
+    """image (B, 3, H, W) -> `MeshPrediction`; H and W are multiples of the backbone's stride 32."""
 
     backbone: Backbone
     config: Any  # what build_model made this from; nothing in here reads it

@@ -58,7 +58,7 @@ def signed_rotation(matrix: Tensor) -> Tensor:
 
 
 class MeshPrediction(NamedTuple):
-    """One mesh per picture; lengths in meters, root-free (training centers nothing).
+    """One mesh per image; lengths in meters, root-free (training centers nothing).
 
     camera: (B, 3) weak perspective: scale, tx, ty; a point (x, y) lands at scale * (x + tx, y + ty) in [-1, 1].
     joints: (B, J, 3) joints predicted directly (body 14, hand 21).

@@ -30,7 +30,7 @@ class TokenReducer(nn.Module):
 
     A subclass's forward takes features (B, width, h, w) and returns tokens (B, M, width) and a heatmap (B, M, h * w).
     Row m of the heatmap sums to 1 and says where token m looked; no heatmap means at every position, row by row. No
-    picture's tokens depend on the rest of the batch.
+    image's tokens depend on the rest of the batch.
     """
 
     listed: ClassVar[bool] = False  # the tokens have the position code of a list; else it follows the heatmap
@@ -45,7 +45,7 @@ def positions_of(features: Tensor, tokens: int) -> Tensor:
     if positions.shape[1] < tokens:
         raise ValueError(
             f"{tokens} tokens cannot be chosen from a feature map of {features.shape[2]} x {features.shape[3]}; "
-            "use larger pictures, or create the network with a smaller keep_ratio"
+            "use larger images, or create the network with a smaller keep_ratio"
         )
     return positions
 

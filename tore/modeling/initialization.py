@@ -120,7 +120,7 @@ class WarmUpPrediction(NamedTuple):
 
 
 class WarmUpNetwork(WithConstants):
-    """picture (B, 3, H, W) -> `WarmUpPrediction`; its parts are FastMETRO's, by the same names."""
+    """image (B, 3, H, W) -> `WarmUpPrediction`; its parts are FastMETRO's, by the same names."""
 
     joint_of: Tensor
 
@@ -132,7 +132,7 @@ class WarmUpNetwork(WithConstants):
             width: of the tokens.
             tokens: how many there are, M; token m is joint m modulo the joints.
             joints: labeled joints.
-            size: side in pixels that square pictures are brought to first, a multiple of the stride.
+            size: side in pixels that square images are brought to first, a multiple of the stride.
         """
         if size < STRIDE or size % STRIDE:
             raise ValueError(f"--size {size} is not a multiple of the backbone's stride {STRIDE}; use 128 or 224")

@@ -126,7 +126,7 @@ MASKED_VALUE = 0.01  # what masked modelling puts in place of a token
 
 
 class METRO(WithConstants):
-    """picture (B, 3, H, W) -> `MeshPrediction`; a learned mixture of positions needs `image_tokens` of them."""
+    """image (B, 3, H, W) -> `MeshPrediction`; a learned mixture of positions needs `image_tokens` of them."""
 
     template: Tensor
     template_remainder: Tensor

@@ -32,7 +32,7 @@ class AveragePooling(TokenReducer):
         self.tokens = tokens
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """features (B, width, h, w) -> tokens (B, M, width), heatmap (B, M, h * w), the same for every picture."""
+        """features (B, width, h, w) -> tokens (B, M, width), heatmap (B, M, h * w), the same for every image."""
         positions = positions_of(features, self.tokens)
         bins = pooling_bins(int(features.shape[2]), int(features.shape[3]), self.tokens).to(features)
         return bins @ positions, bins.expand(features.shape[0], -1, -1)

@@ -245,7 +245,7 @@ class EncoderDecoder(nn.Module):
             image: (B, N, width) image tokens.
             camera: (B, 1, width) camera token.
             queries: (B, Q, width) learned query tokens.
-            code: (N, width) position code of the image tokens, or (B, N, width) where pictures differ in it.
+            code: (N, width) position code of the image tokens, or (B, N, width) where images differ in it.
             allowed: (Q, Q) bool, which query may attend to which, or the same as blocks; None allows all.
 
         Returns:

@@ -1,7 +1,7 @@
 """Depthwise convolutions with a 5 x 5 kernel, whose weights' gradient oneDNN has no quick kernel for.
 
 oneDNN's depthwise kernel for it takes up to three columns; for more it computes with blocks of 16 x 16 channels, of
-which the diagonal is kept. Here the gradient of five columns is that of three and of two, the picture shifted: the
+which the diagonal is kept. Here the gradient of five columns is that of three and of two, the image shifted: the
 same sums. Everything else is torch's own convolution.
 """
 

@@ -17,7 +17,7 @@ THUMB_TARGET = np.array([-0.15, -0.55, -0.80])  # where the thumb bends to
 JOINT_SHARE = np.array([0.75, 1.0, 0.65])  # of a finger's curl
 THUMB_SHARE = np.array([0.45, 0.5, 0.7])
 
-# share of the pictures; curl in degrees of index, middle, pinky, ring, thumb
+# share of the images; curl in degrees of index, middle, pinky, ring, thumb
 GESTURES: dict[str, tuple[float, tuple[float, ...]]] = {
     "flat": (0.14, (4, 4, 4, 4, 2)),
     "relaxed": (0.24, (28, 32, 40, 36, 18)),

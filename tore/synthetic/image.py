@@ -14,33 +14,33 @@ from tore.synthetic.people import Figure, People, draw_people, draw_shot, label_
 from tore.synthetic.scene import draw_background, draw_shadow
 from tore.visualize.renderer import render
 
-OCCLUDED = 0.35  # share of the pictures with something in front
+OCCLUDED = 0.35  # share of the images with something in front
 MOST_HIDDEN = 0.4  # of a person
 QUALITY = (60, 96)
 
 
-def draw_occluder(rng: RandomState, picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The picture (n, n, 3) uint8, perhaps with a thing before the person whose pixels are mask (n, n) bool.
+def draw_occluder(rng: RandomState, image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The image (n, n, 3) uint8, perhaps with a thing before the person whose pixels are mask (n, n) bool.
 
     A thing that would hide more than `MOST_HIDDEN` of the person is left out.
     """
     wanted = rng.random_sample() < OCCLUDED
     kind = rng.choice(["post", "table", "ball", "board"])
-    share, extent = rng.random_sample(), rng.uniform(0.05, 0.22, 2) * len(picture)
+    share, extent = rng.random_sample(), rng.uniform(0.05, 0.22, 2) * len(image)
     angle, color, second = float(rng.uniform(-25, 25)), draw_cloth(rng), draw_cloth(rng)
     grain = rng.standard_normal((12, 12)).astype(np.float32)
     if not wanted or not mask.any():
-        return picture
+        return image
     rows, columns = np.nonzero(mask)
     pick = int(share * len(rows))
-    cover = _cover(kind, len(picture), float(columns[pick]), float(rows[pick]), extent, angle)
+    cover = _cover(kind, len(image), float(columns[pick]), float(rows[pick]), extent, angle)
     if cover[mask].mean() > MOST_HIDDEN:
-        return picture
-    size = len(picture)
+        return image
+    size = len(image)
     light = cv2.resize(grain, (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
     ramp = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
     surface = ((1 - ramp) * color + ramp * (0.7 * color + 0.3 * second) + 0.03 * light).clip(0, 1) * 255
-    return np.rint(cover[..., None] * surface + (1 - cover[..., None]) * picture).astype(np.uint8)
+    return np.rint(cover[..., None] * surface + (1 - cover[..., None]) * image).astype(np.uint8)
 
 
 def _cover(kind: str, size: int, x: float, y: float, extent: np.ndarray, angle: float) -> np.ndarray:
@@ -62,23 +62,23 @@ def _cover(kind: str, size: int, x: float, y: float, extent: np.ndarray, angle: 
     return canvas.astype(np.float32) / 255
 
 
-def expose(rng: RandomState, picture: np.ndarray) -> np.ndarray:
+def expose(rng: RandomState, image: np.ndarray) -> np.ndarray:
     """Exposure, white balance, contrast, a slight blur and sensor noise: (n, n, 3) uint8 -> the same."""
     gain = np.exp(0.12 * rng.standard_normal() + 0.04 * rng.standard_normal(3))
     contrast, blur, noise = rng.uniform(0.8, 1.15), rng.uniform(0, 0.8), 5.0 * rng.random_sample() ** 2
-    grain = rng.standard_normal(picture.shape[:2]).astype(np.float32)
+    grain = rng.standard_normal(image.shape[:2]).astype(np.float32)
     if blur > 0.35:
-        picture = cv2.GaussianBlur(picture, (0, 0), blur)
-    bright = ((picture.astype(np.float32) - 110) * contrast + 110) * gain.astype(np.float32)
+        image = cv2.GaussianBlur(image, (0, 0), blur)
+    bright = ((image.astype(np.float32) - 110) * contrast + 110) * gain.astype(np.float32)
     for channel, shift in enumerate((0, 7, 19)):  # one field of noise serves three channels
         bright[..., channel] += noise * np.roll(grain, shift, axis=1)
     return np.rint(bright.clip(0, 255)).astype(np.uint8)
 
 
-def encode(rng: RandomState, picture: np.ndarray) -> bytes:
+def encode(rng: RandomState, image: np.ndarray) -> bytes:
     """JPEG bytes of a drawn quality."""
     quality = int(rng.randint(*QUALITY))
-    done, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    done, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     assert done
     return data.tobytes()
 
@@ -135,7 +135,7 @@ def add_forearm(
     )
 
 
-BATCH = 16  # people posed together; a batch is always full, so that a picture never depends on how many are made
+BATCH = 16  # people posed together; a batch is always full, so that an image never depends on how many are made
 SPLITS = {"train": 0, "val": 1}
 SHADOWED = 0.6
 EDGE_SAMPLES = 2
@@ -151,7 +151,7 @@ class Sample(NamedTuple):
 
 
 class Studio:
-    """Everything that stays the same from picture to picture."""
+    """Everything that stays the same from image to image."""
 
     def __init__(
         self, kind: str, size: int, body_dir: str | Path | None = None, photographs: tuple[Path, ...] = ()
@@ -162,7 +162,7 @@ class Studio:
         self.rim = rim_of(self.figure.faces) if kind == "hand" else np.zeros(0, np.int64)
 
     def batch(self, seed: int, split: str, number: int, wanted: int = BATCH) -> list[Sample]:
-        """The first `wanted` pictures of a batch, number * BATCH and on; each depends on (seed, split, index) alone."""
+        """The first `wanted` images of a batch, number * BATCH and on; each depends on (seed, split, index) alone."""
         start = number * BATCH
         rngs = [RandomState([seed, SPLITS[split], index]) for index in range(start, start + BATCH)]
         people = draw_people(self.figure, rngs)
@@ -194,5 +194,5 @@ class Studio:
             edges_only=True,
             front_faces_only=body,
         )
-        picture = expose(rng, draw_occluder(rng, drawn.color, drawn.mask))
-        return Sample(encode(rng, picture), label_of(figure, people, index, shot, size), drawn.mask)
+        image = expose(rng, draw_occluder(rng, drawn.color, drawn.mask))
+        return Sample(encode(rng, image), label_of(figure, people, index, shot, size), drawn.mask)

@@ -1,4 +1,4 @@
-"""What people wear and what light falls on them: a color for every vertex, lamps for every picture."""
+"""What people wear and what light falls on them: a color for every vertex, lamps for every image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who stands before the camera, and where: shape, pose, facing, and the camera that takes the picture.
+"""Who stands before the camera, and where: shape, pose, facing, and the camera that takes the image.
 
 A person's label pose is in the camera frame (x right, y down, z away), so that an upright person who faces the
 camera has a root of half a turn about x, as in the official data sets.
@@ -29,9 +29,9 @@ FACING_SPREAD = 45.0  # degrees, of those
 CAMERA_PITCH, CAMERA_ROLL = (8.0, 11.0), 5.0  # degrees down: mean and spread; spread
 LYING = 0.03
 FOREARM_TOWARDS_CAMERA = -0.35  # least z of a forearm's direction
-FILL = {"body": (0.55, 0.86), "hand": (0.42, 0.72)}  # longer side of the box over the picture's side
-SHIFT = {"body": 0.06, "hand": 0.035}  # of the side: how far the box's middle strays from the picture's
-CUT_OFF = 0.08  # share of the people that may stray over the picture's edge
+FILL = {"body": (0.55, 0.86), "hand": (0.42, 0.72)}  # longer side of the box over the image's side
+SHIFT = {"body": 0.06, "hand": 0.035}  # of the side: how far the box's middle strays from the image's
+CUT_OFF = 0.08  # share of the people that may stray over the image's edge
 FOCAL_RANGE = {"body": (1.1, 3.0), "hand": (1.6, 4.0)}  # of the side
 
 
@@ -50,7 +50,7 @@ class Figure:
 
 
 class People(NamedTuple):
-    """A batch before the camera: B people, one for each picture."""
+    """A batch before the camera: B people, one for each image."""
 
     pose: np.ndarray  # (B, 72 | 48) float32, root in the camera frame
     betas: np.ndarray  # (B, 10) float32
@@ -61,7 +61,7 @@ class People(NamedTuple):
 
 
 class Shot(NamedTuple):
-    """The camera of one picture, and the translation that puts the person before it."""
+    """The camera of one image, and the translation that puts the person before it."""
 
     camera: PinholeCamera
     translation: np.ndarray  # (3,) meters
@@ -142,7 +142,7 @@ def _hand_root(rng: RandomState) -> np.ndarray:
 
 
 def draw_shot(rng: RandomState, kind: str, vertices: np.ndarray, size: int) -> Shot:
-    """A camera, and the place where the person's box has the drawn size and middle in a picture of `size` pixels."""
+    """A camera, and the place where the person's box has the drawn size and middle in an image of `size` pixels."""
     focal = size * float(np.exp(rng.uniform(*np.log(FOCAL_RANGE[kind]))))
     fill = size * float(rng.uniform(*FILL[kind]))
     stray = SHIFT[kind] * size * rng.standard_normal(2).clip(-2, 2)
@@ -170,7 +170,7 @@ def label_of(figure: Figure, people: People, index: int, shot: Shot, size: int) 
     """The JSON value of person `index`: every field of the official data format, and `camera`.
 
     2D joints are those of 3D joints plus the camera's translation, in continuous pixels, confidence 0 outside the
-    picture. 3D joints have the axes of the camera and the origin of the body model.
+    image. 3D joints have the axes of the camera and the origin of the body model.
     """
     joints = people.joints[index]
     points = shot.camera.project(joints + shot.translation)

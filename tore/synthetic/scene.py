@@ -19,10 +19,10 @@ SUBPIXEL = 4
 
 
 def find_photographs(folder: Path) -> tuple[Path, ...]:
-    """The pictures of a folder and the folders below it, sorted. ValueError where there is none."""
+    """The images of a folder and the folders below it, sorted. ValueError where there is none."""
     found = tuple(sorted(path for path in folder.rglob("*") if path.suffix.lower() in PHOTOGRAPH_ENDINGS))
     if not found:
-        raise ValueError(f"{folder} holds no picture ({', '.join(PHOTOGRAPH_ENDINGS)}) to use as a background")
+        raise ValueError(f"{folder} holds no image ({', '.join(PHOTOGRAPH_ENDINGS)}) to use as a background")
     return found
 
 
@@ -38,31 +38,31 @@ def draw_background(rng: RandomState, size: int, photographs: Sequence[Path] = (
         canvas = 0.12 + 0.55 * _tint(rng) + _clouds(rng, size, (2, 4, 8, 16)) * rng.uniform(0.4, 0.9)
         shapes = int(rng.randint(6, 22)) if kind == "clutter" else int(rng.randint(0, 4))
     canvas = canvas + _clouds(rng, size, (16, 32, 64)) * rng.uniform(0.02, 0.16)
-    picture = np.rint(canvas.clip(0, 1) * 255).astype(np.uint8)
+    image = np.rint(canvas.clip(0, 1) * 255).astype(np.uint8)
     for _ in range(shapes):
-        _draw_shape(rng, picture)
+        _draw_shape(rng, image)
     blur = float(rng.uniform(0.0, 2.2)) * size / 256
-    return cv2.GaussianBlur(picture, (0, 0), blur) if blur > 0.3 else picture
+    return cv2.GaussianBlur(image, (0, 0), blur) if blur > 0.3 else image
 
 
 def draw_shadow(
     rng: RandomState,
-    picture: np.ndarray,
+    image: np.ndarray,
     vertices: np.ndarray,
     camera: PinholeCamera,
     up: np.ndarray,
     light: tuple[float, float, float],
 ) -> np.ndarray:
-    """The picture with the shadow of vertices (V, 3), camera frame, on the ground through the lowest of them."""
+    """The image with the shadow of vertices (V, 3), camera frame, on the ground through the lowest of them."""
     toward = np.asarray(light) / np.linalg.norm(light)
-    strength, softness = float(rng.uniform(0.2, 0.6)), float(rng.uniform(1.5, 5.0)) * len(picture) / 256
+    strength, softness = float(rng.uniform(0.2, 0.6)), float(rng.uniform(1.5, 5.0)) * len(image) / 256
     climb = float(toward @ up)
-    if climb < 0.25:  # a light too low to cast a shadow within the picture
-        return picture
+    if climb < 0.25:  # a light too low to cast a shadow within the image
+        return image
     height = np.asarray(vertices @ up)
     fallen = vertices - ((height - height.min()) / climb)[:, None] * toward
     points = camera.project(fallen[fallen[:, 2] > 0.2])
-    rows_in_all, columns_in_all = picture.shape[:2]
+    rows_in_all, columns_in_all = image.shape[:2]
     shade = np.zeros((rows_in_all, columns_in_all), np.float32)
     cells = np.floor(points).astype(int)
     columns, rows = cells[:, 0], cells[:, 1]
@@ -71,7 +71,7 @@ def draw_shadow(
     spread = cv2.dilate(shade, np.ones((3, 3), np.uint8))
     dark = np.minimum(1.6 * cv2.GaussianBlur(spread, (0, 0), softness), 1)
     factor = np.asarray(1 - strength * dark)
-    return np.rint(picture * factor[..., None]).astype(np.uint8)
+    return np.rint(image * factor[..., None]).astype(np.uint8)
 
 
 def _tint(rng: RandomState, value: tuple[float, float] = (0.15, 0.95), saturation: float = 0.6) -> np.ndarray:
@@ -110,21 +110,21 @@ def _horizon(rng: RandomState, size: int, indoors: bool) -> np.ndarray:
     return (1 - below) * top + below * bottom
 
 
-def _draw_shape(rng: RandomState, picture: np.ndarray) -> None:
+def _draw_shape(rng: RandomState, image: np.ndarray) -> None:
     """One filled thing of any kind, place and color: box, blob, many-sided, or a rounded bar as limbs are."""
-    size = len(picture)
+    size = len(image)
     kind = rng.choice(["box", "blob", "polygon", "bar"])
     color = tuple(map(int, np.rint(_tint(rng) * 255)))
     middle = rng.uniform(0, size, 2)
     extent = size * rng.uniform(0.04, 0.32, 2)
     if kind == "blob":
         box = (tuple(middle.tolist()), tuple((2 * extent).tolist()), float(rng.uniform(0, 180)))
-        cv2.ellipse(picture, box, color, -1, cv2.LINE_AA)
+        cv2.ellipse(image, box, color, -1, cv2.LINE_AA)
     elif kind == "bar":
         end = middle + rng.uniform(-0.4, 0.4, 2) * size
         thickness = max(1, int(size * rng.uniform(0.01, 0.07)))
         start, stop = (tuple(map(int, point)) for point in (middle, end))
-        cv2.line(picture, start, stop, color, thickness, cv2.LINE_AA)
+        cv2.line(image, start, stop, color, thickness, cv2.LINE_AA)
     else:
         sides = 4 if kind == "box" else int(rng.randint(3, 8))
         angles = np.arange(sides) * 2 * np.pi / sides + (np.pi / 4 if kind == "box" else rng.uniform(0, 6))
@@ -135,7 +135,7 @@ def _draw_shape(rng: RandomState, picture: np.ndarray) -> None:
         tilt = np.deg2rad(rng.uniform(-8, 8))
         corners = corners @ np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
         fixed = np.rint((middle + corners) * 2**SUBPIXEL).astype(np.int32)
-        cv2.fillPoly(picture, [fixed], color, cv2.LINE_AA, SUBPIXEL)
+        cv2.fillPoly(image, [fixed], color, cv2.LINE_AA, SUBPIXEL)
 
 
 def _photograph(rng: RandomState, size: int, photographs: Sequence[Path]) -> np.ndarray:
@@ -143,10 +143,10 @@ def _photograph(rng: RandomState, size: int, photographs: Sequence[Path]) -> np.
     path = photographs[int(rng.randint(len(photographs)))]
     share, left, top = rng.uniform(0.5, 1.0), rng.random_sample(), rng.random_sample()
     mirrored = rng.random_sample() < 0.5
-    picture = _decoded(path, 3 * size)
-    side = max(1, int(min(picture.shape[:2]) * share))
-    y, x = int(top * (picture.shape[0] - side)), int(left * (picture.shape[1] - side))
-    cut = picture[y : y + side, x : x + side]
+    image = _decoded(path, 3 * size)
+    side = max(1, int(min(image.shape[:2]) * share))
+    y, x = int(top * (image.shape[0] - side)), int(left * (image.shape[1] - side))
+    cut = image[y : y + side, x : x + side]
     cut = cut[:, ::-1] if mirrored else cut
     return cv2.resize(np.ascontiguousarray(cut), (size, size), interpolation=cv2.INTER_AREA)
 
@@ -154,10 +154,10 @@ def _photograph(rng: RandomState, size: int, photographs: Sequence[Path]) -> np.
 @lru_cache(maxsize=KEPT_PHOTOGRAPHS)
 def _decoded(path: Path, limit: int) -> np.ndarray:
     """The photograph in RGB, its shorter side at most `limit`. ValueError where it cannot be decoded."""
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
-    if picture is None:
-        raise ValueError(f"{path} cannot be decoded as a picture: take it out of the folder of backgrounds")
-    factor = limit / min(picture.shape[:2])
+    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.stat().st_size else None
+    if image is None:
+        raise ValueError(f"{path} cannot be decoded as an image: take it out of the folder of backgrounds")
+    factor = limit / min(image.shape[:2])
     if factor < 1:
-        picture = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    return picture[:, :, ::-1]
+        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return image[:, :, ::-1]

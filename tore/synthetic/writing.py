@@ -1,6 +1,6 @@
-"""Writes synthetic pictures as a METRO TSV set, many processes side by side.
+"""Writes synthetic images as a METRO TSV set, many processes side by side.
 
-The set depends on its recipe alone, never on the number of processes, and the first N pictures of a larger set are
+The set depends on its recipe alone, never on the number of processes, and the first N images of a larger set are
 those of a smaller one. A run that is stopped leaves `.partial` files and no yaml file; the same command resumes there.
 """
 
@@ -28,14 +28,14 @@ from tore.paths import find_body_files
 from tore.synthetic.image import BATCH, SPLITS, Sample, Studio
 from tore.synthetic.scene import find_photographs
 
-VERSION = 1  # counts up when the same recipe gives other pictures
+VERSION = 1  # counts up when the same recipe gives other images
 TABLES = ("img", "hw", "label")
 Row = tuple[str, str, str]  # one JSON or base64 column for each table
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what the pictures of a set are."""
+    """All that decides what the images of a set are."""
 
     kind: str  # "body" | "hand"
     split: str  # "train" | "val"
@@ -50,7 +50,7 @@ class Recipe:
         return fields | {"data_dir": find_body_files(self.kind, self.body_dir)[1].model}
 
     def key(self, index: int) -> str:
-        """The key of a picture's rows."""
+        """The key of an image's rows."""
         return f"synthetic_{self.kind}/{self.split}/{index:08d}.jpg"
 
 
@@ -65,7 +65,7 @@ def write_images(
 ) -> Path:
     """Writes `<split>.yaml` and its tables into `folder` and returns its path.
 
-    A set of the same recipe that is there is kept and continued to `count` pictures. progress is told how many more
+    A set of the same recipe that is there is kept and continued to `count` images. progress is told how many more
     are done. Raises ValueError where another recipe's set is there, or a longer one.
     """
     _check(recipe, count)
@@ -101,9 +101,9 @@ def _check(recipe: Recipe, count: int) -> None:
     if recipe.split not in SPLITS:
         raise ValueError(f"split {recipe.split!r} is not known; use {' or '.join(SPLITS)}")
     if count < 1:
-        raise ValueError(f"{count} pictures make no set; ask for 1 at least")
+        raise ValueError(f"{count} images make no set; ask for 1 at least")
     if not 32 <= recipe.size <= 4096:
-        raise ValueError(f"pictures of {recipe.size} pixels are not made; ask for a side from 32 to 4096")
+        raise ValueError(f"images of {recipe.size} pixels are not made; ask for a side from 32 to 4096")
     if not 0 <= recipe.seed < 2**32:
         raise ValueError(f"seed {recipe.seed} is not between 0 and 2^32 - 1")
 
@@ -165,5 +165,5 @@ def _one_thread() -> Iterator[None]:
 
 
 def _row(sample: Sample, size: int) -> Row:
-    picture = base64.b64encode(sample.jpeg).decode()
-    return picture, json.dumps([{"height": size, "width": size}]), json.dumps([sample.label])
+    image = base64.b64encode(sample.jpeg).decode()
+    return image, json.dumps([{"height": size, "width": size}]), json.dumps([sample.label])

@@ -329,9 +329,9 @@ def drawing(setting: RunSetting, faces: Tensor, image_format: ImageFormat) -> Ca
         from tore.training.sheet import TrainingSheet  # needs the `render` extra
         from tore.visualize.renderer import need_render_packages
 
-        need_render_packages("pictures of training steps")
+        need_render_packages("images of training steps")
     except ImportError as error:
-        setting.log.line(f"no pictures of training steps: {error}")
+        setting.log.line(f"no images of training steps: {error}")
         return None
     return TrainingSheet(setting.output_dir / "pictures", faces=faces, stride=STRIDE, image_format=image_format)
 

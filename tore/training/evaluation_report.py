@@ -108,9 +108,7 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 @torch.inference_mode()
-def write_worst(
-    path: Path, model: nn.Module, evaluation: Evaluation, rows: list[dict[str, Any]], count: int
-) -> None:
+def write_worst(path: Path, model: nn.Module, evaluation: Evaluation, rows: list[dict[str, Any]], count: int) -> None:
     """A contact sheet of the samples with the largest error: the crop, and the prediction over it.
 
     The error is PA-MPJPE; where no sample has it the first of `CHOOSING` that one has.
@@ -123,13 +121,13 @@ def write_worst(
         raise ValueError(f"{path} would show nothing: no sample of {data.rows.path} has a label to compare with")
     judged = [row for row in rows if row[metric] is not None]
     chosen = sorted(judged, key=lambda row: -row[metric])[:count]
-    pictures, captions = [], []
+    images, captions = [], []
     device = next(model.parameters()).device
     for row in chosen:
         image = data[row["index"]]["image"]
         prediction = model.eval()(image[None].to(device))
         crop = data.image_format.pixels(image)
         vertices, camera = prediction.vertices[0].cpu().numpy(), prediction.camera[0].cpu().numpy()
-        pictures += [crop, overlay_crop(crop, vertices, faces, camera, samples=1)]
+        images += [crop, overlay_crop(crop, vertices, faces, camera, samples=1)]
         captions += [f"{row['index']} {row['key']}", f"{metric.upper().replace('_', '-')} {row[metric]:.1f} mm"]
-    save_image(path, contact_sheet(pictures, captions, columns=6 if count > 2 else 2))
+    save_image(path, contact_sheet(images, captions, columns=6 if count > 2 else 2))

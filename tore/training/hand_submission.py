@@ -82,7 +82,7 @@ class KeptHands:
         self.vertices.append(vertices.float().cpu().numpy())
 
     def write(self, path: Path, processes: Processes, say: Callable[[str], None]) -> None:
-        """Writes all processes' hands in the order of their pictures and says what looks wrong about them."""
+        """Writes all processes' hands in the order of their images and says what looks wrong about them."""
         parts = processes.gather(self)
         if not processes.is_main:
             return
@@ -97,12 +97,12 @@ class KeptHands:
 
 @dataclass(frozen=True)
 class HandOptions:
-    """What an evaluation of hands does besides: further views of each picture, a submission, its scores."""
+    """What an evaluation of hands does besides: further views of each image, a submission, its scores."""
 
     views: tuple[Draw, ...] = ()
     pred_zip: Path | None = None
     annotations: Path | None = None
-    required: bool = False  # an evaluation whose pictures are not FreiHAND's fails; else it runs without a file
+    required: bool = False  # an evaluation whose images are not FreiHAND's fails; else it runs without a file
 
     def fulfil(self, kept: KeptHands, processes: Processes, say: Callable[[str], None]) -> None:
         """Writes and scores what is wished for, on the main process."""

@@ -1,4 +1,4 @@
-"""The picture of a training step: input, prediction over it, joints, and the token heatmap beside its target."""
+"""The image of a training step: input, prediction over it, joints, and the token heatmap beside its target."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAMPLES = 4
 
 
 class TrainingSheet:
-    """Called by the trainer; writes `<folder>/iteration_00001000.jpg` and returns the picture."""
+    """Called by the trainer; writes `<folder>/iteration_00001000.jpg` and returns the image."""
 
     def __init__(
         self, folder: Path, *, faces: Tensor, stride: int, image_format: ImageFormat = OFFICIAL_FORMAT
@@ -35,13 +35,13 @@ class TrainingSheet:
 
     def __call__(self, iteration: int, batch: Batch, result: StepResult) -> np.ndarray:
         """A row for each of the first four samples: input, overlay, joints, heatmap, its target."""
-        pictures: list[np.ndarray] = []
+        images: list[np.ndarray] = []
         captions: list[str] = []
         for place in range(min(SAMPLES, len(batch["image"]))):
             row = self._row(place, batch, result)
-            pictures += row.values()
+            images += row.values()
             captions += row.keys()
-        sheet = contact_sheet(pictures, captions, columns=len(row))
+        sheet = contact_sheet(images, captions, columns=len(row))
         save_image(self.folder / f"iteration_{iteration:08d}.jpg", sheet, quality=90)
         return sheet
 

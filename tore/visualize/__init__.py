@@ -1,4 +1,4 @@
-"""Pictures of meshes: renderer, overlays, heatmaps, contact sheets, mesh files."""
+"""Images of meshes: renderer, overlays, heatmaps, contact sheets, mesh files."""
 
 from tore.visualize.drawing import contact_sheet, draw_skeleton, overlay, save_image
 from tore.visualize.mesh_files import save_mesh

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from tore._moved import old_keywords
 from tore.body.joints import H36M_EDGES, H36M_NAMES, HAND_EDGES, HAND_NAMES, J14_EDGES, J14_NAMES, J24_EDGES, J24_NAMES
 from tore.files import replacing
 from tore.geometry.camera import PinholeCamera, pinhole_of_crop
@@ -20,42 +21,43 @@ PAPER, INK = (250, 250, 250), (30, 30, 30)
 GAP, CAPTION_HEIGHT, FONT_SIZE = 4, 18, 12
 
 
+@old_keywords(pictures="images")
 def contact_sheet(
-    pictures: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     captions: Sequence[str] | None = None,
     *,
     columns: int | None = None,
     cell: int = 224,
 ) -> np.ndarray:
-    """Pictures (h, w, 3) uint8 of any size, each fitted into a square of `cell` pixels, row by row: one uint8 picture.
+    """Images (h, w, 3) uint8 of any size, each fitted into a square of `cell` pixels, row by row: one uint8 image.
 
     columns: as many as make the sheet about square, if not given. A caption that is too long for its cell is cut.
-    Raises ValueError for no picture, or for captions that are not as many as pictures.
+    Raises ValueError for no image, or for captions that are not as many as images.
     """
-    if not pictures:
-        raise ValueError("a contact sheet needs one picture at least")
-    if captions is not None and len(captions) != len(pictures):
-        raise ValueError(f"{len(captions)} captions for {len(pictures)} pictures")
-    columns = columns or ceil(sqrt(len(pictures)))
-    rows = ceil(len(pictures) / columns)
+    if not images:
+        raise ValueError("a contact sheet needs one image at least")
+    if captions is not None and len(captions) != len(images):
+        raise ValueError(f"{len(captions)} captions for {len(images)} images")
+    columns = columns or ceil(sqrt(len(images)))
+    rows = ceil(len(images) / columns)
     top = CAPTION_HEIGHT if captions is not None else 0
     pitch_x, pitch_y = cell + GAP, cell + top + GAP
     sheet = Image.new("RGB", (columns * pitch_x + GAP, rows * pitch_y + GAP), PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         x, y = GAP + index % columns * pitch_x, GAP + index // columns * pitch_y
-        sheet.paste(Image.fromarray(_fitted(picture, cell)), (x, y + top))
+        sheet.paste(Image.fromarray(_fitted(image, cell)), (x, y + top))
         if captions is not None:
             pen.text((x, y + 1), _cut(captions[index], cell, font), INK, font)
     return np.asarray(sheet)
 
 
-def _fitted(picture: np.ndarray, cell: int) -> np.ndarray:
-    """The picture scaled into a square of paper, its shape kept."""
-    height, width = picture.shape[:2]
+def _fitted(image: np.ndarray, cell: int) -> np.ndarray:
+    """The image scaled into a square of paper, its shape kept."""
+    height, width = image.shape[:2]
     factor = cell / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    scaled = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    scaled = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
     square = np.full((cell, cell, 3), PAPER, np.uint8)
     top, left = (cell - size[1]) // 2, (cell - size[0]) // 2
     square[top : top + size[1], left : left + size[0]] = scaled
@@ -83,7 +85,7 @@ VIEW_BACKGROUND = 255
 
 
 def overlay(
-    picture: np.ndarray,
+    image: np.ndarray,
     vertices: np.ndarray,
     faces: np.ndarray,
     camera: PinholeCamera,
@@ -92,15 +94,15 @@ def overlay(
     opacity: float = 1.0,
     samples: int = 3,
 ) -> np.ndarray:
-    """The picture (H, W, 3) uint8 with the mesh (V, 3) meters, camera frame, drawn over it: same shape, uint8.
+    """The image (H, W, 3) uint8 with the mesh (V, 3) meters, camera frame, drawn over it: same shape, uint8.
 
     color: of the whole mesh, or (V, 3), in [0, 1].
     """
-    height, width = picture.shape[:2]
-    drawn = render(vertices, faces, camera, (height, width), colors=color, background=picture, samples=samples)
+    height, width = image.shape[:2]
+    drawn = render(vertices, faces, camera, (height, width), colors=color, background=image, samples=samples)
     if opacity == 1.0:
         return drawn.color
-    return np.rint(opacity * drawn.color + (1 - opacity) * picture.astype(np.float64)).astype(np.uint8)
+    return np.rint(opacity * drawn.color + (1 - opacity) * image.astype(np.float64)).astype(np.uint8)
 
 
 def overlay_crop(
@@ -225,14 +227,15 @@ def _side_color(start: str, end: str) -> Color:
     return RIGHT if "R_" in sides else LEFT
 
 
+@old_keywords(picture="image")
 def draw_skeleton(
-    picture: np.ndarray, joints: np.ndarray, confidence: np.ndarray | None = None, *, thickness: int | None = None
+    image: np.ndarray, joints: np.ndarray, confidence: np.ndarray | None = None, *, thickness: int | None = None
 ) -> np.ndarray:
-    """A copy of the picture (H, W, 3) uint8 with joints (J, 2) in continuous pixels, those of confidence 0 left out."""
+    """A copy of the image (H, W, 3) uint8 with joints (J, 2) in continuous pixels, those of confidence 0 left out."""
     seen = np.ones(len(joints), bool) if confidence is None else np.asarray(confidence) > 0
     seen = seen & np.isfinite(joints).all(1)
-    width = thickness or max(1, round(max(picture.shape[:2]) / 110))
-    canvas = np.ascontiguousarray(picture.copy())
+    width = thickness or max(1, round(max(image.shape[:2]) / 110))
+    canvas = np.ascontiguousarray(image.copy())
     # OpenCV counts from pixel centers, we from the corner
     fixed = np.rint((np.nan_to_num(joints) - 0.5).clip(-1e4, 1e4) * 2**SUBPIXEL_BITS).astype(int)
     for first, second, color in bones_of(len(joints)):

@@ -133,7 +133,7 @@ def render(
     height, width = size
     canvas = np.zeros((height, width, 3), np.uint8) if background is None else background.copy()
     if canvas.shape != (height, width, 3) or canvas.dtype != np.uint8:
-        raise ValueError(f"background is {canvas.dtype} {canvas.shape}, the picture uint8 {(height, width, 3)}")
+        raise ValueError(f"background is {canvas.dtype} {canvas.shape}, the image uint8 {(height, width, 3)}")
     box = _projected_box(vertices, camera, size)
     toward = face_normals(vertices, faces)
     attributes = _vertex_attributes(vertices, faces, toward, colors)
@@ -269,7 +269,7 @@ def _projected_box(
     in_front = vertices[:, 2] > 1e-6
     if not in_front.any():
         return None
-    if not in_front.all():  # reaches behind the viewer: its picture may be anywhere
+    if not in_front.all():  # reaches behind the viewer: its image may be anywhere
         return 0, 0, width, height
     points = camera.project(vertices)
     left, top = np.floor(np.clip(points.min(0), 0, (width, height))).astype(int)

@@ -108,8 +108,8 @@ def bar_table(columns: Sequence[str], rows: Sequence[tuple[str, float, Sequence[
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
-def picture(pixels: np.ndarray, alt: str) -> str:
-    """An (h, w, 3) uint8 picture as an embedded JPEG."""
+def image(pixels: np.ndarray, alt: str) -> str:
+    """An (h, w, 3) uint8 image as an embedded JPEG."""
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=JPEG_QUALITY)
     data = base64.b64encode(stream.getvalue()).decode()
@@ -120,10 +120,10 @@ def picture(pixels: np.ndarray, alt: str) -> str:
 
 
 def image_rows(columns: Sequence[str], rows: Sequence[Sequence[np.ndarray]], names: Sequence[str]) -> str:
-    """A grid of pictures, a line of them for each of `names`, under the names of the columns."""
+    """A grid of images, a line of them for each of `names`, under the names of the columns."""
     heads = "".join(f"<div>{escape(name)}</div>" for name in columns)
     cells = [
-        picture(pixels, f"{name}, {column}")
+        image(pixels, f"{name}, {column}")
         for name, row in zip(names, rows, strict=True)
         for column, pixels in zip(columns, row, strict=True)
     ]

@@ -21,7 +21,7 @@ NOT_FINITE = "the label holds a number that is not finite"
 
 
 class Entry(NamedTuple):
-    """One row of a source: the picture's path below the root, and its label or the reason why it has none."""
+    """One row of a source: the image's path below the root, and its label or the reason why it has none."""
 
     key: str
     label: dict[str, Any] | None
@@ -87,7 +87,7 @@ def _numbers(values: np.ndarray | None, shape: tuple[int, ...]) -> list:
 def project_pinhole(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
     """Pixels and confidence (..., N, 3) of points (..., N, 3) in meters of the camera frame.
 
-    `intrinsics` (..., 3, 3). A point that is not in front of the camera has no picture: zeros, confidence 0.
+    `intrinsics` (..., 3, 3). A point that is not in front of the camera has no image: zeros, confidence 0.
     """
     rays = points @ np.swapaxes(intrinsics, -1, -2)  # (..., N, 3)
     visible = rays[..., 2:] > 0

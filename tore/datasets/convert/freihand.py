@@ -1,6 +1,6 @@
 """FreiHAND as its site gives it: `{training,evaluation}/rgb/%08d.jpg` with one JSON file per kind of label.
 
-The training pictures repeat each of n hands with four backgrounds: picture i shows hand i modulo n (n = 32560).
+The training images repeat each of n hands with four backgrounds: image i shows hand i modulo n (n = 32560).
 `training_mano.json` holds 61 numbers per hand: 48 pose (PCA off, mean hand subtracted: a layer that adds the mean hand
 pose gives the labeled mesh), 10 shape, 2 root position, 1 scale. Evaluation labels were released later and only as
 joints and vertices; without them the rows say has_* = 0.
@@ -36,7 +36,7 @@ def evaluation_truth(root: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 class FreiHand:
-    """The pictures of one split ("training" or "evaluation") by number."""
+    """The images of one split ("training" or "evaluation") by number."""
 
     def __init__(self, root: str | Path, split: str) -> None:
         if split not in BACKGROUNDS:
@@ -62,10 +62,10 @@ class FreiHand:
         return BACKGROUNDS[self.split] * len(self._intrinsics)
 
     def entries(self, start: int = 0) -> Iterator[Entry]:
-        """One entry per picture, in the order of their numbers."""
-        for picture in range(start, len(self)):
-            label = self._person(picture % len(self._intrinsics)).label()
-            yield Entry(f"{self.split}/rgb/{picture:08d}.jpg", label)
+        """One entry per image, in the order of their numbers."""
+        for image in range(start, len(self)):
+            label = self._person(image % len(self._intrinsics)).label()
+            yield Entry(f"{self.split}/rgb/{image:08d}.jpg", label)
 
     def _person(self, hand: int) -> Person:
         joints = self._joints[hand] if self._joints is not None else None

@@ -53,7 +53,7 @@ DAMAGE = (
 
 
 class SpinAnnotations:
-    """The rows of one annotation file. `imgname` is the picture's path below the pictures' root.
+    """The rows of one annotation file. `imgname` is the image's path below the images' root.
 
     ValueError names the file and the array that is missing or has the wrong shape.
     """

@@ -20,7 +20,7 @@ TABLES = ("images", "annotations")
 
 
 class Posed(NamedTuple):
-    """One annotation: picture, SMPL parameters and pinhole camera."""
+    """One annotation: image, SMPL parameters and pinhole camera."""
 
     key: str
     box: tuple[np.ndarray, float]  # center (2,), scale

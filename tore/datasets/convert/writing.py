@@ -1,6 +1,6 @@
 """Streams a source's rows into one METRO TSV set; a run that is stopped at any moment is taken up where it was.
 
-Four files grow side by side: pictures, sizes, labels, and a journal with one line per entry of the source that says
+Four files grow side by side: images, sizes, labels, and a journal with one line per entry of the source that says
 what became of it. After a stop each file ends somewhere; the journal's longest part that all of them cover is kept, the
 rest is cut off, and the source continues after it. The report is counted from the journal alone, so it is the same too.
 """
@@ -28,7 +28,7 @@ from tore.files import parse_json, read_json, write_whole
 TABLES = ("img", "hw", "label")
 FLAGS = ("has_2d_joints", "has_3d_joints", "has_smpl", "gender")
 EXAMPLES = 5
-MISSING, UNREADABLE = "the picture is missing", "the picture's header cannot be read"
+MISSING, UNREADABLE = "the image is missing", "the image's header cannot be read"
 NO_BOX = "the box has no area"
 
 
@@ -112,24 +112,24 @@ class Tally:
 
 def convert(
     source: Source,
-    pictures: str | Path,
+    images: str | Path,
     out: str | Path,
     name: str,
     skip_missing: bool = False,
     restart: bool = False,
     show_progress: bool = True,
 ) -> dict[str, Any]:
-    """Writes the set `<out>/<name>.yaml` of a source whose keys are paths below `pictures`; returns its report.
+    """Writes the set `<out>/<name>.yaml` of a source whose keys are paths below `images`; returns its report.
 
-    Picture bytes are copied as they are. A complete set of the same source is left alone; `restart` makes it anew.
-    FileNotFoundError for a picture that is missing and ValueError for one that cannot be read, unless `skip_missing`
+    Image bytes are copied as they are. A complete set of the same source is left alone; `restart` makes it anew.
+    FileNotFoundError for an image that is missing and ValueError for one that cannot be read, unless `skip_missing`
     leaves such rows out; ValueError where `out` holds a set of another source.
     """
     if not name or Path(name).name != name:
         raise ValueError(f"name {name!r} does not name a set: use a plain file name such as train")
-    files, root = SetFiles(Path(out), name), Path(pictures)
+    files, root = SetFiles(Path(out), name), Path(images)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder: name the one that the pictures' paths start from")
+        raise FileNotFoundError(f"{root} is not a folder: name the one that the images' paths start from")
     if restart:
         for path in (*files.finished(), *files.checksums(), *files.under_way()):
             path.unlink(missing_ok=True)
@@ -194,21 +194,21 @@ class _Conversion:
 
     def _write(self, entry: Entry) -> dict[str, Any]:
         """Writes an entry's three rows, or none; returns its line of the journal."""
-        reason, label, picture = entry.left_out, "", b""
+        reason, label, image = entry.left_out, "", b""
         if entry.label is not None:
             reason, label = _encode(entry.label)
         if not reason:
-            reason, picture, size = self._read_image(entry.key)
+            reason, image, size = self._read_image(entry.key)
         if reason:
             return {"key": entry.key, "left_out": reason}
-        self.tables["img"].write([entry.key, base64.b64encode(picture)])
+        self.tables["img"].write([entry.key, base64.b64encode(image)])
         self.tables["hw"].write([entry.key, json.dumps([size])])
         self.tables["label"].write([entry.key, label])
         flags = {name: int(bool((entry.label or {}).get(name))) for name in FLAGS}
         return {"key": entry.key, "left_out": "", **flags}
 
     def _read_image(self, key: str) -> tuple[str, bytes, dict[str, int]]:
-        """(reason to leave the picture out or "", its bytes, its size after EXIF rotation)."""
+        """(reason to leave the image out or "", its bytes, its size after EXIF rotation)."""
         path = self.root / key.lstrip("/")
         try:
             data = path.read_bytes()
@@ -216,7 +216,7 @@ class _Conversion:
             if self.skip_missing:
                 return MISSING, b"", {}
             raise FileNotFoundError(
-                f"{path} is missing: put the pictures below {self.root}, or add --skip_missing to leave such rows out"
+                f"{path} is missing: put the images below {self.root}, or add --skip_missing to leave such rows out"
             ) from None
         try:
             height, width = decoded_size(data)
@@ -224,7 +224,7 @@ class _Conversion:
             if self.skip_missing:
                 return UNREADABLE, b"", {}
             raise ValueError(
-                f"{path} is not a picture that can be read: get it again, or add --skip_missing to leave such rows out"
+                f"{path} is not an image that can be read: get it again, or add --skip_missing to leave such rows out"
             ) from None
         return "", data, {"height": height, "width": width}
 

@@ -178,7 +178,7 @@ class _SetChecker:
         try:
             check_image_file(columns, self.rows.place("img", index))
             with decoder_complaints() as complaints:
-                height, width = self.dataset.picture(index)[1].shape[:2]
+                height, width = self.dataset.image(index)[1].shape[:2]
         except BadSample as error:
             self._find_bad("img", index, columns, error)
             return None
@@ -193,7 +193,7 @@ class _SetChecker:
             self._find_bad("hw", index, columns, error)
             return
         if size is not None and claimed != size:
-            text = f"height and width are {claimed}, the picture's are {size}"
+            text = f"height and width are {claimed}, the image's are {size}"
             self._find(ERROR, "hw row", "hw", index, row_key(columns), text)
 
     def _remark(self, index: int, label: Label, remarks: Iterable[Remark]) -> None:

@@ -28,21 +28,21 @@ def gallery(
     The mesh stands where the weak-perspective camera that fits its joints best to the labeled 2D joints puts it.
     BadSample where a sample cannot be read.
     """
-    pictures, captions = [], []
+    images, captions = [], []
     for index in indices:
         sample = dataset.sample(index)
         crop = dataset.image_format.pixels(sample["image"])
         joints, confidence = np.split(sample["joints_2d"].numpy(), [2], 1)
-        pictures.append(draw_crop_joints(crop, joints, confidence[:, 0]))
+        images.append(draw_crop_joints(crop, joints, confidence[:, 0]))
         captions.append(f"{index} {sample['key']}")
         if posed_mesh is not None and faces is not None:
             drawn = draw_mesh(crop, sample, posed_mesh, faces)
-            pictures.append(crop if drawn is None else drawn)
+            images.append(crop if drawn is None else drawn)
             captions.append("no mesh label" if drawn is None else "labeled mesh")
     columns = None
     if posed_mesh is not None:
         columns = 2 * max(1, round(np.sqrt(len(indices) / 2)))
-    return contact_sheet(pictures, captions, columns=columns, cell=cell)
+    return contact_sheet(images, captions, columns=columns, cell=cell)
 
 
 def draw_mesh(crop: np.ndarray, sample: dict[str, Any], posed_mesh: PosedMesh, faces: np.ndarray) -> np.ndarray | None:

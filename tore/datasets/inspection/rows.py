@@ -78,7 +78,7 @@ def check_image_file(columns: list[bytes], place: Place) -> None:
     data = image_bytes(columns, place)
     finding = None
     if decode_pure_base64(columns[-1]) is None:
-        finding = "the picture is not base64 (with foreign characters)"
+        finding = "the image is not base64 (with foreign characters)"
     elif data.startswith(JPEG_START) and JPEG_END not in data[max(data.rfind(JPEG_SCAN), 0) :]:
         finding = "the JPEG file has no end: it was cut short"
     elif data.startswith(PNG_START):
@@ -123,8 +123,8 @@ Remark = tuple[str, str, str]
 BODY_EXTENT, HAND_EXTENT = (0.3, 4.0), (0.02, 0.5)  # meters: diagonal of the box around the 3D joints
 POSE_LIMIT = 4 * np.pi  # radians of one joint
 BETA_WARNING, BETA_LIMIT = 5.0, 20.0
-BOX_LIMITS = (8.0, 8.0)  # pixels at least, and picture sides at most
-IMAGE_MARGIN = 0.1  # of the picture's side that a joint may lie outside
+BOX_LIMITS = (8.0, 8.0)  # pixels at least, and image sides at most
+IMAGE_MARGIN = 0.1  # of the image's side that a joint may lie outside
 CROP_MARGIN = 1.0  # of the crop's side that a joint may lie outside
 FIT_WARNING, FIT_LIMIT = 0.08, 0.25  # residual / diagonal of the 2D joints
 MODEL_WARNING, MODEL_LIMIT = 0.06, 0.2  # meters, mean distance
@@ -171,18 +171,18 @@ def check_labelled(label: Label, root: int) -> Iterator[Remark]:
 
 
 def check_in_image(label: Label, height: int, width: int, size: int) -> Iterator[Remark]:
-    """The crop's box and the 2D joints against the picture (height, width) and each other."""
+    """The crop's box and the 2D joints against the image (height, width) and each other."""
     try:
         box = crop_bounds(label.center, label.scale, size)
     except ValueError as error:
         yield ERROR, "box", str(error)
         return
     if box.right <= 0 or box.bottom <= 0 or box.left >= width or box.top >= height:
-        yield ERROR, "box", f"{tuple(box)} (left, top, right, bottom) lies outside the picture of {width} x {height}"
+        yield ERROR, "box", f"{tuple(box)} (left, top, right, bottom) lies outside the image of {width} x {height}"
     elif not (0 <= label.center[0] <= width and 0 <= label.center[1] <= height):
-        yield WARNING, "box", f"its center lies outside the picture of {width} x {height}"
+        yield WARNING, "box", f"its center lies outside the image of {width} x {height}"
     if max(box.width, box.height) < BOX_LIMITS[0] or box.height > BOX_LIMITS[1] * max(height, width):
-        yield ERROR, "box", f"is {box.width} x {box.height} pixels in a picture of {width} x {height}"
+        yield ERROR, "box", f"is {box.width} x {box.height} pixels in an image of {width} x {height}"
     seen = label.joints_2d[label.joints_2d[:, 2] > 0, :2]
     if not label.has_2d_joints:
         return
@@ -192,9 +192,9 @@ def check_in_image(label: Label, height: int, width: int, size: int) -> Iterator
     margin = IMAGE_MARGIN * max(height, width)
     outside = ((seen < -margin) | (seen > np.array([width, height]) + margin)).any(1)
     if outside.mean() > 0.5:
-        yield ERROR, "2D joints", f"{outside.sum()} of {len(seen)} lie outside the picture of {width} x {height}"
+        yield ERROR, "2D joints", f"{outside.sum()} of {len(seen)} lie outside the image of {width} x {height}"
     elif outside.any():
-        yield WARNING, "2D joints", f"{outside.sum()} of {len(seen)} lie outside the picture of {width} x {height}"
+        yield WARNING, "2D joints", f"{outside.sum()} of {len(seen)} lie outside the image of {width} x {height}"
     margin = CROP_MARGIN * box.height
     low, high = np.array([box.left, box.top]) - margin, np.array([box.right, box.bottom]) + margin
     away = ((seen < low) | (seen > high)).any(1)

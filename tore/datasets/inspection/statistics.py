@@ -21,7 +21,7 @@ SIZES_SHOWN = 8
 def set_statistics(dataset: MeshDataset, step: Callable[[], object] | None = None) -> dict[str, Any]:
     """Plain values for printing or JSON; rows that cannot be read are counted and left out.
 
-    Picture sizes come from the hw rows where there are any, else from the decoded pictures.
+    Image sizes come from the hw rows where there are any, else from the decoded images.
     """
     labels: list[Label] = []
     sizes: Counter[tuple[int, int]] = Counter()
@@ -78,7 +78,7 @@ def statistics_text(stats: dict[str, Any]) -> str:
 def _size(dataset: MeshDataset, index: int) -> tuple[int, int]:
     if "hw" in dataset.rows.tables:
         return parse_size(dataset.rows.columns("hw", index), dataset.rows.place("hw", index))
-    height, width = dataset.picture(index)[1].shape[:2]
+    height, width = dataset.image(index)[1].shape[:2]
     return height, width
 
 

@@ -1,4 +1,4 @@
-"""Every kind of picture becomes the same (H, W, 3) uint8; what cannot is one sentence."""
+"""Every kind of image becomes the same (H, W, 3) uint8; what cannot is one sentence."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_what_is_no_image(source: object, sentence: str) -> None:
 
 def test_unreadable_files(tmp_path: Path, photo: np.ndarray) -> None:
     (tmp_path / "empty.jpg").touch()
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "script.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\nshowpage\n")
     Image.fromarray(photo).save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
@@ -133,9 +133,9 @@ def test_unreadable_files(tmp_path: Path, photo: np.ndarray) -> None:
     vast = bytearray((tmp_path / "vast.bmp").read_bytes())
     vast[18:26] = (20000).to_bytes(4, "little") * 2
     (tmp_path / "vast.bmp").write_bytes(vast)
-    expected = {"empty.jpg": "0 bytes", "text.jpg": "no picture of a kind", "cut.jpg": "cannot be decoded .*truncated"}
+    expected = {"empty.jpg": "0 bytes", "text.jpg": "no image of a kind", "cut.jpg": "cannot be decoded .*truncated"}
     expected["vast.bmp"] = "cannot be decoded .*400000000 pixels"
-    for name, sentence in {**expected, "folder.jpg": "a folder", "script.eps": "no picture of a kind"}.items():
+    for name, sentence in {**expected, "folder.jpg": "a folder", "script.eps": "no image of a kind"}.items():
         with pytest.raises(ValueError, match=f"{name}.*{sentence}"):
             read_image(tmp_path / name)
     with pytest.raises(FileNotFoundError, match="nowhere"):
