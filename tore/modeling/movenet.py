@@ -1,6 +1,6 @@
 """MoveNet: people and their keypoints as points of a map (CenterNet), on MobileNetV2 and a feature pyramid.
 
-*Thunder* places the 17 keypoints of the one person in the middle of a 256 x 256 image; *MultiPose* finds up to six
+*Thunder* places the 17 keypoints of the one person in the center of a 256 x 256 image; *MultiPose* finds up to six
 people of an image of any size. Both are Google's networks (NOTICE), as TensorFlow has them: batch norms are folded into
 the convolutions, "same" padding puts the odd pixel at the end, and maps of places are (y, x). `decode_keypoints` and
 `decode_people` compute what the end of their graphs does.
@@ -151,7 +151,7 @@ class MoveNet(nn.Module):
 
 
 def thunder() -> MoveNet:
-    """Untrained Thunder: keypoints of the one person in the middle of an image of 256 x 256."""
+    """Untrained Thunder: keypoints of the one person in the center of an image of 256 x 256."""
     return MoveNet(width=1.75, heads={"center": 1, "heatmap": KEYPOINTS, "place": 34, "offset": 34})
 
 
