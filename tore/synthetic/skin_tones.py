@@ -1,0 +1,79 @@
+"""Skin textures in tones from light to dark, without a tint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from tore.synthetic.assets import Skin, fitting, read_texture
+from tore.synthetic.garments import free_mesh
+from tore.synthetic.texels import texel_faces
+
+Array = NDArray[np.floating]
+Color = NDArray[np.uint8]
+
+SKIN_SIZE = 512
+# sRGB of skin at tones 0, .25 ... 1, about evenly spaced in lightness
+TONES = np.array([(238, 202, 182), (218, 168, 140), (182, 129, 98), (132, 87, 62), (78, 51, 38)], float)
+FARTHEST = 0.35  # between the tone wanted and a texture's own, where it is dark: a dark one does not become light
+AGES = ((0.5, ("child", "young")), (0.8, ("young", "")), (0.9, ("middleage", "")), (2.0, ("old", "middleage")))
+
+
+def tone_color(tone: float) -> Array:
+    """The sRGB color (3,) of a tone from 0, light, to 1, dark."""
+    return np.array([np.interp(tone, np.linspace(0, 1, len(TONES)), TONES[:, channel]) for channel in range(3)])
+
+
+@lru_cache(maxsize=1)
+def _covered() -> NDArray[np.bool_]:
+    places = free_mesh().places
+    return texel_faces(places.places, places.faces, SKIN_SIZE)[1]
+
+
+@lru_cache(maxsize=64)
+def _grain(path: Path) -> tuple[Color, NDArray[np.float32], NDArray[np.float32], float]:
+    """A skin's image, its gray over the skin's median, its colors over their gray, and its own tone."""
+    image = read_texture(path, SKIN_SIZE)
+    colors = image[..., :3].astype(np.float32) + 1
+    median = np.median(colors[_covered()], axis=0)
+    gray = cv2.cvtColor(colors, cv2.COLOR_RGB2GRAY)
+    middle = float(cv2.cvtColor(median[None, None], cv2.COLOR_RGB2GRAY)[0, 0])
+    hue = colors / median / (gray / middle)[..., None]
+    steps = np.linspace(0, 1, 101)
+    lightness = np.array([tone_color(step).mean() for step in steps])
+    return image, gray / middle, hue, float(steps[np.abs(lightness - median.mean()).argmin()])
+
+
+def skin_texture(
+    skins: Sequence[Skin], rng: np.random.Generator, age: float, gender: str, tone: float | None = None
+) -> tuple[Color, float]:
+    """A skin (512, 512, 4) for a person, and its tone, drawn evenly from light (0) to dark (1) where none is given."""
+    tone = float(rng.random()) if tone is None else tone
+    skin = _fitting_skin(skins, rng, age, gender, tone)
+    return toned(skin.texture, tone, rng), tone
+
+
+def _fitting_skin(skins: Sequence[Skin], rng: np.random.Generator, age: float, gender: str, tone: float) -> Skin:
+    """A skin of the person's gender and age whose own tone can become the one wanted; what cannot be had is waived."""
+    able = [skin for skin in skins if _grain(skin.texture)[3] < tone + FARTHEST]
+    wanted = next(ages for limit, ages in AGES if age < limit)
+    able = fitting(able, gender) or able or list(skins)
+    able = [skin for skin in able if skin.age in wanted] or able
+    near = [skin for skin in able if abs(_grain(skin.texture)[3] - tone) < FARTHEST]
+    return (near or able)[int(rng.integers(len(near or able)))]
+
+
+def toned(path: Path, tone: float, rng: np.random.Generator) -> Color:
+    """A skin's texture in a tone. The farther it lies from the texture's own, the more even its hues become."""
+    image, shade, hue, own = _grain(path)
+    color = tone_color(tone) * rng.uniform(0.96, 1.04) + np.array([1.0, 0.0, -1.0]) * rng.normal(0, 2)
+    even = 1 - 0.6 * min(abs(tone - own), 1)
+    out = np.empty_like(image)
+    out[..., 3] = 255
+    out[..., :3] = np.clip(color * (shade[..., None] * (1 + even * (hue - 1))), 0, 255)
+    return out
