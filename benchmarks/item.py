@@ -31,7 +31,7 @@ from tore.datasets.augmentation import Draw, augment_pose, draw_augmentation, dr
 from tore.datasets.crop import rows_read
 from tore.datasets.images import decode_bgr
 from tore.datasets.inspection.checking import check_set
-from tore.datasets.mesh_dataset import BODY, MeshDataset
+from tore.datasets.mesh_dataset import BODY, MeshDataset, drawn_crop
 from tore.datasets.tsv import SUFFIX, TSVWriter
 from tore.device import keep_freed_memory
 from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD
@@ -92,7 +92,7 @@ def difference(data: MeshDataset, fast: MeshDataset, rng: Callable[[int], Random
 def rows_of(data: MeshDataset, rng: RandomState | None) -> int:
     """How many rows of the image a sample's crop reads."""
     label, draw = data.label(0), Draw() if rng is None else draw_augmentation(rng, BODY.ranges)
-    return rows_read(label.center, draw.scale * label.scale, draw.rotation)
+    return rows_read(drawn_crop(label, draw))
 
 
 def decoded(data: MeshDataset, rows: int | None = None) -> np.ndarray:

@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 
 from tests.inference.conftest import KnownNetwork
-from tore.datasets.crop import BOX_MARGIN
 from tore.geometry.camera import crop_camera
-from tore.inference.crops import box_crop, box_window
+from tore.geometry.crop import BOX_MARGIN
+from tore.inference.crops import crop_of_box, cut_crop
 from tore.inference.outputs import crop_overlay, draw_people
 from tore.inference.predictor import MeshRecovery
 from tore.inference.result import Recovery
@@ -50,8 +50,8 @@ def recovered(studio: Studio, sample: Sample, image: np.ndarray) -> Recovery:
         vertices = studio.figure.model(torch.tensor([label["pose"]]), torch.tensor([label["betas"]]))[0].numpy()
     side = 200 * label["scale"] / BOX_MARGIN
     box = (label["center"][0] - side / 2, label["center"][1] - side / 2, side, side)
-    window = box_window(box, size)
-    values = (true["translation"], window.center, window.side, true["principal_point"], true["focal_length"])
+    region = crop_of_box(box, size)
+    values = (true["translation"], region.center, region.size, true["principal_point"], true["focal_length"])
     camera = crop_camera(*(torch.tensor([value], dtype=torch.float64) for value in values)).numpy()
     network = MeshRecovery(KnownNetwork(camera, vertices), studio.figure.model)
     return network.predict(image, box, focal_length=true["focal_length"])[0]
@@ -64,11 +64,10 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 def measure(sample: Sample, person: Recovery, faces: np.ndarray) -> Overlap:
     """Silhouettes of the drawn mesh against the one that the image was made with."""
-    placed = person.vertices + person.translation
-    whole = render(placed, faces, person.image_camera, sample.mask.shape, samples=1).mask
-    drawn = render(placed, faces, person.crop_view, person.crop.pixels.shape[:2], samples=1).mask
+    whole = render(person.vertices + person.translation, faces, person.image_camera, sample.mask.shape, samples=1).mask
+    drawn = render(person.crop_vertices, faces, person.crop_view, person.crop.pixels.shape[:2], samples=1).mask
     planes = np.stack([sample.mask, np.ones_like(sample.mask), sample.mask], 2).astype(np.uint8) * 255
-    shrunk = box_crop(planes, person.crop.window) > 127  # the person, and where the crop lies inside the image
+    shrunk = cut_crop(planes, person.crop.region) > 127  # the person, and where the crop lies inside the image
     return Overlap(overlap(whole, sample.mask), overlap(drawn & shrunk[:, :, 1], shrunk[:, :, 0]))
 
 

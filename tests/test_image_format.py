@@ -15,6 +15,7 @@ from tests.training_runs import QUICK, data_flags, write_sets
 from tore.cli import evaluate, infer
 from tore.datasets.crop import crop_image
 from tore.datasets.mesh_dataset import MeshDataset
+from tore.geometry.crop import Crop
 from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 from tore.inference.crops import crops_of, middle_crop
 from tore.inference.predictor import MeshRecovery
@@ -71,7 +72,7 @@ def test_a_trained_network_is_evaluated_on_its_images(
     assert evaluate.main([*flags, "--json", str(tmp_path / "found.json"), *FLAGS]) == 0
     data = MeshDataset(synthetic_sets / "val" / "set.yaml", False, image_format=OTHER)
     image, label = data.image(0)[1], data.label(0)
-    by_hand = expected_image(crop_image(image, label.center, label.scale, size=256), 256)
+    by_hand = expected_image(crop_image(image, Crop.of_label(label.center, label.scale), 256), 256)
     np.testing.assert_allclose(data[0]["image"].numpy(), by_hand, atol=1e-5)
     assert np.abs(data[0]["joints_2d"].numpy()[:, :2]).max() < 2  # in [-1, 1] of its own crop
 

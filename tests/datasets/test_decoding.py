@@ -17,6 +17,7 @@ from tests.datasets.data_sets import encode, image_row
 from tore.datasets.crop import crop_image, rows_read
 from tore.datasets.images import DECODERS, decode_base64, decode_bgr, decode_pure_base64, decoder_complaints, first_rows
 from tore.datasets.sets import Place
+from tore.geometry.crop import Crop
 
 HEIGHT, WIDTH = 203, 150
 
@@ -130,11 +131,12 @@ def test_a_crop_reads_no_row_below_those_it_names(rotation: float) -> None:
         height, width = rng.randint(100, 900, 2)
         image = rng.randint(0, 256, (height, width, 3)).astype(np.uint8)
         center, scale = rng.uniform(-0.2, 1.2, 2) * [width, height], rng.uniform(0.2, 3)
-        rows = rows_read(center, scale, rotation)
+        crop = Crop.of_label(center, scale, rotation)
+        rows = rows_read(crop)
         saved += max(height - rows, 0)
-        whole = crop_image(image, center, scale, rotation)
-        np.testing.assert_array_equal(crop_image(image[: max(rows, 1)], center, scale, rotation), whole)
+        whole = crop_image(image, crop)
+        np.testing.assert_array_equal(crop_image(image[: max(rows, 1)], crop), whole)
         if 0 < rows < height and whole.any():  # and not many more are named than are read
-            shortened = crop_image(image[: max(rows - 12, 1)], center, scale, rotation)
+            shortened = crop_image(image[: max(rows - 12, 1)], crop)
             assert (shortened != whole).any() or rotation % 90
     assert saved > 100

@@ -23,6 +23,7 @@ from tore.datasets.images import first_rows
 from tore.datasets.mesh_dataset import LAYOUTS, MeshDataset
 from tore.datasets.sets import BadSample
 from tore.datasets.tsv import TSVReader, TSVWriter
+from tore.geometry.crop import Crop
 from tore.image_format import IMAGENET_MEAN, IMAGENET_STD
 
 CASES = [("body", BODY_SOURCES), ("hand", HAND_SOURCES)]
@@ -119,7 +120,7 @@ def test_views_are_further_crops_of_an_evaluation_image(case: tuple[str, Path]) 
     sample, label, (_, image) = viewed[1], plain.label(1), plain.image(1)
     assert "views" not in plain[1] and sample["views"].shape == (3, 3, 224, 224)
     for view, found in zip(views, sample["views"], strict=True):
-        crop = crop_image(image, label.center, view.scale * label.scale, view.rotation)
+        crop = crop_image(image, Crop.of_label(label.center, view.scale * label.scale, view.rotation))
         assert np.array_equal(found.numpy(), finish_image(crop, Draw()))
     for name in ("image", "joints_2d", "joints_3d", "pose"):
         assert torch.equal(sample[name], plain[1][name]), name

@@ -19,7 +19,7 @@ from tore.geometry.camera import (
     pinhole_of_crop,
     project_weak_perspective,
 )
-from tore.inference.crops import box_crop, box_window
+from tore.inference.crops import crop_of_box, cut_crop
 from tore.inference.outputs import crop_and_overlay, draw_people, other_views, tokens
 from tore.inference.predictor import MeshRecovery
 from tore.inference.result import image_camera
@@ -68,7 +68,7 @@ def test_the_middle_crops_official_camera_is_part_of_the_images(standing: Standi
     in_crop = pinhole.project(person.vertices + translation)
     in_image = person.image_camera.project(person.vertices + person.translation)
     assert np.allclose(in_image, in_crop * 2 + (350 - 224, 0), atol=1e-3)
-    assert np.allclose(person.crop.window.to_image(in_crop / 112 - 1), in_image, atol=1e-3)
+    assert np.allclose(person.crop.region.to_image(in_crop / 112 - 1), in_image, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [(224, 224), (300, 451), (1279, 720), (97, 40)])
@@ -92,18 +92,18 @@ def test_true_meshes_lie_on_synthetic_people(synthetic_body_dir: Path) -> None:
             vertices = studio.figure.model(torch.tensor([label["pose"]]), torch.tensor([label["betas"]]))[0].numpy()
         side = 200 * label["scale"] / 1.2
         box = (label["center"][0] - side / 2, label["center"][1] - side / 2, side, side)
-        window = box_window(box, (size, size))
-        values = (true["translation"], window.center, window.side, true["principal_point"], true["focal_length"])
+        region = crop_of_box(box, (size, size))
+        values = (true["translation"], region.center, region.size, true["principal_point"], true["focal_length"])
         camera = crop_camera(*(torch.tensor([value], dtype=torch.float64) for value in values)).numpy()
         recovery = MeshRecovery(KnownNetwork(camera, vertices), studio.figure.model)
         (person,) = recovery.predict(np.zeros((size, size, 3), np.uint8), box, focal_length=true["focal_length"])
         whole = (draw_people(np.zeros((size, size, 3), np.uint8), [person], recovery.faces) > 0).any(2)
         assert overlap(whole, sample.mask) > 0.9  # touched pixels against covered pixel centers
         assert not (sample.mask & ~whole).any() and not (whole & ~widened(sample.mask, 1)).any()
-        expected = box_crop(np.repeat(sample.mask[:, :, None], 3, 2).astype(np.uint8) * 255, window)[:, :, 0] > 127
+        expected = cut_crop(np.repeat(sample.mask[:, :, None], 3, 2).astype(np.uint8) * 255, region)[:, :, 0] > 127
         placed = person.vertices + person.translation
         found = render(placed, recovery.faces, person.crop_view, (224, 224), samples=1).mask
-        inside = box_crop(np.full((size, size, 3), 255, np.uint8), window)[:, :, 0] > 127
+        inside = cut_crop(np.full((size, size, 3), 255, np.uint8), region)[:, :, 0] > 127
         assert overlap(found & inside, expected) > 0.96  # the expected one was enlarged from 256 pixels
 
 
@@ -139,11 +139,11 @@ def test_people_are_drawn_at_their_place_in_the_whole_image(standing: Standing) 
     boxes, masks, translations, view = scene(standing)
     image = np.full((300, 420, 3), 7, np.uint8)
     unknown = MeshRecovery(KnownNetwork(np.ones((2, 3)), standing[0]), standing[1]).predict(image, boxes)
-    windows = [person.crop.window for person in unknown]
+    regions = [person.crop.region for person in unknown]
     cameras = crop_camera(
         torch.from_numpy(translations),
-        torch.tensor([window.center for window in windows], dtype=torch.float64),
-        torch.tensor([window.side for window in windows], dtype=torch.float64),
+        torch.tensor([region.center for region in regions], dtype=torch.float64),
+        torch.tensor([region.size for region in regions], dtype=torch.float64),
         torch.tensor([view.principal_point] * 2, dtype=torch.float64),
         torch.tensor([view.focal_length] * 2, dtype=torch.float64),
     ).numpy()
@@ -170,8 +170,8 @@ def test_without_the_focal_length_people_still_cover_their_crops_silhouette(stan
     inside = np.pad(np.ones((300, 420), bool), margin)
     for person in MeshRecovery(KnownNetwork(cameras, standing[0]), standing[1]).predict(image, boxes):
         whole = np.pad((draw_people(image, [person], faces) != image).any(2), margin)
-        side = int(person.crop.window.side)
-        left, top = int(person.crop.window.left) + margin, int(person.crop.window.top) + margin
+        side = int(person.crop.region.size)
+        left, top = (int(corner) + margin for corner in person.crop.region.upper_left)
         part = np.s_[top : top + side, left : left + side]
         pinhole, translation = pinhole_of_crop(person.camera, side)
         alone = render(person.vertices + translation, faces, pinhole, (side, side), samples=3).coverage > 0
@@ -190,7 +190,7 @@ def test_crop_and_overlay_lie_side_by_side(standing: Standing, photo: np.ndarray
     points = (person.camera[0] * (person.vertices[:, :2] + person.camera[1:]) + 1) * 112
     limits = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
     assert np.abs(limits - [*points.min(0), *points.max(0)]).max() < 4  # perspective against weak perspective
-    assert np.allclose(person.to_pixels(person.vertices), person.crop.window.to_image(points / 112 - 1), atol=1e-3)
+    assert np.allclose(person.to_pixels(person.vertices), person.crop.region.to_image(points / 112 - 1), atol=1e-3)
 
 
 def test_nearer_people_hide_farther_ones(standing: Standing) -> None:

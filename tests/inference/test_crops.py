@@ -11,7 +11,8 @@ from torchvision import transforms
 from tests import rules
 from tore.datasets.augmentation import Draw, finish_image
 from tore.datasets.crop import crop_bounds, crop_image
-from tore.inference.crops import WHOLE_PIXELS, Window, box_crop, box_window, crops_of, middle_crop
+from tore.geometry.crop import Crop
+from tore.inference.crops import crop_of_box, crops_of, cut_crop, middle_crop, untruncated
 
 OFFICIAL = transforms.Compose(
     [
@@ -45,23 +46,23 @@ def test_window_of_the_middle(size: tuple[int, int]) -> None:
     y, x = np.mgrid[:height, :width] + 0.5
     for axis, ramp in enumerate((x / width, y / height)):
         image = np.repeat(np.rint(ramp * 255)[:, :, None], 3, 2).astype(np.uint8)
-        cropped, window = middle_crop(image)
+        cropped, region = middle_crop(image)
         inner = np.arange(8, 216)
         points = np.full((len(inner), 2), 0.0)
         points[:, axis] = (inner + 0.5) / 112 - 1
-        expected = window.to_image(points)[:, axis] / (width, height)[axis] * 255
+        expected = region.to_image(points)[:, axis] / (width, height)[axis] * 255
         found = cropped[112, inner, 0] if axis == 0 else cropped[inner, 112, 0]
         assert np.abs(found - expected).max() < 1.2 + 1.5 * 255 / (width, height)[axis]
-    assert window.side == min(size)
+    assert region.size == min(size)
 
 
 def test_a_box_gives_the_crop_of_evaluation() -> None:
     image = rules.photo(1, 480, 640)
     (crop,) = crops_of(image, [(100.0, 60.0, 100.0, 250.0)])  # side 300 about (150, 185): whole pixels
-    assert crop.window == Window(0, 35, 300)
-    evaluated = finish_image(crop_image(image, np.array([150.0, 185.0]), 1.5), Draw())
+    assert crop.region == Crop((150, 185), 300)
+    evaluated = finish_image(crop_image(image, Crop((150, 185), 300)), Draw())
     assert np.array_equal(crop.image.numpy(), evaluated)
-    assert np.abs(crop.pixels - crop_image(image, np.array([150.0, 185.0]), 1.5)).max() <= 0.5
+    assert np.abs(crop.pixels - crop_image(image, Crop((150, 185), 300))).max() <= 0.5
 
 
 def test_windows_are_cut_to_the_pixel() -> None:
@@ -69,18 +70,18 @@ def test_windows_are_cut_to_the_pixel() -> None:
     for _ in range(300):
         left, top = r.randint(-400, 400, 2)
         side = int(r.randint(1, 900))
-        corner = np.array([left, top])
-        center = corner + side / 2 + WHOLE_PIXELS * (corner >= 0)
         if left + side <= 0 or top + side <= 0:
             continue
-        assert crop_bounds(center, (side + WHOLE_PIXELS) / 200, 224) == (left, top, left + side, top + side)
+        crop = Crop((left + side / 2, top + side / 2), side)
+        assert crop.whole_pixels() == crop
+        assert crop_bounds(untruncated(crop), 224) == (left, top, left + side, top + side)
 
 
 def test_a_box_beyond_the_edge_is_black_there() -> None:
     image = np.full((100, 100, 3), 200, np.uint8)
-    window = box_window((-50, 20, 100, 50), (100, 100))
-    assert window == Window(-60, -15, 120)
-    cut = box_crop(image, window, 120)
+    crop = crop_of_box((-50, 20, 100, 50), (100, 100))
+    assert crop.upper_left == (-60, -15) and crop.size == 120
+    cut = cut_crop(image, crop, 120)
     assert (cut[:, :60] == 0).all() and (cut[:15] == 0).all() and (cut[15:115, 60:] == 200).all()
 
 

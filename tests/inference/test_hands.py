@@ -15,6 +15,7 @@ from tests import rules
 from tests.inference.conftest import SMALL
 from tore import cli
 from tore.body.joints import HAND_NAMES
+from tore.geometry.crop import Crop
 from tore.inference.outputs import Wanted, crop_overlay, draw_people, write_outputs
 from tore.inference.predictor import MeshRecovery
 from tore.inference.result import Recovery
@@ -54,7 +55,11 @@ def assert_mirrored(left: Recovery, right: Recovery, width: int) -> None:
 
 @pytest.mark.parametrize(
     ("boxes", "mirrored_boxes"),
-    [(None, None), ([(30, 40, 100, 80), (150, 20, 60, 60)], [(190, 40, 100, 80), (110, 20, 60, 60)])],
+    [
+        (None, None),
+        ([(30, 40, 100, 80), (150, 20, 60, 60)], [(190, 40, 100, 80), (110, 20, 60, 60)]),
+        ([Crop((140, 100), 96, 90), Crop((100, 90), 150, 25)], [Crop((180, 100), 96, -90), Crop((220, 90), 150, -25)]),
+    ],
 )
 def test_a_left_hand_is_the_mirror_image_of_a_right_one(hands: MeshRecovery, boxes, mirrored_boxes) -> None:
     photo = rules.photo(8, 240, 320)

@@ -143,7 +143,7 @@ def test_crops_that_are_let_go(recovery: MeshRecovery, photo: np.ndarray) -> Non
     (kept,) = recovery.predict(photo, (20, 10, 150, 200))
     (small,) = recovery.predict(photo, (20, 10, 150, 200), keep_crop=False)
     same(small, kept)
-    assert np.array_equal(small.joints_2d, kept.joints_2d) and small.crop.window == kept.crop.window
+    assert np.array_equal(small.joints_2d, kept.joints_2d) and small.crop.region == kept.crop.region
     stored = pickle.dumps(small)
     assert len(stored) < 0.15 * len(pickle.dumps(kept))
     for person in (small, pickle.loads(stored), copy.deepcopy(small)):
@@ -157,7 +157,7 @@ def test_results_compare_and_print_on_one_line(recovery: MeshRecovery, photo: np
     one, other = recovery.predict([photo, photo], [None, (20, 10, 150, 200)])
     assert one.crop == one.crop and one.crop != other.crop and one.crop in [other.crop, one.crop]
     assert len({one, other, one}) == 2 and len({one.crop, other.crop, one.crop}) == 2
-    assert repr(other.crop) == "Crop('image 2', person 1, box (20, 10, 150, 200))"
+    assert repr(other.crop) == "PersonCrop('image 2', person 1, box (20, 10, 150, 200))"
     for value in (one, one.crop, recovery, BodyParameters(np.zeros(72), np.zeros(10), np.zeros(3))):
         assert "\n" not in repr(value) and len(repr(value)) < 200
 

@@ -30,15 +30,15 @@ def test_npz(person: Recovery, tmp_path: Path) -> None:
         for name in (*JOINTS, "vertices", "translation"):
             assert np.array_equal(held[name], getattr(person, name))
         assert json.loads(str(held["units"])) == UNITS and set(UNITS) <= set(held.files)
-        assert held["box"].tolist() == [30, 20, 120, 200] and held["crop_window"].tolist() == [-30, 0, 240]
+        assert held["box"].tolist() == [30, 20, 120, 200] and held["crop_center"].tolist() == [90, 120]
+        assert held["crop_size"] == 240 and held["crop_rotation"] == 0 and held["crop_origin"] == "box"
         assert held["image_size"].tolist() == [240, 320] and held["principal_point"].tolist() == [160, 120]
         placed = held["vertices"] + held["translation"]
         pixels = placed[:, :2] / placed[:, 2:] * held["focal_length"] + held["principal_point"]
         assert np.allclose(pixels, person.image_camera.project(placed), atol=1e-6)
         scale, *shift = held["crop_camera"]
-        left, top, side = held["crop_window"]
         inside = scale * (held["joints"][:, :2] + shift)
-        assert np.allclose((inside + 1) / 2 * side + (left, top), held["joints_2d"], atol=1e-3)
+        assert np.allclose(held["crop_center"] + held["crop_size"] / 2 * inside, held["joints_2d"], atol=1e-3)
         assert str(held["checkpoint"]) == person.checkpoint and str(held["kind"]) == "body" and held["person"] == 1
 
 
@@ -50,7 +50,7 @@ def test_json(person: Recovery, tmp_path: Path) -> None:
     assert np.allclose(held["vertices"], person.vertices) and held["box"] == [30, 20, 120, 200]
     assert as_plain(person) == {k: v for k, v in held.items() if k not in ("vertices", "units", "joint_names")} | {
         "box": (30.0, 20.0, 120.0, 200.0),
-        "crop_window": (-30, 0, 240),
+        "crop_center": (90.0, 120.0),
         "image_size": (240, 320),
         "principal_point": (160.0, 120.0),
     }

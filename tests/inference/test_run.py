@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests import rules
 from tore.inference import pipeline as run_module
-from tore.inference.crops import Crop
+from tore.inference.crops import PersonCrop
 from tore.inference.outputs import Wanted
 from tore.inference.pipeline import Job, Run
 from tore.inference.predictor import MeshRecovery
@@ -56,7 +56,7 @@ def test_the_stages_overlap(recovery: MeshRecovery, tmp_path: Path, monkeypatch:
         read[int(path.stem)].set()
         return plain_read(path)
 
-    def recover(crops: Sequence[Crop], **options: object) -> list:
+    def recover(crops: Sequence[PersonCrop], **options: object) -> list:
         number = sum(event.is_set() for event in begun)
         begun[number].set()
         assert number + 1 == len(jobs) or read[number + 1].wait(PATIENCE)

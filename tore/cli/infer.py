@@ -33,9 +33,10 @@ from tore.cli.flags import (
 from tore.device import keep_freed_memory
 from tore.entry import entry_point, sentence_of
 from tore.files import check_outputs
+from tore.geometry.crop import Crop
 from tore.inference.boxes import FORMATS as BOX_FORMATS
 from tore.inference.boxes import parse_boxes, read_boxes
-from tore.inference.crops import Crop
+from tore.inference.crops import PersonCrop
 from tore.inference.inputs import boxes_for, find_images, output_stems
 from tore.inference.names import json_text, readable
 from tore.inference.outputs import TURNS, PoseFile, Wanted
@@ -193,7 +194,8 @@ def outside_text(report: Report) -> str:
     """Which boxes of an image were left out, and why."""
     seen, boxes = {person.crop.person for person in report.people}, report.job.boxes or []
     numbers = [number for number in range(1, len(boxes) + 1) if number not in seen]
-    first = ", ".join(f"{value:g}" for value in boxes[numbers[0] - 1])
+    place = boxes[numbers[0] - 1]
+    first = place.described() if isinstance(place, Crop) else ", ".join(f"{value:g}" for value in place)
     which = f"person {numbers[0]} (box {first})" if len(numbers) == 1 else f"{len(numbers)} people (first box {first})"
     return f"{report.job.image}: {which} left out: no part of the box lies in the image"
 
@@ -217,7 +219,7 @@ def row_of(report: Report) -> Row:
     return Row(name, side, people, written, failed, beyond, report.outside)
 
 
-def reaches_beyond(crop: Crop) -> bool:
+def reaches_beyond(crop: PersonCrop) -> bool:
     """Whether the box ends clearly outside of the image, on the right or below."""
     if crop.box is None:
         return False

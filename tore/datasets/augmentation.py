@@ -12,7 +12,8 @@ import numpy as np
 from numpy.random import RandomState
 
 from tore.body.joints import J24_FLIP, SMPL_FLIP
-from tore.datasets.crop import crop_matrix, map_points, rotation_2d
+from tore.datasets.crop import map_points
+from tore.geometry.crop import Crop, rotation_2d
 from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 
 COLOR_NOISE = 0.4
@@ -79,11 +80,10 @@ def finish_image(crop: np.ndarray, draw: Draw, image_format: ImageFormat = OFFIC
     return planes
 
 
-def augment_joints_2d(joints: np.ndarray, center: np.ndarray, scale: float, draw: Draw, size: int) -> np.ndarray:
-    """(J, 3) source pixels and confidence become (J, 3) float32 in [-1, 1] of the crop; `scale` is the drawn one."""
+def augment_joints_2d(joints: np.ndarray, crop: Crop, draw: Draw, size: int) -> np.ndarray:
+    """(J, 3) source pixels and confidence become (J, 3) float32 in [-1, 1] of the crop of the same draw."""
     joints = joints.copy()
-    matrix = crop_matrix(center, scale, size, draw.rotation)
-    joints[:, :2] = 2.0 * map_points(matrix, joints[:, :2] + 1) / size - 1.0
+    joints[:, :2] = 2.0 * map_points(crop.matrix(size), joints[:, :2] + 1) / size - 1.0
     return _flip_joints(joints, draw).astype(np.float32)
 
 

@@ -1,8 +1,8 @@
-"""The one crop: from a box of the source image to the square the network sees, for pixels and for points.
+"""Cuts the crop of an image (`tore.geometry.crop`): the square that the network sees, and labeled points in it.
 
-The box is `center` (x, y) in source pixels and `scale` = side / 200. The official computation copies the box to a
-float64 canvas, rotates that and shrinks it. The numbers here are the same, bit for bit, but only the pixels that the
-shrinking reads are computed: two per output row and column. That is exact because
+The official computation copies the box to a float64 canvas, rotates that and shrinks it. The numbers here are the
+same, bit for bit, but only the pixels that the shrinking reads are computed: two per output row and column. That is
+exact because
 
 * OpenCV's bilinear shrinking reads two neighbors per axis;
 * OpenCV's float64 rotation rounds positions to 1/32 pixel, so its results are whole multiples of 1/1024, which
@@ -11,6 +11,7 @@ shrinking reads are computed: two per output row and column. That is exact becau
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
@@ -18,10 +19,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from tore.geometry.crop import BOX_MARGIN, PIXELS_PER_SCALE, Crop, rotation_2d
 from tore.image_format import IMAGE_SIZE
 
-PIXELS_PER_SCALE = 200.0
-BOX_MARGIN = 1.2  # side of a person's crop over the longer side of the box around them, as in the official data
 MAX_BOX_SIDE = 16_000  # OpenCV's remap holds positions in 16 bits, and rotation widens the box
 TILE = 75  # rows and columns of the crop that are shrunk at a time
 PASTE_UP_TO = 5  # boxes up to this many times the side of the crop are cheaper to shrink whole
@@ -63,27 +63,6 @@ class Taps(NamedTuple):
     share: np.ndarray  # (size,) of the far ones
 
 
-def crop_matrix(center: np.ndarray, scale: float, size: int, rotation: float = 0.0) -> np.ndarray:
-    """(3, 3) float64 map from source pixels (x, y, 1) to crop pixels; rotation in degrees about the crop's middle."""
-    side = PIXELS_PER_SCALE * scale
-    matrix = np.diag([size / side, size / side, 1.0])
-    matrix[0, 2] = size * (-float(center[0]) / side + 0.5)
-    matrix[1, 2] = size * (-float(center[1]) / side + 0.5)
-    if rotation == 0:
-        return matrix
-    to_middle, back = np.eye(3), np.eye(3)
-    to_middle[:2, 2], back[:2, 2] = -size / 2, size / 2
-    turn = np.eye(3)
-    turn[:2, :2] = rotation_2d(-rotation)
-    return np.dot(back, np.dot(turn, np.dot(to_middle, matrix)))
-
-
-def rotation_2d(degrees: float) -> np.ndarray:
-    """(2, 2) matrix [[cos, -sin], [sin, cos]] of an angle in degrees."""
-    sine, cosine = np.sin(degrees * np.pi / 180), np.cos(degrees * np.pi / 180)
-    return np.array([[cosine, -sine], [sine, cosine]])
-
-
 def map_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Maps 1-based points (N, 2) by a (3, 3) matrix to (N, 2) int64, truncated toward zero as in the official code."""
     ones = np.ones((len(points), 1))
@@ -92,37 +71,28 @@ def map_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return mapped.astype(np.int64) + 1  # Official: truncation toward zero, not rounding
 
 
-def crop_bounds(center: np.ndarray, scale: float, size: int) -> Bounds:
+@lru_cache(maxsize=16)  # a sample asks for its box before it decodes the image and when it cuts it
+def crop_bounds(crop: Crop, size: int) -> Bounds:
     """The source pixels that the crop shows before rotation.
 
-    Raises ValueError where the center or the scale is not finite, or the box has no pixel or too many.
+    Raises ValueError where the box has no pixel or too many.
     """
-    return _crop_bounds(float(center[0]), float(center[1]), float(scale), size)
-
-
-@lru_cache(maxsize=16)  # a sample asks for its box before it decodes the image and when it cuts it
-def _crop_bounds(x: float, y: float, scale: float, size: int) -> Bounds:
-    described = f"center ({x:g}, {y:g}) and scale {scale:g}"
-    if not (np.isfinite([x, y, scale]).all() and scale > 0):
-        raise ValueError(f"{described} span no box")
-    if scale * PIXELS_PER_SCALE > MAX_BOX_SIDE or max(abs(x), abs(y)) > 1e6:
-        raise ValueError(f"{described} span a box beyond {MAX_BOX_SIDE} pixels")
-    inverse = np.linalg.inv(crop_matrix(np.array([x, y]), scale, size))
+    if crop.size >= MAX_BOX_SIDE + 1 or max(map(abs, crop.center)) > 1e6:
+        raise ValueError(f"{crop.described()} span a box beyond {MAX_BOX_SIDE} pixels")
+    inverse = np.linalg.inv(replace(crop, rotation=0.0).matrix(size))
     corners = map_points(inverse, np.array([[1, 1], [size + 1, size + 1]])) - 1
     box = Bounds(*corners[0].tolist(), *corners[1].tolist())
     if box.width < 1 or box.height < 1:
-        raise ValueError(f"{described} span a box of {box.width} x {box.height} pixels")
+        raise ValueError(f"{crop.described()} span a box of {box.width} x {box.height} pixels")
     return box
 
 
-def crop_image(
-    image: np.ndarray, center: np.ndarray, scale: float, rotation: float = 0.0, size: int = IMAGE_SIZE
-) -> np.ndarray:
-    """Cuts the box from an image (H, W, C) uint8 and shrinks it to (size, size, C) float64, not rounded.
+def crop_image(image: np.ndarray, crop: Crop, size: int = IMAGE_SIZE) -> np.ndarray:
+    """Cuts the crop from an image (H, W, C) uint8 and shrinks it to (size, size, C) float64, not rounded.
 
-    Pixels outside the image are zero. `rotation` is in degrees, counter-clockwise as seen.
+    Pixels outside the image are zero.
     """
-    box = crop_bounds(center, scale, size)
+    box, rotation = crop_bounds(crop, size), crop.rotation
     side = max(box.width, box.height)
     if rotation == 0 and side <= PASTE_UP_TO * size:
         return cv2.resize(_paste(image, box), (size, size))
@@ -151,43 +121,34 @@ def _shrink(source: _UprightBox | _TurnedBox, box: Bounds, size: int, channels: 
     return shrunk
 
 
-def rows_read(
-    center: np.ndarray, scale: float, rotation: float = 0.0, size: int = IMAGE_SIZE, reduction: int = 1
-) -> int:
+def rows_read(crop: Crop, size: int = IMAGE_SIZE, reduction: int = 1) -> int:
     """How many rows of the whole image, from its top, a crop of it reads at most; below them it may be cut off.
 
     `reduction`: how many times smaller the image is that the crop is made from.
     """
-    box = crop_bounds(center, scale, size)
-    cosine, sine = np.abs(rotation_2d(rotation)[:, 0])
+    box = crop_bounds(crop, size)
+    cosine, sine = np.abs(rotation_2d(crop.rotation)[:, 0])
     reach = (box.width * sine + box.height * cosine) / 2
     return max(int(np.ceil((box.top + box.bottom) / 2 + reach)) + INTERPOLATION_ROWS * reduction, 0)
 
 
-def decoding_reduction(center: np.ndarray, scale: float, size: int = IMAGE_SIZE) -> int:
+def decoding_reduction(crop: Crop, size: int = IMAGE_SIZE) -> int:
     """How many times smaller an image may be decoded, 1, 2, 4 or 8, so that its box still has `size` pixels a side."""
-    box = crop_bounds(center, scale, size)
+    box = crop_bounds(crop, size)
     return max(factor for factor in REDUCTIONS if factor == 1 or min(box.width, box.height) >= factor * size)
 
 
-def fast_crop(
-    image: np.ndarray,
-    center: np.ndarray,
-    scale: float,
-    rotation: float = 0.0,
-    size: int = IMAGE_SIZE,
-    reduction: int = 1,
-) -> np.ndarray:
+def fast_crop(image: np.ndarray, crop: Crop, size: int = IMAGE_SIZE, reduction: int = 1) -> np.ndarray:
     """`crop_image` by one affine warp, (size, size, C) uint8: the same box, turned and shrunk in one interpolation.
 
-    `image` is (H, W, C) uint8, `reduction` times smaller than the one that `center` and `scale` are pixels of. What
+    `image` is (H, W, C) uint8, `reduction` times smaller than the one that the crop is in pixels of. What
     differs is the rounding, and in rotated crops the official second interpolation (docs/dev/speed.md has numbers).
     """
-    box = crop_bounds(center, scale, size)
+    box = crop_bounds(crop, size)
     to_source = _scaling(reduction, reduction)
     to_source[:2, 2] -= box.left, box.top
     turn = np.eye(3)
-    turn[:2] = cv2.getRotationMatrix2D(((box.width - 1) / 2, (box.height - 1) / 2), rotation, 1.0)
+    turn[:2] = cv2.getRotationMatrix2D(((box.width - 1) / 2, (box.height - 1) / 2), crop.rotation, 1.0)
     matrix = _scaling(size / box.width, size / box.height) @ turn @ to_source
     return cv2.warpAffine(image, matrix[:2], (size, size), flags=cv2.INTER_LINEAR)
 

@@ -31,6 +31,7 @@ from tore.datasets.crop import crop_image, decoding_reduction, fast_crop, rows_r
 from tore.datasets.images import decode_bgr, decode_image, row_key
 from tore.datasets.label import Label, parse_label
 from tore.datasets.sets import BadSample, BadSampleLog, TSVSet
+from tore.geometry.crop import Crop
 from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 
 
@@ -58,16 +59,21 @@ def sample_rng(seed: int, epoch: int, index: int) -> RandomState:
     return RandomState(MT19937(SeedSequence([seed, epoch, index])))
 
 
+def drawn_crop(label: Label, draw: Draw) -> Crop:
+    """A label's crop, scaled and rotated as a draw says. ValueError where it has no area."""
+    return Crop.of_label(label.center, draw.scale * label.scale, draw.rotation)
+
+
 def cropped(
-    image: np.ndarray, label: Label, draw: Draw, image_format: ImageFormat, reduction: int | None = None
+    image: np.ndarray, crop: Crop, draw: Draw, image_format: ImageFormat, reduction: int | None = None
 ) -> np.ndarray:
-    """What the network sees of an image (H, W, 3) uint8 BGR under a draw: (3, n, n) float32 RGB normalized.
+    """What the network sees of an image (H, W, 3) uint8 BGR in a draw's crop: (3, n, n) float32 RGB normalized.
 
     `reduction`: the image is that many times smaller than the label's, and the crop the fast one.
     """
-    place = (label.center, draw.scale * label.scale, draw.rotation, image_format.size)
-    crop = crop_image(image, *place) if reduction is None else fast_crop(image, *place, reduction)
-    return finish_image(crop[:, :, ::-1], draw, image_format)
+    size = image_format.size
+    pixels = crop_image(image, crop, size) if reduction is None else fast_crop(image, crop, size, reduction)
+    return finish_image(pixels[:, :, ::-1], draw, image_format)
 
 
 class MeshDataset(Dataset):
@@ -154,17 +160,13 @@ class MeshDataset(Dataset):
 
         ValueError where a box has no pixel or too many.
         """
-        scales, size = [each.scale * label.scale for each in draws], self.image_format.size
-        reduction = None
-        if self.fast_crop:
-            reduction = min(decoding_reduction(label.center, scale, size) for scale in scales)
-        rows = max(
-            rows_read(label.center, scale, each.rotation, size, reduction or 1)
-            for scale, each in zip(scales, draws, strict=True)
-        )
+        crops, size = [drawn_crop(label, each) for each in draws], self.image_format.size
+        reduction = min(decoding_reduction(crop, size) for crop in crops) if self.fast_crop else None
+        rows = max(rows_read(crop, size, reduction or 1) for crop in crops)
         columns = self.rows.columns("img", index)
         image = decode_bgr(columns, self.rows.place("img", index), reduction or 1, rows)
-        return row_key(columns), [cropped(image, label, each, self.image_format, reduction) for each in draws]
+        pairs = zip(crops, draws, strict=True)
+        return row_key(columns), [cropped(image, *pair, self.image_format, reduction) for pair in pairs]
 
     def _compare_keys(self, index: int, label: Label, image_key: str) -> None:
         """Raises BadSample where the rows of one sample have different keys: another image's label is no label."""
@@ -184,8 +186,8 @@ class MeshDataset(Dataset):
 
         `image` (3, n, n) float32 normalized; `joints_2d` (J, 3) in [-1, 1] of the crop and confidence;
         `joints_3d` (J, 4) meters relative to the pelvis (hand: wrist) and confidence; `pose`, `betas`; `has_*` 0 or 1;
-        `joint_mask`, `vertex_mask` 1 kept, 0 masked; `center` and `scale` of the crop in source pixels (times 200);
-        with views `views` (W, 3, n, n), the image cropped as each of them says.
+        `joint_mask`, `vertex_mask` 1 kept, 0 masked; `center` in source pixels, `scale` (times 200) and
+        `rotation` in degrees of the crop; with views `views` (W, 3, n, n), the image cropped as each of them says.
         """
         label = self.label(index)
         draw, ranges = Draw(), self.layout.ranges
@@ -196,11 +198,10 @@ class MeshDataset(Dataset):
             draw = draw_augmentation(rng, ranges)
             joint_mask = draw_mask(rng, tokens, ranges.mask_share)
             vertex_mask = draw_mask(rng, vertices, ranges.mask_share)
-        scale = draw.scale * label.scale
         try:
             key, (image, *views) = self._crops(index, label, (draw, *self.views))
             self._compare_keys(index, label, key)
-            joints_2d = augment_joints_2d(label.joints_2d, label.center, scale, draw, self.image_format.size)
+            joints_2d = augment_joints_2d(label.joints_2d, drawn_crop(label, draw), draw, self.image_format.size)
         except BadSample:
             raise
         except ValueError as error:
@@ -221,6 +222,7 @@ class MeshDataset(Dataset):
             "vertex_mask": torch.from_numpy(vertex_mask),
             "gender": label.gender,
             "center": torch.from_numpy(label.center.astype(np.float32)),
-            "scale": scale,
+            "scale": draw.scale * label.scale,
+            "rotation": draw.rotation,
             "index": index,
         } | ({"views": torch.from_numpy(np.stack(views))} if views else {})

@@ -11,12 +11,12 @@ import torch
 from tqdm import tqdm
 
 from tore import paths
-from tore.datasets.crop import BOX_MARGIN, PIXELS_PER_SCALE
 from tore.datasets.images import image_bytes
 from tore.datasets.label import person_of
 from tore.datasets.sets import TSVSet, write_linelist, write_yaml
 from tore.files import write_whole
 from tore.geometry.camera import PinholeCamera
+from tore.geometry.crop import BOX_MARGIN, PIXELS_PER_SCALE
 from tore.inference.crops import Box
 from tore.synthetic.body_files import synthetic_body_dir
 from tore.synthetic.writing import TABLES, VERSION, Recipe, write_images

@@ -2,9 +2,11 @@
 
 from tore.geometry.alignment import align_similarity
 from tore.geometry.camera import PinholeCamera, crop_camera_translation, project_weak_perspective
+from tore.geometry.crop import Crop
 from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, matrix_to_rotation_6d
 
 __all__ = [
+    "Crop",
     "PinholeCamera",
     "align_similarity",
     "axis_angle_to_matrix",

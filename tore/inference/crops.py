@@ -1,6 +1,6 @@
-"""What the network sees of an image: its center as in the official code, or a person's box.
+"""What the network sees of an image: its center as in the official code, a person's box, or any crop, also rotated.
 
-Frames are those of `tore.geometry.camera`: continuous pixels, the outer corner of the upper left pixel at (0, 0).
+Image points are continuous pixels, the outer corner of the upper left pixel at (0, 0).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from tore.datasets.augmentation import Draw, finish_image
-from tore.datasets.crop import BOX_MARGIN, MAX_BOX_SIDE, PIXELS_PER_SCALE, crop_image
+from tore.datasets.crop import MAX_BOX_SIDE, crop_image
+from tore.geometry.crop import BOX_MARGIN, Crop
 from tore.image_format import IMAGE_SIZE, OFFICIAL_FORMAT, ImageFormat
 
 LONG_RATIO = 64  # images longer than this many times their shorter side are never made whole at the crop's size
@@ -22,41 +23,26 @@ WHOLE_PIXELS = 1e-6  # pixels; keeps a truncation toward zero on the whole numbe
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the image
 
 
-@dataclass(frozen=True)
-class Window:
-    """The square of the image that a crop shows; it may reach beyond the image."""
-
-    left: float
-    top: float
-    side: float
-
-    @property
-    def center(self) -> tuple[float, float]:
-        """Its middle (x, y)."""
-        return self.left + self.side / 2, self.top + self.side / 2
-
-    def to_image(self, points: np.ndarray) -> np.ndarray:
-        """Points (..., 2) of the crop's [-1, 1] range -> (..., 2) pixels of the image."""
-        return np.array([self.left, self.top]) + (points + 1) / 2 * self.side
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Crop:
-    """One person or hand as the network sees it. Two crops are equal where they are the same object."""
+class PersonCrop:
+    """One person or hand as the network sees it. Two are equal where they are the same object."""
 
     image: torch.Tensor  # (3, n, n) float32, normalized for the network; mirrored for a left hand
-    pixels: np.ndarray  # (n, n, 3) uint8, as in the image
-    window: Window
-    box: Box | None  # the person's box, None for the center of the image
+    pixels: np.ndarray  # (n, n, 3) uint8, rotated as the crop is, not mirrored
+    region: Crop  # where it lies in the image
+    box: Box | None  # the person's box, None where there is none
     image_size: tuple[int, int]  # height, width
     source: str
     person: int  # from 1
     left: bool = False  # a left hand, which networks for right hands see mirrored
     image_format: ImageFormat = OFFICIAL_FORMAT  # of `image`
+    origin: str = "box"  # what the crop was made from: "center" of the image, "box", "crop" as it was given
 
     def __repr__(self) -> str:
         box = "" if self.box is None else f", box ({', '.join(f'{value:g}' for value in self.box)})"
-        return f"{type(self).__name__}({self.source!r}, person {self.person}{box}{', left' if self.left else ''})"
+        turn = f", rotation {self.region.rotation:g}" if self.region.rotation else ""
+        side = ", left" if self.left else ""
+        return f"{type(self).__name__}({self.source!r}, person {self.person}{box}{turn}{side})"
 
     def without_pixels(self) -> CropPlace:
         """The same without what it shows: some hundred bytes instead of 0.75 MB."""
@@ -65,7 +51,7 @@ class Crop:
         return place
 
 
-class CropPlace(Crop):
+class CropPlace(PersonCrop):
     """Where a crop lies, without what it shows. ValueError for whoever asks for that."""
 
     @property
@@ -82,10 +68,10 @@ class CropPlace(Crop):
         return f"{self.source}, person {self.person}: the crop's {name} were not kept; predict with keep_crop=True"
 
 
-def middle_crop(image: np.ndarray, size: int = IMAGE_SIZE) -> tuple[np.ndarray, Window]:
+def middle_crop(image: np.ndarray, size: int = IMAGE_SIZE) -> tuple[np.ndarray, Crop]:
     """The official preprocessing: shorter side to `size` (bilinear, antialiased), then the square in the middle.
 
-    image: (H, W, 3) uint8. Returns (size, size, 3) uint8 and its window.
+    image: (H, W, 3) uint8. Returns (size, size, 3) uint8 and where it lies.
     """
     height, width = image.shape[:2]
     short, long = min(height, width), max(height, width)
@@ -100,12 +86,12 @@ def middle_crop(image: np.ndarray, size: int = IMAGE_SIZE) -> tuple[np.ndarray, 
     else:  # the same to one step of 255, without the image of 224 x 1120000 that 1 x 5000 would become
         part = (left * step_x, top * step_y, (left + size) * step_x, (top + size) * step_y)
         square = source.resize((size, size), Image.Resampling.BILINEAR, box=part)
-    # the longer side was rounded down to whole pixels: the window's side is that of the shorter one
-    middle_x, middle_y = (left + size / 2) * step_x, (top + size / 2) * step_y
-    return np.array(square), Window(middle_x - short / 2, middle_y - short / 2, short)
+    # the longer side was rounded down to whole pixels: the crop's size is that of the shorter one
+    center = ((left + size / 2) * step_x, (top + size / 2) * step_y)
+    return np.array(square), Crop(center, short)
 
 
-def box_window(box: Box, image_size: tuple[int, int], margin: float = BOX_MARGIN) -> Window:
+def crop_of_box(box: Box, image_size: tuple[int, int], margin: float = BOX_MARGIN) -> Crop:
     """The square about a box, `margin` times its longer side, on whole pixels.
 
     Raises ValueError for a box without area, outside of the image (height, width), or too large.
@@ -116,36 +102,46 @@ def box_window(box: Box, image_size: tuple[int, int], margin: float = BOX_MARGIN
         raise ValueError(f"{described} has no area")
     if lies_outside(box, image_size):
         raise ValueError(f"{described} lies outside of the image of {image_size[1]} x {image_size[0]} pixels")
-    side = max(1, round(margin * max(width, height)))
-    if side > MAX_BOX_SIDE:
-        raise ValueError(f"{described} asks for a crop of {side} pixels; {MAX_BOX_SIDE} are allowed")
-    return Window(round(x + width / 2 - side / 2), round(y + height / 2 - side / 2), side)
+    crop = Crop((x + width / 2, y + height / 2), margin * max(width, height)).whole_pixels()
+    if crop.size > MAX_BOX_SIDE:
+        raise ValueError(f"{described} asks for a crop of {crop.size:.0f} pixels; {MAX_BOX_SIDE} are allowed")
+    return crop
 
 
-def lies_outside(box: Box, image_size: tuple[int, int]) -> bool:
-    """Whether no part of the box lies in the image (height, width)."""
-    x, y, width, height = box
-    return x >= image_size[1] or y >= image_size[0] or x + width <= 0 or y + height <= 0
+def lies_outside(place: Box | Crop, image_size: tuple[int, int]) -> bool:
+    """Whether no part of a box, or of the upright rectangle around a crop, lies in the image (height, width)."""
+    if isinstance(place, Crop):
+        low, high = place.corners.min(0), place.corners.max(0)
+    else:
+        low, high = np.array(place[:2]), np.array(place[:2]) + place[2:]
+    return bool((low >= image_size[::-1]).any() or (high <= 0).any())
 
 
-def box_crop(image: np.ndarray, window: Window, size: int = IMAGE_SIZE) -> np.ndarray:
-    """The crop of evaluation (`tore.datasets.crop`) at a window of whole pixels: (size, size, 3) float64."""
-    corner = np.array([window.left, window.top])
-    center = corner + window.side / 2 + WHOLE_PIXELS * (corner >= 0)
-    return crop_image(image, center, (window.side + WHOLE_PIXELS) / PIXELS_PER_SCALE, size=size)
+def cut_crop(image: np.ndarray, crop: Crop, size: int = IMAGE_SIZE) -> np.ndarray:
+    """The crop of evaluation (`tore.datasets.crop`) at whole pixels, also rotated: (size, size, 3) float64."""
+    return crop_image(image, untruncated(crop), size)
+
+
+def untruncated(crop: Crop) -> Crop:
+    """A crop of whole pixels, so little larger that the official truncation toward zero leaves it its pixels."""
+    corner, center = np.array(crop.upper_left), np.array(crop.center)
+    x, y = center + WHOLE_PIXELS * (corner >= 0)
+    return Crop((x, y), crop.size + WHOLE_PIXELS, crop.rotation)
 
 
 def crops_of(
     image: np.ndarray,
-    boxes: Sequence[Box] | None = None,
+    boxes: Sequence[Box | Crop] | None = None,
     source: str = "image",
     left: bool | Sequence[bool] = False,
     image_format: ImageFormat = OFFICIAL_FORMAT,
     numbers: Sequence[int] | None = None,
-) -> list[Crop]:
-    """The crops of one image (H, W, 3) uint8: its middle, or one per box; `left`: which of them are left hands.
+) -> list[PersonCrop]:
+    """What the network sees of one image (H, W, 3) uint8: its middle, or one crop per box.
 
-    image_format: what the network is shown, its `config.image_format`. numbers: of the boxes' people, usually from 1.
+    boxes: a `Crop` in place of a box is cut as it is, moved by less than a pixel to whole ones. left: which of them
+    are left hands. image_format: what the network is shown, its `config.image_format`. numbers: of the boxes' people,
+    usually from 1.
 
     Raises ValueError for a box that cannot be used, and where `left` is neither one flag nor one for each person.
     """
@@ -155,20 +151,31 @@ def crops_of(
     if len(sides) != people:
         raise ValueError(f"{source}: {len(sides)} flags for left hands, but {people} people; give one for each")
     if boxes is None:
-        pixels, window = middle_crop(image, image_format.size)
+        pixels, region = middle_crop(image, image_format.size)
         normalized = _normalized(pixels, sides[0], image_format)
-        return [Crop(normalized, pixels, window, None, size, source, 1, sides[0], image_format)]
+        return [PersonCrop(normalized, pixels, region, None, size, source, 1, sides[0], image_format, "center")]
     found = []
-    for person, box, mirrored in zip(numbers or range(1, people + 1), boxes, sides, strict=True):
+    for person, place, mirrored in zip(numbers or range(1, people + 1), boxes, sides, strict=True):
         try:
-            window = box_window(box, size)
-            exact = box_crop(image, window, image_format.size)
+            region = _region_of(place, size)
+            exact = cut_crop(image, region, image_format.size)
         except ValueError as error:
             raise ValueError(f"{source}, person {person}: {error}") from None
         pixels = np.rint(exact).astype(np.uint8)
         normalized = _normalized(exact, mirrored, image_format)
-        found.append(Crop(normalized, pixels, window, box, size, source, person, mirrored, image_format))
+        box, origin = (None, "crop") if isinstance(place, Crop) else (place, "box")
+        found.append(PersonCrop(normalized, pixels, region, box, size, source, person, mirrored, image_format, origin))
     return found
+
+
+def _region_of(place: Box | Crop, image_size: tuple[int, int]) -> Crop:
+    """What is cut, on whole pixels. ValueError where it cannot be."""
+    if not isinstance(place, Crop):
+        return crop_of_box(place, image_size)
+    if lies_outside(place, image_size):
+        height, width = image_size
+        raise ValueError(f"the crop of {place.described()} lies outside of the image of {width} x {height} pixels")
+    return place.whole_pixels()
 
 
 def _normalized(pixels: np.ndarray, mirrored: bool, image_format: ImageFormat) -> torch.Tensor:

@@ -31,7 +31,7 @@ def crop_overlay(recovery: Recovery, faces: np.ndarray) -> np.ndarray:
     crop = recovery.crop.pixels
     if not recovery.in_front:
         return crop.copy()
-    return overlay(crop, recovery.vertices + recovery.translation, recovery.own_faces(faces), recovery.crop_view)
+    return overlay(crop, recovery.crop_vertices, recovery.own_faces(faces), recovery.crop_view)
 
 
 def crop_and_overlay(recovery: Recovery, faces: np.ndarray) -> np.ndarray:
@@ -211,7 +211,7 @@ def write_outputs(
     if image is not None and wanted.overlay:
         draw(_named(stem, f"{SUFFIX}.jpg"), _beside(image, draw_people(image, people, faces)))
     for person in people:
-        own = stem if person.crop.box is None else _person_stem(stem, person.crop.person)
+        own = stem if person.crop.origin == "center" else _person_stem(stem, person.crop.person)
         if wanted.overlay:
             draw(_named(own, f"{SUFFIX}.jpg"), crop_and_overlay(person, faces))
         if wanted.views:

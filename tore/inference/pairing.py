@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tore.geometry.crop import Crop
 from tore.inference.boxes import as_box
 from tore.inference.crops import Box
 from tore.inference.images import ImageSource
@@ -25,7 +26,7 @@ class Asked:
 
     source: ImageSource
     name: str
-    boxes: list[Box] | None
+    boxes: list[Box | Crop] | None
     left: bool | list[bool]
 
 
@@ -59,12 +60,16 @@ def paired(images: Any, boxes: Any = None, left: Any = False) -> Iterator[Asked]
     return _pairs(many, *every)
 
 
-def as_boxes(values: Any) -> list[Box]:
-    """(N, 4) or one (4,) as a list of (x, y, width, height); nothing for nobody.
+def as_boxes(values: Any) -> list[Box | Crop]:
+    """(N, 4) or one (4,) as a list of (x, y, width, height), `Crop`s as they are; nothing for nobody.
 
     ValueError for another shape, and by the rule of `as_box` for what is no box in pixels.
     """
     given = values
+    if isinstance(values, Crop):
+        return [values]
+    if isinstance(values, list | tuple) and any(isinstance(value, Crop) for value in values):
+        return [value if isinstance(value, Crop) else as_box(_plain(value)) for value in values]
     if isinstance(values, (Iterator, list, tuple)):
         values = [_plain(value) for value in values]
     try:

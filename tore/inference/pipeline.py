@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from tore.files import OutputError, check_output_file
-from tore.inference.crops import Box, Crop, crops_of, lies_outside
+from tore.geometry.crop import Crop
+from tore.inference.crops import Box, PersonCrop, crops_of, lies_outside
 from tore.inference.images import read_image
 from tore.inference.outputs import Wanted, planned_files, write_outputs
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
@@ -32,7 +33,7 @@ class Job:
 
     image: Path
     stem: Path
-    boxes: list[Box] | None = None
+    boxes: list[Box | Crop] | None = None
     left: bool | list[bool] = False
 
 
@@ -51,7 +52,7 @@ class Report:
 class _Waiting:
     job: Job
     image: np.ndarray | None  # kept only where the whole image is drawn
-    crops: list[Crop]
+    crops: list[PersonCrop]
 
     @property
     def outside(self) -> int:
@@ -141,7 +142,7 @@ class Run:
             crops = self._crops(image, job)
         return _Waiting(job, image if job.boxes is not None and self.wanted.overlay else None, crops)
 
-    def _crops(self, image: np.ndarray, job: Job) -> list[Crop]:
+    def _crops(self, image: np.ndarray, job: Job) -> list[PersonCrop]:
         """Of the job's people, without those whose box lies wholly outside; the others keep their numbers."""
         name, shown = str(job.image), self.recovery.image_format
         if job.boxes is None:

@@ -21,9 +21,10 @@ from tore.body.body_model import BodyModel, load_body
 from tore.datasets.image_files import ValueRange, check_reading
 from tore.export.networks import FastMETROForm, for_inference
 from tore.export.parts import Parts
+from tore.geometry.crop import Crop, rotation_2d
 from tore.geometry.rotations import matrix_to_axis_angle
 from tore.image_format import ImageFormat
-from tore.inference.crops import Box, Crop, crops_of
+from tore.inference.crops import Box, PersonCrop, crops_of
 from tore.inference.images import ImageSource, read_image
 from tore.inference.pairing import Asked, paired
 from tore.inference.result import BodyParameters, Recovery, image_camera, place
@@ -64,7 +65,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 AMP_TYPES = {"cuda": torch.float16, "mps": torch.float16}  # elsewhere bfloat16
 BATCH_SIZE = 8
-Boxes = Sequence[Box] | np.ndarray | torch.Tensor
+Boxes = Sequence[Box | Crop] | np.ndarray | torch.Tensor
 
 
 class MeshRecovery:
@@ -174,8 +175,9 @@ class MeshRecovery:
         images: one image or any iterable of them; arrays (B, H, W, 3) and tensors (B, 3, H, W) are many; a dictionary
         from paths to boxes is both. An image is a path, an image file's bytes, a file open in binary mode, a Pillow
         image, an array (H, W), (H, W, 1 | 3 | 4) or a tensor (H, W), (1 | 3 | 4, H, W), on any device.
-        boxes: for one image a list of (x, y, width, height) in its pixels; for many an iterable of such lists, None
-        for the center of the image and [] for nobody, or a dictionary by path, file name or stem.
+        boxes: for one image a list of (x, y, width, height) in its pixels, or of `Crop`s, which may be rotated; for
+        many an iterable of such lists, None for the center of the image and [] for nobody, or a dictionary by path,
+        file name or stem.
         focal_length: of the images' camera, in pixels, where it is known.
         left: which are left hands: one flag for all, or one (or one for each person) per image, in order or by name.
         The network, which knows right hands, is shown their mirror images.
@@ -223,16 +225,18 @@ class MeshRecovery:
         image_camera((1, 1), focal_length)  # a focal length that cannot be is told before any image is read
         check_reading(value_range, channel_order)
 
-        def crops(asked: Asked) -> list[Crop]:
+        def crops(asked: Asked) -> list[PersonCrop]:
             image = read_image(asked.source, asked.name, value_range=value_range, channel_order=channel_order)
             return crops_of(image, asked.boxes, asked.name, asked.left, self.image_format)
 
         found = self._batches(map(crops, paired(images, boxes, left)), int(batch_size), focal_length)
         return found if keep_crop else (replace(person, crop=person.crop.without_pixels()) for person in found)
 
-    def _batches(self, crops: Iterator[list[Crop]], batch_size: int, focal_length: float | None) -> Iterator[Recovery]:
+    def _batches(
+        self, crops: Iterator[list[PersonCrop]], batch_size: int, focal_length: float | None
+    ) -> Iterator[Recovery]:
         """A pass whenever as many crops wait as a batch takes, and one for the rest, also before an error."""
-        waiting: list[Crop] = []
+        waiting: list[PersonCrop] = []
         failure: Exception | None = None
         while True:
             try:
@@ -250,7 +254,7 @@ class MeshRecovery:
             raise failure
 
     @torch.inference_mode()
-    def recover(self, crops: Sequence[Crop], *, focal_length: float | None = None) -> list[Recovery]:
+    def recover(self, crops: Sequence[PersonCrop], *, focal_length: float | None = None) -> list[Recovery]:
         """One forward pass over the crops of `tore.inference.crops`: a result for each."""
         if not crops:
             return []
@@ -272,10 +276,11 @@ class MeshRecovery:
             return self._recoveries(crops, prediction, body, focal_length)
 
     def _recoveries(
-        self, crops: Sequence[Crop], prediction: MeshPrediction, body: BodyModel, focal_length: float | None
+        self, crops: Sequence[PersonCrop], prediction: MeshPrediction, body: BodyModel, focal_length: float | None
     ) -> list[Recovery]:
         """What the network said, in the frames of the crops' images."""
         prediction = mirrored_back(prediction, [crop.left for crop in crops], self.image_format.size // STRIDE)
+        prediction = rotated_back(prediction, [crop.region.rotation for crop in crops])
         vertices = prediction.vertices.float()
         mesh_joints = _numpy(body.regress_joints(vertices))
         cameras, joints = _numpy(prediction.camera), _numpy(prediction.joints)
@@ -353,6 +358,37 @@ def mirrored_back(prediction: MeshPrediction, which: list[bool], columns: int) -
     if prediction.heatmap is not None:
         turned = prediction.heatmap.unflatten(2, (-1, columns)).flip(3).flatten(2)  # (B, M, h*w)
         changed["heatmap"] = torch.where(mirrored[:, None, None], turned, prediction.heatmap)
+    return prediction._replace(**changed)
+
+
+def rotated_back(prediction: MeshPrediction, rotations: list[float]) -> MeshPrediction:
+    """Predictions from crops of these rotations in degrees, along the axes of the images: rotated about z.
+
+    Heatmaps stay those of the crops. What a crop without rotation gave stays bit for bit.
+    """
+    if not any(rotations):
+        return prediction
+    device, turns = prediction.camera.device, torch.from_numpy(np.stack([rotation_2d(angle) for angle in rotations]))
+    turns = turns.to(device, torch.float32)  # (B, 2, 2)
+
+    def rotated(vectors: torch.Tensor) -> torch.Tensor:
+        """(B, N, 2 or more), by sums of products, which no setting of the device rounds."""
+        vectors = vectors.float()
+        xy = [(turns[:, None, row] * vectors[..., :2]).sum(-1) for row in (0, 1)]  # (B, N) each
+        return torch.cat([torch.stack(xy, -1), vectors[..., 2:]], -1)
+
+    camera = prediction.camera.float()
+    changed = {
+        "camera": torch.cat([camera[:, :1], rotated(camera[:, None, 1:])[:, 0]], 1),
+        "joints": rotated(prediction.joints),
+        "vertices_coarse": rotated(prediction.vertices_coarse),
+        "vertices": rotated(prediction.vertices),
+    }
+    if prediction.vertices_mid is not None:
+        changed["vertices_mid"] = rotated(prediction.vertices_mid)
+    if prediction.rotations is not None:
+        root = rotated(prediction.rotations[:, 0].mT).mT  # its columns are vectors
+        changed["rotations"] = torch.cat([root[:, None], prediction.rotations[:, 1:].float()], 1)
     return prediction._replace(**changed)
 
 

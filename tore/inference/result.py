@@ -14,7 +14,7 @@ import torch
 from tore.body.joints import JOINT_NAMES
 from tore.files import write_whole
 from tore.geometry.camera import CROP_FOCAL_LENGTH, FIELD_OF_VIEW_SIZE, PinholeCamera, image_translation
-from tore.inference.crops import Crop
+from tore.inference.crops import PersonCrop
 from tore.inference.names import json_text
 
 NOT_FINITE = "the network's numbers are not finite; leave half precision out, or get the checkpoint again"
@@ -36,16 +36,16 @@ class BodyParameters:
 @dataclass(frozen=True, eq=False, repr=False)
 class Recovery:
     """Lengths in meters, in the camera frame (x right, y down, z away), around the mesh's own origin as the network
-    gives it; 2D points in continuous pixels of the whole image. All of a left hand is as in the image: what the
-    network said of its mirror image is mirrored back."""
+    gives it; 2D points in continuous pixels of the whole image. All is as in the image: what the network said of
+    a left hand's mirror image is mirrored back, and what it said of a rotated crop is rotated back, about z."""
 
     kind: str  # "body" | "hand"
-    crop: Crop  # what the network saw, of which image, and where
-    camera: np.ndarray  # (3,) of the crop: scale, tx, ty; (x, y) lands at scale * (x + tx, y + ty) in [-1, 1]
+    crop: PersonCrop  # what the network saw, of which image, and where
+    camera: np.ndarray  # (3,) scale, tx, ty: (x, y) lands scale * (x + tx, y + ty) half crop sizes beside its center
     joints: np.ndarray  # (J, 3) predicted directly
     mesh_joints: np.ndarray  # (J, 3) regressed from the mesh, as metrics compare them
     vertices: np.ndarray  # (V, 3)
-    heatmap: np.ndarray | None  # (M, h*w) attention map of each kept image token; None without image token pruning
+    heatmap: np.ndarray | None  # (M, h*w) over the crop, attention map of each kept image token; None without pruning
     image_camera: PinholeCamera  # of the whole image, shared by all its people
     translation: np.ndarray  # (3,) brings the mesh before `image_camera`
     checkpoint: str
@@ -88,15 +88,21 @@ class Recovery:
 
     @property
     def crop_view(self) -> PinholeCamera:
-        """`image_camera` in the pixels of the crop: with it the mesh plus `translation` is drawn over the crop."""
-        window, view = self.crop.window, self.image_camera
-        factor = self.crop.pixels.shape[0] / window.side
-        x, y = view.principal_point
-        return PinholeCamera(view.focal_length * factor, ((x - window.left) * factor, (y - window.top) * factor))
+        """`image_camera` in the crop's pixels and axes: it draws `crop_vertices` over the crop."""
+        region, size = self.crop.region, self.crop.image_format.size
+        x, y = (region.to_crop(np.array(self.image_camera.principal_point)) + 1) / 2 * size
+        return PinholeCamera(self.image_camera.focal_length * size / region.size, (float(x), float(y)))
+
+    @property
+    def crop_vertices(self) -> np.ndarray:
+        """(V, 3) the mesh before `crop_view`."""
+        return self.crop.region.rotate_back(self.vertices + self.translation)
 
     def to_pixels(self, points: np.ndarray) -> np.ndarray:
         """Points (..., 3) of the mesh's frame -> (..., 2) pixels of the image, by the crop's weak perspective."""
-        return self.crop.window.to_image(self.camera[0] * (points[..., :2] + self.camera[1:]))
+        region = self.crop.region
+        beside = self.camera[0] * (points[..., :2] + self.camera[1:])  # of the center, in half sizes of the crop
+        return np.array(region.upper_left) + (beside + 1) / 2 * region.size
 
 
 def image_camera(image_size: tuple[int, int], focal_length: float | None = None) -> PinholeCamera:
@@ -117,11 +123,11 @@ def image_camera(image_size: tuple[int, int], focal_length: float | None = None)
     return PinholeCamera(focal, (width / 2, height / 2))
 
 
-def place(cameras: np.ndarray, crops: list[Crop], views: list[PinholeCamera]) -> np.ndarray:
+def place(cameras: np.ndarray, crops: list[PersonCrop], views: list[PinholeCamera]) -> np.ndarray:
     """Translations (B, 3) that bring the meshes of weak-perspective `cameras` (B, 3) before their images' cameras."""
     columns: tuple[list, ...] = (
-        [crop.window.center for crop in crops],
-        [crop.window.side for crop in crops],
+        [crop.region.center for crop in crops],
+        [crop.region.size for crop in crops],
         [view.principal_point for view in views],
         [view.focal_length for view in views],
     )
@@ -136,9 +142,12 @@ UNITS = {
     "vertices": "as joints",
     "joints_2d": "pixels of the whole image; the outer corner of the upper left pixel is (0, 0)",
     "mesh_joints_2d": "as joints_2d",
-    "crop_camera": "scale, tx, ty: (x, y) meters land at scale * (x + tx, y + ty) in [-1, 1] of the crop",
-    "crop_window": "left, top, side of the square that the crop shows, pixels of the whole image",
-    "box": "x, y, width, height, pixels of the whole image; none where its middle was taken",
+    "crop_center": "x, y of the square that the network was shown, pixels of the whole image",
+    "crop_size": "its side, pixels of the whole image",
+    "crop_rotation": "degrees by which it shows the image rotated counter-clockwise; all results are rotated back",
+    "crop_origin": "what the crop was made from: center (of the image), box, or crop",
+    "crop_camera": "scale, tx, ty: (x, y) meters land at crop_center + crop_size / 2 * scale * (x + tx, y + ty)",
+    "box": "x, y, width, height, pixels of the whole image; none where the crop was not made from a box",
     "focal_length": "pixels of the whole image",
     "principal_point": "x, y, pixels of the whole image",
     "translation": "meters; added to vertices or joints it brings them before the whole image's camera",
@@ -166,7 +175,10 @@ def as_values(recovery: Recovery) -> dict[str, Any]:
         "checkpoint": recovery.checkpoint,
         "image_size": crop.image_size,
         "box": crop.box,
-        "crop_window": (crop.window.left, crop.window.top, crop.window.side),
+        "crop_center": crop.region.center,
+        "crop_size": crop.region.size,
+        "crop_rotation": crop.region.rotation,
+        "crop_origin": crop.origin,
         "crop_camera": recovery.camera,
         "focal_length": camera.focal_length,
         "principal_point": camera.principal_point,

@@ -16,6 +16,7 @@ from tore.datasets.label import Label
 from tore.datasets.sets import BadSample, Place
 from tore.files import parse_json
 from tore.geometry.alignment import FIT_JOINTS, fit_weak_perspective
+from tore.geometry.crop import Crop
 
 ERROR, WARNING = "error", "warning"
 
@@ -173,7 +174,7 @@ def check_labelled(label: Label, root: int) -> Iterator[Remark]:
 def check_in_image(label: Label, height: int, width: int, size: int) -> Iterator[Remark]:
     """The crop's box and the 2D joints against the image (height, width) and each other."""
     try:
-        box = crop_bounds(label.center, label.scale, size)
+        box = crop_bounds(Crop.of_label(label.center, label.scale), size)
     except ValueError as error:
         yield ERROR, "box", str(error)
         return
