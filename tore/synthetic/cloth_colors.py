@@ -30,6 +30,8 @@ MARKS: dict[str, tuple[tuple[float, float, float, float], ...]] = {
     "male_casualsuit04": ((0.495, 0.1, 0.625, 0.23),),
     "male_casualsuit06": ((0.445, 0.12, 0.625, 0.205), (0.2, 0.112, 0.29, 0.168), (0.735, 0.155, 0.755, 0.185)),
 }
+SKIN_DISTANCE = 60  # gray levels
+MISPLACED = 0.04  # meters
 MARK_DISTANCE = 22  # of a mark's color from the cloth's, in gray levels
 # sRGB of common cloth, and of trousers, with their shares
 CLOTHS = np.array(
@@ -53,7 +55,8 @@ class Cloth:
     """What a piece's texture is before it is dyed, and where each texel lies on the body.
 
     `image (S, S, 4)` RGBA without marks; `shade (S, S)` its gray over its cloth's median; `group (S, S)` number of the
-    cloth; `rest (S, S, 3)` meters on the mean person; `names` "top" or "bottom" of each group.
+    cloth; `rest (S, S, 3)` meters on the mean person; `names` "top" or "bottom" of each group. `shared`: parts of the
+    mesh lie on one another in the texture, so that a pattern by places would show where it does not belong.
     """
 
     image: Color
@@ -61,6 +64,7 @@ class Cloth:
     group: NDArray[np.uint8]
     rest: NDArray[np.float32]
     names: tuple[str, ...]
+    shared: bool
 
 
 @lru_cache(maxsize=64)
@@ -78,7 +82,16 @@ def cloth(piece: Piece) -> Cloth:
         mine = group == number
         seen = gray[mine & covered]
         shade[mine] = gray[mine] / (np.median(seen) if len(seen) else 1.0)
-    return Cloth(image, shade, group.astype(np.uint8), rest, names)
+    return Cloth(image, shade, group.astype(np.uint8), rest, names, _is_shared(piece, vertices, rest))
+
+
+def _is_shared(piece: Piece, vertices: Array, rest: NDArray[np.float32]) -> bool:
+    """Whether one face in twenty finds another place of the body at its middle texel."""
+    mesh = piece.mesh
+    spots = (mesh.places[mesh.face_places].mean(1) % 1 * CLOTH_SIZE).astype(np.int64)
+    found = rest[np.clip(CLOTH_SIZE - 1 - spots[:, 1], 0, CLOTH_SIZE - 1), spots[:, 0]]
+    away = np.linalg.norm(found - vertices[mesh.faces].mean(1), axis=1)
+    return bool((away > MISPLACED).mean() > 0.05)
 
 
 def _groups(piece: Piece, vertices: Array) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -112,8 +125,11 @@ def _without_marks(piece: Piece) -> Color:
     return image
 
 
-def dyed(piece: Piece, rng: np.random.Generator) -> Color:
-    """A suit's texture (CLOTH_SIZE, CLOTH_SIZE, 4) in drawn colors, each of its cloths in its own."""
+def dyed(piece: Piece, rng: np.random.Generator, skin: Array) -> Color:
+    """A suit's texture (CLOTH_SIZE, CLOTH_SIZE, 4) in drawn colors, each of its cloths in its own.
+
+    `skin` is the sRGB color (3,) that cloth must not have, lest it look like bare skin.
+    """
     held = cloth(piece)
     out = held.image.copy()
     for number, name in enumerate(held.names):
@@ -122,17 +138,24 @@ def dyed(piece: Piece, rng: np.random.Generator) -> Color:
             tint = rng.uniform(0.75, 1.2) * rng.uniform(0.92, 1.08, 3)
             out[mine, :3] = np.clip(held.image[mine, :3] * tint, 0, 255)
             continue
-        color = cloth_color(rng, name)
+        color = cloth_color(rng, name, skin)
         colors = np.broadcast_to(color, (int(mine.sum()), 3))
-        if name == "top" and rng.random() < PATTERNED:
-            colors = _patterned(held.rest[mine], color, rng)
+        if name == "top" and not held.shared and rng.random() < PATTERNED:
+            colors = patterned(held.rest[mine], color, rng)
         depth = rng.uniform(0.6, 1.0)
         out[mine, :3] = np.clip(colors * held.shade[mine, None] ** depth, 0, 255)
     return out
 
 
-def cloth_color(rng: np.random.Generator, name: str) -> Array:
-    """A drawn sRGB color (3,) of a "top" or a "bottom"."""
+def cloth_color(rng: np.random.Generator, name: str, skin: Array | None = None) -> Array:
+    """A drawn sRGB color (3,) of a "top" or a "bottom" that is unlike a skin's color (3,)."""
+    color = _drawn_color(rng, name)
+    while skin is not None and np.linalg.norm(color - skin) < SKIN_DISTANCE:
+        color = _drawn_color(rng, name)
+    return color
+
+
+def _drawn_color(rng: np.random.Generator, name: str) -> Array:
     if rng.random() < (COLORFUL if name == "top" else COLORFUL / 3):
         color = 255 * np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.25, 0.95), rng.uniform(0.3, 0.95)))
     else:
@@ -141,7 +164,7 @@ def cloth_color(rng: np.random.Generator, name: str) -> Array:
     return np.clip(color, 12, 245)
 
 
-def _patterned(rest: Array, color: Array, rng: np.random.Generator) -> Array:
+def patterned(rest: Array, color: Array, rng: np.random.Generator) -> Array:
     """Colors (N, 3) of cloth at places (N, 3) in meters: stripes, checks, dots, blocks or a print on the chest."""
     other = cloth_color(rng, "top")
     second = PATTERNS[rng.integers(len(PATTERNS))](rest, rng)

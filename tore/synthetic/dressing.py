@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from tore.synthetic.assets import Assets, Piece, fitting, read_texture
 from tore.synthetic.cloth_colors import dyed, hair_color, hair_texture, shoe_texture
 from tore.synthetic.eyes import eye_texture, eyes_on
-from tore.synthetic.garments import Garment, PosedSkin, fit, free_mesh, halves, with_vertices
-from tore.synthetic.skin_tones import skin_texture
+from tore.synthetic.garments import Garment, PosedSkin, fit, fit_shell, free_mesh, halves, with_vertices
+from tore.synthetic.plain_look import Shell, plain_person
+from tore.synthetic.skin_tones import skin_texture, tone_color
 from tore.synthetic.surfaces import Surface
 
 Array = NDArray[np.floating]
@@ -40,11 +41,12 @@ class Worn:
 
 @dataclass(frozen=True)
 class Outfit:
-    """All that covers a body: the textures of its skin and eyes, and pieces, the lowest layer first."""
+    """All that covers a body: the textures of its skin and eyes, and pieces or a painted layer, the lowest first."""
 
     skin: Color
     eyes: Color
     worn: tuple[Worn, ...]
+    shell: Shell | None = None
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,16 @@ def gender_of(betas: Array, age: float) -> str:
     return "female" if direction[:10] @ betas + direction[10] > 0 else "male"
 
 
-def choose_outfit(assets: Assets, rng: np.random.Generator, age: float, gender: str) -> Outfit:
-    """Draws skin, suit, shoes, hair and brows for a person; `age` is on the scale of `people_shapes`."""
+def choose_outfit(assets: Assets | None, rng: np.random.Generator, age: float, gender: str) -> Outfit:
+    """Draws skin, suit, shoes, hair and brows for a person; `age` is on the scale of `people_shapes`.
+
+    Without assets all of it is painted.
+    """
+    if assets is None:
+        skin, shell, tone = plain_person(rng, age, gender)
+        return Outfit(skin, eye_texture(rng, 1 - tone), (), shell)
     skin, tone = skin_texture(assets.skins, rng, age, gender)
-    worn = [*_suit(assets, rng, gender), *_shoes(assets, rng)]
+    worn = [*_suit(assets, rng, gender, tone_color(tone)), *_shoes(assets, rng)]
     color = hair_color(rng, age, tone)
     worn += _head(assets, rng, gender, age, color)
     return Outfit(skin, eye_texture(rng, 1 - tone), tuple(worn))
@@ -87,7 +95,7 @@ def _pick(rng: np.random.Generator, entries: list[Piece]) -> Piece:
     return entries[int(rng.integers(len(entries)))]
 
 
-def _suit(assets: Assets, rng: np.random.Generator, gender: str) -> list[Worn]:
+def _suit(assets: Assets, rng: np.random.Generator, gender: str, skin: Array) -> list[Worn]:
     """A suit, or the top of one over the bottom of another."""
     own = fitting(assets.suits, gender)
     wardrobe = list(assets.suits) if rng.random() < OTHERS_SUIT or not own else own
@@ -99,7 +107,7 @@ def _suit(assets: Assets, rng: np.random.Generator, gender: str) -> list[Worn]:
         others = [other for other in map(halves, wardrobe) if other is not None]
         bottom = others[int(rng.integers(len(others)))][1] if rng.random() < MIXED else parts[1]
         pieces = [bottom, parts[0]]
-    return [Worn(piece, dyed(piece, rng), _has_holes(piece), CLOTH_GLOSS) for piece in pieces]
+    return [Worn(piece, dyed(piece, rng, skin), _has_holes(piece), CLOTH_GLOSS) for piece in pieces]
 
 
 def _shoes(assets: Assets, rng: np.random.Generator) -> list[Worn]:
@@ -133,7 +141,10 @@ def dress(outfit: Outfit, vertices: Array, betas: Array) -> DressedPerson:
     garments = [
         fit(worn.piece, base, skin, worn.texture, cut_out=worn.cut_out, gloss=worn.gloss) for worn in outfit.worn
     ]
-    shows = ~np.any([garment.bound.hidden for garment in garments], axis=0) if garments else np.s_[:]
+    if outfit.shell is not None:
+        garments.append(fit_shell(outfit.shell.texture, outfit.shell.depth, outfit.shell.faces, skin))
+    hidden = [garment.bound.hidden for garment in garments]
+    shows = ~np.any([np.zeros(len(body.faces), bool), *hidden], axis=0)
     surface = Surface(
         "skin",
         vertices,

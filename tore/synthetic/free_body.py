@@ -43,6 +43,7 @@ HAND_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 HAND_ORIGIN = np.array([0.095, 0.0, 0.0])  # where the right hand's wrist lies
 FLIP = np.array([-1.0, 1.0, 1.0])
 TEXTURE_STEPS = 65535
+STRETCH = 4.0  # of the texture a meter, in the finest parts of MakeHuman's layout
 
 
 @dataclass(frozen=True)
@@ -127,13 +128,31 @@ def free_body_dir() -> Path:
 
 def texture(part: str = "body") -> Texture:
     """Texture coordinates of the "body", the "hand" or the "forearm" behind the hand."""
-    if part == "body":
-        held, prefix = _held("body"), ""
-    elif part in ("hand", "forearm"):
-        held, prefix = _held("hand"), f"{part}_"
-    else:
+    if part not in ("body", "hand", "forearm"):
         raise ValueError(f"part {part!r} has no texture coordinates; use 'body', 'hand' or 'forearm'")
-    return Texture(held[f"{prefix}texture"] / TEXTURE_STEPS, held[f"{prefix}face_texture"].astype(np.int64))
+    held = _held("body" if part == "body" else "hand")
+    if part == "body":
+        vertices, faces, _ = mirror_disc(_disc(held))
+    else:
+        prefix = "" if part == "hand" else f"{part}_"
+        vertices, faces = held[f"{prefix}vertices"].astype(np.float64), held[f"{prefix}faces"].astype(np.int64)
+    prefix = "" if part == "body" else f"{part}_"
+    places = held[f"{prefix}texture"] / TEXTURE_STEPS
+    return Texture(places, _without_stretches(places, held[f"{prefix}face_texture"].astype(np.int64), vertices[faces]))
+
+
+def _without_stretches(places: Array, rows: Index, corners: Array) -> Index:
+    """Rows (F, 3) of `places` in which no face (F, 3, 3) reaches from one piece of the layout to another.
+
+    Few faces at the seams do. Of theirs, the corner that lies apart gets the place of its neighbor.
+    """
+    flat = np.linalg.norm(places[rows] - places[np.roll(rows, -1, axis=1)], axis=2)  # from a corner to the next
+    sides = np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=2)
+    torn = np.flatnonzero(flat.max(1) > STRETCH * sides.max(1))
+    together = flat[torn].argmin(1)
+    out = rows.copy()
+    out[torn, (together + 2) % 3] = rows[torn, (together + 1) % 3]
+    return out
 
 
 def forearm() -> Forearm:

@@ -192,6 +192,27 @@ def fit(
     return Garment(surface, bound, gap.astype(np.float32))
 
 
+@lru_cache(maxsize=1)
+def _own_binding() -> Binding:
+    """The binding of a layer whose vertices are the mesh's own."""
+    body = free_mesh()
+    count = len(body.template)
+    corners = np.tile(np.arange(count)[:, None], (1, 3))
+    shares = np.full((count, 3), 1 / 3, np.float32)
+    rows = sp.identity(count, np.float32, format="csr")
+    return Binding(rows, body.weights, corners, shares, np.zeros(len(body.faces), bool))
+
+
+def fit_shell(color: NDArray[np.uint8], depth: Array, faces: Index, skin: PosedSkin) -> Garment:
+    """A layer `depth (6890,)` meters over the faces (F,) of an unposed skin; alpha of `color` says where it is."""
+    body = free_mesh()
+    vertices = np.asarray(skin.vertices + skin.normals * depth[:, None], np.float32)
+    surface = Surface(
+        "clothes", vertices, body.faces[faces], body.places.places, body.places.faces[faces], color, cut_out=True
+    )
+    return Garment(surface, _own_binding(), np.asarray(depth, np.float32))
+
+
 def parts_of(piece: Piece) -> Index:
     """(N,) number of the connected part that each vertex of a piece belongs to."""
     edges = np.concatenate([piece.mesh.faces[:, :2], piece.mesh.faces[:, 1:]])
