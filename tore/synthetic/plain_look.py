@@ -149,11 +149,11 @@ def _shell(layout: _Layout, texture: Color, cover: NDArray[np.uint8]) -> Shell:
 
 
 def plain_panorama(rng: np.random.Generator, height: int = 128) -> NDArray[np.float32]:
-    """Drawn surroundings (height, 2 height, 3) in linear light: a sky over a ground, or a room with lamps."""
+    """Drawn surroundings (height, 2 height, 3) in linear light: a sky over a ground, or four walls with lamps."""
     up = np.linspace(1, -1, height)[:, None] * np.pi / 2
     around = np.linspace(-np.pi, np.pi, 2 * height, endpoint=False)[None]
     directions = np.stack(np.broadcast_arrays(np.cos(up) * np.sin(around), np.sin(up), np.cos(up) * np.cos(around)), -1)
-    image = _room(directions, rng) if rng.random() < 0.4 else _outdoors(directions, rng)
+    image = _indoors(directions, rng) if rng.random() < 0.4 else _outdoors(directions, rng)
     rough = cv2.GaussianBlur(rng.normal(0, 1, image.shape[:2]).astype(np.float32), (0, 0), 2)
     return np.asarray(np.maximum(image * (1 + 0.5 * rough[..., None]), 0), np.float32)
 
@@ -174,7 +174,7 @@ def _outdoors(directions: Array, rng: np.random.Generator) -> Array:
     return np.asarray(image + rng.uniform(0, 60) * np.array([1.0, 0.93, 0.8]) * near**600 + 0.3 * near**8)
 
 
-def _room(directions: Array, rng: np.random.Generator) -> Array:
+def _indoors(directions: Array, rng: np.random.Generator) -> Array:
     """Walls, ceiling and floor of a box around the camera, with lamps or a window."""
     half = np.array([rng.uniform(1.5, 4), rng.uniform(1.1, 1.8), rng.uniform(1.5, 4)])
     reach = half / np.maximum(np.abs(directions), 1e-6)
