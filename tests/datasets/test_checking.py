@@ -175,7 +175,6 @@ def test_contact_sheet(tmp_path: Path, rule_body_dir: Path, capsys: pytest.Captu
     assert "3 of 4 samples" in capsys.readouterr().out
     plain = cv2.imread(str(out))
     assert plain.shape[1] in (2 * 104 + 4, 3 * 104 + 4)
-    pytest.importorskip("embreex")
     options = ["--data_dir", str(rule_body_dir), "--augment"]
     assert main(["show", str(yaml), "--out", str(out), "--count", "3", "--cell", "100", *options]) == 0
     assert cv2.imread(str(out)).shape != plain.shape

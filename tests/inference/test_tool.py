@@ -280,10 +280,10 @@ def test_tokens_of_a_network_that_prunes_none(
     assert infer(tmp_path / "m.pt", images) == 0
 
 
-def test_only_drawing_and_mesh_files_need_the_renderers_packages(
+def test_only_mesh_files_need_a_further_package(
     small_checkpoint: Path, images: Path, tmp_path: Path
 ) -> None:
-    """In a process that cannot import trimesh or embreex: inference works, drawing asks for them by name."""
+    """In a process that cannot import trimesh or embreex: inference draws, mesh files ask for theirs by name."""
     script = f"""
 import sys
 for name in ("trimesh", "embreex"):
@@ -300,9 +300,8 @@ print(cli.main([*call, "--no_overlay", "--save_results", "json", "--show_tokens"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "manopth")])}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "2 2" and done.stdout.splitlines()[-1] == "0"
-    first, second = done.stderr.splitlines()
-    assert "embreex" in first and "--no_overlay" in first and "trimesh" in second
+    assert [line for line in done.stdout.splitlines() if line in ("0", "0 2")] == ["0 2", "0"]
+    assert "trimesh" in done.stderr.splitlines()[-1] and "one_tore_pred.jpg" in names(images)
     assert "one_tore_pred.json" in names(images) and "one_tore_pred_tokens.jpg" in names(images)
 
 

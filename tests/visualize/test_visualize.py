@@ -25,7 +25,7 @@ from tore.visualize.drawing import (
     view,
 )
 from tore.visualize.mesh_files import save_mesh
-from tore.visualize.renderer import Light, Lighting, outline, render, vertex_normals
+from tore.visualize.renderer import Light, Lighting, render, vertex_normals
 
 FLAT = Lighting(lights=(), sky=(1, 1, 1), ground=(1, 1, 1))
 CAMERA = PinholeCamera(100.0, (10.0, 8.0))
@@ -68,21 +68,6 @@ def test_coverage_approaches_the_area_of_a_sphere() -> None:
     assert drawn.depth.min() == pytest.approx(3.0, abs=5e-3)
 
 
-def test_the_fast_path_draws_the_same_image() -> None:
-    vertices, faces = sphere()
-    camera, background = PinholeCamera(120.0, (20.0, 40.0)), np.full((64, 80, 3), 90, np.uint8)
-    vertices = vertices + [0.3, 0, 4]
-    full = render(vertices, faces, camera, (64, 80), background=background, samples=2)
-    fast = render(
-        vertices, faces, camera, (64, 80), background=background, samples=2, edges_only=True, front_faces_only=True
-    )
-    assert (full.mask == fast.mask).all() and np.allclose(full.depth, fast.depth, atol=1e-4)
-    edges = outline(full.depth)
-    assert np.abs(full.coverage - fast.coverage).max() == 0
-    assert np.abs(full.color.astype(int) - fast.color)[~edges].max() <= 3
-    assert np.abs(full.color.astype(int) - fast.color)[edges].max() <= 12
-
-
 def test_shading_follows_the_cosine_and_is_smooth() -> None:
     vertices, faces = sphere()
     lamp = Lighting(lights=(Light((0, 0, -2), (0.8, 0.4, 0.2)),), sky=(0, 0, 0), ground=(0, 0, 0))
@@ -102,7 +87,7 @@ def test_vertex_colors_mix_and_nearer_faces_hide_farther_ones() -> None:
     vertices, faces = np.vstack([far, near]), np.array([[0, 2, 1], [3, 5, 4]])
     drawn = render(vertices, faces, CAMERA, (16, 20), colors=colors, lighting=FLAT, samples=1)
     assert tuple(drawn.color[3, 4]) == (0, 0, 255) and drawn.depth[3, 4] == pytest.approx(2.0)
-    assert tuple(drawn.color[4, 14]) == (255, 0, 0) and drawn.depth[4, 14] == pytest.approx(3.0)
+    assert tuple(drawn.color[4, 13]) == (255, 0, 0) and drawn.depth[4, 13] == pytest.approx(3.0)
 
 
 def test_nothing_in_view_leaves_the_background() -> None:
@@ -224,23 +209,22 @@ def test_a_mesh_file_of_another_kind_is_refused(tmp_path: Path) -> None:
         save_mesh(tmp_path / "out.obj", vertices, faces, frame="world")
 
 
-def test_the_package_imports_without_the_drawing_packages_and_asks_for_them_by_name() -> None:
+def test_drawing_needs_no_further_package_and_mesh_files_ask_for_theirs_by_name() -> None:
     program = """
 import sys
 sys.modules["trimesh"] = sys.modules["embreex"] = sys.modules["matplotlib"] = None
 import numpy as np
 from tore.visualize import heatmap, mesh_files, overlay, renderer, sheet, skeleton
 triangle, faces = np.array([[0, 0, 1.0], [1, 0, 1], [0, 1, 1]]), np.array([[0, 2, 1]])
-draw = lambda: renderer.render(triangle, faces, renderer.PinholeCamera(10.0, (5.0, 5.0)), (10, 10))
-for action in (draw, lambda: mesh_files.save_mesh("never.obj", triangle, faces)):
-    try:
-        action()
-    except ImportError as error:
-        print(error)
+print(renderer.render(triangle, faces, renderer.PinholeCamera(10.0, (5.0, 5.0)), (10, 10)).mask.sum())
+try:
+    mesh_files.save_mesh("never.obj", triangle, faces)
+except ImportError as error:
+    print(error)
 """
     root = Path(__file__).parents[2]
     search = {"PYTHONPATH": f"{root}:{root / 'manopth'}"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=root, env=search)
     lines = done.stdout.splitlines()
     assert len(lines) == 2, done.stderr
-    assert "pip install trimesh embreex" in lines[0] and "pip install trimesh" in lines[1]
+    assert lines[0] == "25" and "pip install trimesh" in lines[1]

@@ -46,7 +46,6 @@ from tore.inference.result import FORMATS as RESULT_FORMATS
 from tore.inference.result import as_plain
 from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
 from tore.visualize.mesh_files import need_mesh_packages
-from tore.visualize.renderer import need_render_packages
 
 TABLE_ROWS = 40
 FAST_FROM = 16  # images; making the optimized model takes as long as it saves on these
@@ -101,7 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--frame_rate", type=float, help="images per second where they are a film's frames, for --save_poses")
     add("--views", nargs="*", choices=tuple(TURNS), help="draw the mesh from other sides (alone: side and back)")
     add("--show_tokens", action="store_true", help="draw the attention map of each kept image token")
-    add("--no_overlay", action="store_true", help="leave <name>_tore_pred.jpg out; needs no renderer")
+    add("--no_overlay", action="store_true", help="leave <name>_tore_pred.jpg out")
     add("--batch_size", type=int, default=BATCH_SIZE, help="most people in one pass")
     add("--arch", metavar="NAME", help="the backbone's name, for one that the file does not tell")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
@@ -124,8 +123,6 @@ def wanted_files(args: argparse.Namespace) -> Wanted:
     """Which files to write; asks at once for packages that they need."""
     views = tuple(args.views or ("side", "back")) if args.views is not None else ()
     wanted = Wanted(not args.no_overlay, views, args.show_tokens, args.save_mesh, args.save_results)
-    if wanted.draws_meshes:
-        need_render_packages("drawing a mesh (leave --views out and add --no_overlay to run without)")
     if wanted.mesh:
         need_mesh_packages()
     if not (wanted.endings() or args.save_poses or args.json_lines):

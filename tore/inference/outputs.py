@@ -162,11 +162,6 @@ class Wanted:
     mesh: str | None = None  # obj | ply | glb
     results: str | None = None  # npz | json
 
-    @property
-    def draws_meshes(self) -> bool:
-        """Whether the renderer is needed."""
-        return self.overlay or bool(self.views)
-
     def endings(self) -> list[str]:
         """What follows a person's stem in the names of its files."""
         chosen = {

@@ -11,8 +11,8 @@ from numpy.random import RandomState
 
 from tore.synthetic.paint import Wardrobe, draw_cloth, draw_colors, draw_lighting, make_wardrobe
 from tore.synthetic.people import Figure, People, draw_people, draw_shot, label_of, load_figure
+from tore.synthetic.ray_casting import cast_image
 from tore.synthetic.scene import draw_background, draw_shadow
-from tore.visualize.renderer import render
 
 OCCLUDED = 0.35  # share of the images with something in front
 MOST_HIDDEN = 0.4  # of a person
@@ -182,7 +182,7 @@ class Studio:
         if len(self.rim):
             knuckles = people.skeleton[index, KNUCKLES] + shot.translation
             vertices, faces, colors = add_forearm(rng, vertices, faces, colors, self.rim, knuckles)
-        drawn = render(
+        drawn = cast_image(
             vertices,
             faces,
             shot.camera,

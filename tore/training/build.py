@@ -43,6 +43,7 @@ from tore.training.options import flag_text
 from tore.training.recipes import optimizer_from, recipe_from, surface_faces
 from tore.training.resuming import Pace, accept_changes, changes_of
 from tore.training.set_check import check_before, trains
+from tore.training.sheet import TrainingSheet
 
 Network = FastMETRO | METRO
 
@@ -322,16 +323,8 @@ def validation(
 
 
 def drawing(setting: RunSetting, faces: Tensor, image_format: ImageFormat) -> Callable[..., Any] | None:
-    """The trainer's drawing function, or None where nothing is to be drawn or the renderer's packages are missing."""
+    """The trainer's drawing function, or None where nothing is to be drawn."""
     if not setting.config.run.visual_steps or not setting.processes.is_main:
-        return None
-    try:
-        from tore.training.sheet import TrainingSheet  # needs the `render` extra
-        from tore.visualize.renderer import need_render_packages
-
-        need_render_packages("images of training steps")
-    except ImportError as error:
-        setting.log.line(f"no images of training steps: {error}")
         return None
     return TrainingSheet(setting.output_dir / "pictures", faces=faces, stride=STRIDE, image_format=image_format)
 

@@ -22,7 +22,7 @@ from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, reduction
 from tore.training.build import Network
 from tore.training.evaluate import Evaluation
 from tore.training.hand_submission import HandOptions, KeptHands
-from tore.visualize.drawing import save_image
+from tore.visualize.drawing import contact_sheet, overlay_crop, save_image
 
 SHAPE = ("layers", "widths", "hidden", "heads")  # in which a network must be the official one to have its row
 
@@ -113,8 +113,6 @@ def write_worst(path: Path, model: nn.Module, evaluation: Evaluation, rows: list
 
     The error is PA-MPJPE; where no sample has it the first of `CHOOSING` that one has.
     """
-    from tore.visualize.drawing import contact_sheet, overlay_crop  # needs the `render` extra
-
     data, faces = evaluation.data, evaluation.body.faces.cpu().numpy()
     metric = choosing_metric({name: next((r[name] for r in rows if r[name] is not None), None) for name in CHOOSING})
     if metric is None:

@@ -92,7 +92,7 @@ def overlay(
     *,
     color: np.ndarray | tuple[float, float, float] = MESH_COLOR,
     opacity: float = 1.0,
-    samples: int = 3,
+    samples: int = 2,
 ) -> np.ndarray:
     """The image (H, W, 3) uint8 with the mesh (V, 3) meters, camera frame, drawn over it: same shape, uint8.
 
@@ -112,7 +112,7 @@ def overlay_crop(
     weak_perspective: np.ndarray,
     *,
     color: tuple[float, float, float] = MESH_COLOR,
-    samples: int = 3,
+    samples: int = 2,
 ) -> np.ndarray:
     """A square crop (n, n, 3) uint8 with the mesh, seen by the crop's weak-perspective camera (3,) scale, tx, ty.
 
@@ -140,7 +140,7 @@ def view(
     degrees: float = 0.0,
     size: int = 224,
     color: tuple[float, float, float] = MESH_COLOR,
-    samples: int = 3,
+    samples: int = 2,
 ) -> Render:
     """The mesh alone on white, turned by `degrees`, framed so that every turn of it fits a square of `size` pixels."""
     middle = (vertices.min(0) + vertices.max(0)) / 2

@@ -1,15 +1,16 @@
-"""Renders a mesh before a pinhole camera."""
+"""Renders meshes before a pinhole camera: a z-buffer with light at the vertices, in numpy alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from tore.geometry.camera import PinholeCamera
+from tore.visualize.rasterizer import NEAR, Fragments, Triangles, clip_near, project_triangles, rasterize
 
 
 @dataclass(frozen=True)
@@ -44,29 +45,50 @@ STUDIO = Lighting(
 def shade(normals: np.ndarray, colors: np.ndarray, directions: np.ndarray, lighting: Lighting) -> np.ndarray:
     """Light that a surface sends to the viewer.
 
-    normals: (P, 3) unit, outward. colors: (P, 3) in [0, 1]. directions: (P, 3) of the viewing rays, any length.
-    Returns (P, 3) in [0, 1].
+    normals: (3, P) unit, outward. colors: (3, P) in [0, 1]. directions: (3, P) of the viewing rays, any length.
+    Returns (3, P) in [0, 1].
     """
-    up = (0.5 - 0.5 * normals[:, 1:2]).astype(np.float32)  # (P, 1): 1 looks up, 0 looks down
-    incoming = up * np.asarray(lighting.sky, np.float32) + (1 - up) * np.asarray(lighting.ground, np.float32)
-    glint = np.zeros_like(incoming)
-    for light in lighting.lights:
-        toward = np.asarray(light.direction, np.float32)
-        toward = toward / np.linalg.norm(toward)
-        strength = np.asarray(light.color, np.float32)
-        incoming = incoming + np.maximum(normals @ toward, 0)[:, None] * strength
-        if lighting.gloss:
-            view = -directions / np.linalg.norm(directions, axis=1, keepdims=True)
-            half = view + toward
-            half /= np.linalg.norm(half, axis=1, keepdims=True)
-            facing = np.maximum(np.einsum("pc,pc->p", normals, half), 0) ** lighting.shininess
-            glint = glint + facing[:, None] * strength
-    return np.clip(colors * incoming + lighting.gloss * glint, 0, 1)
+    return np.clip(colors * incoming_light(normals, lighting) + highlights(normals, directions, lighting), 0, 1)
+
+
+def incoming_light(normals: np.ndarray, lighting: Lighting) -> np.ndarray:
+    """What falls on surfaces with unit normals (3, P): (3, P) RGB."""
+    up = (0.5 - 0.5 * normals[1]).astype(np.float32)  # (P,): 1 looks up, 0 looks down
+    light = np.stack([up * sky + (1 - up) * ground for sky, ground in zip(lighting.sky, lighting.ground, strict=True)])
+    for lamp in lighting.lights:
+        cosine = np.maximum(_dot(normals, _unit(np.asarray(lamp.direction, np.float32))), 0)
+        for channel, strength in zip(light, lamp.color, strict=True):
+            channel += cosine * np.float32(strength)
+    return light
+
+
+def highlights(normals: np.ndarray, directions: np.ndarray, lighting: Lighting) -> np.ndarray:
+    """The lamps' reflections on a glossy surface: normals and viewing rays (3, P) -> (3, P) RGB."""
+    light = np.zeros(normals.shape, np.float32)
+    if not lighting.gloss:
+        return light
+    view = -_unit(directions)
+    for lamp in lighting.lights:
+        half = _unit(view + _unit(np.asarray(lamp.direction, np.float32))[:, None])
+        facing = np.maximum(_dot(normals, half), 0) ** lighting.shininess
+        for channel, strength in zip(light, lamp.color, strict=True):
+            channel += lighting.gloss * strength * facing
+    return light
+
+
+def _dot(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Of vectors (3, ...) along their first axis."""
+    return np.asarray(one[0] * other[0] + one[1] * other[1] + one[2] * other[2])
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (3, ...) of length 1; zero stays zero."""
+    return vectors / np.maximum(np.sqrt(_dot(vectors, vectors)), 1e-12)
 
 
 MESH_COLOR = (0.65, 0.74, 0.86)
-RAYS_AT_ONCE = 400_000
 DEPTH_STEP = 1.03  # neighbors whose depths differ by this factor belong to different surfaces
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the last two excluded
 
 
 class Render(NamedTuple):
@@ -78,34 +100,6 @@ class Render(NamedTuple):
     coverage: np.ndarray  # (H, W) float32, the share of the pixel that is covered
 
 
-class Hits(NamedTuple):
-    """What the rays that met the mesh met: P of them."""
-
-    rays: np.ndarray  # (P,) which rays
-    faces: np.ndarray  # (P,) which triangles
-    weights: np.ndarray  # (P, 3) of the triangle's corners
-    depth: np.ndarray  # (P,) z in meters
-
-    def only(self, chosen: np.ndarray) -> Hits:
-        """Those of the rays where chosen (P,) is true."""
-        return Hits(*(part[chosen] for part in self))
-
-
-CastRays = Callable[[np.ndarray], Hits]
-
-
-def need_render_packages(reason: str) -> Any:
-    """The `embreex` package, or ImportError with one sentence that says what wanted it and how to get it."""
-    try:
-        import embreex.mesh_construction
-        import embreex.rtcore_scene
-    except ImportError as error:
-        raise ImportError(
-            f"{reason} needs the packages trimesh and embreex: pip install trimesh embreex ({error})"
-        ) from error
-    return embreex
-
-
 def render(
     vertices: np.ndarray,
     faces: np.ndarray,
@@ -115,104 +109,142 @@ def render(
     colors: np.ndarray | tuple[float, float, float] = MESH_COLOR,
     lighting: Lighting = STUDIO,
     background: np.ndarray | None = None,
-    samples: int = 3,
-    edges_only: bool = False,
-    front_faces_only: bool = False,
+    samples: int = 2,
 ) -> Render:
-    """Draws one mesh.
+    """Draws a mesh, or several in one: what is nearer hides what is farther.
 
     vertices: (V, 3) meters in the camera frame. faces: (F, 3) indices, counter-clockwise from outside.
     size: (height, width) pixels. colors: (3,) or (V, 3) in [0, 1], before light. background: (H, W, 3) uint8, black
-    without. samples: rays per pixel and direction for color (samples^2 in all). edges_only: the further rays only
-    where a pixel lies on an outline. front_faces_only: leave triangles out that look away, half the cost
-    for a closed mesh that does not enclose the camera.
+    without. samples: points per pixel and direction (samples^2 in all) where a pixel lies on an outline; 1 leaves
+    stairs. Normals, colors and highlights are those of the vertices, mixed between them. What reaches behind the
+    viewer is cut.
 
-    Raises ValueError for arrays that are no mesh, ImportError where embreex is missing.
+    Raises ValueError for arrays that are no mesh, a background of another size, or samples below 1.
     """
-    vertices, faces = _checked(vertices, faces)
-    height, width = size
-    canvas = np.zeros((height, width, 3), np.uint8) if background is None else background.copy()
-    if canvas.shape != (height, width, 3) or canvas.dtype != np.uint8:
-        raise ValueError(f"background is {canvas.dtype} {canvas.shape}, the image uint8 {(height, width, 3)}")
-    box = _projected_box(vertices, camera, size)
-    toward = face_normals(vertices, faces)
-    attributes = _vertex_attributes(vertices, faces, toward, colors)
-    if front_faces_only:
-        front = np.einsum("fc,fc->f", toward, vertices[faces[:, 0]]) < 0
-        faces, toward = faces[front], toward[front]
-    if box is None or not len(faces):
-        return _nothing(canvas)
-    painter = _Painter(_caster(vertices, faces), faces, toward, attributes, camera, lighting)
-    return _draw(canvas, _pixels(box), painter, samples, edges_only)
+    vertices, faces = checked_mesh(vertices, faces)
+    if samples < 1:
+        raise ValueError(f"samples is {samples}; give 1 or more points per pixel and direction")
+    canvas = checked_canvas(background, size)
+    box = projected_box(vertices, camera, size)
+    whole = empty_render(canvas)
+    if box is not None:
+        left, top = max(box[0] - 1, 0), max(box[1] - 1, 0)  # with a rim, so that outlines show inside
+        right, bottom = min(box[2] + 1, size[1]), min(box[3] + 1, size[0])
+        scene = _Scene(*_triangles(vertices, faces, camera, colors, lighting, (left, top)), lighting)
+        for plane, part in zip(whole, _draw(canvas[top:bottom, left:right], scene, samples), strict=True):
+            plane[top:bottom, left:right] = part
+    return whole
 
 
-def _nothing(canvas: np.ndarray) -> Render:
-    """The background alone."""
-    size = canvas.shape[:2]
-    return Render(canvas, np.full(size, np.inf, np.float32), np.zeros(size, bool), np.zeros(size, np.float32))
+class _Scene(NamedTuple):
+    """What is drawn, in the pixels of a part of the image."""
 
-
-def _draw(canvas: np.ndarray, pixels: np.ndarray, painter: _Painter, samples: int, edges_only: bool) -> Render:
-    """Draws over the canvas at pixels (N, 2), those that the mesh can touch, a band of them at a time."""
-    _, depth, _, coverage = _nothing(canvas)
-    central: list[Hits | None] = []  # for every band what the rays through the pixels' centers met
-    for part in _bands(len(pixels)):
-        hits = painter.cast(_directions(pixels[part] + 0.5, painter.camera))
-        where = pixels[part][hits.rays]
-        depth[where[:, 1], where[:, 0]] = hits.depth
-        central.append(hits if samples == 1 or edges_only else None)
-    edges = outline(depth) if edges_only and samples > 1 else np.full(depth.shape, samples > 1)
-    for part, seen in zip(_bands(len(pixels)), central, strict=True):
-        fine = edges[pixels[part][:, 1], pixels[part][:, 0]]
-        if seen is not None:
-            plain = seen.only(~fine[seen.rays])
-            where = pixels[part][plain.rays]
-            light = painter.shade(plain, _directions(where + 0.5, painter.camera))
-            _put(canvas, coverage, where, light, np.ones(len(where), np.float32))
-        if fine.any():
-            where = pixels[part][fine]
-            _put(canvas, coverage, where, *painter.mean(where, samples))
-    return Render(canvas, depth, np.isfinite(depth), coverage)
-
-
-def _put(canvas: np.ndarray, coverage: np.ndarray, pixels: np.ndarray, light: np.ndarray, share: np.ndarray) -> None:
-    """Lays light (N, 3), already times the covered share (N,), over the canvas at pixels (N, 2)."""
-    x, y = pixels[:, 0], pixels[:, 1]
-    canvas[y, x] = np.rint(light * 255 + (1 - share)[:, None] * canvas[y, x]).astype(np.uint8)
-    coverage[y, x] = share
-
-
-class _Painter(NamedTuple):
-    """Colors pixels: casts rays through them, shades what is met, means over the rays of a pixel."""
-
-    cast: CastRays
-    faces: np.ndarray
-    face_normals: np.ndarray
-    attributes: np.ndarray
-    camera: PinholeCamera
+    triangles: Triangles  # with the normal, the color and the highlights of their corners, 3 values each
+    points: np.ndarray  # (N, 2) that they hang on
     lighting: Lighting
 
-    def mean(self, pixels: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray]:
-        """(N, 2) pixels -> light (N, 3) in [0, 1] already times the covered share, and that share (N,)."""
-        light = np.zeros((len(pixels), 3), np.float32)
-        share = np.zeros(len(pixels), np.float32)
-        for row in range(samples):
-            for column in range(samples):
-                inside = (np.array([column, row]) + 0.5) / samples
-                directions = _directions(pixels + inside, self.camera)
-                hits = self.cast(directions)
-                light[hits.rays] += self.shade(hits, directions[hits.rays])
-                share[hits.rays] += 1
-        return light / samples**2, share / samples**2
+    def look(self, size: tuple[int, int]) -> tuple[Fragments, np.ndarray]:
+        """What is seen at the pixels' centers, and its light (3, P)."""
+        return self._lit(rasterize(self.triangles, size))
 
-    def shade(self, hits: Hits, directions: np.ndarray) -> np.ndarray:
-        """(P, 3) light of what was met, for the rays' directions (P, 3)."""
-        corners = self.attributes[self.faces[hits.faces]]  # (P, 3, 6) normal and color of each corner
-        mixed = np.einsum("pk,pkc->pc", hits.weights, corners)
-        normals = mixed[:, :3] / np.maximum(np.linalg.norm(mixed[:, :3], axis=1, keepdims=True), 1e-12)
-        away = np.einsum("pc,pc->p", self.face_normals[hits.faces], directions) > 0
-        normals[away] *= -1
-        return shade(normals, mixed[:, 3:], directions, self.lighting)
+    def look_closely(self, edges: np.ndarray, samples: int) -> tuple[Fragments, np.ndarray]:
+        """The same at samples^2 points of the pixels that `edges` (h, w) names, as if the image were finer."""
+        wanted = np.repeat(np.repeat(edges, samples, 0), samples, 1)
+        triangles = self.triangles.only(_near(self.triangles, edges)).finer(samples)
+        return self._lit(rasterize(triangles, wanted.shape, wanted))
+
+    def _lit(self, seen: Fragments) -> tuple[Fragments, np.ndarray]:
+        normals, colors, glint = seen.values.reshape(3, 3, -1)
+        return seen, np.clip(colors * incoming_light(_unit(normals), self.lighting) + glint, 0, 1)
+
+
+def _triangles(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    camera: PinholeCamera,
+    colors: np.ndarray | tuple[float, float, float],
+    lighting: Lighting,
+    origin: tuple[int, int],
+) -> tuple[Triangles, np.ndarray]:
+    """Triangles with normal, color and highlights (9,) at their corners, and their points (N, 2), from `origin` on.
+
+    Inner sides are left out where the mesh is closed and lies before the viewer.
+    """
+    paint = np.broadcast_to(np.asarray(colors, np.float32), vertices.shape)
+    normals = vertex_normals(vertices, faces).astype(np.float32)
+    hidden = is_closed(faces) and bool((vertices[:, 2] > NEAR).all())
+    sides = [np.hstack([n, paint, highlights(n.T, vertices.T, lighting).T]) for n in (normals, -normals)[: 2 - hidden]]
+    points, ends, values = clip_near(vertices.astype(np.float64), faces, np.hstack(sides))
+    image_points = camera.project(points) - origin
+    linear = np.vstack([np.ones(len(points)), values.T]) / points[:, 2]  # (10 or 19, N)
+    ends = ends.T
+    x, y = image_points[:, 0][ends], image_points[:, 1][ends]  # (3, T)
+    inward = (x[1] - x[0]) * (y[2] - y[0]) > (y[1] - y[0]) * (x[2] - x[0])  # seen from inside
+    shown = [np.flatnonzero(~inward)]
+    corners = [linear[:10][:, ends[:, shown[0]]]]
+    if not hidden:
+        shown.append(np.flatnonzero(inward))
+        corners.append(linear[np.r_[0, 10:19]][:, ends[:, shown[1]]])
+    chosen = np.concatenate(shown)
+    return project_triangles(x[:, chosen], y[:, chosen], np.concatenate(corners, axis=2)), image_points
+
+
+def _draw(canvas: np.ndarray, scene: _Scene, samples: int) -> Render:
+    """The scene over a canvas (h, w, 3)."""
+    height, width = canvas.shape[:2]
+    drawn = empty_render(canvas.copy())
+    seen, light = scene.look((height, width))
+    drawn.depth.ravel()[seen.samples] = seen.depth
+    drawn.mask.ravel()[seen.samples] = True
+    if samples == 1:
+        lay_over(drawn, seen.samples, light, None)
+        return drawn
+    edges = outline(drawn.depth)
+    columns, rows = np.floor(scene.points).astype(np.int64).T
+    inside = (columns >= 0) & (rows >= 0) & (columns < width) & (rows < height)
+    where = rows[inside] * width + columns[inside]
+    edges.ravel()[where] |= ~drawn.mask.ravel()[where]  # what is thinner than a pixel
+    plain = np.flatnonzero(~edges.ravel()[seen.samples])
+    lay_over(drawn, seen.samples[plain], light[:, plain], None)
+    lay_over(drawn, *_mean(scene, edges, samples))
+    return drawn
+
+
+def _mean(scene: _Scene, edges: np.ndarray, samples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The pixels (N,) that `edges` (h, w) names, their mean light (3, N), and the covered share (N,).
+
+    Light is already times that share; samples^2 points are looked at in each pixel.
+    """
+    width = edges.shape[1]
+    seen, light = scene.look_closely(edges, samples)
+    rows = seen.samples // (width * samples)
+    columns = seen.samples - rows * (width * samples)
+    pixels = np.flatnonzero(edges)
+    number = np.zeros(edges.size, np.int64)
+    number[pixels] = np.arange(len(pixels))
+    owners = number[rows // samples * width + columns // samples]
+    total = np.stack([np.bincount(owners, channel, len(pixels)) for channel in light])
+    return pixels, total / samples**2, np.bincount(owners, minlength=len(pixels)) / samples**2
+
+
+def _near(triangles: Triangles, edges: np.ndarray) -> np.ndarray:
+    """Which triangles (T,) have a pixel of `edges` (h, w) in their bounding box."""
+    height, width = edges.shape
+    total = cv2.integral(edges.astype(np.uint8))
+    left, right = (np.clip(x, 0, width).astype(np.int64) for x in (triangles.x.min(0), triangles.x.max(0) + 1))
+    top, bottom = (np.clip(y, 0, height).astype(np.int64) for y in (triangles.y.min(0), triangles.y.max(0) + 1))
+    return np.asarray(total[bottom, right] - total[top, right] - total[bottom, left] + total[top, left] > 0)
+
+
+def lay_over(drawn: Render, pixels: np.ndarray, light: np.ndarray, share: np.ndarray | None) -> None:
+    """Lays light (3, N) in [0, 1], already times the covered share (N,), over the pixels (N,) of what is drawn.
+
+    share: of each pixel; None where pixels are covered whole.
+    """
+    color = drawn.color.reshape(-1, 3)
+    level = light.T * 255 if share is None else light.T * 255 + (1 - share)[:, None] * color[pixels]
+    color[pixels] = np.rint(level).astype(np.uint8)
+    drawn.coverage.ravel()[pixels] = 1 if share is None else share
 
 
 def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
@@ -223,11 +255,7 @@ def face_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(V, 3), (F, 3) -> (V, 3) unit normals, the mean of the faces around weighted by area; zero at a stray vertex."""
-    return _vertex_normals(len(vertices), faces, face_normals(vertices, faces))
-
-
-def _vertex_normals(count: int, faces: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    corners = faces.T.ravel()  # (3F,)
+    normals, corners, count = face_normals(vertices, faces), faces.T.ravel(), len(vertices)  # (F, 3), (3F,)
     total = np.stack([np.bincount(corners, np.tile(normals[:, axis], 3), count) for axis in range(3)], axis=1)
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return total / np.where(length > 0, length, 1)
@@ -242,7 +270,8 @@ def outline(depth: np.ndarray) -> np.ndarray:
     return far > DEPTH_STEP * near
 
 
-def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def checked_mesh(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (V, 3) float32 and faces (F, 3) int32. ValueError for arrays that are no mesh."""
     vertices, faces = np.asarray(vertices), np.asarray(faces)
     if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
         raise ValueError(f"a mesh is vertices (V, 3) and faces (F, 3), not {vertices.shape} and {faces.shape}")
@@ -253,20 +282,37 @@ def _checked(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.nd
     return vertices.astype(np.float32), np.ascontiguousarray(faces, dtype=np.int32)
 
 
-def _vertex_attributes(
-    vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, colors: np.ndarray | tuple[float, float, float]
-) -> np.ndarray:
-    """(V, 6) float32: unit normal, color."""
-    paint = np.broadcast_to(np.asarray(colors, np.float32), vertices.shape)
-    return np.hstack([_vertex_normals(len(vertices), faces, normals), paint]).astype(np.float32)
+def checked_canvas(background: np.ndarray | None, size: tuple[int, int]) -> np.ndarray:
+    """A copy of the background (H, W, 3) uint8, or black. ValueError for one of another size or type."""
+    canvas = np.zeros((*size, 3), np.uint8) if background is None else background.copy()
+    if canvas.shape != (*size, 3) or canvas.dtype != np.uint8:
+        raise ValueError(f"background is {canvas.dtype} {canvas.shape}, the image uint8 {(*size, 3)}")
+    return canvas
 
 
-def _projected_box(
-    vertices: np.ndarray, camera: PinholeCamera, size: tuple[int, int]
-) -> tuple[int, int, int, int] | None:
+def empty_render(canvas: np.ndarray) -> Render:
+    """The background alone."""
+    size = canvas.shape[:2]
+    return Render(canvas, np.full(size, np.inf, np.float32), np.zeros(size, bool), np.zeros(size, np.float32))
+
+
+def is_closed(faces: np.ndarray) -> bool:
+    """Whether every edge of triangles (F, 3) is run along in both directions equally often: no rim, inside hidden."""
+    return _is_closed(np.ascontiguousarray(faces, np.int64).tobytes())
+
+
+@lru_cache(maxsize=16)
+def _is_closed(faces: bytes) -> bool:
+    starts = np.frombuffer(faces, np.int64).reshape(-1, 3)
+    ends = np.roll(starts, -1, axis=1)
+    count = int(starts.max(initial=0)) + 1
+    return bool(np.array_equal(np.sort((starts * count + ends).ravel()), np.sort((ends * count + starts).ravel())))
+
+
+def projected_box(vertices: np.ndarray, camera: PinholeCamera, size: tuple[int, int]) -> Box | None:
     """left, top, right, bottom of the pixels that the mesh can touch; None where it touches none."""
     height, width = size
-    in_front = vertices[:, 2] > 1e-6
+    in_front = vertices[:, 2] > NEAR
     if not in_front.any():
         return None
     if not in_front.all():  # reaches behind the viewer: its image may be anywhere
@@ -275,37 +321,3 @@ def _projected_box(
     left, top = np.floor(np.clip(points.min(0), 0, (width, height))).astype(int)
     right, bottom = np.ceil(np.clip(points.max(0), 0, (width, height))).astype(int)
     return (int(left), int(top), int(right), int(bottom)) if right > left and bottom > top else None
-
-
-def _pixels(box: tuple[int, int, int, int]) -> np.ndarray:
-    left, top, right, bottom = box
-    y, x = np.mgrid[top:bottom, left:right]
-    return np.stack([x.ravel(), y.ravel()], axis=1)
-
-
-def _bands(count: int) -> Iterator[slice]:
-    return (slice(start, start + RAYS_AT_ONCE) for start in range(0, count, RAYS_AT_ONCE))
-
-
-def _directions(points: np.ndarray, camera: PinholeCamera) -> np.ndarray:
-    """(N, 2) continuous pixels -> (N, 3) float32 rays with z = 1, so that a ray's length counts depth."""
-    rays = np.ones((len(points), 3), np.float32)
-    rays[:, :2] = (points - np.asarray(camera.principal_point)) / camera.focal_length
-    return rays
-
-
-def _caster(vertices: np.ndarray, faces: np.ndarray) -> CastRays:
-    """A function from ray directions (N, 3) out of the camera's center to what they meet first."""
-    embreex = need_render_packages("drawing a mesh")
-    scene = embreex.rtcore_scene.EmbreeScene(robust=True)
-    embreex.mesh_construction.TriangleMesh(scene, vertices, faces)  # the scene keeps the triangles
-
-    def cast(directions: np.ndarray) -> Hits:
-        origins = np.zeros_like(directions)
-        found = scene.run(origins, directions, query="INTERSECT", output=1)
-        rays = np.flatnonzero(found["primID"] >= 0)
-        second, third = found["u"][rays], found["v"][rays]
-        weights = np.stack([1 - second - third, second, third], axis=1)
-        return Hits(rays, found["primID"][rays], weights, found["tfar"][rays])
-
-    return cast
