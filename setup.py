@@ -10,8 +10,8 @@ REQUIREMENTS = [
     line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")
 ]
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tore" / "__init__.py").read_text(encoding="utf-8"))[1]
-RENDER = ["trimesh>=4.0", "embreex>=2.17.7", "matplotlib>=3.7"]
-SYNTHETIC = ["scikit-image>=0.22"]
+RENDER = ["matplotlib>=3.7"]
+SYNTHETIC = ["scikit-image>=0.22", "embreex>=2.17.7"]
 DOCS = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 
 setup(
