@@ -20,9 +20,9 @@ from tore.geometry.camera import (
     project_weak_perspective,
 )
 from tore.inference.crops import crop_of_box, cut_crop
+from tore.inference.focal_length import image_camera
 from tore.inference.outputs import crop_and_overlay, draw_people, other_views, tokens
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import image_camera
 from tore.synthetic.image import Studio
 from tore.visualize.drawing import overlay_crop
 from tore.visualize.renderer import render
@@ -61,7 +61,7 @@ def test_points_at_the_origins_depth_land_where_the_crop_puts_them() -> None:
 def test_the_middle_crops_official_camera_is_part_of_the_images(standing: Standing) -> None:
     camera = np.array([[0.8, 0.1, -0.2]])
     recovery = MeshRecovery(KnownNetwork(camera, standing[0]), standing[1])
-    (person,) = recovery.predict(np.zeros((448, 700, 3), np.uint8))
+    (person,) = recovery.predict(np.zeros((448, 700, 3), np.uint8), focal_length="official")
     pinhole, translation = pinhole_of_crop(camera[0])
     assert np.allclose(person.translation, translation, atol=1e-5)
     assert person.image_camera == PinholeCamera(pinhole.focal_length * 2, (350.0, 224.0))
@@ -74,7 +74,8 @@ def test_the_middle_crops_official_camera_is_part_of_the_images(standing: Standi
 @pytest.mark.parametrize("size", [(224, 224), (300, 451), (1279, 720), (97, 40)])
 def test_over_the_middle_crop_meshes_are_drawn_as_official(size: tuple[int, int], standing: Standing) -> None:
     camera = np.array([[0.9, 0.05, -0.1]])
-    (person,) = MeshRecovery(KnownNetwork(camera, standing[0]), standing[1]).predict(np.zeros((*size, 3), np.uint8))
+    network = MeshRecovery(KnownNetwork(camera, standing[0]), standing[1])
+    (person,) = network.predict(np.zeros((*size, 3), np.uint8), focal_length="official")
     pinhole, translation = pinhole_of_crop(camera[0])  # focal length 1000, (tx, ty, 2000 / (224 s + 1e-9))
     official = pinhole.project(person.vertices + translation)
     assert np.abs(person.crop_view.project(person.vertices + person.translation) - official).max() < 0.05

@@ -14,6 +14,7 @@ from PIL import Image
 from tests import rules
 from tore.inference import pipeline as run_module
 from tore.inference.crops import PersonCrop
+from tore.inference.images import Photograph
 from tore.inference.outputs import Wanted
 from tore.inference.pipeline import Job, Run
 from tore.inference.predictor import MeshRecovery
@@ -50,9 +51,9 @@ def test_the_stages_overlap(recovery: MeshRecovery, tmp_path: Path, monkeypatch:
     jobs = jobs_in(tmp_path, 3)
     read = [threading.Event() for _ in jobs]
     begun = [threading.Event() for _ in jobs]
-    plain_read, plain_write = run_module.read_image, run_module.write_outputs
+    plain_read, plain_write = run_module.read_photograph, run_module.write_outputs
 
-    def read_image(path: Path) -> np.ndarray:
+    def read_photograph(path: Path) -> Photograph:
         read[int(path.stem)].set()
         return plain_read(path)
 
@@ -67,7 +68,7 @@ def test_the_stages_overlap(recovery: MeshRecovery, tmp_path: Path, monkeypatch:
         assert number + 1 == len(jobs) or begun[number + 1].wait(PATIENCE)
         return plain_write(people, image, stem, *others)
 
-    monkeypatch.setattr(run_module, "read_image", read_image)
+    monkeypatch.setattr(run_module, "read_photograph", read_photograph)
     monkeypatch.setattr(run_module, "write_outputs", write_outputs)
     stub = SimpleNamespace(recover=recover, faces=recovery.faces, image_format=recovery.image_format)
     found = list(Run(stub, Wanted(overlay=False, results="json"), batch_size=1)(jobs))

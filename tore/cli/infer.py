@@ -37,6 +37,7 @@ from tore.geometry.crop import Crop
 from tore.inference.boxes import FORMATS as BOX_FORMATS
 from tore.inference.boxes import parse_boxes, read_boxes
 from tore.inference.crops import PersonCrop
+from tore.inference.focal_length import OFFICIAL, FocalChoice, FocalLength, summary
 from tore.inference.inputs import boxes_for, find_images, output_stems
 from tore.inference.names import json_text, readable
 from tore.inference.outputs import TURNS, PoseFile, Wanted
@@ -73,6 +74,7 @@ class Row(NamedTuple):
     failed: bool
     beyond: int  # boxes that reach beyond the image
     outside: int  # boxes that were left out, since no part of them lies in it
+    focal_length: FocalLength | None  # where somebody was recovered
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -93,7 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--box_threshold", type=float, metavar="SCORE", help="leave out the boxes of --boxes that score lower")
     add("--left", action="store_true", help="hands: all are left ones (the network sees them mirrored)")
     add("--left_box", **repeated, help="hands: a left one's box, beside the right ones of --box")
-    add("--focal_length", type=float, help="pixels, of the whole images (default: 1000 per 224 of the shorter side)")
+    camera = parser.add_argument_group("camera of the whole images (default: from EXIF, else its diagonal)")
+    camera.add_argument("--focal_length", type=focal_length, help=f"pixels, or {OFFICIAL}: 1000 for 224 pixels")
+    camera.add_argument("--fov", type=float, metavar="DEGREES", help="field of view over the longer side")
     add("--save_mesh", choices=MESH_FORMATS, help="write each mesh")
     add("--save_results", choices=RESULT_FORMATS, help="write joints, vertices, cameras, names and units")
     add("--save_poses", type=Path, metavar="NPZ", help="write everyone's SMPL pose, shape and place into one file")
@@ -117,6 +121,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_idle_flags(parser, {"--seed": "nothing is drawn at random"})
     take_negative_numbers(parser)
     return parser
+
+
+def focal_length(text: str) -> float | str:
+    """An argparse type: a number, or the word for the official one."""
+    return text if text == OFFICIAL else float(text)
 
 
 def wanted_files(args: argparse.Namespace) -> Wanted:
@@ -213,7 +222,8 @@ def row_of(report: Report) -> Row:
     name, written = readable(report.job.image.name), readable(first + more)
     beyond = sum(reaches_beyond(person.crop) for person in report.people)
     side, people, failed = " x ".join(map(str, size)), len(report.people), report.error is not None
-    return Row(name, side, people, written, failed, beyond, report.outside)
+    focal = report.people[0].focal_length if report.people else None
+    return Row(name, side, people, written, failed, beyond, report.outside, focal)
 
 
 def reaches_beyond(crop: PersonCrop) -> bool:
@@ -238,7 +248,7 @@ def tell_doubts(rows: list[Row], args: argparse.Namespace) -> None:
 
 
 def print_table(rows: list[Row], seconds: dict[str, float]) -> None:
-    """One line per image (the first ones of many), then the sums."""
+    """One line per image (the first ones of many), what the focal lengths are from, then the sums."""
     shown = rows[:TABLE_ROWS]
     width = max(len(row.name) for row in shown)
     print(f"{'image':<{width}}  {'size':>13}  people  written")
@@ -246,6 +256,8 @@ def print_table(rows: list[Row], seconds: dict[str, float]) -> None:
         print(f"{row.name:<{width}}  {row.size:>13}  {row.people:>6}  {row.written}")
     if len(rows) > len(shown):
         print(f"... and {len(rows) - len(shown)} more")
+    for line in summary((row.name, row.focal_length) for row in rows if row.focal_length is not None):
+        print(line)
     failed, people = sum(row.failed for row in rows), sum(row.people for row in rows)
     times = ", ".join(f"{stage} {taken:.2f} s" for stage, taken in seconds.items())
     print(f"{len(rows)} images, {failed} failed, {people} people; {times}")
@@ -277,7 +289,21 @@ def recovery_for(args: argparse.Namespace, images: int) -> MeshRecovery:
 @entry_point("tore infer")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; see the exit codes above."""
+    return run_inference(build_parser().parse_args(argv))
+
+
+@entry_point("tore infer")
+def official_main(argv: Sequence[str] | None = None) -> int:
+    """`main` with the official camera where the command line names none."""
     args = build_parser().parse_args(argv)
+    if args.focal_length is None and args.fov is None:
+        args.focal_length = OFFICIAL
+    return run_inference(args)
+
+
+def run_inference(args: argparse.Namespace) -> int:
+    """What parsed flags ask for; returns the exit code."""
+    FocalChoice(args.focal_length, args.fov)  # one that cannot be is told before anything is read
     keep_freed_memory()
     check_outputs(args.save_poses, folder=args.output_dir)
     wanted, jobs = wanted_files(args), jobs_of(args)
@@ -286,7 +312,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"{args.checkpoint} prunes no image tokens; leave --show_tokens out")
     if (args.left or args.left_box) and recovery.body.kind != "hand":
         raise ValueError(f"{args.checkpoint} recovers people; leave --left and --left_box out")
-    options = {"focal_length": args.focal_length, "overwrite": args.overwrite}
+    options = {"focal_length": args.focal_length, "fov": args.fov, "overwrite": args.overwrite}
     run = Run(recovery, wanted, batch_size=args.batch_size, **options)
     poses = pose_file(args, recovery, jobs)
     rows = follow(run, jobs, args.json_lines, poses)

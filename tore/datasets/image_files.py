@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -155,8 +157,9 @@ class UnknownKind(ValueError):
     """A file that is no image of a kind that Pillow reads."""
 
 
-def open_image(file: Path | io.BytesIO, name: str) -> np.ndarray:
-    """An image file as (H, W, 3) uint8 RGB. ValueError with one sentence where it cannot be read."""
+@contextmanager
+def opened_image(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
+    """An image file, opened by Pillow. ValueError with one sentence where it cannot be."""
     try:
         image = Image.open(file, formats=_formats())
     except Image.UnidentifiedImageError:
@@ -164,6 +167,12 @@ def open_image(file: Path | io.BytesIO, name: str) -> np.ndarray:
     except DECODING_ERRORS as error:
         refuse_image(name, error)
     with image:
+        yield image
+
+
+def open_image(file: Path | io.BytesIO, name: str) -> np.ndarray:
+    """An image file as (H, W, 3) uint8 RGB. ValueError with one sentence where it cannot be read."""
+    with opened_image(file, name) as image:
         return decoded_image(image, name)
 
 

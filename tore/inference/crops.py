@@ -16,6 +16,7 @@ from tore.datasets.augmentation import Draw, finish_image
 from tore.datasets.crop import MAX_BOX_SIDE, crop_image
 from tore.geometry.crop import BOX_MARGIN, Crop
 from tore.image_format import IMAGE_SIZE, OFFICIAL_FORMAT, ImageFormat
+from tore.inference.focal_length import NO_LENS, Lens
 
 LONG_RATIO = 64  # images longer than this many times their shorter side are never made whole at the crop's size
 WHOLE_PIXELS = 1e-6  # pixels; keeps a truncation toward zero on the whole number that is meant
@@ -37,6 +38,7 @@ class PersonCrop:
     left: bool = False  # a left hand, which networks for right hands see mirrored
     image_format: ImageFormat = OFFICIAL_FORMAT  # of `image`
     origin: str = "box"  # what the crop was made from: "center" of the image, "box", "crop" as it was given
+    lens: Lens = NO_LENS  # what the image's file says of its focal length
 
     def __repr__(self) -> str:
         box = "" if self.box is None else f", box ({', '.join(f'{value:g}' for value in self.box)})"
@@ -136,12 +138,13 @@ def crops_of(
     left: bool | Sequence[bool] = False,
     image_format: ImageFormat = OFFICIAL_FORMAT,
     numbers: Sequence[int] | None = None,
+    lens: Lens = NO_LENS,
 ) -> list[PersonCrop]:
     """What the network sees of one image (H, W, 3) uint8: its middle, or one crop per box.
 
     boxes: a `Crop` in place of a box is cut as it is, moved by less than a pixel to whole ones. left: which of them
     are left hands. image_format: what the network is shown, its `config.image_format`. numbers: of the boxes' people,
-    usually from 1.
+    usually from 1. lens: what the image's file says of its focal length.
 
     Raises ValueError for a box that cannot be used, and where `left` is neither one flag nor one for each person.
     """
@@ -153,7 +156,7 @@ def crops_of(
     if boxes is None:
         pixels, region = middle_crop(image, image_format.size)
         normalized = _normalized(pixels, sides[0], image_format)
-        return [PersonCrop(normalized, pixels, region, None, size, source, 1, sides[0], image_format, "center")]
+        return [PersonCrop(normalized, pixels, region, None, size, source, 1, sides[0], image_format, "center", lens)]
     found = []
     for person, place, mirrored in zip(numbers or range(1, people + 1), boxes, sides, strict=True):
         try:
@@ -164,7 +167,8 @@ def crops_of(
         pixels = np.rint(exact).astype(np.uint8)
         normalized = _normalized(exact, mirrored, image_format)
         box, origin = (None, "crop") if isinstance(place, Crop) else (place, "box")
-        found.append(PersonCrop(normalized, pixels, region, box, size, source, person, mirrored, image_format, origin))
+        more = (image_format, origin, lens)
+        found.append(PersonCrop(normalized, pixels, region, box, size, source, person, mirrored, *more))
     return found
 
 

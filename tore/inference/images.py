@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -20,10 +20,11 @@ from tore.datasets.image_files import (
     check_reading,
     decoded_image,
     on_paper,
-    open_image,
+    opened_image,
     pixels_of,
     refuse_image,
 )
+from tore.inference.focal_length import NO_LENS, Lens, lens_of
 
 Content = bytes | bytearray | memoryview | BinaryIO
 ImageSource = str | os.PathLike[str] | Content | Image.Image | np.ndarray | torch.Tensor
@@ -33,24 +34,37 @@ NAME_SHOWN = 200  # letters of a path in messages
 SOURCES = "a path, an image file's bytes, an open file, a Pillow image, an array or a tensor"
 
 
+class Photograph(NamedTuple):
+    """An image as it is worked on, and what its file says of the lens."""
+
+    pixels: np.ndarray  # (H, W, 3) uint8 RGB
+    lens: Lens
+
+
 def read_image(
     source: ImageSource, name: str = "", *, value_range: ValueRange | None = None, channel_order: str = "rgb"
 ) -> np.ndarray:
-    """An image as (H, W, 3) uint8 RGB.
+    """The pixels of `read_photograph`, (H, W, 3) uint8 RGB."""
+    return read_photograph(source, name, value_range=value_range, channel_order=channel_order).pixels
+
+
+def read_photograph(
+    source: ImageSource, name: str = "", *, value_range: ValueRange | None = None, channel_order: str = "rgb"
+) -> Photograph:
+    """An image as (H, W, 3) uint8 RGB, rotated upright as its EXIF orientation says, and its lens.
 
     source: a path; the content of an image file as bytes, or open in binary mode, which is read from where it stands
     and put back there; a Pillow image; an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a tensor (H, W) or (1 | 3 |
     4, H, W). name: what to call it in messages, if not its path. value_range: the numbers that are black and white in
     an array or a tensor; without it `tore.datasets.image_files` tells by its rule. channel_order: of arrays and
-    tensors,
-    "rgb", or "bgr" as OpenCV reads them.
+    tensors, "rgb", or "bgr" as OpenCV reads them.
 
     Raises FileNotFoundError, or ValueError with one sentence that says what was given.
     """
     check_reading(value_range, channel_order)
     if isinstance(source, (np.ndarray, torch.Tensor)):
         default = "tensor" if isinstance(source, torch.Tensor) else "array"
-        return _from_pixels(pixels_of(source, name or default, value_range, channel_order))
+        return Photograph(_from_pixels(pixels_of(source, name or default, value_range, channel_order)), NO_LENS)
     if value_range is not None or channel_order != "rgb":
         shown = name or (str(source)[:NAME_SHOWN] if isinstance(source, (str, os.PathLike)) else "image")
         raise ValueError(
@@ -68,11 +82,11 @@ def read_image(
     raise ValueError(f"{name or 'image'} is a {type(source).__name__}; give {SOURCES}")
 
 
-def _read_file(source: str | os.PathLike[str]) -> np.ndarray:
+def _read_file(source: str | os.PathLike[str]) -> Photograph:
     path = _existing(source)
     if path.stat().st_size == 0:
         raise ValueError(f"{path} is empty (0 bytes)")
-    return open_image(path, str(path))
+    return _opened(path, str(path))
 
 
 def _existing(source: str | os.PathLike[str]) -> Path:
@@ -120,13 +134,19 @@ def _content_of(stream: Any, name: str) -> bytes:
     return bytes(content)
 
 
-def _read_content(content: bytes, name: str) -> np.ndarray:
+def _read_content(content: bytes, name: str) -> Photograph:
     if not content:
         raise ValueError(f"{name} is empty (0 bytes)")
-    return open_image(io.BytesIO(content), name)
+    return _opened(io.BytesIO(content), name)
 
 
-def _from_pillow(image: Image.Image, name: str) -> np.ndarray:
+def _opened(file: Path | io.BytesIO, name: str) -> Photograph:
+    with opened_image(file, name) as image:
+        lens = lens_of(image)  # before the pixels: some readers close the file behind them
+        return Photograph(decoded_image(image, name), lens)
+
+
+def _from_pillow(image: Image.Image, name: str) -> Photograph:
     """A Pillow image of the caller, which may not be loaded yet, or be closed already."""
     try:
         image.load()
@@ -137,7 +157,7 @@ def _from_pillow(image: Image.Image, name: str) -> np.ndarray:
         refuse_image(name, error)
     except DECODING_ERRORS as error:
         refuse_image(name, error)
-    return decoded_image(image, name)
+    return Photograph(decoded_image(image, name), lens_of(image))
 
 
 def _from_pixels(pixels: np.ndarray) -> np.ndarray:

@@ -19,10 +19,11 @@ import numpy as np
 from tore.files import OutputError, check_output_file
 from tore.geometry.crop import Crop
 from tore.inference.crops import Box, PersonCrop, crops_of, lies_outside
-from tore.inference.images import read_image
+from tore.inference.focal_length import FocalChoice, Lens
+from tore.inference.images import read_photograph
 from tore.inference.outputs import Wanted, planned_files, write_outputs
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
-from tore.inference.result import NOT_FINITE, Recovery, image_camera
+from tore.inference.result import NOT_FINITE, Recovery
 
 BATCHES_WRITTEN = 2  # at most that many are queued for writing, so that memory stays bounded
 
@@ -63,7 +64,7 @@ class _Waiting:
 class Run:
     """Reads, crops, recovers, draws and writes; `seconds` counts how long each took, at the same time or not.
 
-    batch_size: most crops in one forward pass. focal_length: of the images' camera in pixels, where known.
+    batch_size: most crops in one forward pass. focal_length, fov: of the images' camera, as for `MeshRecovery.predict`.
     overwrite: replace files that are there; else such an image fails.
     """
 
@@ -73,14 +74,14 @@ class Run:
         wanted: Wanted,
         *,
         batch_size: int = BATCH_SIZE,
-        focal_length: float | None = None,
+        focal_length: float | str | None = None,
+        fov: float | None = None,
         overwrite: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size}: give 1 or more")
-        image_camera((1, 1), focal_length)  # a focal length that cannot be is told before any image is read
         self.recovery, self.wanted, self.batch_size = recovery, wanted, batch_size
-        self.focal_length, self.overwrite = focal_length, overwrite
+        self.focal, self.overwrite = FocalChoice(focal_length, fov), overwrite
         self.seconds = {"reading": 0.0, "cropping": 0.0, "network": 0.0, "drawing": 0.0, "writing": 0.0}
         self._planned: set[Path] = set()
 
@@ -137,21 +138,21 @@ class Run:
 
     def _read(self, job: Job) -> _Waiting:
         with self._timed("reading"):
-            image = read_image(job.image)
+            image, lens = read_photograph(job.image)
         with self._timed("cropping"):
-            crops = self._crops(image, job)
+            crops = self._crops(image, lens, job)
         return _Waiting(job, image if job.boxes is not None and self.wanted.overlay else None, crops)
 
-    def _crops(self, image: np.ndarray, job: Job) -> list[PersonCrop]:
+    def _crops(self, image: np.ndarray, lens: Lens, job: Job) -> list[PersonCrop]:
         """Of the job's people, without those whose box lies wholly outside; the others keep their numbers."""
         name, shown = str(job.image), self.recovery.image_format
         if job.boxes is None:
-            return crops_of(image, None, name, job.left, shown)
+            return crops_of(image, None, name, job.left, shown, lens=lens)
         size = (image.shape[0], image.shape[1])
         kept = [index for index, box in enumerate(job.boxes) if not lies_outside(box, size)]
         left = job.left if isinstance(job.left, bool) else [job.left[index] for index in kept]
         boxes, numbers = [job.boxes[index] for index in kept], [index + 1 for index in kept]
-        return crops_of(image, boxes, name, left, shown, numbers)
+        return crops_of(image, boxes, name, left, shown, numbers, lens)
 
     def _recover(self, waiting: Sequence[_Waiting]) -> list[Recovery]:
         crops = [crop for item in waiting for crop in item.crops]
@@ -159,7 +160,7 @@ class Run:
         with self._timed("network"):
             for start in range(0, len(crops), self.batch_size):
                 part = crops[start : start + self.batch_size]
-                people += self.recovery.recover(part, focal_length=self.focal_length)
+                people += self.recovery.recover(part, focal_length=self.focal.focal_length, fov=self.focal.fov)
         return people
 
     def _finish(self, waiting: Sequence[_Waiting], people: list[Recovery]) -> list[Report]:

@@ -25,9 +25,10 @@ from tore.geometry.crop import Crop, rotation_2d
 from tore.geometry.rotations import matrix_to_axis_angle
 from tore.image_format import ImageFormat
 from tore.inference.crops import Box, PersonCrop, crops_of
-from tore.inference.images import ImageSource, read_image
+from tore.inference.focal_length import FocalChoice, image_camera
+from tore.inference.images import ImageSource, read_photograph
 from tore.inference.pairing import Asked, paired
-from tore.inference.result import BodyParameters, Recovery, image_camera, place
+from tore.inference.result import BodyParameters, Recovery, place
 from tore.modeling.backbones import STRIDE
 from tore.modeling.build import image_format_of
 from tore.modeling.checkpoints import Checkpoint, load_model
@@ -163,7 +164,8 @@ class MeshRecovery:
         images: ImageSource | Iterable[ImageSource] | Mapping[str | Path, Boxes | None],
         boxes: Boxes | Iterable[Boxes | None] | Mapping[str, Boxes | None] | None = None,
         *,
-        focal_length: float | None = None,
+        focal_length: float | str | None = None,
+        fov: float | None = None,
         batch_size: int = BATCH_SIZE,
         left: Any = False,
         value_range: ValueRange | None = None,
@@ -178,7 +180,8 @@ class MeshRecovery:
         boxes: for one image a list of (x, y, width, height) in its pixels, or of `Crop`s, which may be rotated; for
         many an iterable of such lists, None for the center of the image and [] for nobody, or a dictionary by path,
         file name or stem.
-        focal_length: of the images' camera, in pixels, where it is known.
+        focal_length: of the images' camera, in pixels, or "official" for 1000 at 224; fov: in its place the field of
+        view in degrees over the longer side. Without both it is taken from an image's EXIF entries, else its diagonal.
         left: which are left hands: one flag for all, or one (or one for each person) per image, in order or by name.
         The network, which knows right hands, is shown their mirror images.
         channel_order: of arrays and tensors, "rgb" unless it is said: "bgr" for what `cv2.imread` gives.
@@ -194,6 +197,7 @@ class MeshRecovery:
                 images,
                 boxes,
                 focal_length=focal_length,
+                fov=fov,
                 batch_size=batch_size,
                 left=left,
                 value_range=value_range,
@@ -208,7 +212,8 @@ class MeshRecovery:
         images: ImageSource | Iterable[ImageSource] | Mapping[str | Path, Boxes | None],
         boxes: Boxes | Iterable[Boxes | None] | Mapping[str, Boxes | None] | None = None,
         *,
-        focal_length: float | None = None,
+        focal_length: float | str | None = None,
+        fov: float | None = None,
         batch_size: int = BATCH_SIZE,
         left: Any = False,
         value_range: ValueRange | None = None,
@@ -222,22 +227,23 @@ class MeshRecovery:
         """
         if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise ValueError(f"batch size {batch_size!r}: give 1 or more")
-        image_camera((1, 1), focal_length)  # a focal length that cannot be is told before any image is read
+        choice = FocalChoice(focal_length, fov)
         check_reading(value_range, channel_order)
 
         def crops(asked: Asked) -> list[PersonCrop]:
-            image = read_image(asked.source, asked.name, value_range=value_range, channel_order=channel_order)
-            return crops_of(image, asked.boxes, asked.name, asked.left, self.image_format)
+            pixels, lens = read_photograph(
+                asked.source, asked.name, value_range=value_range, channel_order=channel_order
+            )
+            return crops_of(pixels, asked.boxes, asked.name, asked.left, self.image_format, lens=lens)
 
-        found = self._batches(map(crops, paired(images, boxes, left)), int(batch_size), focal_length)
+        found = self._batches(map(crops, paired(images, boxes, left)), int(batch_size), choice)
         return found if keep_crop else (replace(person, crop=person.crop.without_pixels()) for person in found)
 
-    def _batches(
-        self, crops: Iterator[list[PersonCrop]], batch_size: int, focal_length: float | None
-    ) -> Iterator[Recovery]:
+    def _batches(self, crops: Iterator[list[PersonCrop]], batch_size: int, choice: FocalChoice) -> Iterator[Recovery]:
         """A pass whenever as many crops wait as a batch takes, and one for the rest, also before an error."""
         waiting: list[PersonCrop] = []
         failure: Exception | None = None
+        camera: dict[str, Any] = {"focal_length": choice.focal_length, "fov": choice.fov}
         while True:
             try:
                 waiting += next(crops)
@@ -247,15 +253,18 @@ class MeshRecovery:
                 failure = error
                 break
             while len(waiting) >= batch_size:
-                yield from self.recover(waiting[:batch_size], focal_length=focal_length)
+                yield from self.recover(waiting[:batch_size], **camera)
                 waiting = waiting[batch_size:]
-        yield from self.recover(waiting, focal_length=focal_length)
+        yield from self.recover(waiting, **camera)
         if failure is not None:
             raise failure
 
     @torch.inference_mode()
-    def recover(self, crops: Sequence[PersonCrop], *, focal_length: float | None = None) -> list[Recovery]:
+    def recover(
+        self, crops: Sequence[PersonCrop], *, focal_length: float | str | None = None, fov: float | None = None
+    ) -> list[Recovery]:
         """One forward pass over the crops of `tore.inference.crops`: a result for each."""
+        choice = FocalChoice(focal_length, fov)
         if not crops:
             return []
         if self.body.kind != "hand" and any(crop.left for crop in crops):
@@ -273,10 +282,10 @@ class MeshRecovery:
         with torch.autocast(device.type, enabled=False):
             with evaluating(self.model), self._precision(device):
                 prediction = self._predict(images)
-            return self._recoveries(crops, prediction, body, focal_length)
+            return self._recoveries(crops, prediction, body, choice)
 
     def _recoveries(
-        self, crops: Sequence[PersonCrop], prediction: MeshPrediction, body: BodyModel, focal_length: float | None
+        self, crops: Sequence[PersonCrop], prediction: MeshPrediction, body: BodyModel, choice: FocalChoice
     ) -> list[Recovery]:
         """What the network said, in the frames of the crops' images."""
         prediction = mirrored_back(prediction, [crop.left for crop in crops], self.image_format.size // STRIDE)
@@ -285,7 +294,8 @@ class MeshRecovery:
         mesh_joints = _numpy(body.regress_joints(vertices))
         cameras, joints = _numpy(prediction.camera), _numpy(prediction.joints)
         heatmaps = None if prediction.heatmap is None else _numpy(prediction.heatmap)
-        views = [image_camera(crop.image_size, focal_length) for crop in crops]
+        lengths = [choice.of(crop.image_size, crop.lens) for crop in crops]
+        views = [image_camera(crop.image_size, one.pixels) for crop, one in zip(crops, lengths, strict=True)]
         translations, meshes = place(cameras, list(crops), views), _numpy(vertices)
         parameters = _parameters(body, prediction, vertices, translations)
         return [
@@ -299,6 +309,7 @@ class MeshRecovery:
                 heatmap=None if heatmaps is None else heatmaps[i].copy(),
                 image_camera=views[i],
                 translation=translations[i],
+                focal_length=lengths[i],
                 checkpoint=self.checkpoint,
                 parameters=parameters[i],
             )

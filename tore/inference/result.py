@@ -13,8 +13,9 @@ import torch
 
 from tore.body.joints import JOINT_NAMES
 from tore.files import write_whole
-from tore.geometry.camera import CROP_FOCAL_LENGTH, FIELD_OF_VIEW_SIZE, PinholeCamera, image_translation
+from tore.geometry.camera import PinholeCamera, image_translation
 from tore.inference.crops import PersonCrop
+from tore.inference.focal_length import FocalLength
 from tore.inference.names import json_text
 
 NOT_FINITE = "the network's numbers are not finite; leave half precision out, or get the checkpoint again"
@@ -48,6 +49,7 @@ class Recovery:
     heatmap: np.ndarray | None  # (M, h*w) over the crop, attention map of each kept image token; None without pruning
     image_camera: PinholeCamera  # of the whole image, shared by all its people
     translation: np.ndarray  # (3,) brings the mesh before `image_camera`
+    focal_length: FocalLength  # of `image_camera`, and what it is from
     checkpoint: str
     parameters: BodyParameters | None = None  # None without the SMPL parameter regressor
 
@@ -105,24 +107,6 @@ class Recovery:
         return np.array(region.upper_left) + (beside + 1) / 2 * region.size
 
 
-def image_camera(image_size: tuple[int, int], focal_length: float | None = None) -> PinholeCamera:
-    """The camera of an image (height, width): principal point in the middle.
-
-    Without a focal length in pixels it is 1000 for every 224 pixels of the shorter side: over the middle crop a mesh
-    is then drawn as in the official code.
-    """
-    height, width = image_size
-    if focal_length is None:
-        focal_length = CROP_FOCAL_LENGTH * min(height, width) / FIELD_OF_VIEW_SIZE
-    try:
-        focal = np.nan if isinstance(focal_length, (str, bytes, bool)) else float(focal_length)
-    except (TypeError, ValueError, RuntimeError):
-        focal = np.nan
-    if not (np.isfinite(focal) and focal > 0):
-        raise ValueError(f"focal length {focal_length!r:.40}: give a positive number of pixels")
-    return PinholeCamera(focal, (width / 2, height / 2))
-
-
 def place(cameras: np.ndarray, crops: list[PersonCrop], views: list[PinholeCamera]) -> np.ndarray:
     """Translations (B, 3) that bring the meshes of weak-perspective `cameras` (B, 3) before their images' cameras."""
     columns: tuple[list, ...] = (
@@ -148,7 +132,9 @@ UNITS = {
     "crop_origin": "what the crop was made from: center (of the image), box, or crop",
     "crop_camera": "scale, tx, ty: (x, y) meters land at crop_center + crop_size / 2 * scale * (x + tx, y + ty)",
     "box": "x, y, width, height, pixels of the whole image; none where the crop was not made from a box",
-    "focal_length": "pixels of the whole image",
+    "focal_length": "pixels of the whole image, of the camera that all its people share",
+    "focal_length_source": "given, fov, exif, diagonal (of the image), or official (1000 pixels for 224)",
+    "focal_length_detail": "what it was computed from, or why EXIF was not used",
     "principal_point": "x, y, pixels of the whole image",
     "translation": "meters; added to vertices or joints it brings them before the whole image's camera",
     "image_size": "height, width, pixels",
@@ -181,6 +167,8 @@ def as_values(recovery: Recovery) -> dict[str, Any]:
         "crop_origin": crop.origin,
         "crop_camera": recovery.camera,
         "focal_length": camera.focal_length,
+        "focal_length_source": recovery.focal_length.source,
+        "focal_length_detail": recovery.focal_length.detail,
         "principal_point": camera.principal_point,
         "translation": recovery.translation,
         "joint_names": recovery.joint_names,
