@@ -43,7 +43,8 @@ HAND_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 HAND_ORIGIN = np.array([0.095, 0.0, 0.0])  # where the right hand's wrist lies
 FLIP = np.array([-1.0, 1.0, 1.0])
 TEXTURE_STEPS = 65535
-STRETCH = 4.0  # of the texture a meter, in the finest parts of MakeHuman's layout
+# Of the texture a meter: a face with more of it reaches across a seam. The head is finest in MakeHuman's layout.
+STRETCH = {"body": 2.5, "hand": 1.5, "forearm": 1.5}
 
 
 @dataclass(frozen=True)
@@ -138,17 +139,18 @@ def texture(part: str = "body") -> Texture:
         vertices, faces = held[f"{prefix}vertices"].astype(np.float64), held[f"{prefix}faces"].astype(np.int64)
     prefix = "" if part == "body" else f"{part}_"
     places = held[f"{prefix}texture"] / TEXTURE_STEPS
-    return Texture(places, _without_stretches(places, held[f"{prefix}face_texture"].astype(np.int64), vertices[faces]))
+    rows = held[f"{prefix}face_texture"].astype(np.int64)
+    return Texture(places, _without_stretches(places, rows, vertices[faces], STRETCH[part]))
 
 
-def _without_stretches(places: Array, rows: Index, corners: Array) -> Index:
+def _without_stretches(places: Array, rows: Index, corners: Array, stretch: float) -> Index:
     """Rows (F, 3) of `places` in which no face (F, 3, 3) reaches from one piece of the layout to another.
 
     Few faces at the seams do. Of theirs, the corner that lies apart gets the place of its neighbor.
     """
     flat = np.linalg.norm(places[rows] - places[np.roll(rows, -1, axis=1)], axis=2)  # from a corner to the next
     sides = np.linalg.norm(corners - np.roll(corners, -1, axis=1), axis=2)
-    torn = np.flatnonzero(flat.max(1) > STRETCH * sides.max(1))
+    torn = np.flatnonzero(flat.max(1) > stretch * sides.max(1))
     together = flat[torn].argmin(1)
     out = rows.copy()
     out[torn, (together + 2) % 3] = rows[torn, (together + 1) % 3]

@@ -20,7 +20,8 @@ Color = NDArray[np.uint8]
 SKIN_SIZE = 512
 # sRGB of skin at tones 0, .25 ... 1, about evenly spaced in lightness
 TONES = np.array([(238, 202, 182), (218, 168, 140), (182, 129, 98), (132, 87, 62), (78, 51, 38)], float)
-FARTHEST = 0.35  # between the tone wanted and a texture's own, where it is dark: a dark one does not become light
+# How much lighter than the texture's own a tone may be, lest dark hair and pale palms burn out; and how near is near.
+LIGHTER, NEAR = 0.15, 0.35
 AGES = ((0.5, ("child", "young")), (0.8, ("young", "")), (0.9, ("middleage", "")), (2.0, ("old", "middleage")))
 
 
@@ -54,17 +55,17 @@ def skin_texture(
 ) -> tuple[Color, float]:
     """A skin (512, 512, 4) for a person, and its tone, drawn evenly from light (0) to dark (1) where none is given."""
     tone = float(rng.random()) if tone is None else tone
-    skin = _fitting_skin(skins, rng, age, gender, tone)
+    skin = draw_skin(skins, rng, age, gender, tone)
     return toned(skin.texture, tone, rng), tone
 
 
-def _fitting_skin(skins: Sequence[Skin], rng: np.random.Generator, age: float, gender: str, tone: float) -> Skin:
+def draw_skin(skins: Sequence[Skin], rng: np.random.Generator, age: float, gender: str, tone: float) -> Skin:
     """A skin of the person's gender and age whose own tone can become the one wanted; what cannot be had is waived."""
-    able = [skin for skin in skins if _grain(skin.texture)[3] < tone + FARTHEST]
+    able = [skin for skin in skins if _grain(skin.texture)[3] < tone + LIGHTER]
     wanted = next(ages for limit, ages in AGES if age < limit)
     able = fitting(able, gender) or able or list(skins)
     able = [skin for skin in able if skin.age in wanted] or able
-    near = [skin for skin in able if abs(_grain(skin.texture)[3] - tone) < FARTHEST]
+    near = [skin for skin in able if abs(_grain(skin.texture)[3] - tone) < NEAR]
     return (near or able)[int(rng.integers(len(near or able)))]
 
 
