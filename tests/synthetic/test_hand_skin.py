@@ -56,4 +56,6 @@ def test_every_finger_has_a_nail_on_its_back_alone() -> None:
     up = vertex_normals(vertices, faces)[faces].mean(1)[:, 1]
     last = {tip: (follows[faces] == tip).all(1) for tip in (3, 6, 9, 12, 15)}
     assert all((found[mine] > 0.9).any() for mine in last.values())
-    assert found[~np.any(list(last.values()), axis=0)].max() < 0.5 and found[(up < -0.2) & ~last[15]].max() == 0
+    assert (
+        found[~np.any(list(last.values()), axis=0)].max() < 0.5 and (found[(up < -0.2) & ~last[15]] > 0.5).mean() < 0.02
+    )
