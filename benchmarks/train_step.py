@@ -27,14 +27,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tore import create_model
 from tore.body import load_body
-from tore.datasets.loader import begin_epoch, train_loader
+from tore.datasets.loader import LoaderBatches
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import write_yaml
 from tore.datasets.tsv import TSVWriter
 from tore.device import keep_freed_memory
 from tore.engine.distributed import Processes
 from tore.engine.optimization import FASTMETRO_OPTIMIZER, build_optimizer, clip_gradients
-from tore.engine.step import AMP_TYPES, Batch, LossStep, target_maker, to_device
+from tore.engine.step import AMP_TYPES, Batch, LossStep, step_of, to_device
 from tore.losses.criterion import weighted_sum
 from tore.losses.recipes import FASTMETRO_BODY
 from tore.synthetic.body_files import synthetic_body_dir
@@ -133,23 +133,14 @@ def prepare(args: argparse.Namespace, folder: Path) -> Run:
     if args.channels_last:
         model.to(memory_format=torch.channels_last)
     body = load_body("body", synthetic_body_dir()).to(device)
-    step = LossStep(
-        recipe=FASTMETRO_BODY.without_surface(),
-        make_targets=target_maker(body),
-        regress_joints=body.regress_joints,
-        faces=body.faces,
-        masks_joints=False,
-        stride=32,
-        processes=Processes(device=device),
-        amp=args.amp,
-    )
+    step = step_of(model, body, FASTMETRO_BODY.without_surface(), processes=Processes(device=device), amp=args.amp)
     if args.compile:
         model.compile()
     optimizer = build_optimizer(model.parameters(), FASTMETRO_OPTIMIZER, 1e-4)
     dataset = MeshDataset(write_images(folder, args.batch * (args.steps + 1)), True)
-    loader, sampler = train_loader(dataset, args.batch, workers=args.workers, pin_memory=device.type == "cuda")
-    begin_epoch(dataset, sampler, 0)
-    return Run(model, step, optimizer, iter(loader), args.channels_last)
+    pin = device.type == "cuda"
+    batches = LoaderBatches(dataset, batch_size=args.batch, workers=args.workers, pin_memory=pin)
+    return Run(model, step, optimizer, batches.epoch(0, 0), args.channels_last)
 
 
 def flags() -> argparse.ArgumentParser:

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from .constants import WithConstants
-from .precision import full_precision
+from .tensors import WithConstants, full_precision
 
 
 def tree_levels(parents: list[int]) -> list[list[int]]:

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from .constants import WithConstants
 from .files import load_body_arrays
 from .hand_sides import check_side, fixed_shape
 from .lbs import SkinnedModel, linear_blend_skinning
-from .precision import full_precision
 from .rotations import axis_angle_to_matrix, nearest_rotation, rotation_6d_to_matrix
+from .tensors import WithConstants, full_precision
 
 FILE_NAMES = {"right": "MANO_RIGHT.pkl", "left": "MANO_LEFT.pkl"}
 # Official: thumb, index, middle, ring, pinky; the middle finger's tip differs between the sides.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from .precision import full_precision
+from .tensors import full_precision
 
 # Official: the angle is the length of the vector with this added to each component, so that it has a
 # gradient at no rotation; the axis is the vector itself over that angle.

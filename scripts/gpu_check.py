@@ -28,9 +28,10 @@ from torch import Tensor, nn
 
 from tore import create_model
 from tore.body import load_body
+from tore.datasets.mesh_dataset import LAYOUTS
 from tore.engine.distributed import Processes
 from tore.engine.optimization import OPTIMIZERS, build_optimizer, clip_gradients
-from tore.engine.step import LossStep, target_maker, to_device
+from tore.engine.step import step_of, to_device
 from tore.losses.recipes import BASELINE_RECIPES, RECIPES
 from tore.synthetic.body_files import synthetic_body_dir
 
@@ -129,7 +130,10 @@ def made_up_batch(setting: Setting, kind: str, count: int) -> dict[str, Tensor]:
         "pose": 0.3 * torch.randn(count, pose, generator=draw),
         "betas": torch.randn(count, 10, generator=draw),
     }
-    return {"image": setting.images(count), **labels, **points}
+    layout = LAYOUTS[kind]
+    sizes = {"joint_mask": layout.joint_tokens, "vertex_mask": layout.coarse_vertices}
+    masks = {name: torch.ones(count, size, 1) for name, size in sizes.items()}
+    return {"image": setting.images(count), **labels, **points, **masks}
 
 
 @contextmanager
@@ -190,16 +194,8 @@ def train_once(setting: Setting, subject: Subject, device: torch.device, mode: M
     body = load_body(subject.body, synthetic_body_dir()).to(device)
     reduced = subject.options["token_reduction"] == "tore"
     recipe = (RECIPES if reduced else BASELINE_RECIPES)[subject.network, subject.body].without_surface()
-    step = LossStep(
-        recipe=recipe if reduced else replace(recipe, itp=0.0),
-        make_targets=target_maker(body),
-        regress_joints=body.regress_joints,
-        faces=body.faces,
-        masks_joints=False,
-        stride=32,
-        processes=Processes(device=device),
-        amp=mode.amp,
-    )
+    recipe = recipe if reduced else replace(recipe, itp=0.0)
+    step = step_of(model, body, recipe, processes=Processes(device=device), amp=mode.amp)
     optimizer = build_optimizer(model.parameters(), OPTIMIZERS[subject.network], 1e-4)
     batch = to_device(made_up_batch(setting, subject.body, 4), device)
     with tensor_cores(mode.tf32):

@@ -24,7 +24,7 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
 from tore.engine.optimization import FASTMETRO_OPTIMIZER, build_optimizer, clip_gradients, set_learning_rate
 from tore.engine.state import seed_process
-from tore.engine.step import LossStep, target_maker, to_device
+from tore.engine.step import LossStep, step_of, to_device
 from tore.evaluation.metrics import joint_errors
 from tore.losses.criterion import Targets
 from tore.losses.recipes import FASTMETRO_BODY
@@ -63,15 +63,7 @@ def overfit(args: argparse.Namespace) -> int | None:
     body = load_body("body", synthetic_body_dir()).to(device)
     narrow = {"widths": (256, 128), "hidden": (1024, 512)}
     model = create_model(arch=args.arch, size="S", body_dir="stand-in", device=device, dropout=0.0, **narrow)
-    step = LossStep(
-        recipe=FASTMETRO_BODY.without_surface(),
-        make_targets=target_maker(body),
-        regress_joints=body.regress_joints,
-        faces=body.faces,
-        masks_joints=False,
-        stride=32,
-        processes=Processes(device=device),
-    )
+    step = step_of(model, body, FASTMETRO_BODY.without_surface(), processes=Processes(device=device))
     optimizer = build_optimizer(model.parameters(), FASTMETRO_OPTIMIZER, args.lr)
     targets = step.targets(batch)
     begin, clock = mpjpe(model, step, batch["image"], targets), time.perf_counter()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+STRIDE = 32  # pixels of the image for each position of a backbone's feature map
 IMAGE_SIZE = 224  # pixels; the official networks' side
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -35,12 +36,6 @@ class ImageFormat:
         if min(self.std) <= 0:
             raise ValueError(f"image_std {self.std!r} has a number that is not above 0; give deviations such as 0.229")
 
-    def normalize(self, plane: np.ndarray, color: int) -> None:
-        """Normalizes in place a float32 plane of values in 0..255 of one color, 0 red, 1 green, 2 blue."""
-        plane /= np.float32(255)
-        plane -= np.float32(self.mean[color])
-        plane /= np.float32(self.std[color])
-
     def pixels(self, image: torch.Tensor) -> np.ndarray:
         """(n, n, 3) uint8 RGB of a normalized image (3, n, n)."""
         mean, std = (np.array(values)[:, None, None] for values in (self.mean, self.std))
@@ -55,3 +50,28 @@ def _three_numbers(values: Any) -> bool:
 
 
 OFFICIAL_FORMAT = ImageFormat()
+
+
+class ShownImage:
+    """What the configurations of networks hold of the image that they are shown."""
+
+    image_size: int
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        side = self.image_format.size
+        if side % STRIDE:
+            lower, higher = side // STRIDE * STRIDE, (side // STRIDE + 1) * STRIDE
+            near = f"{lower} or {higher}" if lower else f"{higher}"
+            raise ValueError(f"image_size {side} is not a multiple of the backbone's stride {STRIDE}; use {near}")
+
+    @property
+    def image_format(self) -> ImageFormat:
+        """Side, mean and deviation of the image, as data sets, crops and inference take them."""
+        return ImageFormat(self.image_size, self.image_mean, self.image_std)
+
+    @property
+    def image_positions(self) -> int:
+        """How many positions the feature map has."""
+        return (self.image_size // STRIDE) ** 2

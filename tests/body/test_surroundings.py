@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 import tore
-from manopth.constants import WithConstants
 from manopth.manolayer import ManoLayer
 from manopth.rotations import nearest_rotation, rotation_6d_to_matrix
+from manopth.tensors import WithConstants
 from tore.body.body_model import MANO, SMPL, load_body
 from tore.geometry.alignment import align_similarity
 from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle, matrix_to_quaternion

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from tore.datasets.loader import iterations_per_epoch
 from tore.engine import optimization
 from tore.engine.distributed import Processes, choose_device, start_processes
 from tore.engine.logging import RunLog
@@ -24,8 +25,8 @@ from tore.engine.state import (
     load_training_state,
     restore_random_state,
     seed_process,
-    untouched_random_state,
 )
+from tore.engine.trainer import untouched_random_state
 
 
 def test_rate_falls_to_a_tenth_after_half_of_the_epochs() -> None:
@@ -48,9 +49,9 @@ def test_cosine_rises_falls_and_ends_at_zero() -> None:
 
 
 def test_iterations_are_floored_and_too_few_samples_said() -> None:
-    assert optimization.iterations_per_epoch(129, 64) == 2
+    assert iterations_per_epoch(129, 64) == 2
     with pytest.raises(ValueError, match="3 samples but one step takes 4"):
-        optimization.iterations_per_epoch(3, 4)
+        iterations_per_epoch(3, 4)
 
 
 @pytest.mark.parametrize("network", ["fastmetro", "metro"])

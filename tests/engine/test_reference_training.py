@@ -12,7 +12,7 @@ from tests.conftest import assert_agrees, reference, rule_state_dict
 from tore.body import load_body
 from tore.engine.distributed import Processes
 from tore.engine.optimization import OPTIMIZERS, build_optimizer, clip_gradients, learning_rate, set_learning_rate
-from tore.engine.step import LossStep, target_maker
+from tore.engine.step import step_of
 from tore.losses.criterion import weighted_sum
 from tore.losses.recipes import RECIPES
 from tore.modeling import load_model
@@ -48,15 +48,7 @@ def test_three_steps_meet_the_reference(name: str, network: str, rule_body_dir: 
     torch.save(state if network == "metro" else smaller(state), tmp_path / "state_dict.bin")
     model = load_model(tmp_path / "state_dict.bin", rule_body_dir, "cpu", dropout=0.0).double().train()
     body = load_body("body", rule_body_dir).double()
-    step = LossStep(
-        recipe=RECIPES[network, "body"],
-        make_targets=target_maker(body),
-        regress_joints=body.regress_joints,
-        faces=body.faces,
-        masks_joints=network == "metro",
-        stride=32,
-        processes=Processes(),
-    )
+    step = step_of(model, body, RECIPES[network, "body"], processes=Processes())
     optimizer = build_optimizer(model.parameters(), OPTIMIZERS[network], 1e-4)
     unweighted = () if network == "metro" else ("normal", "edge")  # listed, but not in FastMETRO's total
     for iteration in (1, 2, 3):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn, get_ema_multi_avg_fn
 
-from manopth.constants import WithConstants
 from manopth.manolayer import ManoLayer
+from manopth.tensors import WithConstants
 from tests.test_derivatives import SIDE, small
 from tore.body.body_model import load_body
 

@@ -16,8 +16,8 @@ import torch
 from tore.analysis.cost import measure_cost
 from tore.analysis.tables import Panel, Point, csv_text, draw, markdown
 from tore.body.topology import Topology
+from tore.datasets.loader import iterations_per_epoch
 from tore.datasets.mesh_dataset import MeshDataset
-from tore.engine.optimization import iterations_per_epoch
 from tore.files import read_json, write_json, write_whole
 from tore.modeling import create_model
 from tore.training.config import RunConfig

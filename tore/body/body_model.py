@@ -8,12 +8,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from manopth.constants import WithConstants
 from manopth.files import load_body_arrays
 from manopth.lbs import SkinnedModel, linear_blend_skinning
 from manopth.manolayer import ManoLayer
-from manopth.precision import full_precision
 from manopth.rotations import axis_angle_to_matrix
+from manopth.tensors import WithConstants, full_precision
 from tore.body.files import model_path, read_levels, read_regressor
 from tore.body.joints import (
     H36M_NAMES,

@@ -15,8 +15,7 @@ import scipy.sparse
 import torch
 from torch import nn
 
-from manopth.constants import WithConstants, beside
-from manopth.precision import full_precision
+from manopth.tensors import WithConstants, beside, full_precision
 
 
 class SparseMap(WithConstants):

@@ -14,8 +14,7 @@ from typing import Any
 
 from tore.cli.flags import add_idle_flags, shown, typed_flags, value_text
 from tore.cli.training_flags import color, widths
-from tore.image_format import IMAGE_SIZE
-from tore.modeling.backbones import STRIDE
+from tore.image_format import IMAGE_SIZE, STRIDE
 from tore.modeling.build import SIZES, reduction_fields
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint
 from tore.modeling.image_token_pruning import kept_tokens

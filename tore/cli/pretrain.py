@@ -17,10 +17,10 @@ from tore.cli.training_flags import add_image_flags, set_usual
 from tore.device import keep_freed_memory
 from tore.engine.distributed import start_processes
 from tore.engine.faults import EXIT_STOPPED
+from tore.engine.logging import open_log
 from tore.engine.state import seed_process
 from tore.entry import entry_point
 from tore.files import check_outputs
-from tore.training.build import open_log
 from tore.training.pretraining import PretrainConfig, build_trainer
 
 RULES = (

@@ -76,7 +76,9 @@ def finish_image(crop: np.ndarray, draw: Draw, image_format: ImageFormat = OFFIC
     for color, plane in enumerate(planes):  # one by one, so that each stays in the cache
         factor, values = draw.color[color], crop[:, :, color]
         plane[:] = values if factor == 1 else np.clip(values * factor, 0, 255)
-        image_format.normalize(plane, color)
+        plane /= np.float32(255)
+        plane -= np.float32(image_format.mean[color])
+        plane /= np.float32(image_format.std[color])
     return planes
 
 

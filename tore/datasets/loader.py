@@ -162,6 +162,43 @@ def begin_epoch(dataset: MeshDataset, sampler: TrainSampler, epoch: int, start: 
     sampler.set_epoch(epoch, start)
 
 
+def iterations_per_epoch(samples: int, global_batch: int) -> int:
+    """floor(samples / samples per step over all processes), at least one step's worth of samples needed."""
+    if samples < global_batch:
+        raise ValueError(
+            f"the training set has {samples} samples but one step takes {global_batch} over all processes; "
+            "lower --per_gpu_train_batch_size or --accumulate, or use fewer processes"
+        )
+    return samples // global_batch
+
+
+class LoaderBatches:
+    """A training set's loader as the trainer wants it: the micro-batches of an epoch from an iteration on."""
+
+    def __init__(
+        self,
+        dataset: MeshDataset,
+        *,
+        batch_size: int,
+        accumulate: int = 1,
+        workers: int = 4,
+        rank: int = 0,
+        world_size: int = 1,
+        pin_memory: bool = False,
+    ) -> None:
+        if min(batch_size, accumulate) < 1:
+            raise ValueError("--per_gpu_train_batch_size and --accumulate must be at least 1")
+        self.dataset, self.accumulate = dataset, accumulate
+        self.global_batch = batch_size * accumulate * world_size
+        self.per_epoch = iterations_per_epoch(len(dataset), self.global_batch)
+        self.loader, self.sampler = train_loader(dataset, batch_size, workers, rank, world_size, pin_memory)
+
+    def epoch(self, epoch: int, start: int) -> Iterator[dict[str, Any]]:
+        """See `tore.engine.trainer.TrainingBatches`."""
+        begin_epoch(self.dataset, self.sampler, epoch, start * self.accumulate)
+        yield from self.loader
+
+
 def eval_loader(
     dataset: MeshDataset,
     batch_size: int,

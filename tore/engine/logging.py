@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
+from tore.engine.distributed import Processes
 from tore.engine.step import Batch, StepResult
 from tore.evaluation.evaluator import EvaluationResult
 from tore.files import write_whole, writing
@@ -119,6 +122,16 @@ def _iteration_of(line: str) -> int:
         return int(json.loads(line)["iteration"])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return 2**62
+
+
+def open_log(folder: Path, processes: Processes, *, tensorboard: bool, quiet: bool = False) -> RunLog:
+    """The main process's log, whose lines nobody is shown where it is quiet; the others keep silent."""
+
+    def echo(text: str) -> None:
+        if not quiet:
+            tqdm.write(text, file=sys.stderr)
+
+    return RunLog(folder if processes.is_main else None, echo=echo, tensorboard=tensorboard)
 
 
 @dataclass(frozen=True)

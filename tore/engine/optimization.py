@@ -71,16 +71,6 @@ STAGES = 2
 SCHEDULES = ("official", "cosine")
 
 
-def iterations_per_epoch(samples: int, global_batch: int) -> int:
-    """floor(samples / samples per step over all processes), at least one step's worth of samples needed."""
-    if samples < global_batch:
-        raise ValueError(
-            f"the training set has {samples} samples but one step takes {global_batch} over all processes; "
-            "lower --per_gpu_train_batch_size or --accumulate, or use fewer processes"
-        )
-    return samples // global_batch
-
-
 @dataclass(frozen=True)
 class Schedule:
     """The rate of every step. `warm_up`: share of all steps over which it rises from zero, 0 for none."""

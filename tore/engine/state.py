@@ -50,16 +50,6 @@ def restore_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-@contextmanager
-def untouched_random_state() -> Iterator[None]:
-    """torch's CPU generator is afterwards where it was before, whatever was drawn inside."""
-    state = torch.get_rng_state()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-
-
 class MovingAverage:
     """average := decay * average + (1 - decay) * model after every step; the decay starts low and rises.
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tore.body.body_model import BodyModel
 from tore.body.joints import J24_TO_J14
 from tore.engine.distributed import Processes
+from tore.image_format import STRIDE
 from tore.losses.criterion import LabelCounts, Targets, loss_terms, weighted_sum
 from tore.losses.recipes import LossRecipe
 
@@ -112,6 +113,34 @@ class LossStep:
         terms = self.losses(prediction, targets, batch)
         weights = self.recipe.weights(progress)
         return StepResult(weighted_sum(terms, weights), terms, weights, prediction, targets)
+
+
+def step_of(
+    model: nn.Module,
+    body: BodyModel,
+    recipe: LossRecipe,
+    *,
+    processes: Processes,
+    amp: str = "none",
+    faces: Tensor | None = None,
+) -> LossStep:
+    """The step of a network made by `create_model` or `load_model`; METRO takes the batch's masks.
+
+    faces: (F, 3) of the mesh level that the recipe's surface terms look at; those of the full mesh if not given.
+    """
+    config: Any = model.config
+    masked = config.network == "metro"
+    return LossStep(
+        recipe=recipe,
+        make_targets=target_maker(body),
+        regress_joints=body.regress_joints,
+        faces=body.faces if faces is None else faces,
+        masks_joints=masked,
+        masks_vertices=masked and not config.geometry_reduction,
+        stride=STRIDE,
+        processes=processes,
+        amp=amp,
+    )
 
 
 def _full(value: Tensor | None) -> Tensor | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,13 +28,22 @@ from tore.engine.state import (
     Progress,
     capture_random_state,
     restore_progress,
-    untouched_random_state,
 )
 from tore.engine.step import Batch, StepResult, to_device
 from tore.evaluation.evaluator import CHOOSING, EvaluationResult, choosing_metric
 
 BAR_STEPS = 20  # steps between updates of the progress bar's losses
 STATE_FORMAT = 1
+
+
+@contextmanager
+def untouched_random_state() -> Iterator[None]:
+    """torch's CPU generator is afterwards where it was before, whatever was drawn inside."""
+    state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
 
 
 class TrainingBatches(Protocol):

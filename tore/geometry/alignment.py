@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from manopth.precision import full_precision
 from manopth.rotations import nearest_orthogonal
+from manopth.tensors import full_precision
 
 FIT_JOINTS = 6  # labeled joints that a fit needs at least
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from manopth.precision import full_precision
+from manopth.tensors import full_precision
 
 # The official crop's camera: 1000 pixels at a side of 224. Crops of every size have its field of view.
 CROP_FOCAL_LENGTH = 1000.0

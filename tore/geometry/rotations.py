@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import torch
 
-from manopth.precision import full_precision
 from manopth.rotations import (
     axis_angle_to_matrix,
     nearest_orthogonal,
     quaternion_to_matrix,
     rotation_6d_to_matrix,
 )
+from manopth.tensors import full_precision
 
 __all__ = [
     "axis_angle_to_matrix",

@@ -23,13 +23,12 @@ from tore.export.networks import FastMETROForm, for_inference
 from tore.export.parts import Parts
 from tore.geometry.crop import Crop, rotation_2d
 from tore.geometry.rotations import matrix_to_axis_angle
-from tore.image_format import ImageFormat
+from tore.image_format import STRIDE, ImageFormat
 from tore.inference.crops import Box, PersonCrop, crops_of
 from tore.inference.focal_length import FocalChoice, image_camera
 from tore.inference.images import ImageSource, read_photograph
 from tore.inference.pairing import Asked, paired
 from tore.inference.result import BodyParameters, Recovery, place
-from tore.modeling.backbones import STRIDE
 from tore.modeling.build import image_format_of
 from tore.modeling.checkpoints import Checkpoint, load_model
 from tore.modeling.fastmetro import FastMETRO

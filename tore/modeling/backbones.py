@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tore.files import read_tensors
+from tore.image_format import STRIDE
 from tore.modeling.checkpoint_contents import named_tensors
 from tore.modeling.official_keys import backbone_names
 from tore.ops.depthwise import quicken_depthwise
@@ -23,7 +24,6 @@ OFFICIAL = {
     **{f"efficientnet-b{i}": f"tf_efficientnet_b{i}" for i in range(5)},
 }
 FAMILIES = {"resnet50": "layer1.", "hrnet": "stage2.", "efficientnet": "conv_head."}  # and what only they hold
-STRIDE = 32
 EFFICIENTNET_TRAINING = {"drop_path_rate": 0.2, "bn_momentum": 0.01}
 RESNET_START = {"zero_init_last": False}  # torchvision's, which the official code builds on
 

@@ -11,8 +11,8 @@ import torch
 
 from tore.body.topology import Topology, load_topology
 from tore.device import resolve_device
-from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, OFFICIAL_FORMAT, ImageFormat
-from tore.modeling.backbones import STRIDE, Backbone, load_backbone_weights
+from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, OFFICIAL_FORMAT, STRIDE, ImageFormat, ShownImage
+from tore.modeling.backbones import Backbone, load_backbone_weights
 from tore.modeling.checkpoint_contents import unwrapped
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.heads import SMPLRegressor
@@ -31,33 +31,8 @@ from tore.paths import (
 BESIDE = ("arch", "body", "stand_in", "image_size", "image_mean", "image_std")  # fields that no constructor takes
 
 
-class _ShownImage:
-    """What both configurations hold of the image that the network is shown."""
-
-    image_size: int
-    image_mean: tuple[float, float, float]
-    image_std: tuple[float, float, float]
-
-    def __post_init__(self) -> None:
-        side = self.image_format.size
-        if side % STRIDE:
-            lower, higher = side // STRIDE * STRIDE, (side // STRIDE + 1) * STRIDE
-            near = f"{lower} or {higher}" if lower else f"{higher}"
-            raise ValueError(f"image_size {side} is not a multiple of the backbone's stride {STRIDE}; use {near}")
-
-    @property
-    def image_format(self) -> ImageFormat:
-        """Side, mean and deviation of the image, as data sets, crops and inference take them."""
-        return ImageFormat(self.image_size, self.image_mean, self.image_std)
-
-    @property
-    def image_positions(self) -> int:
-        """How many positions the feature map has."""
-        return (self.image_size // STRIDE) ** 2
-
-
 @dataclass(frozen=True)
-class FastMETROConfig(_ShownImage):
+class FastMETROConfig(ShownImage):
     """FastMETRO; the defaults are the official L body network with TORE at keep_ratio 0.8."""
 
     network: ClassVar[str] = "fastmetro"
@@ -80,7 +55,7 @@ class FastMETROConfig(_ShownImage):
 
 
 @dataclass(frozen=True)
-class METROConfig(_ShownImage):
+class METROConfig(ShownImage):
     """METRO; the defaults are the official body network with TORE."""
 
     network: ClassVar[str] = "metro"

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from tore.device import resolve_device
 from tore.files import read_tensors, write_tensors
-from tore.image_format import OFFICIAL_FORMAT
-from tore.modeling.backbones import OFFICIAL, STRIDE, identify
+from tore.image_format import OFFICIAL_FORMAT, STRIDE
+from tore.modeling.backbones import OFFICIAL, identify
 from tore.modeling.build import (
     CONFIGS,
     WITHOUT_GEOMETRY_REDUCTION,

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from manopth.constants import WithConstants
+from manopth.tensors import WithConstants
 from tore.body.topology import Topology
 from tore.modeling.backbones import Backbone
 from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manopth.constants import WithConstants
+from manopth.tensors import WithConstants
 from tore.files import read_tensors, write_tensors
-from tore.modeling.backbones import STRIDE, Backbone
+from tore.image_format import STRIDE
+from tore.modeling.backbones import Backbone
 from tore.modeling.checkpoints import checkpoint_file, read_checkpoint
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.image_token_pruning import TokenReduction

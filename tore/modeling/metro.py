@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manopth.constants import WithConstants, beside
+from manopth.tensors import WithConstants, beside
 from tore.body.topology import Topology
-from tore.modeling.backbones import STRIDE, Backbone
+from tore.image_format import STRIDE
+from tore.modeling.backbones import Backbone
 from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble
 from tore.modeling.neural_shape_regressor import ShapeRegressor, Upsampling
 from tore.modeling.transformer import attend

@@ -8,7 +8,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from manopth.constants import WithConstants
+from manopth.tensors import WithConstants
 from tore.body.mesh_levels import MeshLevels
 from tore.modeling.transformer import EncoderDecoder, sine_position_code
 from tore.ops.neighbor_attention import NeighborBlocks

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manopth.constants import WithConstants, beside
+from manopth.tensors import WithConstants, beside
 from tore.ops.linear import Dropout, Linear, drop, is_transformed, linear
 from tore.ops.neighbor_attention import NeighborBlocks
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from manopth.constants import WithConstants, beside
+from manopth.tensors import WithConstants, beside
 
 BLOCK_SIZE = 16  # queries; of 8, 12, 16, 24 and 32 the fastest in training (docs/dev/speed.md)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,26 +11,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from tore import paths
 from tore.body import load_body
 from tore.body.body_model import BodyModel
 from tore.body.topology import template_points
-from tore.datasets.loader import begin_epoch, train_loader
+from tore.datasets.loader import LoaderBatches
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import TSVSet, set_identity
 from tore.engine.distributed import Processes
 from tore.engine.logging import Monitoring, RunLog
-from tore.engine.optimization import Optimization, build_optimizer, iterations_per_epoch
+from tore.engine.optimization import Optimization, build_optimizer
 from tore.engine.state import CheckpointFolder, Checkpointing, MovingAverage, load_training_state, seed_process
-from tore.engine.step import LossStep, target_maker
+from tore.engine.step import LossStep, step_of
 from tore.engine.trainer import Trainer
 from tore.evaluation.evaluator import EvaluationResult
 from tore.export.parts import check_compiler
-from tore.image_format import ImageFormat
+from tore.image_format import STRIDE, ImageFormat
 from tore.modeling import create_model, load_model
-from tore.modeling.backbones import NONE, STRIDE, TIMM
+from tore.modeling.backbones import NONE, TIMM
 from tore.modeling.build import add_smpl_regressor, configure, describe
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint, save_weights
 from tore.modeling.fastmetro import FastMETRO
@@ -46,28 +44,6 @@ from tore.training.set_check import check_before, trains
 from tore.training.sheet import TrainingSheet
 
 Network = FastMETRO | METRO
-
-
-class LoaderBatches:
-    """A training set's loader as the trainer wants it: the micro-batches of an epoch from an iteration on."""
-
-    def __init__(
-        self, dataset: MeshDataset, *, batch_size: int, accumulate: int, workers: int, processes: Processes
-    ) -> None:
-        if min(batch_size, accumulate) < 1:
-            raise ValueError("--per_gpu_train_batch_size and --accumulate must be at least 1")
-        self.dataset, self.accumulate = dataset, accumulate
-        self.global_batch = batch_size * accumulate * processes.size
-        self.per_epoch = iterations_per_epoch(len(dataset), self.global_batch)
-        pin = processes.device.type == "cuda"
-        self.loader, self.sampler = train_loader(
-            dataset, batch_size, workers, processes.rank, processes.size, pin_memory=pin
-        )
-
-    def epoch(self, epoch: int, start: int) -> Iterator[dict[str, Any]]:
-        """See `tore.engine.trainer.TrainingBatches`."""
-        begin_epoch(self.dataset, self.sampler, epoch, start * self.accumulate)
-        yield from self.loader
 
 
 def imagenet_file(arch: str, wanted: str | None) -> Path | str | None:
@@ -262,9 +238,9 @@ def go_on(trainer: Trainer, setting: RunSetting, state: dict[str, Any], resumed:
         trainer.progress.best = None
 
 
-def training_batches(setting: RunSetting) -> LoaderBatches:
-    """The training set's batches for this process."""
-    config, options = setting.config, setting.config.data
+def training_batches(setting: RunSetting, image_format: ImageFormat) -> LoaderBatches:
+    """The training set's batches for this process, of images as the network is shown them."""
+    config, options, processes = setting.config, setting.config.data, setting.processes
     data = MeshDataset(
         options.training_set,
         not options.no_augmentation,
@@ -272,32 +248,25 @@ def training_batches(setting: RunSetting) -> LoaderBatches:
         seed=config.run.seed,
         on_bad_sample=options.on_bad_sample,
         fast_crop=options.fast_crop,
+        image_format=image_format,
     )
     return LoaderBatches(
         data,
         batch_size=options.per_gpu_train_batch_size,
         accumulate=config.optimization.accumulate,
         workers=options.num_workers,
-        processes=setting.processes,
+        rank=processes.rank,
+        world_size=processes.size,
+        pin_memory=processes.device.type == "cuda",
     )
 
 
 def loss_step(setting: RunSetting, model: Network, body: BodyModel) -> LossStep:
     """Targets, forward pass and losses of the run's network and body."""
-    config = model.config
-    recipe = recipe_from(setting.config, config)
-    masked = config.network == "metro"
-    return LossStep(
-        recipe=recipe,
-        make_targets=target_maker(body),
-        regress_joints=body.regress_joints,
-        faces=surface_faces(recipe, body, setting.config.data.body_dir),
-        masks_joints=masked,
-        masks_vertices=masked and not config.geometry_reduction,
-        stride=STRIDE,
-        processes=setting.processes,
-        amp=setting.config.optimization.amp,
-    )
+    recipe = recipe_from(setting.config, model.config)
+    faces = surface_faces(recipe, body, setting.config.data.body_dir)
+    amp = setting.config.optimization.amp
+    return step_of(model, body, recipe, processes=setting.processes, amp=amp, faces=faces)
 
 
 def validation(
@@ -347,15 +316,15 @@ def optimization_of(config: RunConfig, model: Network) -> Optimization:
     )
 
 
-def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
-    """Everything of the run, put together and, where wanted, taken up where an earlier one ended."""
+def build_trainer(setting: RunSetting) -> tuple[Trainer, MeshDataset]:
+    """Everything of the run, put together and, where wanted, taken up where an earlier one ended; its training set."""
     config, processes, log = setting.config, setting.processes, setting.log
     run, body_dir = config.run, config.data.body_dir
     checkpoints = CheckpointFolder(setting.output_dir, keep=run.keep_checkpoints)
     resume_from = wanted_checkpoint(setting, checkpoints)
     state = load_training_state(resume_from) if resume_from is not None else None
     model = network_of(setting, state)
-    batches.dataset.image_format = model.config.image_format  # known now, before any worker reads
+    batches = training_batches(setting, model.config.image_format)
     body = load_body(setting.kind, body_dir).to(processes.device)
     step = loss_step(setting, model, body)
     usable = trains(step.recipe, setting.kind)
@@ -384,14 +353,4 @@ def build_trainer(setting: RunSetting, batches: LoaderBatches) -> Trainer:
     )
     if state is not None and resume_from is not None:
         go_on(trainer, setting, state, resume_from, sets)
-    return trainer
-
-
-def open_log(folder: Path, processes: Processes, *, tensorboard: bool, quiet: bool = False) -> RunLog:
-    """The main process's log, whose lines nobody is shown where it is quiet; the others keep silent."""
-
-    def echo(text: str) -> None:
-        if not quiet:
-            tqdm.write(text, file=sys.stderr)
-
-    return RunLog(folder if processes.is_main else None, echo=echo, tensorboard=tensorboard)
+    return trainer, batches.dataset

@@ -20,8 +20,8 @@ from tore.body.joints import JOINT_NAMES
 from tore.datasets.loader import eval_loader, network_fills_cores
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
-from tore.engine.state import untouched_random_state
 from tore.engine.step import Batch, target_maker, to_device
+from tore.engine.trainer import untouched_random_state
 from tore.evaluation.evaluator import EvaluationResult, Evaluator, SampleErrors, sample_errors
 from tore.evaluation.protocol import HAND_WORDS, Protocol
 from tore.export.networks import FastMETROForm, METROForm

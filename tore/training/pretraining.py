@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tore.datasets.label import Label
+from tore.datasets.loader import LoaderBatches
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import set_identity
 from tore.engine.distributed import Processes
@@ -19,14 +20,13 @@ from tore.engine.optimization import Optimization, OptimizerRecipe, Schedule, bu
 from tore.engine.state import CheckpointFolder, Checkpointing, load_training_state
 from tore.engine.step import AMP_TYPES, Batch, StepResult
 from tore.engine.trainer import Trainer
-from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD
+from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, STRIDE
 from tore.losses.criterion import weighted_sum
 from tore.losses.terms import absolute_distance, joints_2d_loss, labelled_mean
-from tore.modeling.backbones import STRIDE, Backbone, load_backbone_weights
+from tore.modeling.backbones import Backbone, load_backbone_weights
 from tore.modeling.build import FastMETROConfig
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.initialization import WarmUpNetwork, load_parts, save_image_side
-from tore.training.build import LoaderBatches
 from tore.training.config import BODIES
 from tore.training.options import Options, option
 from tore.training.resuming import Pace, accept_changes, changes_of, recorded
@@ -159,7 +159,14 @@ def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> 
     data = MeshDataset(yaml, True, config.body, seed=seed, on_bad_sample=skip, image_format=shown.image_format)
     check_before(data, None, processes, log.line, usable=usable)
     workers, batch = config.num_workers, config.per_gpu_train_batch_size
-    batches = LoaderBatches(data, batch_size=batch, accumulate=1, workers=workers, processes=processes)
+    batches = LoaderBatches(
+        data,
+        batch_size=batch,
+        workers=workers,
+        rank=processes.rank,
+        world_size=processes.size,
+        pin_memory=processes.device.type == "cuda",
+    )
     backbone = Backbone(config.arch)
     if config.backbone_weights is not None:
         load_backbone_weights(backbone, config.backbone_weights)

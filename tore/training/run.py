@@ -8,6 +8,7 @@ from pathlib import Path
 from tore.device import keep_freed_memory
 from tore.engine.distributed import start_processes
 from tore.engine.faults import EXIT_STOPPED
+from tore.engine.logging import open_log
 from tore.engine.state import seed_process
 from tore.files import check_outputs
 from tore.modeling.checkpoints import Checkpoint
@@ -16,8 +17,6 @@ from tore.training.build import (
     build_network,
     build_trainer,
     checkpoint_of,
-    open_log,
-    training_batches,
 )
 from tore.training.config import RunConfig
 from tore.training.evaluation_report import report
@@ -68,8 +67,7 @@ def run(
 def train(setting: RunSetting) -> int:
     """Trains to the end, or until a signal asks to stop."""
     log, processes = setting.log, setting.processes
-    batches = training_batches(setting)
-    trainer = build_trainer(setting, batches)
+    trainer, dataset = build_trainer(setting)
     if trainer.finished:
         more = "--num_train_epochs with --allow_changes trains longer"
         log.line(f"finished: all {trainer.epochs} epochs of the run are done, nothing is left to train; {more}")
@@ -78,8 +76,8 @@ def train(setting: RunSetting) -> int:
         setting.config.to_yaml(setting.output_dir / CONFIG_FILE)
     stopped_by = trainer.run()
     if setting.config.data.on_bad_sample == "skip":
-        batches.dataset.bad_samples.merge(processes.maximum)
-        log.line(batches.dataset.bad_sample_summary())
+        dataset.bad_samples.merge(processes.maximum)
+        log.line(dataset.bad_sample_summary())
     log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; resume with --resume auto")
     return 0 if stopped_by is None else EXIT_STOPPED
 

@@ -1,18 +1,23 @@
-"""Fixed tensors of modules that are no buffers: nothing averages them, saves them or sends them between processes.
+"""What lets modules of tensors live in other people's code: constants that are no buffers, and full precision.
 
-`AveragedModel(use_buffers=True)` averages every buffer: truth values cannot be averaged, and the arithmetic of an
-exponential average changes whole numbers, so that an index would point elsewhere.
+Nothing averages a constant, saves it or sends it between processes. `AveragedModel(use_buffers=True)` averages every
+buffer: truth values cannot be averaged, and the arithmetic of an exponential average changes whole numbers, so that an
+index would point elsewhere. Inside autocast, half precision would round a vertex to a millimeter, and a mixture of the
+two types is refused by torch.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Self = TypeVar("Self", bound="WithConstants")
+HALF = (torch.float16, torch.bfloat16)
 
 
 class WithConstants(nn.Module):
@@ -62,3 +67,24 @@ class WithConstants(nn.Module):
 def beside(constant: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """The constant on the device of `like`; itself where it is there already."""
     return constant if constant.device == like.device else constant.to(like.device)
+
+
+def full_precision(function: Function) -> Function:
+    """Wraps a function or method of tensors: under torch.autocast it runs without, half precision lifted to float32.
+
+    Outside autocast nothing changes, and float64 stays float64 in either case.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        device = next((x.device.type for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)), "cpu")
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+            return function(*args, **kwargs)
+        with torch.autocast(device, enabled=False):
+            return function(*(_lifted(x) for x in args), **{name: _lifted(x) for name, x in kwargs.items()})
+
+    return run  # type: ignore[return-value]
+
+
+def _lifted(value: Any) -> Any:
+    return value.float() if isinstance(value, torch.Tensor) and value.dtype in HALF else value
