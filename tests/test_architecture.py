@@ -73,6 +73,13 @@ def test_every_package_has_a_layer() -> None:
     assert packages - ANYWHERE == set(RANK)
 
 
+def test_few_files_are_short() -> None:
+    """One idea is one file; a package's list of public names and the official script names are short."""
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    short = [str(path.relative_to(ROOT)) for path, length in lengths.items() if length < 60]
+    assert len(short) <= 0.15 * len(lengths), f"{len(short)} of {len(lengths)} files under 60 lines: {short}"
+
+
 def test_manopth_stands_alone() -> None:
     for path in (ROOT / "manopth").glob("*.py"):
         assert not any(name.startswith("tore") for name in imported_modules(path)), path

@@ -5,6 +5,9 @@
 
     people = tore.MeshRecovery.from_checkpoint("state_dict.bin").predict("image.jpg")
 
+    model = tore.create_model("fastmetro_tore_l_efficientnet_b0", keep_ratio=0.8)
+    print(tore.list_models("*efficientnet*"))
+
 The names below are imported when they are first used, so that `import tore` itself is quick.
 """
 

@@ -1,6 +1,7 @@
 """`tore freihand`: checks a FreiHAND submission, and scores it where the released annotations are at hand.
 
-tore freihand pred.zip --annotations datasets/freihand-site
+tore freihand pred.zip
+tore freihand pred.zip --annotations datasets/freihand-site --report freihand.html
 """
 
 from __future__ import annotations
