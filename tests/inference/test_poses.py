@@ -57,7 +57,7 @@ def test_poses_put_the_body_where_the_mesh_stands(
     with np.load(path, allow_pickle=False) as held:
         assert set(held.files) == {
             "poses", "trans", "betas", "frame_betas", "gender", "mocap_framerate", "picture", "person", "frame",
-            "picture_index", "valid",
+            "picture_index", "valid", "focal_length",
         }  # fmt: skip
         poses, trans, shapes = held["poses"], held["trans"], held["frame_betas"]
         assert poses.shape == (3, 72) and trans.shape == (3, 3) and shapes.shape == (3, 10)
@@ -65,6 +65,7 @@ def test_poses_put_the_body_where_the_mesh_stands(
         assert all(np.isnan(values[2]).all() for values in (poses, trans, shapes))
         assert np.allclose(held["betas"], shapes[:2].mean(0)) and held["betas"].shape == (10,)
         assert str(held["gender"]) == "neutral" and held["mocap_framerate"] == 25
+        assert np.allclose(held["focal_length"][:2], 400) and np.isnan(held["focal_length"][2])
         assert held["person"].tolist() == [1, 1, 1]
         assert [Path(name).name for name in held["picture"]] == ["a.png", "b.png", "broken.png"]
     for row, name in enumerate(("a.png", "b.png")):

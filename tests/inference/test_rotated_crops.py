@@ -15,8 +15,9 @@ from tore.body.body_model import BodyModel
 from tore.geometry.crop import Crop, rotate_xy
 from tore.geometry.rotations import axis_angle_to_matrix
 from tore.inference.crops import crops_of, cut_crop
+from tore.inference.frames import rotated_back
 from tore.inference.outputs import crop_and_overlay, draw_people
-from tore.inference.predictor import MeshRecovery, rotated_back
+from tore.inference.predictor import MeshRecovery
 from tore.inference.result import Recovery, save_result
 from tore.modeling.heads import MeshPrediction
 

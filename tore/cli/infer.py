@@ -46,7 +46,7 @@ from tore.inference.predictor import BATCH_SIZE, MeshRecovery
 from tore.inference.result import FORMATS as RESULT_FORMATS
 from tore.inference.result import as_plain
 from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
-from tore.visualize.mesh_files import need_mesh_packages
+from tore.visualize.mesh_files import SCENE_FORMATS, need_mesh_packages
 
 TABLE_ROWS = 40
 FAST_FROM = 16  # images; making the optimized model takes as long as it saves on these
@@ -99,6 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     camera.add_argument("--focal_length", type=focal_length, help=f"pixels, or {OFFICIAL}: 1000 for 224 pixels")
     camera.add_argument("--fov", type=float, metavar="DEGREES", help="field of view over the longer side")
     add("--save_mesh", choices=MESH_FORMATS, help="write each mesh")
+    add("--save_scene", choices=SCENE_FORMATS, help="write all people of an image before its camera into one file")
     add("--save_results", choices=RESULT_FORMATS, help="write joints, vertices, cameras, names and units")
     add("--save_poses", type=Path, metavar="NPZ", help="write everyone's SMPL pose, shape and place into one file")
     add("--frame_rate", type=float, help="images per second where they are a film's frames, for --save_poses")
@@ -131,11 +132,12 @@ def focal_length(text: str) -> float | str:
 def wanted_files(args: argparse.Namespace) -> Wanted:
     """Which files to write; asks at once for packages that they need."""
     views = tuple(args.views or ("side", "back")) if args.views is not None else ()
-    wanted = Wanted(not args.no_overlay, views, args.show_tokens, args.save_mesh, args.save_results)
-    if wanted.mesh:
+    overlay, chosen = not args.no_overlay, (args.save_mesh, args.save_results, args.save_scene)
+    wanted = Wanted(overlay, views, args.show_tokens, *chosen)
+    if wanted.mesh or wanted.scene:
         need_mesh_packages()
-    if not (wanted.endings() or args.save_poses or args.json_lines):
-        choices = "--save_results, --save_mesh, --save_poses or --json_lines"
+    if not (wanted.endings() or wanted.scene or args.save_poses or args.json_lines):
+        choices = "--save_results, --save_mesh, --save_scene, --save_poses or --json_lines"
         raise ValueError(f"--no_overlay leaves nothing to write; add {choices}")
     return wanted
 

@@ -17,7 +17,7 @@ from tore.files import write_whole
 from tore.inference.names import readable
 from tore.inference.result import BodyParameters, Recovery, save_result
 from tore.visualize.drawing import contact_sheet, overlay, token_sheet, view
-from tore.visualize.mesh_files import save_mesh
+from tore.visualize.mesh_files import PlacedMesh, save_mesh, save_scene
 from tore.visualize.renderer import MESH_COLOR
 
 TURNS = {"front": 0.0, "side": 90.0, "back": 180.0}
@@ -39,6 +39,11 @@ def crop_and_overlay(recovery: Recovery, faces: np.ndarray) -> np.ndarray:
     return np.hstack([recovery.crop.pixels, crop_overlay(recovery, faces)])
 
 
+def color_of(person: Recovery) -> tuple[float, float, float]:
+    """In which a person is drawn among the others of the image."""
+    return PEOPLE_COLORS[(person.crop.person - 1) % len(PEOPLE_COLORS)]
+
+
 def draw_people(image: np.ndarray, people: Sequence[Recovery], faces: np.ndarray) -> np.ndarray:
     """The whole image (H, W, 3) uint8 with every person at its place, nearer ones before farther ones.
 
@@ -50,7 +55,7 @@ def draw_people(image: np.ndarray, people: Sequence[Recovery], faces: np.ndarray
     vertices = np.concatenate([person.vertices + person.translation for person in shown])  # (N V, 3)
     count = len(shown[0].vertices)
     scene = np.concatenate([person.own_faces(faces) + index * count for index, person in enumerate(shown)])  # (N F, 3)
-    colors = [PEOPLE_COLORS[(person.crop.person - 1) % len(PEOPLE_COLORS)] for person in shown]
+    colors = [color_of(person) for person in shown]
     return overlay(image, vertices, scene, shown[0].image_camera, color=np.repeat(colors, count, axis=0))
 
 
@@ -73,7 +78,7 @@ def tokens(recovery: Recovery) -> np.ndarray:
     return token_sheet(recovery.crop.pixels, recovery.heatmap)
 
 
-FRAME = "the camera of each image: x right, y down, z away; meters and radians"
+FRAME = "the camera of each image: x right, y down, z away; meters and radians; principal point in its center"
 
 
 class PoseFile:
@@ -100,6 +105,7 @@ class PoseFile:
             raise FileExistsError(f"{path} is there already; add --overwrite or name another file")
         self.path, self.frame_rate = path, frame_rate
         self._people: dict[str, dict[int, BodyParameters]] = {str(image): {} for image in images}
+        self._focal_lengths: dict[str, float] = {}
 
     def add(self, image: str | Path, people: Iterable[Recovery]) -> None:
         """Takes the parameters of an image's people, from a network that regresses them; none where it failed."""
@@ -107,6 +113,7 @@ class PoseFile:
         for person in people:
             assert person.parameters is not None, "the network regresses no SMPL parameters"
             own[person.crop.person] = person.parameters
+            self._focal_lengths[str(image)] = person.image_camera.focal_length
 
     @property
     def failed(self) -> int:
@@ -132,6 +139,7 @@ class PoseFile:
         for name in ("pose", "betas", "translation"):
             blank = np.full(getattr(first, name).shape, np.nan)
             values[name] = np.stack([blank if row is None else getattr(row, name) for row in rows]).astype(np.float64)
+        focal = [self._focal_lengths.get(image, np.nan) for image in images]
         arrays: dict[str, Any] = {
             "poses": values["pose"],  # (N, 72), N = images * most
             "trans": values["translation"],  # (N, 3)
@@ -140,6 +148,7 @@ class PoseFile:
             "valid": valid,  # (N,) bool
             "gender": np.array("neutral"),
             "frame": np.array(FRAME),
+            "focal_length": np.repeat(focal, most),  # (N,) pixels, of the camera before which `trans` places bodies
             "picture": np.repeat(np.array(images), most),  # (N,)
             "picture_index": np.repeat(np.arange(len(images)), most),  # (N,), from 0: over the frame rate it is seconds
             "person": np.tile(np.arange(1, most + 1), len(images)),  # (N,), from 1
@@ -161,6 +170,7 @@ class Wanted:
     tokens: bool = False
     mesh: str | None = None  # obj | ply | glb
     results: str | None = None  # npz | json
+    scene: str | None = None  # glb | obj, one of all people of an image
 
     def endings(self) -> list[str]:
         """What follows a person's stem in the names of its files."""
@@ -173,13 +183,18 @@ class Wanted:
         }
         return [ending for ending, wanted in chosen.items() if wanted]
 
+    def scene_ending(self) -> list[str]:
+        """What follows an image's stem in the name of its scene, where there is one."""
+        return [f"{SUFFIX}_scene.{self.scene}"] if self.scene else []
+
 
 def planned_files(stem: Path, people: int | None, wanted: Wanted) -> list[Path]:
     """Every file that `write_outputs` will write; `people` is the number of boxes, None where there are none."""
     if people is None:
-        return [_named(stem, ending) for ending in wanted.endings()]
+        return [_named(stem, ending) for ending in [*wanted.endings(), *wanted.scene_ending()]]
     own = [_named(_person_stem(stem, person + 1), ending) for person in range(people) for ending in wanted.endings()]
-    return ([_named(stem, f"{SUFFIX}.jpg")] if wanted.overlay else []) + own
+    whole = [f"{SUFFIX}.jpg"] if wanted.overlay else []
+    return [_named(stem, ending) for ending in [*whole, *wanted.scene_ending()]] + own
 
 
 def write_outputs(
@@ -205,6 +220,9 @@ def write_outputs(
 
     if image is not None and wanted.overlay:
         draw(_named(stem, f"{SUFFIX}.jpg"), _beside(image, draw_people(image, people, faces)))
+    shown = [person for person in people if person.in_front]
+    for ending in wanted.scene_ending() if shown else ():
+        write(_named(stem, ending), partial(save_scene_of, people=shown, stem=stem, faces=faces))
     for person in people:
         own = stem if person.crop.origin == "center" else _person_stem(stem, person.crop.person)
         if wanted.overlay:
@@ -219,6 +237,21 @@ def write_outputs(
         if wanted.results:
             write(_named(own, f"{SUFFIX}.{wanted.results}"), partial(save_result, recovery=person))
     return written, seconds
+
+
+def save_scene_of(path: Path, people: Sequence[Recovery], stem: Path, faces: np.ndarray) -> Path:
+    """Writes an image's people before its camera, in the colors in which they are drawn."""
+    first = people[0]
+    meshes = [
+        PlacedMesh(
+            readable(_person_stem(stem, person.crop.person).name),
+            person.vertices + person.translation,
+            person.own_faces(faces),
+            color_of(person),
+        )
+        for person in people
+    ]
+    return save_scene(path, meshes, first.image_camera, first.crop.image_size)
 
 
 def _named(stem: Path, ending: str) -> Path:

@@ -1,4 +1,4 @@
-"""Meshes written as obj, ply or glb: meters, with normals, a name, and a note on units and axes.
+"""Meshes written as obj, ply or glb, and scenes of an image's people: meters, with normals, names, units and axes.
 
 Viewers take y as up and look along -z, so vertices of the camera frame (x right, y down, z forward) are written
 turned half a turn about x, (x, -y, -z), unless `frame="camera"` asks for the numbers as they are.
@@ -6,15 +6,19 @@ turned half a turn about x, (x, -y, -z), unless `frame="camera"` asks for the nu
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tore.files import write_whole
+from tore.geometry.camera import PinholeCamera
 from tore.visualize.renderer import vertex_normals
 
 FORMATS = ("obj", "ply", "glb")
+SCENE_FORMATS = ("glb", "obj")
 AXES = {"viewer": "x right, y up, z to the viewer", "camera": "x right, y down, z away from the viewer"}
 TO_VIEWER = np.array([1.0, -1.0, -1.0])
 
@@ -44,6 +48,63 @@ def save_mesh(
     content = _encoded(mesh, kind, name, f"{name}: meters, {AXES[frame]}")
     write_whole(path, content)
     return path
+
+
+class PlacedMesh(NamedTuple):
+    """One of a scene's meshes, before the camera."""
+
+    name: str
+    vertices: np.ndarray  # (V, 3) meters in the camera frame
+    faces: np.ndarray  # (F, 3)
+    color: tuple[float, float, float]  # in [0, 1]
+
+
+def save_scene(
+    path: str | Path, meshes: Sequence[PlacedMesh], camera: PinholeCamera, image_size: tuple[int, int]
+) -> Path:
+    """Writes meshes before the camera of an image (height, width) as one file; the ending chooses glb or obj.
+
+    The camera is at the origin and looks along -z, y up. A glb file holds it as a node, for which its principal point
+    has to be the image's center, an obj file as a comment. Raises ValueError for another ending, and for no mesh.
+    """
+    path = Path(path)
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in SCENE_FORMATS:
+        raise ValueError(f"{path}: scenes are written as {' or '.join(SCENE_FORMATS)}")
+    if not meshes:
+        raise ValueError(f"{path}: a scene needs one mesh at least")
+    trimesh, (height, width) = need_mesh_packages(), image_size
+    seen = f"camera at the origin, looking along -z; focal length {camera.focal_length:.10g} pixels"
+    note = f"{seen}, image of {width} x {height} pixels, principal point {camera.principal_point}"
+    scene = trimesh.Scene(metadata={"units": "meters", "axes": AXES["viewer"], "camera": note})
+    for mesh in meshes:
+        colors = np.tile(np.rint(255 * np.array(mesh.color)).astype(np.uint8), (len(mesh.vertices), 1))
+        placed = _trimesh(mesh.vertices * TO_VIEWER, mesh.faces, colors, {"name": mesh.name})
+        scene.add_geometry(placed, node_name=mesh.name, geom_name=mesh.name)
+    write_whole(path, _glb_scene(scene, camera, image_size) if kind == "glb" else _obj_scene(scene, note))
+    return path
+
+
+def _glb_scene(scene: Any, camera: PinholeCamera, image_size: tuple[int, int]) -> bytes:
+    from trimesh.exchange.gltf import export_glb
+
+    height, width = image_size
+    yfov = 2 * math.atan(height / (2 * camera.focal_length))
+    lens = {"aspectRatio": width / height, "yfov": yfov, "znear": 0.01}
+
+    def add_camera(tree: dict[str, Any]) -> None:
+        """As a node of the scene; trimesh's own takes the angles' ratio for the aspect ratio."""
+        tree["cameras"] = [{"name": "image", "type": "perspective", "perspective": lens}]
+        tree["nodes"].append({"name": "camera", "camera": 0})
+        tree["scenes"][0]["nodes"].append(len(tree["nodes"]) - 1)
+
+    return bytes(export_glb(scene, include_normals=True, tree_postprocessor=add_camera))
+
+
+def _obj_scene(scene: Any, note: str) -> bytes:
+    from trimesh.exchange.obj import export_obj
+
+    return f"# meters, {AXES['viewer']}\n# {note}\n{export_obj(scene, include_normals=True, header=None)}\n".encode()
 
 
 def need_mesh_packages() -> Any:
