@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
 from tests.synthetic.small_assets import write_assets
-from tore.synthetic.assets import Assets, find_assets, read_texture
+from tore.synthetic.assets import Assets, Piece, find_assets, read_texture
+from tore.synthetic.clothes_files import ClothesMesh, Hold
 from tore.synthetic.dressing import choose_outfit, dress, gender_of
 from tore.synthetic.free_body import build_free, people_shapes
-from tore.synthetic.garments import PosedSkin, binding, fit, free_mesh, hidden_faces
+from tore.synthetic.garments import (
+    PosedSkin,
+    binding,
+    fit,
+    free_mesh,
+    halves,
+    hidden_faces,
+    reaches_ankles,
+    without_socks,
+)
 from tore.synthetic.skin_tones import skin_texture, tone_color
 from tore.synthetic.texels import texel_faces, texel_values
 
@@ -119,3 +131,28 @@ def test_texels_know_what_lies_under_them() -> None:
     middle = (np.arange(32) + 0.5) / 32
     inside = covered & (middle[None] + (1 - middle[:, None]) < 0.95)
     assert np.abs(values - np.stack(np.meshgrid(middle, 1 - middle), -1))[inside].max() < 1e-5
+
+
+def test_a_suit_is_taken_apart_at_its_connected_parts() -> None:
+    """A top and a bottom, and shoes whose sock is a part of its own."""
+    body = free_mesh()
+    places = [
+        (0.0, 0.28, 0.08),
+        (0.1, 0.1, 0.08),
+        (-0.1, 0.1, 0.08),
+        (0.1, -0.2, 0.05),
+        (0.1, -0.9, 0.0),
+        (0.12, -1.0, 0.0),
+    ]
+    rows = np.array([np.linalg.norm(body.base[:13380] - place, axis=1).argmin() for place in places])
+    hold = Hold(
+        np.repeat(rows[:, None], 3, 1), np.tile([1.0, 0, 0], (6, 1)), np.zeros((6, 3)), (None,) * 3, np.sort(rows)
+    )
+    mesh = ClothesMesh(6, np.array([[0, 1, 2], [3, 4, 5]]), np.eye(3)[:, :2], np.array([[0, 1, 2], [2, 1, 0]]))
+    suit = Piece("suit", Path("suit.mhclo"), "suits", "", hold, mesh, None, (1.0, 1.0, 1.0))
+    top, bottom = halves(suit) or (suit, suit)
+    assert top.hold.points[:, 0].tolist() == rows[:3].tolist() and top.mesh.faces.tolist() == [[0, 1, 2]]
+    assert bottom.hold.points[:, 0].tolist() == rows[3:].tolist() and bottom.mesh.face_places.tolist() == [[2, 1, 0]]
+    assert set(top.hold.deleted) | set(bottom.hold.deleted) == set(rows[[0, 4, 5]])  # none so near to the cut
+    assert reaches_ankles(bottom) and not reaches_ankles(top)
+    assert without_socks(suit) is suit and without_socks(bottom) is bottom  # nothing would remain

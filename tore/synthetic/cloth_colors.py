@@ -135,15 +135,15 @@ def dyed(piece: Piece, rng: np.random.Generator, skin: Array) -> Color:
     for number, name in enumerate(held.names):
         mine = held.group == number
         if piece.texture is not None and rng.random() < AS_IT_IS:
-            tint = rng.uniform(0.75, 1.2) * rng.uniform(0.92, 1.08, 3)
+            tint = (rng.uniform(0.75, 1.2) * rng.uniform(0.92, 1.08, 3)).astype(np.float32)
             out[mine, :3] = np.clip(held.image[mine, :3] * tint, 0, 255)
             continue
         color = cloth_color(rng, name, skin)
-        colors = np.broadcast_to(color, (int(mine.sum()), 3))
+        colors = color.astype(np.float32)[None]
         if name == "top" and not held.shared and rng.random() < PATTERNED:
-            colors = patterned(held.rest[mine], color, rng)
-        depth = rng.uniform(0.6, 1.0)
-        out[mine, :3] = np.clip(colors * held.shade[mine, None] ** depth, 0, 255)
+            colors = patterned(held.rest[mine], color, rng).astype(np.float32)
+        depth = np.float32(rng.uniform(0.6, 1.0))
+        out[mine, :3] = np.clip(colors * (held.shade[mine] ** depth)[:, None], 0, 255)
     return out
 
 
@@ -244,7 +244,7 @@ def hair_texture(piece: Piece, color: Array) -> Color:
     image, shade = _hair(_texture_of(piece))
     out = image.copy()
     dark = {"hair": 1.0, "eyebrows": 0.7}.get(piece.kind, 0.3)
-    out[..., :3] = np.clip(color * dark * shade[..., None], 0, 255)
+    out[..., :3] = np.clip((color * dark).astype(np.float32) * shade[..., None], 0, 255)
     return out
 
 

@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 from tore.synthetic.assets import Assets, Piece, fitting, read_texture
 from tore.synthetic.cloth_colors import dyed, hair_color, hair_texture, shoe_texture
 from tore.synthetic.eyes import eye_texture, eyes_on
-from tore.synthetic.garments import Garment, PosedSkin, fit, fit_shell, free_mesh, halves, with_vertices
+from tore.synthetic.garments import (
+    Garment,
+    PosedSkin,
+    fit,
+    fit_shell,
+    free_mesh,
+    halves,
+    reaches_ankles,
+    with_vertices,
+    without_socks,
+)
 from tore.synthetic.plain_look import Shell, plain_person
 from tore.synthetic.skin_tones import skin_texture, tone_color
 from tore.synthetic.surfaces import Surface
@@ -85,7 +95,8 @@ def choose_outfit(assets: Assets | None, rng: np.random.Generator, age: float, g
         skin, shell, tone = plain_person(rng, age, gender)
         return Outfit(skin, eye_texture(rng, 1 - tone), (), shell)
     skin, tone = skin_texture(assets.skins, rng, age, gender)
-    worn = [*_suit(assets, rng, gender, tone_color(tone)), *_shoes(assets, rng)]
+    suit = _suit(assets, rng, gender, tone_color(tone))
+    worn = [*suit, *_shoes(assets, rng, covered=any(reaches_ankles(layer.piece) for layer in suit))]
     color = hair_color(rng, age, tone)
     worn += _head(assets, rng, gender, age, color)
     return Outfit(skin, eye_texture(rng, 1 - tone), tuple(worn))
@@ -110,11 +121,13 @@ def _suit(assets: Assets, rng: np.random.Generator, gender: str, skin: Array) ->
     return [Worn(piece, dyed(piece, rng, skin), _has_holes(piece), CLOTH_GLOSS) for piece in pieces]
 
 
-def _shoes(assets: Assets, rng: np.random.Generator) -> list[Worn]:
+def _shoes(assets: Assets, rng: np.random.Generator, covered: bool) -> list[Worn]:
+    """Shoes, without their socks where trousers cover the ankles."""
     if not assets.shoes or rng.random() < BAREFOOT:
         return []
     piece = _pick(rng, list(assets.shoes))
-    return [Worn(piece, shoe_texture(piece, rng), False, SHOE_GLOSS)]
+    texture = shoe_texture(piece, rng)
+    return [Worn(without_socks(piece) if covered else piece, texture, False, SHOE_GLOSS)]
 
 
 def _head(assets: Assets, rng: np.random.Generator, gender: str, age: float, color: Array) -> list[Worn]:

@@ -7,7 +7,7 @@ the pose directions. After posing it is pushed out of the skin that lies nearest
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -29,6 +29,7 @@ Mask = NDArray[np.bool_]
 SKIN_POINTS = 13380  # the first base points are the body's skin, the others hold clothes, eyes and teeth
 LEAST_GAP, MOST_GAP = 0.002, 0.006  # meters that cloth keeps from the skin where it lies close in the rest pose
 WAIST = (-0.35, 0.1)  # heights on the mean person: what begins above the second is a top, what ends below it a bottom
+ANKLE, SHOE_TOP = -0.95, -0.9  # heights on the mean person
 SEAM = 0.02  # of a half of a suit: no skin is hidden so near to the cut
 
 
@@ -237,18 +238,38 @@ def halves(piece: Piece) -> tuple[Piece, Piece] | None:
 
 
 def _half(piece: Piece, mine: Mask, height: Array, word: str) -> Piece:
-    hold, mesh, base = piece.hold, piece.mesh, free_mesh().base
+    low, high = height[mine].min() + SEAM, height[mine].max() - SEAM
+    deleted = piece.hold.deleted
+    heights = free_mesh().base[deleted, 1]
+    return _some_of(piece, mine, word, deleted[heights > low if word == "top" else heights < high])
+
+
+def _some_of(piece: Piece, mine: Mask, word: str, deleted: Index) -> Piece:
+    """The connected parts of a piece whose vertices are marked (N,)."""
+    hold, mesh = piece.hold, piece.mesh
     kept = mine[mesh.faces[:, 0]]
     number = np.cumsum(mine) - 1
-    low, high = height[mine].min() + SEAM, height[mine].max() - SEAM
-    inside = (base[hold.deleted, 1] > low) if word == "top" else (base[hold.deleted, 1] < high)
-    return Piece(
-        f"{piece.name} {word}",
-        piece.path,
-        word,
-        piece.gender,
-        Hold(hold.points[mine], hold.shares[mine], hold.offsets[mine], hold.scales, hold.deleted[inside]),
-        ClothesMesh(int(mine.sum()), number[mesh.faces[kept]], mesh.places, mesh.face_places[kept]),
-        piece.texture,
-        piece.color,
+    return replace(
+        piece,
+        name=f"{piece.name} {word}",
+        kind=word,
+        hold=replace(
+            hold, points=hold.points[mine], shares=hold.shares[mine], offsets=hold.offsets[mine], deleted=deleted
+        ),
+        mesh=ClothesMesh(int(mine.sum()), number[mesh.faces[kept]], mesh.places, mesh.face_places[kept]),
     )
+
+
+@lru_cache(maxsize=256)
+def reaches_ankles(piece: Piece) -> bool:
+    """Whether a piece covers the ankles, as long trousers do."""
+    return bool(piece.hold.place(free_mesh().base)[:, 1].min() < ANKLE)
+
+
+@lru_cache(maxsize=64)
+def without_socks(piece: Piece) -> Piece:
+    """Shoes without the parts that reach higher than shoes, which would show through trousers."""
+    part, height = parts_of(piece), piece.hold.place(free_mesh().base)[:, 1]
+    tops = np.array([height[part == number].max() for number in range(part.max() + 1)])
+    shoes = (tops < SHOE_TOP)[part]
+    return piece if shoes.all() or not shoes.any() else _some_of(piece, shoes, "shoes", piece.hold.deleted)

@@ -73,8 +73,8 @@ def toned(path: Path, tone: float, rng: np.random.Generator) -> Color:
     """A skin's texture in a tone. The farther it lies from the texture's own, the more even its hues become."""
     image, shade, hue, own = _grain(path)
     color = tone_color(tone) * rng.uniform(0.96, 1.04) + np.array([1.0, 0.0, -1.0]) * rng.normal(0, 2)
-    even = 1 - 0.6 * min(abs(tone - own), 1)
+    even = np.float32(1 - 0.6 * min(abs(tone - own), 1))
     out = np.empty_like(image)
     out[..., 3] = 255
-    out[..., :3] = np.clip(color * (shade[..., None] * (1 + even * (hue - 1))), 0, 255)
+    out[..., :3] = np.clip(color.astype(np.float32) * (shade[..., None] * (1 + even * (hue - 1))), 0, 255)
     return out
