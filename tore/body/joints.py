@@ -13,6 +13,13 @@ J24_NAMES = (
     "L_Elbow", "L_Wrist", "Neck", "Top_of_Head", "Pelvis", "Thorax", "Spine", "Jaw", "Head", "Nose", "L_Eye", "R_Eye",
     "L_Ear", "R_Ear",
 )  # fmt: skip
+# COCO's keypoints, and where the label joints have them: all 17; seven label joints have none.
+COCO_NAMES = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+COCO_TO_J24 = (19, 20, 21, 22, 23, 9, 8, 10, 7, 11, 6, 3, 2, 4, 1, 5, 0)
 # The 17 joints of Human3.6M's evaluation, regressed from the mesh.
 H36M_NAMES = (
     "Pelvis", "R_Hip", "R_Knee", "R_Ankle", "L_Hip", "L_Knee", "L_Ankle", "Torso", "Neck", "Nose", "Head",
@@ -49,6 +56,8 @@ J14_HIPS = (J14_NAMES.index("R_Hip"), J14_NAMES.index("L_Hip"))  # their middle 
 HAND_WRIST = HAND_NAMES.index("Wrist")
 JOINT_NAMES = {"body": J14_NAMES, "hand": HAND_NAMES}  # that networks predict, by kind
 NUM_JOINTS = {kind: len(names) for kind, names in JOINT_NAMES.items()}
+# Of files in COCO's form, by kind.
+KEYPOINT_NAMES = {"body": COCO_NAMES, "hand": tuple(name.lower() for name in HAND_NAMES)}
 
 _LIMBS = tuple(
     (f"{side}_{start}", f"{side}_{end}")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tore.cli.flags import FlagParser, HelpFormatter, add_body_dir
+from tore.datasets.convert.coco import CocoKeypoints
 from tore.datasets.convert.entries import Source
 from tore.datasets.convert.freihand import BACKGROUNDS, FreiHand
 from tore.datasets.convert.spin import SpinAnnotations
@@ -29,6 +30,11 @@ def build_parser() -> argparse.ArgumentParser:
     spin.add_argument("--images", required=True, help="folder that the file's image names start from")
     spin.add_argument("--name", required=True, help="name of the set, for example train")
 
+    coco = sources.add_parser("coco", help="2D keypoints in COCO's form", formatter_class=HelpFormatter)
+    coco.add_argument("--annotations", required=True, help="the JSON file, for example person_keypoints_train2017.json")
+    coco.add_argument("--images", required=True, help="folder that the file's image names start from")
+    coco.add_argument("--name", required=True, help="name of the set, for example train")
+
     site = sources.add_parser("3dpw", help="3DPW as its site gives it", formatter_class=HelpFormatter)
     site.add_argument("--root", required=True, help="folder that holds imageFiles and sequenceFiles")
     site.add_argument("--split", required=True, choices=SPLITS)
@@ -46,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     for command in (site, mesh):
         add_body_dir(command, data_sets=False)
-    for command in (spin, site, mesh, hand):
+    for command in (spin, coco, site, mesh, hand):
         command.add_argument("--out", required=True, help="folder of the new set")
         command.add_argument("--skip_missing", action="store_true", help="leave out and count rows without an image")
         command.add_argument("--restart", action="store_true", help="delete the set that is there and begin anew")
@@ -58,6 +64,8 @@ def open_source(options: argparse.Namespace) -> Source:
     """The source that the options name."""
     if options.source == "spin":
         return SpinAnnotations(options.annotations)
+    if options.source == "coco":
+        return CocoKeypoints(options.annotations)
     if options.source == "3dpw":
         return ThreeDPWSequences(options.root, options.split, body_dir=options.body_dir)
     if options.source == "3dpw-pose2mesh":
@@ -79,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Converts, prints the report; 2 and one sentence on stderr where that fails."""
     options = build_parser().parse_args(argv)
     name = options.name or SET_NAMES.get(options.split, options.split)
-    images = options.images if options.source == "spin" else options.root
+    images = options.images if options.source in ("spin", "coco") else options.root
     check_outputs(folder=options.out)
     source = open_source(options)
     switches = {"skip_missing": options.skip_missing, "restart": options.restart}

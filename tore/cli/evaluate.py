@@ -1,5 +1,8 @@
 """Evaluates a checkpoint on a TSV set: `tore evaluate --checkpoint state_dict.bin --val_yaml valid.yaml`.
 
+Or on images with 2D keypoints, a JSON file in COCO's form: `--keypoints labels.json --images folder` prints PCK, the
+share of joints near their labels, of all people, of each kind of image that the file names, and of each joint.
+
 Network, backbone and size come from the file. Under torchrun the processes share the samples and give the same numbers.
 """
 
@@ -8,22 +11,34 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 
 from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, image_path, names
 from tore.cli.training_flags import WORKERS, add_hand_flags, hand_options_of, true_or_false
-from tore.cli.training_rules import HAND_RULES
+from tore.cli.training_rules import HAND_ONLY, HAND_RULES
+from tore.datasets.keypoints import read_keypoints
 from tore.device import keep_freed_memory
-from tore.engine.distributed import start_processes
+from tore.engine.distributed import Processes, start_processes
 from tore.entry import entry_point
 from tore.export import for_inference
-from tore.files import check_outputs
+from tore.files import check_outputs, write_json
+from tore.inference.predictor import MeshRecovery
 from tore.modeling import load_model
+from tore.modeling.checkpoints import Checkpoint
 from tore.training.evaluation_report import report
 from tore.training.hand_submission import HandOptions
+from tore.training.keypoint_evaluation import BOX_FACTOR, body_dir_of, evaluate_keypoints, with_bar
 
+TSV_ONLY = (
+    *("val_yaml", "data_dir", "oracle", "per_gpu_eval_batch_size", "num_workers", "samples", "worst", "worst_sheet"),
+    *HAND_ONLY,
+)
+KEYPOINTS_ONLY = ("images", "box_factor")
 RULES = (
+    Rule(TSV_ONLY, lambda args: args.keypoints is not None, "is for TSV sets; leave it out, or leave --keypoints out"),
+    Rule(KEYPOINTS_ONLY, lambda args: args.keypoints is None, "goes with --keypoints FILE; add it"),
     Rule(("worst",), lambda args: args.worst_sheet is None, "goes with --worst_sheet FILE; add it"),
     *HAND_RULES,
 )
@@ -34,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = FlagParser(prog="tore evaluate", description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter)
     file = "state_dict.bin, or its folder"
     parser.add_argument(*names("--checkpoint"), required=True, metavar="PATH", help=file)
-    parser.add_argument("--val_yaml", required=True, help="relative to --data_dir")
+    parser.add_argument("--val_yaml", help="relative to --data_dir")
     parser.add_argument("--data_dir", default=".", help="root of the data sets")
     add_body_dir(parser, data_sets=True)
     parser.add_argument("--arch", help="the backbone's name, for one that the file does not tell")
@@ -48,6 +63,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples", type=Path, help="write every sample's errors, one JSON object a line")
     parser.add_argument("--worst", type=int, default=12, help="how many samples --worst_sheet shows")
     parser.add_argument("--worst_sheet", type=image_path, help="write a contact sheet of the worst samples")
+    keypoints = parser.add_argument_group("2D keypoints")
+    keypoints.add_argument("--keypoints", type=Path, metavar="FILE", help="people or hands in COCO's form")
+    keypoints.add_argument("--images", type=Path, metavar="DIR", help="folder of their images [the file's]")
+    keypoints.add_argument(
+        "--box_factor", type=float, default=BOX_FACTOR, help="side of a crop over the longer side of the labeled box"
+    )
     parser.set_defaults(notices=[])
     add_checkpoint_flags(parser)
     add_hand_flags(parser)
@@ -59,11 +80,16 @@ def run(args: argparse.Namespace) -> None:
     check_outputs(args.json, args.samples, args.worst_sheet, args.pred_zip)
     keep_freed_memory()
     ignored = check_rules(args, RULES)
+    if args.keypoints is None and args.val_yaml is None:
+        raise ValueError("nothing to evaluate on: give a set with --val_yaml, or 2D keypoints with --keypoints")
     processes = start_processes(args.device, args.local_rank)
     try:
         checkpoint, notes = open_checkpoint(args, args.checkpoint)
         for note in [*args.notices, *ignored, *notes] if processes.is_main else []:
             print(note, file=sys.stderr)
+        if args.keypoints is not None:
+            run_keypoints(args, checkpoint, processes)
+            return
         model = load_model(checkpoint, args.body_dir, processes.device)
         hand = hand_options_of(args)
         if model.config.body != "hand" and hand != HandOptions():
@@ -85,6 +111,23 @@ def run(args: argparse.Namespace) -> None:
         )
     finally:
         processes.close()
+
+
+def run_keypoints(args: argparse.Namespace, checkpoint: Checkpoint, processes: Processes) -> None:
+    """Evaluates on 2D keypoints, in one process."""
+    if processes.size > 1:
+        raise ValueError(f"{args.keypoints} is evaluated by one process; start the command without torchrun")
+    if not (isfinite(args.box_factor) and args.box_factor > 0):
+        raise ValueError(f"--box_factor {args.box_factor:g}: give a number above 0")
+    file, images = read_keypoints(args.keypoints), args.images or args.keypoints.parent
+    if not images.is_dir():
+        raise FileNotFoundError(f"{images} is not a folder: name the one that the images' names start from")
+    recovery = MeshRecovery.from_checkpoint(checkpoint, args.body_dir, processes.device, fast=args.fast)
+    body_dir = body_dir_of(recovery, args.body_dir)
+    found = evaluate_keypoints(recovery, file, images, body_dir=body_dir, box_factor=args.box_factor, progress=with_bar)
+    print(found.text())
+    if args.json is not None:
+        write_json(args.json, found.as_dict())
 
 
 @entry_point("tore evaluate")

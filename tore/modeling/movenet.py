@@ -18,14 +18,11 @@ import torch.nn.functional as F
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
+from tore.body.joints import COCO_NAMES
 from tore.files import read_tensors
 from tore.paths import PACKAGE_ROOT
 
-KEYPOINT_NAMES = (
-    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
-    *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
-    *("left_knee", "right_knee", "left_ankle", "right_ankle"),
-)
+KEYPOINT_NAMES = COCO_NAMES
 KEYPOINTS = len(KEYPOINT_NAMES)
 STRIDE = 32  # the image's sides are multiples of it
 THUNDER_SIZE = 256  # pixels

@@ -1,0 +1,154 @@
+"""`tore evaluate --keypoints`: a network whose joints are the labels scores 1, and what is left out is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests import rules
+from tests.inference.conftest import KnownNetwork, small_checkpoint, standing
+from tore import cli
+from tore.body import load_body
+from tore.body.body_model import BodyModel
+from tore.body.joints import COCO_NAMES, COCO_TO_J24
+from tore.datasets.keypoints import read_keypoints
+from tore.inference.predictor import MeshRecovery
+from tore.synthetic.free_body import keypoint_rows
+from tore.training.keypoint_evaluation import evaluate_keypoints, joint_rows
+
+__all__ = ["small_checkpoint", "standing"]  # fixtures
+CAMERA = np.array([0.9, 0.05, -0.1])
+SIDE = 100  # of the boxes
+
+
+def labeled_scene(folder: Path, vertices: np.ndarray, body: Any) -> Path:
+    """Two images with three people where CAMERA puts the mesh's joints in a crop of 1.25 times their boxes."""
+    joints = body.joints24(torch.from_numpy(vertices)[None].float())[0, list(COCO_TO_J24), :2].numpy()  # (17, 2)
+    images = [
+        {"id": n, "file_name": f"{n}.png", "kind": ("sports", "street")[n], "height": 200, "width": 240} for n in (0, 1)
+    ]
+    annotations = []
+    for number in range(3):
+        box = np.array([20.0 + 40 * number, 30, SIDE, SIDE])
+        middle, half = box[:2] + SIDE / 2, 1.25 * SIDE / 2
+        points = middle + CAMERA[0] * (joints + CAMERA[1:]) * half
+        keypoints = np.hstack([points, np.full((17, 1), 2)])
+        annotations.append(
+            {"id": number, "image_id": number % 2, "bbox": box.tolist(), "keypoints": keypoints.ravel().tolist()}
+        )
+    for number in (0, 1):
+        Image.fromarray(rules.photo(number, 200, 240)).save(folder / f"{number}.png")
+    path = folder / "labels.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    return path
+
+
+def changed(path: Path, change: Any) -> Path:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_a_network_that_says_the_labels_scores_one(tmp_path: Path, standing: tuple[np.ndarray, BodyModel]) -> None:
+    vertices, body = standing
+    path = labeled_scene(tmp_path, vertices, body)
+
+    def move(content: dict[str, Any]) -> None:
+        far = content["annotations"][1]["keypoints"]  # alone in the second image
+        far[3 * COCO_NAMES.index("left_ankle")] += 4 * SIDE
+        content["annotations"][0]["keypoints"][3 * COCO_NAMES.index("left_wrist") + 2] = 0
+
+    network = MeshRecovery(KnownNetwork(np.tile(CAMERA, (3, 1)), vertices), body, checkpoint="known")
+    found = evaluate_keypoints(network, read_keypoints(changed(path, move)), tmp_path)
+    judgment = found.judgment
+    scores = {name: by["network"] for name, by in judgment.rows()}
+    assert (scores["all"].people, scores["all"].joints) == (3, 35) and scores["all"].fine == pytest.approx(34 / 35)
+    assert scores["images: sports"].fine == 1 and scores["images: street"].fine == pytest.approx(11 / 12)
+    assert scores["left_ankle"].coarse == pytest.approx(2 / 3) and scores["left_wrist"].people == 2
+    constant = judgment.everyone["constant pose"]
+    assert constant.joints == 35 and constant.fine == pytest.approx(32 / 35)  # the moved ankle moves the mean ankle
+    assert found.left_out == {} and "3 of 3 people in 2 images are judged" in found.text()
+
+
+def test_crops_follow_the_factor_and_the_mesh_is_projected_by_the_camera(
+    tmp_path: Path, standing: tuple[np.ndarray, BodyModel]
+) -> None:
+    vertices, body = standing
+    path = labeled_scene(tmp_path, vertices, body)
+    network = MeshRecovery(KnownNetwork(np.tile(CAMERA, (3, 1)), vertices), body)
+    wide = evaluate_keypoints(network, read_keypoints(path), tmp_path, box_factor=2.5)
+    assert wide.judgment.everyone["network"].fine < 0.5
+
+
+def test_the_free_body_gives_cocos_keypoints() -> None:
+    rows, what = joint_rows(load_body("body", "free"), "free")
+    assert "COCO" in what and (rows == keypoint_rows()).all()
+    hand = load_body("hand", "free")
+    assert joint_rows(hand, "free")[0].shape == (21, hand.num_vertices if hasattr(hand, "num_vertices") else 778)
+
+
+def evaluate(checkpoint: Path, *more: str) -> int:
+    return cli.main(["evaluate", "--checkpoint", str(checkpoint), "--device", "cpu", *more])
+
+
+def test_the_command_prints_the_table_and_writes_the_numbers(
+    tmp_path: Path, small_checkpoint: Path, standing: tuple[np.ndarray, BodyModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoil(content: dict[str, Any]) -> None:
+        content["annotations"][1]["iscrowd"] = 1
+        head = content["annotations"][2]["keypoints"]
+        for joint in range(5, 17):
+            head[3 * joint + 2] = 0
+
+    path = changed(labeled_scene(tmp_path, *standing), spoil)
+    assert evaluate(small_checkpoint, "--keypoints", str(path), "--json", str(tmp_path / "out.json")) == 0
+    said = capsys.readouterr().out
+    assert "1 of 3 people in 1 images are judged; left out 1: a crowd; left out 1: no joint that is judged" in said
+    numbers = json.loads((tmp_path / "out.json").read_text())
+    assert numbers["judged"] == 1 and numbers["judgment"]["everyone"]["network"]["joints"] == 12
+    assert set(numbers["judgment"]["joints"]) == set(COCO_NAMES[5:])
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ([], "nothing to evaluate on: give a set with --val_yaml, or 2D keypoints with --keypoints"),
+        (["--keypoints", "{}", "--oracle", "true"], "--oracle: is for TSV sets; leave it out"),
+        (["--val_yaml", "x.yaml", "--box_factor", "2"], "--box_factor 2: goes with --keypoints FILE; add it"),
+        (["--keypoints", "{}", "--box_factor", "-1"], "--box_factor -1: give a number above 0"),
+        (["--keypoints", "{}", "--images", "nowhere"], "nowhere is not a folder"),
+        (["--keypoints", "{}.json"], "labels.json.json: no such file or directory"),
+    ],
+)
+def test_what_cannot_be_gives_one_sentence(
+    flags: list[str], sentence: str, tmp_path: Path, small_checkpoint: Path,
+    standing: tuple[np.ndarray, BodyModel], capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    path = labeled_scene(tmp_path, *standing)
+    assert evaluate(small_checkpoint, *(flag.format(path) for flag in flags)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tore evaluate: ") and sentence in line
+
+
+def test_labels_of_another_size_and_of_hands_are_refused(
+    tmp_path: Path, small_checkpoint: Path, standing: tuple[np.ndarray, BodyModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = changed(
+        labeled_scene(tmp_path, *standing), lambda content: content["images"][0].update(height=240, width=200)
+    )
+    assert evaluate(small_checkpoint, "--keypoints", str(path)) == 2
+    assert "has 240 x 200 pixels, but its labels are for 200 x 240" in capsys.readouterr().err
+
+    def hands(content: dict[str, Any]) -> None:
+        for annotation in content["annotations"]:
+            annotation["keypoints"] += [1.0, 1.0, 2.0] * 4
+
+    assert evaluate(small_checkpoint, "--keypoints", str(changed(path, hands))) == 2
+    assert "labels hands, but" in capsys.readouterr().err
