@@ -100,7 +100,7 @@ def evaluate_keypoints(
 ) -> KeypointReport:
     """Judges a network on the people of a file whose image names start from the folder `images`.
 
-    Each person's crop is the square around the middle of the labeled box, `box_factor` times its longer side. progress:
+    Each person's crop is the square about the center of the labeled box, `box_factor` times its longer side. progress:
     wraps the loop over images.
 
     Raises ValueError for a network of another kind, a file without anybody to judge, and an image of another size than
