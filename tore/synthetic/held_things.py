@@ -156,7 +156,8 @@ def _turned_body(
 
 def _slab(kind: str, place: Array, axes: Array, half: Array, texture: NDArray[np.uint8]) -> Surface:
     """A box with half sizes (3,) along three axes (3, 3); each side has corners of its own, so that edges are sharp."""
-    corners, faces = [], []
+    corners: list[Array] = []
+    faces: list[Array] = []
     square = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], float)
     for axis in range(3):
         for sign in (-1.0, 1.0):
