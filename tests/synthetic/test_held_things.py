@@ -1,4 +1,4 @@
-"""Held things are closed bodies that touch the hand and take no room of its own."""
+"""Held things are closed bodies that touch the hand and take no space of its own."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Things that a hand holds: a ball, a stick, a can, a bottle, a phone or a box that touches the palm.
 
-A thing is placed where the hand leaves room for it, nearest to the palm, and shrunk where the fingers leave less.
+A thing is placed where the hand leaves space for it, nearest to the palm, and shrunk where the fingers leave less.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def _thing(rng: Generator, kind: str, palm: Palm, mesh: Array, texture: NDArray[
     half, radius = (float(rng.uniform(*limits)) * palm.size for limits in (lengths, radii))
     axes = _axes(rng, palm, lengthwise=kind == "phone" or (kind == "stick" and rng.random() < 0.3))
     wide = 0.55 * half if kind == "phone" else float(rng.uniform(0.6, 1.0)) * half
-    place, free = _roomiest(palm, mesh, axes, _limits(kind, half, wide), radius + SKIN_GAP, flat=kind not in ROUND)
+    place, free = _most_space(palm, mesh, axes, _limits(kind, half, wide), radius + SKIN_GAP, flat=kind not in ROUND)
     radius = min(radius, free - SKIN_GAP)
     if radius < SMALLEST * np.mean(radii) * palm.size:
         return None
@@ -109,7 +109,9 @@ def _limits(kind: str, half: float, wide: float) -> Array:
     }.get(kind, np.array([half, np.inf, np.inf]))
 
 
-def _roomiest(palm: Palm, mesh: Array, axes: Array, limits: Array, wanted: float, *, flat: bool) -> tuple[Array, float]:
+def _most_space(
+    palm: Palm, mesh: Array, axes: Array, limits: Array, wanted: float, *, flat: bool
+) -> tuple[Array, float]:
     """Where (3,) a thing's middle lies, and the radius that is free there.
 
     It is the radius wanted nearest to the palm, else the most that is free. What lies beyond fingers is not held.
