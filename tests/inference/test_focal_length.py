@@ -77,18 +77,21 @@ def test_an_image_that_is_no_part_of_exifs_is_not_trusted() -> None:
     assert focal.detail == "EXIF is not usable: EXIF says 403 x 302 pixels, the image has 500 x 200"
 
 
-PLANE = {"FocalLength": 4.25, "FocalPlaneXResolution": 9600.0, "FocalPlaneResolutionUnit": 3}
+SIZED = {"ExifImageWidth": WIDTH, "ExifImageHeight": HEIGHT}
+PLANE = {"FocalLength": 4.25, "FocalPlaneXResolution": 630.0, "FocalPlaneResolutionUnit": 3} | SIZED
+BY_PLANE = "4.25 mm and 63 pixels per mm"
+LARGER = {"ExifImageWidth": 4 * WIDTH, "ExifImageHeight": 4 * HEIGHT, "FocalPlaneXResolution": 2520.0}
 
 
 @pytest.mark.parametrize(
     ("entries", "pixels", "detail"),
     [
-        (PLANE, 4080, "4.25 mm and 960 pixels per mm"),
-        (PLANE | {"FocalPlaneResolutionUnit": 2}, 4.25 * 9600 / 25.4, "4.25 mm and 378 pixels per mm"),
-        (PLANE | {"ExifImageWidth": 4 * WIDTH, "ExifImageHeight": 4 * HEIGHT}, 1020, "4.25 mm and 960 pixels per mm"),
-        (PLANE | {"FocalLengthIn35mmFilm": 0}, 4080, "4.25 mm and 960 pixels per mm"),
+        (PLANE, 4.25 * 63, BY_PLANE),
+        (PLANE | {"FocalPlaneResolutionUnit": 2, "FocalPlaneXResolution": 63 * 25.4}, 4.25 * 63, BY_PLANE),
+        (PLANE | LARGER, 4.25 * 63, BY_PLANE),
+        (PLANE | {"FocalLengthIn35mmFilm": 0}, 4.25 * 63, BY_PLANE),
         (PLANE | {"FocalLengthIn35mmFilm": 26}, EXPECTED, "26 mm equivalent"),
-        (PLANE | {"FocalLengthIn35mmFilm": 65535}, 4080, "4.25 mm and 960 pixels per mm"),
+        (PLANE | {"FocalLengthIn35mmFilm": 65535}, 4.25 * 63, BY_PLANE),
     ],
 )
 def test_the_resolution_of_the_sensor(entries: dict, pixels: float, detail: str) -> None:
@@ -104,9 +107,11 @@ def test_the_resolution_of_the_sensor(entries: dict, pixels: float, detail: str)
         ({"FocalLengthIn35mmFilm": 0}, "EXIF is not usable: 0 mm equivalent"),
         ({"FocalLengthIn35mmFilm": 1}, "EXIF is not usable: 1 mm equivalent would be a field of view of 173 degrees"),
         ({"FocalLengthIn35mmFilm": 5000}, "EXIF is not usable: 5000 mm equivalent would be .* of 0.397 degrees"),
-        (PLANE | {"FocalLength": 0.0}, "EXIF is not usable: 0 mm and 960 pixels per mm"),
-        (PLANE | {"FocalPlaneResolutionUnit": 9}, "EXIF is not usable: 4.25 mm and nan pixels per mm"),
-        (PLANE | {"FocalLength": IFDRational(1, 0)}, "EXIF is not usable: nan mm and 960 pixels per mm"),
+        (PLANE | {"FocalLength": 0.0}, "EXIF is not usable: 0 mm and 63 pixels per mm"),
+        (PLANE | {"FocalPlaneResolutionUnit": 9}, "EXIF .*: 4.25 mm and nan pixels per mm would be a sensor of nan mm"),
+        (PLANE | {"FocalPlaneXResolution": 9600.0}, "EXIF .* 960 pixels per mm would be a sensor of 0.42 mm"),
+        (PLANE | {"ExifImageWidth": 0}, f"EXIF is not usable: {BY_PLANE} without the size of the image .*"),
+        (PLANE | {"FocalLength": IFDRational(1, 0)}, "EXIF is not usable: nan mm and 63 pixels per mm"),
         ({"FocalLengthIn35mmFilm": "wide"}, "EXIF is not usable: nan mm equivalent"),
     ],
 )

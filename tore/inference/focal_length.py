@@ -23,6 +23,7 @@ OFFICIAL = "official"
 FULL_FRAME_DIAGONAL = math.hypot(36, 24)  # millimeters of the film that equivalent focal lengths speak of: 43.27
 FIELDS_OF_VIEW = (2.0, 150.0)  # degrees over the longer side: from a 1000 mm telephoto lens to a fisheye's image
 RESOLUTION_UNITS = {2.0: 25.4, 3.0: 10.0, 4.0: 1.0, 5.0: 0.001}  # EXIF's inch, cm, mm and micrometer, in millimeters
+SENSORS = (3.0, 70.0)  # millimeters along the longer side, from a phone's to medium format
 SAME_SHAPE = 0.02  # image and EXIF sizes whose ratios of the sides differ by less are one image, resized
 
 
@@ -128,15 +129,15 @@ def lens_of(image: Image.Image) -> Lens:
     except DECODING_ERRORS:
         return Lens(detail="its EXIF cannot be read")
     photograph = _photograph_of(entries, image.size)
-    found = list(_focal_lengths(entries, photograph))
+    found = [*_by_film(entries, photograph), *_by_sensor(entries, photograph)]
     if not found:
         return Lens()
     if photograph.scale is None:
         return Lens(detail=f"EXIF is not usable: {photograph.remark}")
     refused = []
-    for pixels, detail in found:
-        if not pixels > 0:
-            refused.append(detail)
+    for pixels, detail, doubt in found:
+        if doubt or not pixels > 0:
+            refused.append(f"{detail} {doubt}".strip())
         elif not _plausible(angle := field_of_view(pixels, photograph.size)):
             refused.append(f"{detail} would be a field of view of {angle:.3g} degrees")
         else:
@@ -148,8 +149,17 @@ class _Photograph(NamedTuple):
     """The whole photograph that EXIF describes, of which an image may be a part."""
 
     size: tuple[float, float]  # width, height in pixels of the image
+    named: bool = False  # EXIF says its size
     scale: float | None = 1.0  # how many times larger than EXIF says; None where that cannot be told
     remark: str = ""
+
+
+class _Candidate(NamedTuple):
+    """A focal length that EXIF entries say."""
+
+    pixels: float  # of the image; NaN or 0 where they say none
+    detail: str  # from what
+    doubt: str = ""  # why it is not used
 
 
 def _photograph_of(entries: Mapping[int, Any], size: tuple[int, int]) -> _Photograph:
@@ -161,22 +171,34 @@ def _photograph_of(entries: Mapping[int, Any], size: tuple[int, int]) -> _Photog
     long, short = max(size) / max(width, height), min(size) / min(width, height)
     if abs(long / short - 1) < SAME_SHAPE:
         scale = math.sqrt(long * short)
-        return _Photograph((width * scale, height * scale), scale)
+        return _Photograph((width * scale, height * scale), True, scale)
     differs = f"EXIF says {width:.0f} x {height:.0f} pixels, the image has {size[0]} x {size[1]}"
     if any(size[0] <= across and size[1] <= down for across, down in ((width, height), (height, width))):
-        return _Photograph((width, height), 1.0, f"{differs}: taken as a part that was not resized")
-    return _Photograph((width, height), None, differs)
+        return _Photograph((width, height), True, 1.0, f"{differs}: taken as a part that was not resized")
+    return _Photograph((width, height), True, None, differs)
 
 
-def _focal_lengths(entries: Mapping[int, Any], photograph: _Photograph) -> Iterator[tuple[float, str]]:
-    """The focal lengths in pixels that the entries say, and from what; NaN or 0 where one says none."""
+def _by_film(entries: Mapping[int, Any], photograph: _Photograph) -> Iterator[_Candidate]:
+    """By the focal length that has the same field of view on 35 mm film."""
     if Base.FocalLengthIn35mmFilm in entries:
-        equivalent = _number(entries[Base.FocalLengthIn35mmFilm])
-        yield equivalent * math.hypot(*photograph.size) / FULL_FRAME_DIAGONAL, f"{equivalent:g} mm equivalent"
-    if Base.FocalLength in entries and Base.FocalPlaneXResolution in entries:
-        unit = RESOLUTION_UNITS.get(_number(entries.get(Base.FocalPlaneResolutionUnit, 2)), math.nan)
-        length, density = _number(entries[Base.FocalLength]), _number(entries[Base.FocalPlaneXResolution]) / unit
-        yield length * density * (photograph.scale or 1.0), f"{length:g} mm and {density:.4g} pixels per mm"
+        length = _number(entries[Base.FocalLengthIn35mmFilm])
+        pixels = length * math.hypot(*photograph.size) / FULL_FRAME_DIAGONAL
+        yield _Candidate(pixels, f"{length:g} mm equivalent")
+
+
+def _by_sensor(entries: Mapping[int, Any], photograph: _Photograph) -> Iterator[_Candidate]:
+    """By the lens's focal length and the sensor's pixels; programs that resize often leave the latter as they were."""
+    if Base.FocalLength not in entries or Base.FocalPlaneXResolution not in entries:
+        return
+    unit = RESOLUTION_UNITS.get(_number(entries.get(Base.FocalPlaneResolutionUnit, 2)), math.nan)
+    density = _number(entries[Base.FocalPlaneXResolution]) / unit * (photograph.scale or 1.0)
+    length, doubt = _number(entries[Base.FocalLength]), ""
+    sensor = max(photograph.size) / density if density > 0 else math.nan
+    if not photograph.named:
+        doubt = "without the size of the image that they belong to"
+    elif not SENSORS[0] <= sensor <= SENSORS[1]:
+        doubt = f"would be a sensor of {sensor:.3g} mm"
+    yield _Candidate(length * density, f"{length:g} mm and {density:.4g} pixels per mm", doubt)
 
 
 def _plausible(angle: float) -> bool:
