@@ -24,8 +24,8 @@ NAMES = {
     "tore.datasets": ["MeshDataset", "TSVSet", "TSVWriter"],
     "tore.evaluation": ["Evaluator", "mpjpe", "pa_mpjpe"],
     "tore.export": ["for_inference"],
-    "tore.geometry": ["PinholeCamera", "align_similarity", "axis_angle_to_matrix"],
-    "tore.inference": ["MeshRecovery", "Recovery", "read_image"],
+    "tore.geometry": ["Crop", "PinholeCamera", "align_similarity", "axis_angle_to_matrix"],
+    "tore.inference": ["Crop", "MeshRecovery", "PersonCrop", "Recovery", "read_image"],
     "tore.losses": ["LossRecipe", "itp_loss", "loss_terms", "weighted_sum"],
     "tore.visualize": ["overlay", "render", "save_mesh"],
 }  # fmt: skip
