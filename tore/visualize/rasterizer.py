@@ -87,11 +87,11 @@ def project_triangles(x: np.ndarray, y: np.ndarray, linear: np.ndarray) -> Trian
         return project_triangles(x[:, seen], y[:, seen], linear[:, :, seen])
     flat = np.abs(area) < SLIVER * (one_x**2 + one_y**2 + two_x**2 + two_y**2)
     over = np.where(flat, 0, 1 / area)
-    start = linear[:, 0]
-    first, second = (linear[:, 1] - start) * over, (linear[:, 2] - start) * over
-    along_x = first * two_y - second * one_y
-    along_y = second * one_x - first * two_x
-    return Triangles(x, y, np.stack([start, along_x, along_y]).astype(np.float32))
+    sides = ((side * over).astype(np.float32) for side in (one_x, one_y, two_x, two_y))
+    one_x, one_y, two_x, two_y = sides
+    start, second, third = linear.astype(np.float32, copy=False).swapaxes(0, 1)  # (1 + C, T) each
+    second, third = second - start, third - start
+    return Triangles(x, y, np.stack([start, second * two_y - third * one_y, third * one_x - second * two_x]))
 
 
 def rasterize(triangles: Triangles, size: tuple[int, int], wanted: np.ndarray | None = None) -> Fragments:

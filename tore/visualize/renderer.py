@@ -176,7 +176,7 @@ def _triangles(
     sides = [np.hstack([n, paint, highlights(n.T, vertices.T, lighting).T]) for n in (normals, -normals)[: 2 - hidden]]
     points, ends, values = clip_near(vertices.astype(np.float64), faces, np.hstack(sides))
     image_points = camera.project(points) - origin
-    linear = np.vstack([np.ones(len(points)), values.T]) / points[:, 2]  # (10 or 19, N)
+    linear = (np.vstack([np.ones(len(points)), values.T]) / points[:, 2]).astype(np.float32)  # (10 or 19, N)
     ends = ends.T
     x, y = image_points[:, 0][ends], image_points[:, 1][ends]  # (3, T)
     inward = (x[1] - x[0]) * (y[2] - y[0]) > (y[1] - y[0]) * (x[2] - x[0])  # seen from inside
@@ -301,7 +301,7 @@ def is_closed(faces: np.ndarray) -> bool:
     return _is_closed(np.ascontiguousarray(faces, np.int64).tobytes())
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _is_closed(faces: bytes) -> bool:
     starts = np.frombuffer(faces, np.int64).reshape(-1, 3)
     ends = np.roll(starts, -1, axis=1)
