@@ -83,30 +83,8 @@ class Rig:
         return out
 
     def t_pose(self, heads: Array) -> Array:
-        """(B, 3, 3) world rotations that lay the arms along x with the palms down and set the legs upright.
-
-        The elbows' hinges end upright, so that a forearm bends forwards about y.
-        """
-        world = np.tile(np.eye(3), (len(self.labels), 1, 1))
-        for side, sign in (("L", 1.0), ("R", -1.0)):
-            at = {name: heads[self.bone[f"{name}.{side}"]] for name in CHAIN_BONES}
-            outward = np.array([sign, 0.0, 0.0])
-            upper, lower, roll = _arm(at, outward)
-            hand = _flat_hand(at, sign)
-            shrug = Rotation.from_rotvec([0, 0, sign * SHRUG]).as_matrix()
-            half = Rotation.from_rotvec(0.5 * _twist(hand @ lower.T, outward) * outward).as_matrix()
-            less = Rotation.from_rotvec(-0.5 * roll * outward).as_matrix()
-            turns = {"clavicle": shrug, "shoulder01": shrug, "upperarm01": less @ upper, "upperarm02": upper}
-            turns |= {"lowerarm01": lower, "lowerarm02": half @ lower}
-            turns |= {"wrist": hand, "metacarpal": hand, "finger": hand}
-            turns["upperleg"] = arc(at["lowerleg01"] - at["upperleg01"], [sign * LEG_SPREAD, -1, 0])
-            turns["lowerleg"] = arc(at["foot"] - at["lowerleg01"], [sign * LEG_SPREAD, -1, SHIN_BACK])
-            for row, label in enumerate(self.labels):
-                name, _, of = label.partition(".")
-                start = next((start for start in turns if name.startswith(start)), None)
-                if of == side and start is not None:
-                    world[row] = turns[start]
-        return world
+        """(B, 3, 3) world rotations of the bones in T-pose, see `t_pose`."""
+        return t_pose(self.labels, heads)
 
     def joint_weights(self) -> Array:
         """(P, 24) Anny's blend weights as weights of the 24 joints."""
@@ -150,6 +128,35 @@ CHAIN_BONES = (
 SHRUG = np.radians(8.0)
 LEG_SPREAD = -0.015
 SHIN_BACK = -0.04
+
+
+def t_pose(labels: list[str], heads: Array) -> Array:
+    """(B, 3, 3) world rotations that lay the arms along x with the palms down and set the legs upright.
+
+    `labels` are Anny's bones, `heads (B, 3)` where they start, unposed. The elbows' hinges end upright, so that a forearm
+    bends forwards about y.
+    """
+    bone = {label: row for row, label in enumerate(labels)}
+    world = np.tile(np.eye(3), (len(labels), 1, 1))
+    for side, sign in (("L", 1.0), ("R", -1.0)):
+        at = {name: heads[bone[f"{name}.{side}"]] for name in CHAIN_BONES}
+        outward = np.array([sign, 0.0, 0.0])
+        upper, lower, roll = _arm(at, outward)
+        hand = _flat_hand(at, sign)
+        shrug = Rotation.from_rotvec([0, 0, sign * SHRUG]).as_matrix()
+        half = Rotation.from_rotvec(0.5 * _twist(hand @ lower.T, outward) * outward).as_matrix()
+        less = Rotation.from_rotvec(-0.5 * roll * outward).as_matrix()
+        turns = {"clavicle": shrug, "shoulder01": shrug, "upperarm01": less @ upper, "upperarm02": upper}
+        turns |= {"lowerarm01": lower, "lowerarm02": half @ lower}
+        turns |= {"wrist": hand, "metacarpal": hand, "finger": hand}
+        turns["upperleg"] = arc(at["lowerleg01"] - at["upperleg01"], [sign * LEG_SPREAD, -1, 0])
+        turns["lowerleg"] = arc(at["foot"] - at["lowerleg01"], [sign * LEG_SPREAD, -1, SHIN_BACK])
+        for row, label in enumerate(labels):
+            name, _, of = label.partition(".")
+            start = next((start for start in turns if name.startswith(start)), None)
+            if of == side and start is not None:
+                world[row] = turns[start]
+    return world
 
 
 def arc(start: Array, end: Sequence[float] | Array) -> Array:

@@ -175,8 +175,8 @@ class BodyBalls:
         turned, placed = joint_frames(pose, self.joints)
         return placed[self.touch_owner] + np.einsum("cij,cj->ci", turned[self.touch_owner], self.touch)
 
-    def middle(self, pose: Array) -> Array:
-        """(3,) the middle of the body's mass in a pose (24, 3)."""
+    def center_of_mass(self, pose: Array) -> Array:
+        """(3,) the center of mass in a pose (24, 3)."""
         turned, placed = joint_frames(pose, self.joints)
         center = placed[self.owner] + np.einsum("bij,bj->bi", turned[self.owner], self.center)
         return self.radius**3 @ center / (self.radius**3).sum()

@@ -159,7 +159,7 @@ def read_prior(path: Path = FILE) -> dict[str, NDArray[Any]]:
 
 def stood(pose: Array, person: BodyBalls, flat: float, tilt: float) -> Array:
     """The pose (24, 3) set on the ground: soles level that are by up to `flat` degrees off, the body tilted by up to
-    `tilt` degrees until it rests on what lies under its middle.
+    `tilt` degrees until it rests on what lies under its center of mass.
     """
     turned, _ = joint_frames(pose, person.joints)
     height = person.touching(pose)[:, 1]
@@ -176,16 +176,16 @@ def stood(pose: Array, person: BodyBalls, flat: float, tilt: float) -> Array:
     out = within_limits(out)
     for _ in range(2 if tilt else 0):
         points = person.touching(out)
-        turn = _tilt(points, person.middle(out), tilt)
+        turn = _tilt(points, person.center_of_mass(out), tilt)
         out[0] = (Rotation.from_matrix(turn) * Rotation.from_rotvec(out[0])).as_rotvec()
     return out
 
 
-def _tilt(points: Array, middle: Array, most: float) -> Array:
-    """(3, 3) the rotation that lays the face of the points' hull that is under the middle flat on the ground."""
+def _tilt(points: Array, center: Array, most: float) -> Array:
+    """(3, 3) the rotation that lays the face of the points' hull that is under the center of mass flat on the ground."""
     planes = ConvexHull(points).equations  # outward normals and offsets: n p + d <= 0 inside
     down = planes[:, 1] < -1e-6
-    depth = (planes[down, :3] @ middle + planes[down, 3]) / planes[down, 1]
+    depth = (planes[down, :3] @ center + planes[down, 3]) / planes[down, 1]
     normal = planes[down, :3][depth.argmin()]
     if normal[1] > -np.cos(np.radians(most)):
         return np.eye(3)
