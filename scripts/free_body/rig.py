@@ -133,8 +133,8 @@ SHIN_BACK = -0.04
 def t_pose(labels: list[str], heads: Array) -> Array:
     """(B, 3, 3) world rotations that lay the arms along x with the palms down and set the legs upright.
 
-    `labels` are Anny's bones, `heads (B, 3)` where they start, unposed. The elbows' hinges end upright, so that a forearm
-    bends forwards about y.
+    `labels` are Anny's bones, `heads (B, 3)` where they start, unposed. The elbows' hinges end upright, so that a
+    forearm bends forwards about y.
     """
     bone = {label: row for row, label in enumerate(labels)}
     world = np.tile(np.eye(3), (len(labels), 1, 1))

@@ -182,7 +182,7 @@ def stood(pose: Array, person: BodyBalls, flat: float, tilt: float) -> Array:
 
 
 def _tilt(points: Array, center: Array, most: float) -> Array:
-    """(3, 3) the rotation that lays the face of the points' hull that is under the center of mass flat on the ground."""
+    """(3, 3) the rotation that lays flat the face of the points' hull that is under the center of mass."""
     planes = ConvexHull(points).equations  # outward normals and offsets: n p + d <= 0 inside
     down = planes[:, 1] < -1e-6
     depth = (planes[down, :3] @ center + planes[down, 3]) / planes[down, 1]
