@@ -93,7 +93,7 @@ def test_kinds_have_their_shares(prior: PosePrior, drawn: list[DrawnPose]) -> No
     assert 0.4 < sum(prior.shares[kind] for kind in everyday) < 0.65
 
 
-def test_a_kind_can_be_asked_for(prior: PosePrior) -> None:
+def test_a_kind_can_be_chosen(prior: PosePrior) -> None:
     rng = np.random.default_rng(0)
     assert {prior.draw(rng, "upside down").kind for _ in range(5)} == {"upside down"}
     with pytest.raises(ValueError, match="kind 'floating' of a pose is not known; use one of standing"):

@@ -114,7 +114,7 @@ class PosePrior:
         return cls(Mixture.read(held), tuple(str(kind) for kind in held["kinds"]), BodyBalls.read(held))
 
     def draw(self, rng: np.random.Generator, kind: str | None = None, body: BodyBalls | None = None) -> DrawnPose:
-        """One pose, of a `kind` where one is asked for, free of collisions for the person `body` (the mean one).
+        """One pose, of a `kind` where one is given, free of collisions for the person `body` (the mean one).
 
         Raises ValueError for an unknown kind.
         """
