@@ -90,6 +90,25 @@ def test_the_files_camera_sees_the_people_where_they_are_drawn(
         assert np.abs(colors - PEOPLE_COLORS[person.crop.person - 1]).max() < 0.01
 
 
+@pytest.mark.parametrize("kind", ["obj", "ply", "glb"])
+def test_a_mesh_file_says_where_its_person_stands(
+    kind: str, people: list[Recovery], known: MeshRecovery, tmp_path: Path
+) -> None:
+    (path, *_), _ = write_outputs(people, None, tmp_path / "two", Wanted(False, mesh=kind), known.faces)
+    content = path.read_bytes().decode("latin-1")
+    number = r"(-?[\d.]+)"
+    found = re.search(
+        rf"add \({number}, {number}, {number}\) to stand .* length {number} pixels, fov \(70 deg", content
+    )
+    x, y, z, focal = (float(value) for value in found.groups())
+    assert "looking along -z at the center of 320 x 240 pixels" in content
+    assert "crop: center (70, 120), size 240, rotation 0 degrees" in content
+    held = trimesh.load(path, process=False, force="mesh").vertices + [x, y, z]
+    pixels = held[:, :2] / -held[:, 2:] * [focal, -focal] + [WIDTH / 2, HEIGHT / 2]
+    expected = people[0].image_camera.project(people[0].vertices + people[0].translation)
+    np.testing.assert_allclose(pixels, expected, atol=0.5)  # the focal length is rounded
+
+
 def test_nobody_before_the_camera_is_no_scene(people: list[Recovery], known: MeshRecovery, tmp_path: Path) -> None:
     assert write_outputs(people[2:], None, tmp_path / "one", Wanted(False, scene="glb"), known.faces)[0] == []
 

@@ -17,7 +17,7 @@ from tore.files import write_whole
 from tore.inference.names import readable
 from tore.inference.result import BodyParameters, Recovery, save_result
 from tore.visualize.drawing import contact_sheet, overlay, token_sheet, view
-from tore.visualize.mesh_files import PlacedMesh, save_mesh, save_scene
+from tore.visualize.mesh_files import TO_VIEWER, PlacedMesh, save_mesh, save_scene
 from tore.visualize.renderer import MESH_COLOR
 
 TURNS = {"front": 0.0, "side": 90.0, "back": 180.0}
@@ -232,11 +232,25 @@ def write_outputs(
         if wanted.tokens:
             draw(_named(own, f"{SUFFIX}_tokens.jpg"), tokens(person))
         if wanted.mesh:
-            save = partial(save_mesh, vertices=person.vertices, faces=person.own_faces(faces), name=readable(own.name))
+            save = partial(save_mesh_of, person=person, name=readable(own.name), faces=faces)
             write(_named(own, f"{SUFFIX}.{wanted.mesh}"), save)
         if wanted.results:
             write(_named(own, f"{SUFFIX}.{wanted.results}"), partial(save_result, recovery=person))
     return written, seconds
+
+
+def save_mesh_of(path: Path, person: Recovery, name: str, faces: np.ndarray) -> Path:
+    """Writes a person's mesh around its own origin, and where that stands as a remark."""
+    return save_mesh(path, person.vertices, person.own_faces(faces), name=name, remark=placement(person))
+
+
+def placement(person: Recovery) -> str:
+    """How a mesh in the axes of its file comes before the image's camera, and what the network was shown."""
+    x, y, z = person.translation * TO_VIEWER
+    (height, width), region = person.crop.image_size, person.crop.region
+    camera = f"focal length {person.focal_length}, looking along -z at the center of {width} x {height} pixels"
+    crop = f"center ({region.center[0]:g}, {region.center[1]:g}), size {region.size:g}, rotation {region.rotation:g}"
+    return f"add ({x:.6f}, {y:.6f}, {z:.6f}) to stand before the image's camera ({camera}); crop: {crop} degrees"
 
 
 def save_scene_of(path: Path, people: Sequence[Recovery], stem: Path, faces: np.ndarray) -> Path:

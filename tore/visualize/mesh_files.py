@@ -31,10 +31,12 @@ def save_mesh(
     name: str = "mesh",
     colors: np.ndarray | None = None,
     frame: str = "viewer",
+    remark: str = "",
 ) -> Path:
     """Writes vertices (V, 3) meters of the camera frame and faces (F, 3); the ending chooses the kind.
 
-    colors: (V, 3) uint8. Vertex order and count are kept. The file appears whole or not at all.
+    colors: (V, 3) uint8. remark: one more line of the file's comment, in glb of its metadata. Vertex order and count
+    are kept. The file appears whole or not at all.
     Raises ValueError for another ending or frame, ImportError where trimesh is missing.
     """
     path = Path(path)
@@ -44,8 +46,9 @@ def save_mesh(
     if frame not in AXES:
         raise ValueError(f"frame {frame!r} is not known; choose from {', '.join(AXES)}")
     placed = np.asarray(vertices, np.float64) * (TO_VIEWER if frame == "viewer" else 1.0)
-    mesh = _trimesh(placed, np.asarray(faces), colors, {"name": name, "units": "meters", "axes": AXES[frame]})
-    content = _encoded(mesh, kind, name, f"{name}: meters, {AXES[frame]}")
+    notes = {"name": name, "units": "meters", "axes": AXES[frame]} | ({"remark": remark} if remark else {})
+    mesh = _trimesh(placed, np.asarray(faces), colors, notes)
+    content = _encoded(mesh, kind, name, [f"{name}: meters, {AXES[frame]}", *([remark] if remark else [])])
     write_whole(path, content)
     return path
 
@@ -126,7 +129,7 @@ def _trimesh(vertices: np.ndarray, faces: np.ndarray, colors: np.ndarray | None,
     return mesh
 
 
-def _encoded(mesh: Any, kind: str, name: str, note: str) -> bytes:
+def _encoded(mesh: Any, kind: str, name: str, notes: Sequence[str]) -> bytes:
     from trimesh import Scene
     from trimesh.exchange.obj import export_obj
     from trimesh.exchange.ply import export_ply
@@ -137,6 +140,7 @@ def _encoded(mesh: Any, kind: str, name: str, note: str) -> bytes:
         return bytes(scene.export(file_type="glb", include_normals=True))
     if kind == "obj":
         text = export_obj(mesh, include_normals=True, header=None)
-        return f"# {note}\no {name}\n{text}".encode()
+        return "".join([*(f"# {note}\n" for note in notes), f"o {name}\n", text]).encode()
     content = bytes(export_ply(mesh, vertex_normal=True))
-    return content.replace(b"ply\n", f"ply\ncomment {note}\n".encode(), 1)
+    comments = "".join(f"comment {note}\n" for note in notes)
+    return content.replace(b"ply\n", f"ply\n{comments}".encode(), 1)
