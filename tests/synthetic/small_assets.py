@@ -39,6 +39,20 @@ def write_piece(
     return path
 
 
+def write_strip(folder: Path, name: str, place: tuple[float, ...], length: int = 32) -> Path:
+    """A strip of 2 x `length` vertices at one base point, with material and texture; returns the mhclo."""
+    folder.mkdir(parents=True, exist_ok=True)
+    row = base_rows((place,))[0]
+    head = f"basemesh hm08\nname {name}\nobj_file {name}.obj\n{SCALES}material {name}.mhmat\n"
+    path = folder / f"{name}.mhclo"
+    path.write_text(f"{head}verts 0\n" + f"{row}\n" * (2 * length))
+    corners = "v 0 0 0\n" * (2 * length) + "vt 0 0\nvt 1 0\nvt 1 1\n"
+    faces = "".join(f"f {k}/1 {k + 1}/2 {k + 2}/3\n" for k in range(1, 2 * length - 1))
+    (folder / f"{name}.obj").write_text(corners + faces)
+    write_texture(folder, name)
+    return path
+
+
 def write_texture(folder: Path, name: str) -> None:
     """A material and the texture that it names."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.synthetic.small_assets import SUIT, base_rows, write_assets, write_piece, write_texture
+from tests.synthetic.small_assets import HAIR, SUIT, base_rows, write_assets, write_piece, write_strip, write_texture
 from tore.synthetic.assets import Assets, find_assets, read_panorama, read_texture
+from tore.synthetic.cloth_colors import hair_texture
 from tore.synthetic.clothes_files import read_clothes, read_material, read_mesh
 from tore.synthetic.garments import free_mesh
 
@@ -161,6 +162,20 @@ def test_a_mesh_of_another_size_and_a_broken_image_are_left_out(folder: Path, tm
     assert len(found.suits) == 4 and len(found.panoramas) == 2
     assert [word for word in ("holds 5 vertices", "male_suit02.png", "sky1.hdr", "convert it to .hdr")
             if not any(word in note for note in found.notes)] == []  # fmt: skip
+
+
+def test_missing_textures_of_suits_and_of_hair_are_made(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    strip = write_strip(tmp_path / "hair" / "long", "long", HAIR[0])
+    for name in ("clothes/male_suit01/male_suit01", "hair/short01/short01", "hair/long/long"):
+        (tmp_path / f"{name}.png").unlink()
+    found = find_assets(tmp_path)
+    pieces = {piece.name: piece for piece in (*found.suits, *found.hair)}
+    assert pieces["male_suit01"].texture is None and pieces["long"].path == strip and pieces["long"].texture is None
+    assert "short01" not in pieces  # single faces, which need a texture's alpha
+    assert sorted(note.split(": ")[0] == "left out" for note in found.notes) == [False, False, True]
+    strands = hair_texture(pieces["long"], np.array([90.0, 60.0, 40.0]))
+    assert strands[..., 3].min() == 255 and np.abs(strands[..., :3].mean((0, 1)) - [90, 60, 40]).max() < 3
 
 
 def test_a_folder_without_a_suit_says_what_it_has(tmp_path: Path) -> None:

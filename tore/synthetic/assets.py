@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from tore.synthetic.clothes_files import ClothesMesh, Hold, read_clothes, read_material, read_mesh
+from tore.synthetic.clothes_files import ClothesMesh, Hold, parts_of, read_clothes, read_material, read_mesh
 from tore.synthetic.free_body import attachments, build_free
 
 PARTS = ("train", "heldout")
@@ -36,6 +36,7 @@ WORDS: tuple[tuple[str, str | None], ...] = (
     (r"(shoe|boot|sneaker|sandal)", "shoes"),
     (r"\bhair\b", "hair"),
 )
+LEAST_PART = 30  # vertices of a part of hair on average; smaller ones are cut out of a texture by its alpha
 HEAD, HEAD_TOP, CHEST, HIP, ANKLE = 0.2, 0.5, 0.25, -0.3, -0.8  # heights on the mean person, meters
 
 T = TypeVar("T")
@@ -43,8 +44,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Something to wear: a mesh, its hold on the body, and its texture; `texture` None is a plain color.
+    """Something to wear: a mesh, its hold on the body, and its texture.
 
+    Where `texture` is None, colors are made by code.
     Pieces are compared by identity, so that what is computed for one can be kept.
     """
 
@@ -210,7 +212,8 @@ class _Search:
         mesh = read_mesh(where)
         if mesh.count != len(clothes.hold.points):
             raise ValueError(f"{path} holds {len(clothes.hold.points)} vertices, but {where} has {mesh.count}")
-        texture, color = self._texture(path, clothes.material, kind)
+        made = kind == "suits" or (kind == "hair" and mesh.count > LEAST_PART * (parts_of(mesh).max() + 1))
+        texture, color = self._texture(path, clothes.material, made)
         words = " ".join((*clothes.tags, path.stem, clothes.name))
         return Piece(path.stem, path, kind, _gender(words), clothes.hold, mesh, texture, color)
 
@@ -230,17 +233,17 @@ class _Search:
         self.notes.append(f"left out: {path} covers only a part of the body; suits from chest to thighs are used")
         return None
 
-    def _texture(self, path: Path, material: str, kind: str) -> tuple[Path | None, tuple[float, ...]]:
-        """The texture of a piece, and its color. A suit may go without; it is dyed then, which a line says."""
+    def _texture(self, path: Path, material: str, made: bool) -> tuple[Path | None, tuple[float, ...]]:
+        """The texture of a piece, and its color. What can be made by code may be missing, which a line says."""
         where = self.named(material, path)
         if where is None:
             raise ValueError(f"{path} names the material {material!r}, which is nowhere in {self.folder}")
         content = read_material(where)
         texture = self.named(content.texture, where)
-        if texture is None and kind != "suits":
+        if texture is None and not made:
             raise ValueError(f"{where} names the texture {content.texture!r}, which is nowhere in {self.folder}")
         if texture is None:
-            self.notes.append(f"{where} names the texture {content.texture!r}, which is missing: the suit is dyed")
+            self.notes.append(f"{where} names the texture {content.texture!r}, which is missing: one is made")
         else:
             check_image(texture)
         return texture, content.color

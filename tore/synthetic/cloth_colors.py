@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tore.synthetic.assets import Piece, read_texture
-from tore.synthetic.garments import free_mesh, parts_of
+from tore.synthetic.clothes_files import parts_of
+from tore.synthetic.garments import free_mesh
 from tore.synthetic.texels import texel_faces, texel_values
 
 Array = NDArray[np.floating]
@@ -31,6 +32,7 @@ MARKS: dict[str, tuple[tuple[float, float, float, float], ...]] = {
     "male_casualsuit06": ((0.445, 0.12, 0.625, 0.205), (0.2, 0.112, 0.29, 0.168), (0.735, 0.155, 0.755, 0.185)),
 }
 SKIN_DISTANCE = 60  # gray levels
+FOLDS = 14  # of a skirt
 MISPLACED = 0.04  # meters
 MARK_DISTANCE = 22  # of a mark's color from the cloth's, in gray levels
 # sRGB of common cloth, and of trousers, with their shares
@@ -96,7 +98,9 @@ def _is_shared(piece: Piece, vertices: Array, rest: NDArray[np.float32]) -> bool
 
 def _groups(piece: Piece, vertices: Array) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """The cloth (N,) of each vertex, and each cloth's name. Large connected parts are cloths of their own."""
-    part = parts_of(piece)
+    if piece.kind == "skirt":
+        return np.zeros(len(vertices), np.int64), ("top",)  # in the colors and patterns of tops
+    part = parts_of(piece.mesh)
     large = [number for number, count in enumerate(np.bincount(part)) if count >= 0.1 * len(part)]
     if len(large) < 2:
         below = vertices[:, 1] < WAIST
@@ -112,8 +116,9 @@ def _groups(piece: Piece, vertices: Array) -> tuple[NDArray[np.int64], tuple[str
 def _without_marks(piece: Piece) -> Color:
     """A piece's texture (CLOTH_SIZE, CLOTH_SIZE, 4), with cloth painted over MakeHuman's marks."""
     if piece.texture is None:
+        folds = 200 + 14 * np.sin(np.linspace(0, 2 * np.pi * FOLDS, CLOTH_SIZE)) * (piece.kind == "skirt")
         image = np.full((CLOTH_SIZE, CLOTH_SIZE, 4), 255, np.uint8)
-        image[..., :3] = 200
+        image[..., :3] = folds[:, None]
         return image
     image = read_texture(piece.texture, CLOTH_SIZE).copy()
     for box in MARKS.get(piece.path.stem, ()):
@@ -157,7 +162,9 @@ def cloth_color(rng: np.random.Generator, name: str, skin: Array | None = None) 
 
 def _drawn_color(rng: np.random.Generator, name: str) -> Array:
     if rng.random() < (COLORFUL if name == "top" else COLORFUL / 3):
-        color = 255 * np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.25, 0.95), rng.uniform(0.3, 0.95)))
+        color = 255 * np.array(
+            colorsys.hsv_to_rgb(rng.random(), 0.2 + 0.65 * rng.random() ** 1.3, rng.uniform(0.25, 0.9))
+        )
     else:
         table = CLOTHS if name == "top" else TROUSERS
         color = table[rng.integers(len(table))] * rng.uniform(0.8, 1.15) + rng.normal(0, 5, 3)
@@ -241,7 +248,7 @@ def hair_color(rng: np.random.Generator, age: float, tone: float) -> Array:
 
 def hair_texture(piece: Piece, color: Array) -> Color:
     """The texture of hair, brows or lashes in a color; its painted highlights are softened."""
-    image, shade = _hair(_texture_of(piece))
+    image, shade = _hair(piece.texture) if piece.texture is not None else _strands()
     out = image.copy()
     dark = {"hair": 1.0, "eyebrows": 0.7}.get(piece.kind, 0.3)
     out[..., :3] = np.clip((color * dark).astype(np.float32) * shade[..., None], 0, 255)
@@ -255,6 +262,16 @@ def _hair(path: Path) -> tuple[Color, NDArray[np.float32]]:
     gray = cv2.cvtColor(image[..., :3], cv2.COLOR_RGB2GRAY).astype(np.float32) + LIFT
     there = image[..., 3] > 127
     return image, np.clip((gray / np.median(gray[there] if there.any() else gray)) ** 0.6, 0.4, 1.6)
+
+
+@lru_cache(maxsize=1)
+def _strands() -> tuple[Color, NDArray[np.float32]]:
+    """Strands for hair without a texture: its meshes have the texture's v along their strands."""
+    noise = np.random.default_rng(0).normal(0, 1, (HAIR_SIZE, HAIR_SIZE)).astype(np.float32)
+    long = cv2.GaussianBlur(noise, (0, 0), sigmaX=0.7, sigmaY=30)
+    broad = cv2.GaussianBlur(noise, (0, 0), sigmaX=3, sigmaY=30)
+    shade = 1 + 0.13 * long / long.std() + 0.07 * broad / broad.std()
+    return np.full((HAIR_SIZE, HAIR_SIZE, 4), 255, np.uint8), np.clip(shade, 0.4, 1.6)
 
 
 def _texture_of(piece: Piece) -> Path:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -82,6 +84,13 @@ class Material:
     path: Path
     texture: str
     color: tuple[float, ...]
+
+
+def parts_of(mesh: ClothesMesh) -> Index:
+    """(count,) number of the connected part that each vertex of a mesh belongs to."""
+    edges = np.concatenate([mesh.faces[:, :2], mesh.faces[:, 1:]])
+    graph = sp.coo_matrix((np.ones(len(edges)), edges.T), (mesh.count, mesh.count))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 
 class _Lines:

@@ -23,6 +23,7 @@ from tore.synthetic.garments import (
 )
 from tore.synthetic.plain_look import Shell, plain_person
 from tore.synthetic.skin_tones import skin_texture, tone_color
+from tore.synthetic.skirts import draw_skirt
 from tore.synthetic.surfaces import Surface
 
 Array = NDArray[np.floating]
@@ -33,6 +34,7 @@ CHILD = 0.5  # on the age scale of `people_shapes`
 SKIN_GLOSS, CLOTH_GLOSS, SHOE_GLOSS, HAIR_GLOSS = 0.2, 0.02, 0.15, 0.08
 OTHERS_SUIT = 0.15  # share of people who wear a suit made for the other gender
 MIXED = 0.5  # share of suits whose bottom is another suit's
+SKIRTS = 0.25  # share of women in two pieces whose bottom is a skirt
 BAREFOOT = 0.08
 # How much more each shape number is a woman's, and an offset; adults' and children's numbers lie apart.
 FEMALE = np.array([-0.42, 0.70, -0.43, 0.22, 0.04, 0.11, -0.03, -0.07, 0.06, -0.02, 0.08])
@@ -92,8 +94,10 @@ def choose_outfit(assets: Assets | None, rng: np.random.Generator, age: float, g
     Without assets all of it is painted.
     """
     if assets is None:
-        skin, shell, tone = plain_person(rng, age, gender)
-        return Outfit(skin, eye_texture(rng, 1 - tone), (), shell)
+        skirts = [draw_skirt(rng)] if gender == "female" and rng.random() < SKIRTS else []
+        skin, shell, tone = plain_person(rng, age, gender, skirt=bool(skirts))
+        worn = [Worn(piece, dyed(piece, rng, tone_color(tone)), False, CLOTH_GLOSS) for piece in skirts]
+        return Outfit(skin, eye_texture(rng, 1 - tone), tuple(worn), shell)
     skin, tone = skin_texture(assets.skins, rng, age, gender)
     suit = _suit(assets, rng, gender, tone_color(tone))
     worn = [*suit, *_shoes(assets, rng, covered=any(reaches_ankles(layer.piece) for layer in suit))]
@@ -117,7 +121,7 @@ def _suit(assets: Assets, rng: np.random.Generator, gender: str, skin: Array) ->
     else:
         others = [other for other in map(halves, wardrobe) if other is not None]
         bottom = others[int(rng.integers(len(others)))][1] if rng.random() < MIXED else parts[1]
-        pieces = [bottom, parts[0]]
+        pieces = [draw_skirt(rng) if gender == "female" and rng.random() < SKIRTS else bottom, parts[0]]
     return [Worn(piece, dyed(piece, rng, skin), _has_holes(piece), CLOTH_GLOSS) for piece in pieces]
 
 

@@ -13,11 +13,10 @@ from functools import lru_cache
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from tore.synthetic.assets import Piece
-from tore.synthetic.clothes_files import ClothesMesh, Hold
+from tore.synthetic.clothes_files import ClothesMesh, Hold, parts_of
 from tore.synthetic.free_body import Attachments, Texture, attachments, build_free, texture
 from tore.synthetic.mesh import nearest_on_triangles
 from tore.synthetic.surfaces import Surface, vertex_normals
@@ -27,9 +26,11 @@ Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 SKIN_POINTS = 13380  # the first base points are the body's skin, the others hold clothes, eyes and teeth
-LEAST_GAP, MOST_GAP = 0.002, 0.006  # meters that cloth keeps from the skin where it lies close in the rest pose
+CLOSE = (0.002, 0.006)  # meters that cloth keeps from the skin where it lies close in the rest pose: least, most
+GAPS = {"skirt": (0.018, 0.02)}  # a skirt lies over the top
 WAIST = (-0.35, 0.1)  # heights on the mean person: what begins above the second is a top, what ends below it a bottom
 ANKLE, SHOE_TOP = -0.95, -0.9  # heights on the mean person
+SMOOTHINGS = 12
 SEAM = 0.02  # of a half of a suit: no skin is hidden so near to the cut
 
 
@@ -82,10 +83,23 @@ def binding(piece: Piece) -> Binding:
     rows = sp.csr_matrix((shares.ravel(), places), (count, len(body.weights)))
     weights = np.maximum(rows @ body.weights.astype(np.float64), 0)
     weights /= weights.sum(1, keepdims=True)
+    if piece.kind == "skirt":  # between the legs it belongs to both
+        weights = _smoothed(weights, piece.mesh.faces)
     near, near_shares = nearest_skin(hold.place(body.base))
     return Binding(
         rows.astype(np.float32), weights.astype(np.float32), near, near_shares.astype(np.float32), hidden_faces(hold)
     )
+
+
+def _smoothed(weights: Array, faces: Index) -> Array:
+    """Blend weights (N, 24) averaged over neighbors, SMOOTHINGS times."""
+    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    graph = sp.coo_matrix((np.ones(len(edges)), edges.T), (len(weights),) * 2)
+    near = ((graph + graph.T) > 0).astype(np.float64) + sp.identity(len(weights))
+    near = sp.diags(1 / np.asarray(near.sum(1)).ravel()) @ near
+    for _ in range(SMOOTHINGS):
+        weights = near @ weights
+    return weights
 
 
 def nearest_skin(points: NDArray[np.float64], tried: int = 12) -> tuple[Index, Array]:
@@ -186,7 +200,8 @@ def fit(
     """A piece on an unposed body with the base points (19158, 3) and the mesh `skin`; `color` is its RGBA texture."""
     bound = binding(piece)
     placed = piece.hold.place(base)
-    gap = np.clip(skin.height(placed, bound)[0], LEAST_GAP, MOST_GAP)
+    least, most = GAPS.get(piece.kind, CLOSE)
+    gap = np.clip(skin.height(placed, bound)[0], least, most)
     vertices = np.ascontiguousarray(pushed_out(placed, bound, gap, skin), np.float32)
     mesh = piece.mesh
     surface = Surface(piece.name, vertices, mesh.faces, mesh.places, mesh.face_places, color, cut_out, gloss)
@@ -214,17 +229,10 @@ def fit_shell(color: NDArray[np.uint8], depth: Array, faces: Index, skin: PosedS
     return Garment(surface, _own_binding(), np.asarray(depth, np.float32))
 
 
-def parts_of(piece: Piece) -> Index:
-    """(N,) number of the connected part that each vertex of a piece belongs to."""
-    edges = np.concatenate([piece.mesh.faces[:, :2], piece.mesh.faces[:, 1:]])
-    graph = sp.coo_matrix((np.ones(len(edges)), edges.T), (piece.mesh.count, piece.mesh.count))
-    return np.asarray(connected_components(graph, directed=False)[1], np.int64)
-
-
 @lru_cache(maxsize=256)
 def halves(piece: Piece) -> tuple[Piece, Piece] | None:
     """A suit's top and its bottom as pieces of their own, or None where it is in one piece."""
-    part, height = parts_of(piece), piece.hold.place(free_mesh().base)[:, 1]
+    part, height = parts_of(piece.mesh), piece.hold.place(free_mesh().base)[:, 1]
     tops = np.zeros(len(height), bool)
     for number in range(part.max() + 1):
         mine = part == number
@@ -269,7 +277,7 @@ def reaches_ankles(piece: Piece) -> bool:
 @lru_cache(maxsize=64)
 def without_socks(piece: Piece) -> Piece:
     """Shoes without the parts that reach higher than shoes, which would show through trousers."""
-    part, height = parts_of(piece), piece.hold.place(free_mesh().base)[:, 1]
+    part, height = parts_of(piece.mesh), piece.hold.place(free_mesh().base)[:, 1]
     tops = np.array([height[part == number].max() for number in range(part.max() + 1)])
     shoes = (tops < SHOE_TOP)[part]
     return piece if shoes.all() or not shoes.any() else _some_of(piece, shoes, "shoes", piece.hold.deleted)

@@ -25,6 +25,7 @@ SIZE = 512
 # How far sleeves reach from the middle and trouser legs downward on the mean person, meters, and how common they are.
 SLEEVES = ((0.19, 2), (0.3, 6), (0.4, 2), (0.63, 6))
 LEGS = ((-0.42, 3), (-0.62, 1), (-0.8, 1), (-0.99, 9))
+UNDER_SKIRT = -0.26
 HEMS = (-0.14, -0.28)
 BELT = -0.13
 SHOE_TOPS = (-0.985, -0.86)
@@ -65,14 +66,19 @@ def _layout() -> _Layout:
     return _Layout(rest, texel_faces(places.places, places.faces, SIZE)[0], head, grain)
 
 
-def plain_person(rng: np.random.Generator, age: float, gender: str) -> tuple[Color, Shell, float]:
-    """A painted skin (S, S, 4), the layer of clothes and hair over it, and the skin's tone from light, 0, to dark."""
+def plain_person(
+    rng: np.random.Generator, age: float, gender: str, *, skirt: bool = False
+) -> tuple[Color, Shell, float]:
+    """A painted skin (S, S, 4), the layer of clothes and hair over it, and the skin's tone from light, 0, to dark.
+
+    With a skirt, which is a piece of its own, the legs are bare.
+    """
     layout, tone = _layout(), float(rng.random())
     hair = hair_color(rng, age, tone)
     skin = _skin(layout, rng, tone, hair, gender == "male" and age > CHILD and rng.random() < BEARD)
     colors = np.zeros((SIZE, SIZE, 3), np.float32)
     cover = np.zeros((SIZE, SIZE), np.uint8)  # 0 bare, 1 cloth, 2 shoes, 3 hair
-    for mask, number, paint in _layers(layout, rng, gender, hair):
+    for mask, number, paint in _layers(layout, rng, gender, hair, UNDER_SKIRT if skirt else None):
         cover[mask] = number
         colors[mask] = paint
     colors *= 1 + 0.05 * layout.grain[..., None]
@@ -84,11 +90,13 @@ def plain_person(rng: np.random.Generator, age: float, gender: str) -> tuple[Col
     return skin, _shell(layout, texture, cover), tone
 
 
-def _layers(layout: _Layout, rng: np.random.Generator, gender: str, hair: Array) -> list[tuple[Mask, int, Array]]:
+def _layers(
+    layout: _Layout, rng: np.random.Generator, gender: str, hair: Array, legs_end: float | None
+) -> list[tuple[Mask, int, Array]]:
     """Where each layer lies (S, S), its kind, and its colors there, the lowest layer first."""
     x, y, z = (layout.rest[..., axis] for axis in range(3))
     side = np.abs(x)
-    legs = (y < BELT) & (y > _drawn(rng, LEGS)) & (side < 0.35)
+    legs = (y < BELT) & (y > (_drawn(rng, LEGS) if legs_end is None else legs_end)) & (side < 0.35)
     sleeve, hem, neck = _drawn(rng, SLEEVES), rng.uniform(*HEMS[::-1]), rng.uniform(0.065, 0.1)
     opening = (y > np.where(z > -0.05, 0.2, 0.275)) & (np.hypot(x, z + 0.045) < neck)
     top = (y > hem) & (side < sleeve) & ~opening & ~layout.head
