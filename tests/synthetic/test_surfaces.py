@@ -1,10 +1,9 @@
-"""Surfaces check themselves, and their normals are those of a sphere and a plain loop."""
+"""Surfaces check themselves."""
 
 import numpy as np
 import pytest
-import trimesh
 
-from tore.synthetic.surfaces import Surface, plain_texture, vertex_normals
+from tore.synthetic.surfaces import Surface, plain_texture
 
 
 def _triangle(**changes):
@@ -34,12 +33,6 @@ def test_a_surface_that_fits_passes():
 def test_arrays_that_do_not_fit_are_named(changes, word):
     with pytest.raises(ValueError, match=rf"'sheet'.*{word}"):
         _triangle(**changes).check()
-
-
-def test_normals_of_a_sphere_point_outward():
-    sphere = trimesh.creation.icosphere(3)
-    got = vertex_normals(sphere.vertices, sphere.faces)
-    assert np.abs(got - sphere.vertices).max() < 0.02
 
 
 def test_a_plain_texture_has_its_color():

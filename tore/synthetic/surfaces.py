@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tore.visualize.renderer import vertex_normals
+
+__all__ = ["Surface", "plain_texture", "vertex_normals"]
+
 Array = NDArray[np.floating]
 Index = NDArray[np.integer]
 
@@ -44,18 +48,6 @@ class Surface:
                 f"surface {self.name!r}: the texture is {self.texture.dtype} {self.texture.shape}; "
                 "it must be uint8 (height, width, 4)"
             )
-
-
-def vertex_normals(vertices: Array, faces: Index) -> NDArray[np.float32]:
-    """Unit normals (N, 3) of a mesh's vertices: the mean of the adjacent faces' normals, weighted by area."""
-    corners = vertices[faces]
-    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    out = np.empty((len(vertices), 3))
-    for axis in range(3):
-        weights = np.repeat(across[:, axis], 3)
-        out[:, axis] = np.bincount(faces.ravel(), weights=weights, minlength=len(vertices))
-    length = np.linalg.norm(out, axis=1, keepdims=True)
-    return np.asarray(out / np.maximum(length, 1e-12), np.float32)
 
 
 def plain_texture(color: Sequence[float]) -> NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 """Writes synthetic images as a METRO TSV set, many processes side by side.
 
-The set depends on its recipe alone, never on the number of processes, and the first N images of a larger set are
-those of a smaller one. A run that is stopped leaves `.partial` files and no yaml file; the same command resumes there.
+The set depends on its recipe alone, never on the number of processes, and the first N images of a larger set are those
+of a smaller one. Its tables are cut into parts of `PART_ROWS` rows, so that a run that is stopped leaves the parts that
+it completed as a set, and `.partial` files of the next one; the same command resumes there.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from itertools import repeat
+from itertools import chain, count, repeat
 from math import ceil
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,15 +22,19 @@ from pathlib import Path
 import cv2
 import torch
 
-from tore.datasets.sets import write_linelist, write_yaml
-from tore.datasets.tsv import PARTIAL_SUFFIX, TSVReader, TSVWriter, companions
+from tore.datasets.sets import TSVSet, write_linelist, write_yaml
+from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, companions
 from tore.files import write_whole
-from tore.paths import find_body_files
+from tore.paths import FREE_FILES, find_body_files
 from tore.synthetic.image import BATCH, SPLITS, Sample, Studio
+from tore.synthetic.hand_scenes import HandStudio
+from tore.synthetic.look import LOOK_VERSION, asset_names, open_look
 from tore.synthetic.scene import find_photographs
+from tore.synthetic.scenes import PeopleStudio
 
 VERSION = 1  # counts up when the same recipe gives other images
 TABLES = ("img", "hw", "label")
+PART_ROWS = 64 * BATCH  # of each file but the last one
 Row = tuple[str, str, str]  # one JSON or base64 column for each table
 
 
@@ -43,11 +48,19 @@ class Recipe:
     size: int  # pixels
     body_dir: str  # of the body model
     backgrounds: str | None = None  # folder of photographs
+    assets: str | None = None  # folder of skins, clothes and panoramas; for the free body and hand
+
+    def is_free(self) -> bool:
+        """Whether the images show the free body or hand, rendered; the others are drawn."""
+        return find_body_files(self.kind, self.body_dir)[1] in FREE_FILES.values()
 
     def described(self) -> dict[str, object]:
-        """The recipe with the body model by its name in place of its folder."""
+        """The recipe with the body model and the assets by their names in place of their folders."""
+        model = find_body_files(self.kind, self.body_dir)[1].model
         fields = {"data_dir" if name == "body_dir" else name: value for name, value in asdict(self).items()}
-        return fields | {"data_dir": find_body_files(self.kind, self.body_dir)[1].model}
+        del fields["assets"]
+        rendered = {"assets": asset_names(self.assets), "look": LOOK_VERSION} if self.is_free() else {}
+        return fields | {"data_dir": model} | rendered
 
     def key(self, index: int) -> str:
         """The key of an image's rows."""
@@ -71,30 +84,59 @@ def write_images(
     _check(recipe, count)
     folder = Path(folder)
     yaml = folder / f"{recipe.split}.yaml"
-    tables = [folder / f"{recipe.split}.{table}.tsv" for table in TABLES]
-    _claim(recipe, folder, [yaml, *tables], overwrite)
-    there = len(TSVReader(tables[0])) if yaml.is_file() else 0
+    _claim(recipe, folder, overwrite)
+    there = len(TSVSet(yaml)) if yaml.is_file() else 0
     if there > count:
         raise ValueError(f"{yaml} has {there} images, {count} are requested: name another folder, or overwrite it")
     if there == count:
         progress(count)
         return yaml
-    with ExitStack() as stack:
-        writers = [stack.enter_context(TSVWriter(table, resume=True)) for table in tables]
-        yaml.unlink(missing_ok=True)
-        kept = min(count, *(len(writer) for writer in writers)) // BATCH * BATCH
-        for writer in writers:
-            writer.truncate(kept)
-        progress(kept)
-        for rows in _made(recipe, count, kept // BATCH, workers):
-            for row in rows:
-                key = recipe.key(len(writers[0]))
-                for writer, column in zip(writers, row, strict=True):
-                    writer.write([key, column])
-            progress(len(rows))
-    write_linelist(folder / f"{recipe.split}.linelist.tsv", list(range(count)))
-    names = {table: f"{recipe.split}.{table}.tsv" for table in TABLES}
-    return write_yaml(yaml, linelist=f"{recipe.split}.linelist.tsv", **names)
+    full = there // PART_ROWS  # parts
+    _write_list(recipe, folder, full * PART_ROWS)
+    progress(full * PART_ROWS)
+    rows: Iterator[Row] | None = None
+    for number in range(full, ceil(count / PART_ROWS)):
+        first, end = number * PART_ROWS, min((number + 1) * PART_ROWS, count)
+        with ExitStack() as stack:
+            tables = _tables(recipe, folder, number)
+            writers = [stack.enter_context(TSVWriter(table, resume=True)) for table in tables]
+            kept = min(end - first, *(len(writer) for writer in writers)) // BATCH * BATCH
+            for writer in writers:
+                writer.truncate(kept)
+            progress(kept)
+            rows = rows or _made(recipe, count, (first + kept) // BATCH, workers)
+            for index in range(first + kept, end):
+                for writer, column in zip(writers, next(rows), strict=True):
+                    writer.write([recipe.key(index), column])
+                progress(1)
+        _write_list(recipe, folder, end)
+    return yaml
+
+
+def _tables(recipe: Recipe, folder: Path, part: int) -> list[Path]:
+    """The files of one part of the set."""
+    number = f".{part:03d}" if part else ""
+    return [folder / f"{recipe.split}{number}.{table}.tsv" for table in TABLES]
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + PARTIAL_SUFFIX)
+
+
+def _write_list(recipe: Recipe, folder: Path, count: int) -> None:
+    """The yaml file and the line list of the first `count` rows; neither where there is none."""
+    yaml, linelist = folder / f"{recipe.split}.yaml", folder / f"{recipe.split}.linelist.tsv"
+    yaml.unlink(missing_ok=True)
+    if not count:
+        return
+    parts = [[path.name for path in _tables(recipe, folder, part)] for part in range(ceil(count / PART_ROWS))]
+    if len(parts) == 1:
+        write_linelist(linelist, list(range(count)))
+        write_yaml(yaml, linelist=linelist.name, **dict(zip(TABLES, parts[0], strict=True)))
+        return
+    write_linelist(linelist, [divmod(index, PART_ROWS) for index in range(count)])
+    names = {table: [files[column] for files in parts] for column, table in enumerate(TABLES)}
+    write_yaml(yaml, linelist=linelist.name, **names)
 
 
 def _check(recipe: Recipe, count: int) -> None:
@@ -108,47 +150,58 @@ def _check(recipe: Recipe, count: int) -> None:
         raise ValueError(f"seed {recipe.seed} is not between 0 and 2^32 - 1")
 
 
-def _claim(recipe: Recipe, folder: Path, paths: list[Path], overwrite: bool) -> None:
+def _claim(recipe: Recipe, folder: Path, overwrite: bool) -> None:
     """Leaves the recipe beside the set; refuses a folder whose set is another's, or clears it."""
     note = folder / f"{recipe.split}.recipe.json"
     content = json.dumps({"version": VERSION, **recipe.described()}, indent=1).encode()
+    found = [folder / f"{recipe.split}.yaml"]
+    for number in count():
+        tables = [table for table in _tables(recipe, folder, number) if table.exists() or _partial(table).exists()]
+        found += tables
+        if not tables:
+            break
     if overwrite:
-        for path in paths:
-            for leftover in (path, *companions(path), path.with_name(path.name + PARTIAL_SUFFIX)):
+        for path in found:
+            for leftover in (path, *companions(path), _partial(path)):
                 leftover.unlink(missing_ok=True)
     elif note.is_file() and note.read_bytes() != content:
         raise ValueError(f"{note} tells of a set made otherwise: name another folder, or overwrite it")
-    elif not note.is_file() and any(path.exists() for path in paths):
+    elif not note.is_file() and any(path.exists() for path in found):
         raise ValueError(f"{folder} holds a {recipe.split} set that was not made here: name another folder")
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(note, content)
 
 
-def _made(recipe: Recipe, count: int, first: int, workers: int) -> Iterator[list[Row]]:
+def _made(recipe: Recipe, count: int, first: int, workers: int) -> Iterator[Row]:
     """The rows of every batch from batch `first` on, in order."""
     numbers = range(first, ceil(count / BATCH))
     wanted = [min(BATCH, count - number * BATCH) for number in numbers]
     if workers <= 1 or len(numbers) <= 1:
-        yield from map(_make_batch, repeat(recipe), numbers, wanted)
+        yield from chain.from_iterable(map(_make_batch, repeat(recipe), numbers, wanted))
         return
     # started afresh, not forked: a fork would copy the threads' locks of torch and OpenCV
     pool = ProcessPoolExecutor(min(workers, len(numbers)), mp_context=get_context("spawn"))
     try:
-        yield from pool.map(_make_batch, repeat(recipe), numbers, wanted)
+        yield from chain.from_iterable(pool.map(_make_batch, repeat(recipe), numbers, wanted))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _make_batch(recipe: Recipe, number: int, wanted: int) -> list[Row]:
     with _one_thread():
-        studio = _open_studio(recipe.kind, recipe.size, recipe.body_dir, recipe.backgrounds)
+        studio = _open_studio(replace(recipe, seed=0))
         return [_row(sample, recipe.size) for sample in studio.batch(recipe.seed, recipe.split, number, wanted)]
 
 
-@lru_cache(maxsize=1)
-def _open_studio(kind: str, size: int, body_dir: str, backgrounds: str | None) -> Studio:
-    """One for each process: reading the body model takes longer than a batch."""
-    return Studio(kind, size, body_dir, find_photographs(Path(backgrounds)) if backgrounds else ())
+@lru_cache(maxsize=2)
+def _open_studio(recipe: Recipe) -> Studio | PeopleStudio | HandStudio:
+    """What makes the recipe's images; one for each process, since reading the body model takes longer than a batch."""
+    photographs = find_photographs(Path(recipe.backgrounds)) if recipe.backgrounds else ()
+    if not recipe.is_free():
+        return Studio(recipe.kind, recipe.size, recipe.body_dir, photographs)
+    look = open_look(recipe.assets, recipe.split)
+    studio = PeopleStudio if recipe.kind == "body" else HandStudio
+    return studio(recipe.size, recipe.body_dir, look, photographs)
 
 
 @contextmanager

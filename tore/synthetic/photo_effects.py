@@ -1,0 +1,63 @@
+"""What a camera does to an image: exposure, color cast, blur, low resolution, noise and JPEG."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+EXPOSURE, CAST, CONTRAST = 0.16, 0.05, (0.8, 1.15)
+BLURRED, MOVED, LOW, GRAY = 0.3, 0.05, 0.25, 0.03  # shares of the images
+BLUR_SIGMA = (0.4, 1.2)  # pixels at 256
+MOTION = (3.0, 9.0)  # pixels at 256
+LOW_SIDE = (0.22, 0.75)  # of the image's side
+NOISE = 0.035  # most, of the range; squares of uniform numbers are drawn
+QUALITY = (45, 96)
+
+
+def photographed(rng: Generator, image: Floats) -> Bytes:
+    """An image (H, W, 3) in [0, 1] as a camera would have taken it, uint8."""
+    size = len(image)
+    gain = np.exp(EXPOSURE * rng.standard_normal() + CAST * rng.standard_normal(3)).astype(np.float32)
+    contrast = np.float32(rng.uniform(*CONTRAST))
+    image = ((image.astype(np.float32) - 0.43) * contrast + 0.43) * gain
+    chance = rng.random(4)
+    sigma, length, angle = rng.uniform(*BLUR_SIGMA), rng.uniform(*MOTION), rng.uniform(0, np.pi)
+    side, noise = rng.uniform(*LOW_SIDE), NOISE * rng.random() ** 2
+    if chance[0] < BLURRED:
+        image = cv2.GaussianBlur(image, (0, 0), sigma * size / 256)
+    if chance[1] < MOVED:
+        image = _moved(image, length * size / 256, angle)
+    grain = rng.standard_normal(image.shape, np.float32)
+    if chance[2] < LOW:
+        small = max(8, round(size * side))
+        image = cv2.resize(image, (small, small), interpolation=cv2.INTER_AREA)
+        image = image + np.float32(noise) * grain[:small, :small]
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_CUBIC)
+    else:
+        image = image + np.float32(noise) * grain
+    if chance[3] < GRAY:
+        image = np.repeat(image @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=2)
+    return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _moved(image: Floats, length: float, angle: float) -> Floats:
+    """Blurred along a line of `length` pixels."""
+    half = max(1, int(np.ceil(length / 2)))
+    kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
+    away = 0.5 * length * np.array([np.cos(angle), np.sin(angle)])
+    ends = [tuple(int(round(16 * (half + sign * part))) for part in away) for sign in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, 4)
+    return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+
+
+def encoded(rng: Generator, image: Bytes) -> bytes:
+    """JPEG bytes of an RGB image (H, W, 3), of a drawn quality."""
+    quality = int(rng.integers(*QUALITY))
+    done, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    return data.tobytes()

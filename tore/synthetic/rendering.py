@@ -1,0 +1,379 @@
+"""Draws textured surfaces as a camera sees them: light from all around, the sun, their shadows, and what lies behind.
+
+World frame: meters, y up. Pixel (row i, column j) has its center at (j + 0.5, i + 0.5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from tore.geometry.camera import PinholeCamera
+from tore.synthetic.lighting import GAMMA, Light, tone_mapped
+from tore.synthetic.surfaces import Surface
+from tore.visualize.renderer import need_render_packages, vertex_normals
+
+Floats = NDArray[np.float32]
+Index = NDArray[np.integer]
+Mask = NDArray[np.bool_]
+
+LAYERS = 6  # holes in a row that a ray passes before it meets nothing
+STEP = 2e-4  # meters behind a hole from which a ray goes on
+LIFT = 2e-3  # meters above a surface from which shadow rays start
+OCCLUSION_RAYS = 4
+OCCLUSION_REACH = 0.5  # meters within which a surface takes light from another
+SUN_SPREAD = 0.02
+EDGE_OFFSETS = np.array([(-0.33, -0.17), (0.33, -0.17), (0.0, 0.36)], np.float32)  # pixels, beside the center
+DEPTH_STEP = 1.04  # of neighboring pixels, from which on there is an edge between them
+GROUND_REACH = 2.5  # meters around the surfaces within which the ground takes their shadow
+HIGHLIGHT = (0.35, 18.0)  # strength at full gloss, exponent
+SHEEN = 0.12
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera in the world: `rotation (3, 3)` from world to camera axes (x right, y down, z away),
+    `position (3,)` meters.
+    """
+
+    lens: PinholeCamera
+    rotation: NDArray[np.float64]
+    position: NDArray[np.float64]
+
+    def to_camera(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """World points (..., 3) in camera axes."""
+        return (points - self.position) @ self.rotation.T
+
+    def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """World points (..., 3) -> continuous pixels (..., 2); NaN behind the camera."""
+        seen = self.to_camera(points)
+        seen = np.where(seen[..., 2:] > 1e-6, seen, np.nan)
+        return self.lens.project(seen)
+
+    def directions(self, pixels: Floats) -> Floats:
+        """Unit world directions (P, 3) of the rays through continuous pixels (P, 2)."""
+        rays = np.ones((len(pixels), 3), np.float32)
+        rays[:, :2] = (pixels - np.asarray(self.lens.principal_point, np.float32)) / self.lens.focal_length
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        return rays @ self.rotation.astype(np.float32)
+
+    def all_directions(self, size: int) -> Floats:
+        """(size, size, 3) those of the rays through the pixels' centers."""
+        x, y = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
+        return self.directions(np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)).reshape(size, size, 3)
+
+
+class Hits(NamedTuple):
+    """Rays that met a surface: `rays (P,)` their numbers, `faces (P,)`, `weights (P, 3)` of the face's corners,
+    `distance (P,)` meters, `color (P, 4)` of the texture.
+    """
+
+    rays: Index
+    faces: Index
+    weights: Floats
+    distance: Floats
+    color: Floats
+
+
+class Rendering(NamedTuple):
+    """An image and what each pixel shows: `color (H, W, 3)` in [0, 1] as on a display, `surface (H, W)` the number of
+    the surface at the pixel's center, -1 for none, `coverage (H, W)` the share that surfaces cover.
+    """
+
+    color: Floats
+    surface: Index
+    coverage: Floats
+
+
+class World:
+    """Surfaces as one mesh that rays can meet."""
+
+    def __init__(self, surfaces: Sequence[Surface]) -> None:
+        self.surfaces = tuple(surfaces)
+        starts = np.cumsum([0, *(len(surface.vertices) for surface in surfaces)])
+        parts = [(surface.faces + start).astype(np.int32) for surface, start in zip(surfaces, starts, strict=False)]
+        self.vertices = np.concatenate([surface.vertices for surface in surfaces]).astype(np.float32)
+        self.normals = np.concatenate([vertex_normals(s.vertices, s.faces) for s in surfaces]).astype(np.float32)
+        self.faces = np.concatenate(parts)
+        self.surface_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        self.places = np.concatenate([s.places.astype(np.float32)[s.face_places] for s in surfaces])  # (F, 3, 2)
+        self.gloss = np.array([surface.gloss for surface in surfaces], np.float32)
+        self.solid = np.ones(len(self.faces), bool)
+        for number, surface in enumerate(surfaces):
+            if surface.cut_out:
+                self.solid[self.surface_of == number] = _mostly_there(surface)
+        embreex = need_render_packages("rendering images of people")
+        self._scene = embreex.rtcore_scene.EmbreeScene(robust=True)
+        embreex.mesh_construction.TriangleMesh(self._scene, self.vertices, self.faces)
+
+    def first(self, origins: Floats, directions: Floats) -> dict[str, NDArray[np.generic]]:
+        """What rays (P, 3) meet first: `primID (P,)` the face or -1, `u`, `v`, `tfar (P,)` meters."""
+        return self._scene.run(_rays(origins), _rays(directions), query="INTERSECT", output=1)
+
+    def blocked(self, origins: Floats, directions: Floats, reach: float) -> Floats:
+        """(P,) how much of the light along rays (P, 3) something solid within `reach` meters takes away, in [0, 1]."""
+        found = self.first(origins, directions)
+        faces, distance = found["primID"], found["tfar"]
+        met = (faces >= 0) & (distance < reach)
+        met[met] = self.solid[faces[met]]
+        return np.asarray(np.where(met, 1 - 0.5 * np.minimum(distance / reach, 1), 0), np.float32)
+
+
+def render(
+    world: World,
+    camera: Camera,
+    light: Light,
+    size: int,
+    rng: Generator,
+    *,
+    background: Floats | None = None,
+    ground: float | None = None,
+) -> Rendering:
+    """An image of `size` x `size` pixels.
+
+    `background (size, size, 3)` in [0, 1] as on a display stands in place of the light's panorama; `ground` is the
+    height in meters of the plane that takes the shadows.
+    """
+    pixels = _touched(world, camera, size)
+    textures = _fitting_textures(world, camera)
+    hits = _shoot(world, camera, pixels + np.float32(0.5), textures)
+    at = np.full((size, size), -1, np.int64)
+    depth = np.full((size, size), np.inf, np.float32)
+    where = pixels[hits.rays].astype(np.int64)
+    at[where[:, 1], where[:, 0]] = world.surface_of[hits.faces]
+    depth[where[:, 1], where[:, 0]] = hits.distance
+    points, normals = _points(world, camera, pixels + np.float32(0.5), hits)
+    open_sky, sunlit = _shadows(world, light, points, normals, rng)
+    sky_map, sun_map = (_spread(size, where, values, width) for values, width in ((open_sky, 5), (sunlit, 3)))
+
+    edge = _edges(at, depth)
+    fine = edge[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]
+    offsets = (pixels[fine][:, None] + np.float32(0.5) + EDGE_OFFSETS).reshape(-1, 2)
+    more = _shoot(world, camera, offsets, textures)
+    samples = np.concatenate([where, np.floor(offsets[more.rays]).astype(np.int64)])
+    more_normals = _points(world, camera, offsets, more)[1]
+    joined = Hits(*(np.concatenate(pair) for pair in zip(hits, more, strict=True)))
+    directions = np.concatenate(
+        [camera.directions(pixels[hits.rays] + np.float32(0.5)), camera.directions(offsets[more.rays])]
+    )
+    shade = (sky_map[samples[:, 1], samples[:, 0]], sun_map[samples[:, 1], samples[:, 0]])
+    shown = _shaded(world, light, joined, np.concatenate([normals, more_normals]), directions, shade)
+
+    behind = background if background is not None else tone_mapped(light.radiance(camera.all_directions(size)))
+    if ground is not None:
+        behind = behind * _ground_shadow(world, camera, light, size, ground, rng)[..., None] ** (1 / GAMMA)
+    total = np.where(edge, np.float32(1 + len(EDGE_OFFSETS)), np.float32(1))
+    flat = samples[:, 1] * size + samples[:, 0]
+    coverage = np.bincount(flat, minlength=size * size).reshape(size, size).astype(np.float32) / total
+    color = np.stack([np.bincount(flat, shown[:, c], size * size) for c in range(3)], 1).reshape(size, size, 3)
+    mixed = color.astype(np.float32) / total[..., None] + (1 - coverage)[..., None] * behind
+    return Rendering(mixed, at, coverage)
+
+
+def _rays(values: Floats) -> Floats:
+    return np.ascontiguousarray(values, np.float32)
+
+
+def _mostly_there(surface: Surface) -> Mask:
+    """(F,) whether a cut-out surface's face is more than half there, by its middle and its corners drawn inward."""
+    corners = surface.places[surface.face_places]
+    middle = corners.mean(1, keepdims=True)
+    tried = np.concatenate([middle, 0.5 * (corners + middle)], 1).astype(np.float32)  # (F, 4, 2)
+    alpha = _looked_up(surface.texture, tried.reshape(-1, 2))[:, 3].reshape(-1, 4)
+    return np.asarray((alpha > 0.5).sum(1) >= 2)
+
+
+def _touched(world: World, camera: Camera, size: int) -> Floats:
+    """(P, 2) whole pixels in the box around what the camera sees of the surfaces."""
+    seen = camera.to_camera(world.vertices)
+    if (seen[:, 2] < 1e-3).any():
+        low, high = np.zeros(2), np.full(2, size)
+    else:
+        points = camera.lens.project(seen)
+        low = np.floor(np.clip(points.min(0), 0, size))
+        high = np.ceil(np.clip(points.max(0), 0, size))
+    x, y = np.meshgrid(np.arange(low[0], high[0]), np.arange(low[1], high[1]))
+    return np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)
+
+
+def _fitting_textures(world: World, camera: Camera) -> list[NDArray[np.uint8]]:
+    """Each surface's texture, shrunk to about one texel for a pixel at the surface's nearest part."""
+    corners = world.vertices[world.faces]
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    sides = world.places[:, 1:] - world.places[:, :1]
+    in_texture = np.abs(sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0])
+    count = len(world.surfaces)
+    meters = np.bincount(world.surface_of, np.linalg.norm(across, axis=1), count)
+    share = np.bincount(world.surface_of, in_texture, count)
+    out = []
+    for number, surface in enumerate(world.surfaces):
+        height, width = surface.texture.shape[:2]
+        nearest = max(float(camera.to_camera(surface.vertices[::7])[:, 2].min()), 0.1)
+        texels = np.sqrt(max(share[number], 1e-12) * height * width / max(meters[number], 1e-12))  # per meter
+        shrink = min(camera.lens.focal_length / (nearest * texels), 1.0)
+        if shrink < 0.75 and min(height, width) > 4:
+            target = (max(2, round(width * shrink)), max(2, round(height * shrink)))
+            out.append(cv2.resize(surface.texture, target, interpolation=cv2.INTER_AREA))
+        else:
+            out.append(surface.texture)
+    return out
+
+
+def _looked_up(texture: NDArray[np.uint8], places: Floats) -> Floats:
+    """(P, 4) in [0, 1]: the texture at places (P, 2), bilinear, repeated beyond its border."""
+    height, width = texture.shape[:2]
+    columns = 256
+    padded = -len(places) % columns
+    x = np.pad(places[:, 0] * width - 0.5, (0, padded)).reshape(-1, columns)
+    y = np.pad((1 - places[:, 1]) * height - 0.5, (0, padded)).reshape(-1, columns)
+    found = cv2.remap(texture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return found.reshape(-1, 4)[: len(places)].astype(np.float32) / 255
+
+
+def _shoot(world: World, camera: Camera, pixels: Floats, textures: list[NDArray[np.uint8]]) -> Hits:
+    """What rays through continuous pixels (P, 2) meet, holes passed."""
+    directions = camera.directions(pixels)
+    origin = camera.position.astype(np.float32)
+    waiting = np.arange(len(pixels))
+    start = np.zeros(len(pixels), np.float32)
+    done: list[Hits] = []
+    for _ in range(LAYERS):
+        if not len(waiting):
+            break
+        found = world.first(origin + directions[waiting] * start[waiting, None], directions[waiting])
+        met = np.flatnonzero(found["primID"] >= 0)
+        faces, u, v = (found[name][met] for name in ("primID", "u", "v"))
+        rays = waiting[met]
+        weights = np.stack([1 - u - v, u, v], 1)
+        distance = np.asarray(found["tfar"][met] + start[rays], np.float32)
+        color = _colors(world, faces, weights, textures)
+        there = color[:, 3] >= 0.5
+        done.append(
+            Hits(rays, faces, weights, distance, color).__class__(
+                rays[there], faces[there], weights[there], distance[there], color[there]
+            )
+        )
+        waiting = rays[~there]
+        start[waiting] = distance[~there] + STEP
+    if not done:
+        return Hits(*(np.zeros(shape, kind) for shape, kind in _NOTHING))
+    return Hits(*(np.concatenate(parts) for parts in zip(*done, strict=True)))
+
+
+_NOTHING = ((0, np.int64), (0, np.int64), ((0, 3), np.float32), (0, np.float32), ((0, 4), np.float32))
+
+
+def _colors(world: World, faces: Index, weights: Floats, textures: list[NDArray[np.uint8]]) -> Floats:
+    """(P, 4) texture colors at hits; alpha 1 on surfaces without holes."""
+    out = np.ones((len(faces), 4), np.float32)
+    of = world.surface_of[faces]
+    places = np.einsum("pk,pkc->pc", weights, world.places[faces])
+    for number in np.unique(of):
+        mine = of == number
+        found = _looked_up(textures[number], places[mine])
+        if not world.surfaces[number].cut_out:
+            found[:, 3] = 1
+        out[mine] = found
+    return out
+
+
+def _points(world: World, camera: Camera, pixels: Floats, hits: Hits) -> tuple[Floats, Floats]:
+    """World points (P, 3) of hits, and smooth unit normals (P, 3) toward the camera."""
+    directions = camera.directions(pixels[hits.rays])
+    normals = np.einsum("pk,pkc->pc", hits.weights, world.normals[world.faces[hits.faces]])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    away = np.einsum("pc,pc->p", normals, directions) > 0
+    normals[away] *= -1
+    return camera.position.astype(np.float32) + directions * hits.distance[:, None], normals
+
+
+def _shadows(world: World, light: Light, points: Floats, normals: Floats, rng: Generator) -> tuple[Floats, Floats]:
+    """(P,) the share of the sky and (P,) of the sun that points with normals see."""
+    start = points + LIFT * normals
+    taken = np.zeros(len(points), np.float32)
+    for _ in range(OCCLUSION_RAYS):
+        taken += world.blocked(start, _cosine_directions(normals, rng), OCCLUSION_REACH)
+    toward = light.sun_direction()
+    sunlit = np.zeros(len(points), np.float32)
+    facing = np.flatnonzero(normals @ toward > 0.01)
+    if len(facing) and light.sun_color.max() > 1e-3:
+        aim = toward + SUN_SPREAD * rng.standard_normal((len(facing), 3), np.float32)
+        sunlit[facing] = world.blocked(start[facing], aim, np.inf) == 0
+    return 1 - taken / OCCLUSION_RAYS, sunlit
+
+
+def _cosine_directions(normals: Floats, rng: Generator) -> Floats:
+    """(P, 3) one direction above each surface (P, 3), more of them straight up: a normal plus a point of the sphere."""
+    around = rng.standard_normal(normals.shape, np.float32)
+    around /= np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-6)
+    return normals * np.float32(1.001) + around
+
+
+def _spread(size: int, where: Index, values: Floats, width: int) -> Floats:
+    """(size, size) values at pixels (P, 2), the mean of those within `width` pixels."""
+    total, weight = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
+    total[where[:, 1], where[:, 0]] = values
+    weight[where[:, 1], where[:, 0]] = 1
+    return np.asarray(cv2.blur(total, (width, width)) / np.maximum(cv2.blur(weight, (width, width)), 1e-6))
+
+
+def _edges(at: Index, depth: Floats) -> Mask:
+    """(H, W) whether a pixel or one of its neighbors shows another surface, or one much farther away."""
+    grown = np.ones((3, 3), np.uint8)
+    other = np.zeros(at.shape, bool)
+    finite = np.where(np.isfinite(depth), depth, np.float32(1e9))
+    other |= cv2.dilate(finite, grown) > DEPTH_STEP * cv2.erode(finite, grown)
+    numbers = at.astype(np.float32)
+    return np.asarray(other | (cv2.dilate(numbers, grown) != cv2.erode(numbers, grown)))
+
+
+def _shaded(
+    world: World, light: Light, hits: Hits, normals: Floats, directions: Floats, shade: tuple[Floats, Floats]
+) -> Floats:
+    """(P, 3) display colors of hits."""
+    open_sky, sunlit = shade
+    toward = light.sun_direction()
+    sun = (np.maximum(normals @ toward, 0) * sunlit)[:, None] * np.minimum(light.sun_color, 3)
+    radiance = hits.color[:, :3] ** np.float32(GAMMA) * (light.irradiance(normals) * open_sky[:, None] + sun)
+    gloss = world.gloss[world.surface_of[hits.faces]]
+    shiny = np.flatnonzero(gloss > 0)
+    if len(shiny):
+        ahead, up = directions[shiny], normals[shiny]
+        between = toward - ahead
+        between /= np.maximum(np.linalg.norm(between, axis=1, keepdims=True), 1e-6)
+        peak = np.maximum(np.einsum("pc,pc->p", between, up), 0) ** HIGHLIGHT[1] * sunlit[shiny]
+        facing = -np.einsum("pc,pc->p", ahead, up)
+        mirrored = ahead + 2 * facing[:, None] * up
+        sheen = (SHEEN * (0.2 + 0.8 * (1 - facing) ** 4) * open_sky[shiny])[:, None] * light.irradiance(mirrored)
+        shine = HIGHLIGHT[0] * peak[:, None] * np.minimum(light.sun_color, 1.5) + sheen
+        radiance[shiny] += gloss[shiny, None] * shine
+    return tone_mapped(radiance)
+
+
+def _ground_shadow(world: World, camera: Camera, light: Light, size: int, ground: float, rng: Generator) -> Floats:
+    """(size, size) what the light on the ground plane is multiplied by, from half the pixels a side."""
+    half = size // 2
+    x, y = np.meshgrid(2 * np.arange(half) + 1.0, 2 * np.arange(half) + 1.0)
+    directions = camera.directions(np.stack([x.ravel(), y.ravel()], 1).astype(np.float32))
+    out = np.ones(half * half, np.float32)
+    below = np.flatnonzero(directions[:, 1] < -1e-3)
+    distance = (ground - camera.position[1]) / directions[below, 1]
+    points = camera.position + directions[below] * distance[:, None]
+    low, high = world.vertices.min(0) - GROUND_REACH, world.vertices.max(0) + GROUND_REACH
+    near = (distance > 0) & ((points > low) & (points < high))[:, [0, 2]].all(1)
+    below, points = below[near], points[near].astype(np.float32)
+    if not len(below):
+        return np.ones((size, size), np.float32)
+    up = np.broadcast_to(np.array([0, 1, 0], np.float32), points.shape)
+    open_sky, sunlit = _shadows(world, light, points, up, rng)
+    sky = float(light.irradiance(up[:1]).mean())
+    sun = float(np.minimum(light.sun_color, 3).mean()) * max(float(light.sun_direction()[1]), 0)
+    out[below] = (sky * open_sky + sun * sunlit) / (sky + sun)
+    soft = cv2.blur(out.reshape(half, half), (5, 5))
+    return np.asarray(cv2.resize(soft, (size, size), interpolation=cv2.INTER_LINEAR))

@@ -1,0 +1,210 @@
+"""One image of people: who, how posed and dressed, where, before what, in which light, seen by which camera.
+
+World frame: meters, y up, the ground at y = 0. An image depends on its recipe and its number alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from tore.body import SMPL
+from tore.body.joints import J24_NAMES
+from tore.datasets.crop import box_around
+from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from tore.synthetic.framing import draw_camera, draw_view
+from tore.synthetic.free_body import people_shapes
+from tore.synthetic.image import BATCH, SPLITS, Sample
+from tore.synthetic.look import Look
+from tore.synthetic.people import People, Shot, label_of, load_figure
+from tore.synthetic.photo_effects import encoded, photographed
+from tore.synthetic.posing import PosedMesh, Poser
+from tore.synthetic.rendering import Camera, Rendering, World, render
+from tore.synthetic.surfaces import Surface
+from tore.synthetic.things import in_front, support
+from tore.synthetic.visibility import joint_states, visible_share
+
+Array = NDArray[np.float64]
+Index = NDArray[np.integer]
+
+COMPANY = (0.58, 0.28, 0.14)  # shares of the images with no, one and two further people
+TOUCHING = 0.3  # share of further people who stand as near as they can
+APART = (0.0, 1.8)  # meters between people who do not touch
+SKIN_GAP = 0.04  # meters between the skins of people who touch
+BEFORE = 0.3  # share of the images with something in front
+LEAST_SEEN = 0.3  # of the person's side toward the camera; else what hides it goes
+SHAPE_NOISE = 0.25  # of a standard deviation, beside the drawn person of the table
+FALLING = ("flying", "jumping")  # kinds of poses in the air, whose shadow on the ground is left out
+FLOATING = (0.02, 0.45)  # meters above the ground of people who do not touch it
+JOINT_DEPTH = {"Wrist": 0.07, "Elbow": 0.08, "Ankle": 0.08, "Knee": 0.1}  # meters below the clothes
+TRUNK_DEPTH = 0.17
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody in the world: `pose (72,)` with the root in the world, `betas (10,)`, the mesh in its own frame, the
+    `shift (3,)` that places it, what is seen of it, and the `facing` in radians about the vertical from +z.
+    """
+
+    pose: Array
+    betas: Array
+    mesh: PosedMesh
+    shift: Array
+    surfaces: tuple[Surface, ...]
+    facing: float
+    kind: str
+
+    @property
+    def skin(self) -> Array:
+        """(6890, 3) the labelled mesh in the world."""
+        return self.mesh.vertices.astype(np.float64) + self.shift
+
+    def moved(self, by: Array) -> Person:
+        """The same person elsewhere."""
+        moved = tuple(replace(s, vertices=s.vertices + by.astype(s.vertices.dtype)) for s in self.surfaces)
+        return replace(self, shift=self.shift + by, surfaces=moved)
+
+
+class Drawn(NamedTuple):
+    """An image before the camera's effects, and all that made it."""
+
+    rendering: Rendering
+    people: tuple[Person, ...]
+    world: World
+    camera: Camera
+    owners: Index  # (S,) of every surface the number of the person; -1 for things
+    visible: float  # share of the first person's side toward the camera
+
+
+class PeopleStudio:
+    """Everything that stays the same from image to image."""
+
+    def __init__(self, size: int, body_dir: str | Path, look: Look) -> None:
+        self.figure = load_figure("body", body_dir)
+        assert isinstance(self.figure.model, SMPL)
+        self.size, self.look = size, look
+        self.joint_rows = self.figure.model.j24_rows.double().numpy()
+        self.poser = Poser(self.figure.model)
+        self.shapes, self.ages = people_shapes()
+
+    def batch(self, seed: int, split: str, number: int, wanted: int) -> list[Sample]:
+        """The images from number * BATCH on; each depends on (seed, split, index) alone."""
+        return [self.sample(seed, split, number * BATCH + index) for index in range(wanted)]
+
+    def sample(self, seed: int, split: str, index: int) -> Sample:
+        """One row of the set."""
+        rng = np.random.default_rng([seed, SPLITS[split], index])
+        drawn = self.draw(rng)
+        image = photographed(rng, drawn.rendering.color)
+        mask = np.isin(drawn.rendering.surface, np.flatnonzero(drawn.owners == 0))
+        return Sample(encoded(rng, image), self.label(drawn), mask)
+
+    def draw(self, rng: Generator) -> Drawn:
+        """An image of one person or more; the first is the labelled one."""
+        main = self.person(rng)
+        company = [self._beside(rng, main) for _ in range(int(rng.choice(3, p=COMPANY)))]
+        ground = None if main.kind in FALLING else 0.0
+        camera = draw_camera(rng, main.skin, self.figure.part, draw_view(rng), main.facing, self.size, ground)
+        below = [
+            surface
+            for person in (main, *company)
+            for surface in support(rng, person.kind, person.skin, self.figure.part, person.facing)
+        ]
+        before = in_front(rng, camera, main.skin, self.size) if rng.random() < BEFORE else []
+        everybody = (main, *company)
+        for people, extra in ((everybody, before), (everybody, []), ((main,), [])):
+            world, owners = gathered(people, [*below, *extra])
+            visible = visible_share(world, owners == 0, camera, self.size)
+            if visible >= LEAST_SEEN:
+                break
+        light = self.look.light(rng)
+        background = self.look.photograph(rng, self.size)
+        rendering = render(world, camera, light, self.size, rng, background=background, ground=ground)
+        return Drawn(rendering, people, world, camera, owners, visible)
+
+    def person(self, rng: Generator) -> Person:
+        """Somebody at the origin, on the ground, looking anywhere."""
+        row = int(rng.integers(len(self.shapes)))
+        betas = self.shapes[row] + SHAPE_NOISE * rng.standard_normal(10) * (np.arange(10) > 0)
+        drawn = self.look.pose(rng)
+        facing = float(rng.uniform(-np.pi, np.pi))
+        pose = np.asarray(drawn.pose, np.float64).reshape(-1).copy()
+        pose[:3] = rotated(_about_vertical(facing), pose[:3])
+        mesh = self.poser.pose(pose, betas)
+        surfaces = self.look.dress(rng, mesh, betas, float(self.ages[row]))
+        lowest = min(float(surface.vertices[:, 1].min()) for surface in surfaces)
+        height = 0.0 if drawn.grounded else float(rng.uniform(*FLOATING))
+        shift = -mesh.transforms[0, :3, :3] @ mesh.rest[0] - mesh.transforms[0, :3, 3]
+        shift = np.array([shift[0], height - lowest, shift[2]], np.float64)
+        person = Person(pose, betas, mesh, np.zeros(3), surfaces, facing, drawn.kind)
+        return person.moved(shift)
+
+    def _beside(self, rng: Generator, main: Person) -> Person:
+        """Somebody else near the first person, skins apart."""
+        other = self.person(rng)
+        angle = rng.uniform(0, 2 * np.pi)
+        toward = np.array([np.cos(angle), 0.0, np.sin(angle)])
+        gap = 0.0 if rng.random() < TOUCHING else rng.uniform(*APART)
+        near, far = main.skin[::23], other.skin[::23]
+        for distance in np.arange(0.1, 3.0, 0.1):
+            apart = np.linalg.norm(near[:, None] - (far + distance * toward)[None], axis=2).min()
+            if apart > SKIN_GAP + 0.03:
+                break
+        return other.moved((distance + gap) * toward)
+
+    def label(self, drawn: Drawn) -> dict:
+        """Every field of the official format, `camera`, and what is visible."""
+        person, camera = drawn.people[0], drawn.camera
+        root = person.mesh.rest[0].astype(np.float64)
+        translation = camera.rotation @ (root + person.shift - camera.position) - root
+        pose = person.pose.copy()
+        pose[:3] = rotated(camera.rotation, pose[:3])
+        own = camera.to_camera(person.skin) - translation
+        world_joints = self.joint_rows @ person.skin
+        joints = camera.to_camera(world_joints) - translation
+        people = People(
+            pose.astype(np.float32)[None],
+            person.betas.astype(np.float32)[None],
+            own[None],
+            own[None, :0],
+            joints[None],
+            -camera.rotation[None, :, 1],
+        )
+        label = label_of(self.figure, people, 0, Shot(camera.lens, translation), self.size)
+        outline = camera.lens.project(own + translation).clip(0, self.size)
+        center, scale = box_around(outline)
+        label |= {"center": np.round(center, 3).tolist(), "scale": round(scale, 6)}
+        label["camera"]["up"] = np.round(camera.rotation[:, 1], 6).tolist()
+        tall = float(np.ptp(person.mesh.shaped[:, 1])) / 1.7
+        depth = tall * np.array([JOINT_DEPTH.get(name.partition("_")[2], TRUNK_DEPTH) for name in J24_NAMES])
+        return label | {
+            "visible": round(drawn.visible, 4),
+            "joints_visible": joint_states(drawn.world, camera, world_joints, depth, self.size),
+            "people": len(drawn.people),
+            "pose_kind": person.kind,
+        }
+
+
+def gathered(people: Sequence[Person], beside: Sequence[Surface]) -> tuple[World, Index]:
+    """People and things as one world, and for every surface (S,) the number of its person, -1 for things."""
+    surfaces = [surface for person in people for surface in person.surfaces]
+    owners = [number for number, person in enumerate(people) for _ in person.surfaces]
+    return World([*surfaces, *beside]), np.array([*owners, *(-1 for _ in beside)])
+
+
+def _about_vertical(angle: float) -> Array:
+    c, s = np.cos(angle), np.sin(angle)
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+
+def rotated(rotation: Array, axis_angle: Array) -> Array:
+    """The axis-angle (3,) of a rotation (3, 3) after the one of an axis-angle (3,)."""
+    before = axis_angle_to_matrix(torch.from_numpy(np.array(axis_angle, np.float64))).numpy()
+    return matrix_to_axis_angle(torch.from_numpy(rotation @ before)[None])[0].numpy()
