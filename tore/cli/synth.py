@@ -37,7 +37,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
     parser.add_argument("--size", type=int, help="side of the images in pixels (default: body 256, hand 224)")
     parser.add_argument(*names("--num_workers"), type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--backgrounds", type=Path, help="folder of photographs (default: drawn backgrounds)")
+    parser.add_argument(
+        "--assets",
+        type=Path,
+        help="folder of MakeHuman's skins and clothes and of .hdr panoramas, for the free body and hand (default: a "
+        "plain look); --val takes the share of them that --train leaves out",
+    )
+    parser.add_argument(
+        "--backgrounds", type=Path, help="folder of photographs (default: the panoramas, or drawn backgrounds)"
+    )
     usual = "folder of the body model files (default: TORE_BODY_DIR or tore/modeling/data, else the synthetic model's)"
     add_body_dir(parser, data_sets=False, text=usual)
     parser.add_argument(
@@ -68,6 +76,7 @@ def make_images(args: argparse.Namespace) -> None:
             size=args.size or SIZES[args.body],
             body_dir=str(body_dir_at_hand(args.body, args.body_dir)),
             backgrounds=str(args.backgrounds) if args.backgrounds else None,
+            assets=str(args.assets) if args.assets else None,
         )
         start = time.perf_counter()
         with tqdm(total=count, desc=split, unit="image", disable=args.quiet) as bar:

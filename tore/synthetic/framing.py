@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -74,9 +72,9 @@ def draw_camera(
     return _level(points, facing, size)
 
 
-def _drawn(rng: Generator, shown: Array, fill: Sequence[float], facing: float, size: int, stray: float) -> Camera:
+def _drawn(rng: Generator, shown: Array, fill: tuple[float, float], facing: float, size: int, stray: float) -> Camera:
     field = np.radians(rng.uniform(*FIELD_OF_VIEW))
-    lens_side = size
+    lens_side = float(size)
     principal = np.full(2, size / 2)
     if rng.random() < CROPPED:  # the field of view is the larger image's
         lens_side = size * rng.uniform(1.1, 2.0)

@@ -6,6 +6,7 @@ World frame: meters, y up. An image depends on its recipe and its number alone.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from tore.body.joints import FINGERTIP_JOINTS
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic.framing import look_from, placed
 from tore.synthetic.free_body import Forearm, Texture, forearm, texture
-from tore.synthetic.hand_poses import random_rotation
+from tore.synthetic.hand_poses import draw_hand_poses, random_rotation
 from tore.synthetic.image import BATCH, SPLITS, Sample
 from tore.synthetic.lighting import tone_mapped
 from tore.synthetic.look import Look
@@ -116,7 +117,8 @@ class HandStudio:
     def hand(self, rng: Generator, turn: Array) -> Hand:
         """A hand around the world's origin, turned by a rotation (3, 3) from fingers along -x, palm down."""
         betas = rng.standard_normal(10).clip(-SHAPE_LIMIT, SHAPE_LIMIT)
-        pose = np.concatenate([np.zeros(3), self.look.hand_pose(rng, self.figure)])
+        old = RandomState(int(rng.integers(2**32)))
+        pose = draw_hand_poses([old], self.figure.joints, self.figure.mean_pose)[0]
         mesh = self.poser.pose(pose, betas)
         root = mesh.rest[0].astype(np.float64)
         vertices = (mesh.vertices - root) @ turn.T
@@ -179,7 +181,7 @@ class HandStudio:
                 mirrored = surface.vertices * [-1, 1, 1]
                 surface = replace(surface, faces=surface.faces[:, ::-1], face_places=surface.face_places[:, ::-1])
                 surface = replace(surface, vertices=mirrored)
-            out.append(replace(surface, vertices=surface.vertices - hand.mesh.mean(0) * 0 + offset))
+            out.append(replace(surface, vertices=surface.vertices + offset))
         return out
 
     def label(self, hand: Hand, world: World, camera: Camera) -> dict:
@@ -220,7 +222,7 @@ def _elongated(arm: Forearm, places: Texture) -> tuple[Forearm, Texture]:
     rings = [ring, *(first + count * number + np.arange(count) for number in range(len(more)))]
     ring_rows = np.array([row_of[vertex] for vertex in loop])
     faces, face_places = [arm.faces], [places.faces]
-    for near, far in zip(rings, rings[1:], strict=False):
+    for near, far in pairwise(rings):
         near_next, far_next = np.roll(near, -1), np.roll(far, -1)
         row_next = np.roll(ring_rows, -1)
         faces += [np.stack([near_next, near, far], 1), np.stack([near_next, far, far_next], 1)]

@@ -18,7 +18,8 @@ SUN_CONE = 0.94  # cosine of the angle around the brightest spot whose light com
 SUN_BLUR = 0.008  # of the panorama's width, to find the brightest spot rather than a pixel
 BAND_WEIGHTS = np.array([1.0] + [2 / 3] * 3 + [1 / 4] * 5)  # of a matt surface, over pi (Ramamoorthi and Hanrahan 2001)
 GRAY = 0.18  # mean of a well-exposed photograph
-SKIN_LIGHT = (0.35, 1.0)  # least and most mean light on somebody of a well-exposed photograph
+MOST_SUN = 1.8
+SKIN_LIGHT = (0.5, 1.0)  # least and most mean light on somebody of a well-exposed photograph
 LEAST_LIGHT = 0.02
 GAMMA = 2.2
 
@@ -27,8 +28,8 @@ GAMMA = 2.2
 class Light:
     """What shines on a scene, in linear units in which 1 makes a white surface white.
 
-    `panorama (H, W, 3)` radiance; `harmonics (9, 3)` of the light that a matt surface sends back; `sun (3,)` unit vector
-    toward the sun and `sun_color (3,)`, both before the turn by `yaw` radians about the vertical.
+    `panorama (H, W, 3)` radiance; `harmonics (9, 3)` of the light that a matt surface sends back; `sun (3,)` unit
+    vector toward the sun and `sun_color (3,)`, both before the turn by `yaw` radians about the vertical.
     """
 
     panorama: Floats
@@ -49,6 +50,11 @@ class Light:
             harmonics=self.harmonics * np.float32(factor),
             sun_color=self.sun_color * np.float32(factor),
         )
+
+    def with_sun(self, toward: NDArray[np.floating], color: NDArray[np.floating]) -> Light:
+        """The same light with another sun: `toward (3,)` in the world, `color (3,)`."""
+        own = np.asarray(toward, np.float32) @ _yaw_matrix(self.yaw)
+        return replace(self, sun=own / np.linalg.norm(own), sun_color=np.asarray(color, np.float32))
 
     def sun_direction(self) -> Floats:
         """(3,) unit vector toward the sun in the world."""
@@ -94,7 +100,8 @@ def light_of_panorama(panorama: NDArray[np.floating]) -> Light:
     color = np.where(near, excess, 0).sum((0, 1)) / np.pi
     light = Light(capped, harmonics.astype(np.float32), sun.astype(np.float32), color.astype(np.float32))
     mean = float(0.282095 * harmonics[0].mean() + 0.25 * color.mean())
-    return light.dimmed(float(np.clip(mean, *SKIN_LIGHT)) / max(mean, 1e-6))
+    light = light.dimmed(float(np.clip(mean, SKIN_LIGHT[0], SKIN_LIGHT[1])) / max(mean, 1e-6))
+    return replace(light, sun_color=light.sun_color * min(MOST_SUN / max(float(light.sun_color.max()), 1e-6), 1))
 
 
 def panorama_directions(height: int, width: int) -> tuple[Floats, Floats]:

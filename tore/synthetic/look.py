@@ -1,45 +1,96 @@
-"""What people of a set look like: skins and clothes, poses, panoramas; from assets, or plain without them."""
+"""What the people of a set look like: their poses, skins and clothes, the light and what lies behind them.
+
+With a folder of assets people wear its skins and clothes and stand in its panoramas; without one they are plain.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator, RandomState
-from tore.synthetic.assets import *
-from tore.synthetic.dressing import *
+from numpy.typing import NDArray
+
+from tore.synthetic.assets import Assets, find_assets, read_panorama
+from tore.synthetic.dressing import choose_outfit, dress, gender_of
+from tore.synthetic.lighting import Light, light_of_panorama
+from tore.synthetic.posing import PosedMesh
+from tore.synthetic.scene import draw_background, find_photographs
 from tore.synthetic.skin_tones import skin_texture
-from tore.synthetic.poses import draw_poses
-from tore.synthetic.hand_poses import draw_hand_poses
-from tore.synthetic.lighting import light_of_panorama
-from tore.synthetic.scene import draw_background
-class DP(NamedTuple):
-    pose: np.ndarray
-    kind: str
-    grounded: bool
-@lru_cache(32)
-def _pan(p):
-    return light_of_panorama(read_panorama(p))
-LOOK_VERSION=1
-def asset_names(a): return a
-def open_look(assets, split): return Look(find_assets(Path(assets)).part('train' if split=='train' else 'heldout'))
+from tore.synthetic.surfaces import Surface
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
+
+VERSION = 1  # counts up when the same recipe gives other rendered images
+PART_OF = {"train": "train", "val": "heldout"}  # of the assets, by the split
+PHOTOGRAPHED = 0.5  # share of the images before a photograph, where panoramas are there too
+KEY_LIGHT = 0.3  # share of the images with a sun beside the panorama's own
+KEY_STRENGTH = (0.3, 1.3)
+EXPOSURE = 0.25
+ADULT = 0.62  # on the age scale of `people_shapes`
+
+
 class Look:
-    def __init__(self, assets):
-        self.assets=assets; self.figure=None
-    def pose(self, rng):
-        p=draw_poses([RandomState(int(rng.integers(2**32)))],self.figure.joints,self.figure.parents)[0]
-        return DP(p,'standing',True)
-    def hand_pose(self, rng, figure):
-        return draw_hand_poses([RandomState(int(rng.integers(2**32)))],figure.joints,figure.mean_pose)[0][3:]
-    def hand_skin(self, rng):
-        return skin_texture(self.assets.skins,rng,.6,'male')[0]
-    def light(self,rng):
-        P=self.assets.panoramas
-        L=_pan(P[int(rng.integers(len(P)))].path).turned(float(rng.uniform(-np.pi,np.pi)))
-        return L.dimmed(float(np.exp(.25*rng.standard_normal())))
-    def photograph(self,rng,size): return None
-    def dress(self,rng,mesh,betas,age):
-        o=choose_outfit(self.assets,rng,age,gender_of(betas,age))
-        return tuple(dress(o,mesh.shaped,betas).posed(mesh.transforms,mesh.offsets,mesh.vertices))
+    """Draws all of it; `assets` None is the plain look, `photographs` are backgrounds."""
+
+    def __init__(self, assets: Assets | None, photographs: tuple[Path, ...] = ()) -> None:
+        self.assets, self.photographs = assets, photographs
+
+    def dress(self, rng: Generator, mesh: PosedMesh, betas: Array, age: float) -> tuple[Surface, ...]:
+        """The surfaces of a dressed person around the posed mesh, in its frame; `age` on `people_shapes`' scale."""
+        outfit = choose_outfit(self.assets, rng, age, gender_of(betas, age))
+        return tuple(dress(outfit, mesh.shaped, betas).posed(mesh.transforms, mesh.offsets, mesh.vertices))
+
+    def hand_skin(self, rng: Generator) -> NDArray[np.uint8]:
+        """A skin texture (H, W, 4) for a hand."""
+        return skin_texture(self.assets.skins, rng, ADULT, str(rng.choice(["female", "male"])))[0]
+
+    def light(self, rng: Generator) -> Light:
+        """The light of a scene, from any side."""
+        entries = self.assets.panoramas
+        light = _panorama_light(entries[int(rng.integers(len(entries)))].path)
+        light = light.turned(float(rng.uniform(-np.pi, np.pi))).dimmed(float(np.exp(EXPOSURE * rng.standard_normal())))
+        if rng.random() < KEY_LIGHT:
+            toward = rng.standard_normal(3) * [1, 0.5, 1] + [0, 0.6, 0]
+            color = rng.uniform(*KEY_STRENGTH) * rng.uniform(0.85, 1.15, 3)
+            light = light.with_sun(toward, color)
+        return light
+
+    def photograph(self, rng: Generator, size: int) -> Floats | None:
+        """A background (size, size, 3) in [0, 1] in place of the panorama, or None."""
+        if not self.photographs or rng.random() >= PHOTOGRAPHED:
+            return None
+        old = RandomState(int(rng.integers(2**32)))
+        return draw_background(old, size, self.photographs).astype(np.float32) / 255
+
+
+def open_look(assets: str | Path | None, backgrounds: str | Path | None, split: str) -> Look:
+    """The look of a set: the part of the assets that the split, "train" or "val", may use, and all backgrounds.
+
+    Raises ValueError where a folder holds nothing that can be used.
+    """
+    photographs = find_photographs(Path(backgrounds)) if backgrounds else ()
+    return Look(_found(Path(assets)).part(PART_OF[split]) if assets else None, photographs)
+
+
+def asset_names(assets: str | Path | None) -> str | None:
+    """A short text that is the same for folders with the same names of assets; None without a folder."""
+    if assets is None:
+        return None
+    found = _found(Path(assets))
+    kinds = (found.skins, found.suits, found.shoes, found.hair, found.eyebrows, found.eyelashes, found.panoramas)
+    names = "\n".join(entry.name for kind in kinds for entry in kind)
+    return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=2)
+def _found(folder: Path) -> Assets:
+    return find_assets(folder)
+
+
+@lru_cache(maxsize=64)
+def _panorama_light(path: Path) -> Light:
+    return light_of_panorama(read_panorama(path))

@@ -50,7 +50,7 @@ def _moved(image: Floats, length: float, angle: float) -> Floats:
     half = max(1, int(np.ceil(length / 2)))
     kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
     away = 0.5 * length * np.array([np.cos(angle), np.sin(angle)])
-    ends = [tuple(int(round(16 * (half + sign * part))) for part in away) for sign in (-1, 1)]
+    ends = [tuple(round(16 * (half + sign * float(part))) for part in away) for sign in (-1, 1)]
     cv2.line(kernel, ends[0], ends[1], 1.0, 1, cv2.LINE_AA, 4)
     return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
 

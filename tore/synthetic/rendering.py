@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -70,15 +70,20 @@ class Camera:
 
 
 class Hits(NamedTuple):
-    """Rays that met a surface: `rays (P,)` their numbers, `faces (P,)`, `weights (P, 3)` of the face's corners,
-    `distance (P,)` meters, `color (P, 4)` of the texture.
+    """Rays that met a surface: the whole `pixels (P, 2)` that they pass, unit `directions (P, 3)`, `faces (P,)`,
+    `weights (P, 3)` of a face's corners, `distance (P,)` meters, `color (P, 4)` of the texture.
     """
 
-    rays: Index
+    pixels: Index
+    directions: Floats
     faces: Index
     weights: Floats
     distance: Floats
     color: Floats
+
+    def only(self, chosen: Mask | Index) -> Hits:
+        """Those of the hits."""
+        return Hits(*(part[chosen] for part in self))
 
 
 class Rendering(NamedTuple):
@@ -112,7 +117,7 @@ class World:
         self._scene = embreex.rtcore_scene.EmbreeScene(robust=True)
         embreex.mesh_construction.TriangleMesh(self._scene, self.vertices, self.faces)
 
-    def first(self, origins: Floats, directions: Floats) -> dict[str, NDArray[np.generic]]:
+    def first(self, origins: Floats, directions: Floats) -> dict[str, NDArray[Any]]:
         """What rays (P, 3) meet first: `primID (P,)` the face or -1, `u`, `v`, `tfar (P,)` meters."""
         return self._scene.run(_rays(origins), _rays(directions), query="INTERSECT", output=1)
 
@@ -140,40 +145,42 @@ def render(
     `background (size, size, 3)` in [0, 1] as on a display stands in place of the light's panorama; `ground` is the
     height in meters of the plane that takes the shadows.
     """
-    pixels = _touched(world, camera, size)
     textures = _fitting_textures(world, camera)
+    pixels = _touched(world, camera, size)
     hits = _shoot(world, camera, pixels + np.float32(0.5), textures)
-    at = np.full((size, size), -1, np.int64)
-    depth = np.full((size, size), np.inf, np.float32)
-    where = pixels[hits.rays].astype(np.int64)
-    at[where[:, 1], where[:, 0]] = world.surface_of[hits.faces]
-    depth[where[:, 1], where[:, 0]] = hits.distance
-    points, normals = _points(world, camera, pixels + np.float32(0.5), hits)
-    open_sky, sunlit = _shadows(world, light, points, normals, rng)
-    sky_map, sun_map = (_spread(size, where, values, width) for values, width in ((open_sky, 5), (sunlit, 3)))
-
+    at, depth = _maps(world, hits, size)
     edge = _edges(at, depth)
-    fine = edge[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]
-    offsets = (pixels[fine][:, None] + np.float32(0.5) + EDGE_OFFSETS).reshape(-1, 2)
+    fine = pixels[edge[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]]
+    offsets = (fine[:, None] + np.float32(0.5) + EDGE_OFFSETS).reshape(-1, 2)
     more = _shoot(world, camera, offsets, textures)
-    samples = np.concatenate([where, np.floor(offsets[more.rays]).astype(np.int64)])
-    more_normals = _points(world, camera, offsets, more)[1]
-    joined = Hits(*(np.concatenate(pair) for pair in zip(hits, more, strict=True)))
-    directions = np.concatenate(
-        [camera.directions(pixels[hits.rays] + np.float32(0.5)), camera.directions(offsets[more.rays])]
-    )
-    shade = (sky_map[samples[:, 1], samples[:, 0]], sun_map[samples[:, 1], samples[:, 0]])
-    shown = _shaded(world, light, joined, np.concatenate([normals, more_normals]), directions, shade)
-
+    open_sky, sunlit = _shadows(world, light, *_points(world, camera, hits), rng)
+    shade = _spread(size, hits.pixels, open_sky, 5), _spread(size, hits.pixels, sunlit, 3)
+    samples = Hits(*(np.concatenate(pair) for pair in zip(hits, more, strict=True)))
+    shown = _shaded(world, camera, light, samples, shade)
     behind = background if background is not None else tone_mapped(light.radiance(camera.all_directions(size)))
     if ground is not None:
         behind = behind * _ground_shadow(world, camera, light, size, ground, rng)[..., None] ** (1 / GAMMA)
+    color, coverage = _gathered(size, samples.pixels, shown, edge)
+    return Rendering(color + (1 - coverage)[..., None] * behind, at, coverage)
+
+
+def _maps(world: World, hits: Hits, size: int) -> tuple[Index, Floats]:
+    """(size, size) the surface that each pixel shows, -1 for none, and its distance, inf for none."""
+    at, depth = np.full((size, size), -1, np.int64), np.full((size, size), np.inf, np.float32)
+    at[hits.pixels[:, 1], hits.pixels[:, 0]] = world.surface_of[hits.faces]
+    depth[hits.pixels[:, 1], hits.pixels[:, 0]] = hits.distance
+    return at, depth
+
+
+def _gathered(size: int, pixels: Index, shown: Floats, edge: Mask) -> tuple[Floats, Floats]:
+    """The mean color (size, size, 3) of each pixel's samples (P, 3), those beside all surfaces black, and the share of
+    those on one.
+    """
     total = np.where(edge, np.float32(1 + len(EDGE_OFFSETS)), np.float32(1))
-    flat = samples[:, 1] * size + samples[:, 0]
-    coverage = np.bincount(flat, minlength=size * size).reshape(size, size).astype(np.float32) / total
-    color = np.stack([np.bincount(flat, shown[:, c], size * size) for c in range(3)], 1).reshape(size, size, 3)
-    mixed = color.astype(np.float32) / total[..., None] + (1 - coverage)[..., None] * behind
-    return Rendering(mixed, at, coverage)
+    flat, count = pixels[:, 1] * size + pixels[:, 0], size * size
+    sums = [np.bincount(flat, values, count) for values in (*shown.T, np.ones(len(flat)))]
+    mean = np.stack(sums, 1).reshape(size, size, 4).astype(np.float32) / total[..., None]
+    return mean[..., :3], mean[..., 3]
 
 
 def _rays(values: Floats) -> Floats:
@@ -244,8 +251,6 @@ def _shoot(world: World, camera: Camera, pixels: Floats, textures: list[NDArray[
     start = np.zeros(len(pixels), np.float32)
     done: list[Hits] = []
     for _ in range(LAYERS):
-        if not len(waiting):
-            break
         found = world.first(origin + directions[waiting] * start[waiting, None], directions[waiting])
         met = np.flatnonzero(found["primID"] >= 0)
         faces, u, v = (found[name][met] for name in ("primID", "u", "v"))
@@ -254,19 +259,13 @@ def _shoot(world: World, camera: Camera, pixels: Floats, textures: list[NDArray[
         distance = np.asarray(found["tfar"][met] + start[rays], np.float32)
         color = _colors(world, faces, weights, textures)
         there = color[:, 3] >= 0.5
-        done.append(
-            Hits(rays, faces, weights, distance, color).__class__(
-                rays[there], faces[there], weights[there], distance[there], color[there]
-            )
-        )
+        place = np.floor(pixels[rays]).astype(np.int64)
+        done.append(Hits(place, directions[rays], faces, weights, distance, color).only(there))
         waiting = rays[~there]
         start[waiting] = distance[~there] + STEP
-    if not done:
-        return Hits(*(np.zeros(shape, kind) for shape, kind in _NOTHING))
+        if not len(waiting):
+            break
     return Hits(*(np.concatenate(parts) for parts in zip(*done, strict=True)))
-
-
-_NOTHING = ((0, np.int64), (0, np.int64), ((0, 3), np.float32), (0, np.float32), ((0, 4), np.float32))
 
 
 def _colors(world: World, faces: Index, weights: Floats, textures: list[NDArray[np.uint8]]) -> Floats:
@@ -283,14 +282,13 @@ def _colors(world: World, faces: Index, weights: Floats, textures: list[NDArray[
     return out
 
 
-def _points(world: World, camera: Camera, pixels: Floats, hits: Hits) -> tuple[Floats, Floats]:
+def _points(world: World, camera: Camera, hits: Hits) -> tuple[Floats, Floats]:
     """World points (P, 3) of hits, and smooth unit normals (P, 3) toward the camera."""
-    directions = camera.directions(pixels[hits.rays])
     normals = np.einsum("pk,pkc->pc", hits.weights, world.normals[world.faces[hits.faces]])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
-    away = np.einsum("pc,pc->p", normals, directions) > 0
+    away = np.einsum("pc,pc->p", normals, hits.directions) > 0
     normals[away] *= -1
-    return camera.position.astype(np.float32) + directions * hits.distance[:, None], normals
+    return camera.position.astype(np.float32) + hits.directions * hits.distance[:, None], normals
 
 
 def _shadows(world: World, light: Light, points: Floats, normals: Floats, rng: Generator) -> tuple[Floats, Floats]:
@@ -305,7 +303,7 @@ def _shadows(world: World, light: Light, points: Floats, normals: Floats, rng: G
     if len(facing) and light.sun_color.max() > 1e-3:
         aim = toward + SUN_SPREAD * rng.standard_normal((len(facing), 3), np.float32)
         sunlit[facing] = world.blocked(start[facing], aim, np.inf) == 0
-    return 1 - taken / OCCLUSION_RAYS, sunlit
+    return np.asarray(1 - taken / OCCLUSION_RAYS, np.float32), sunlit
 
 
 def _cosine_directions(normals: Floats, rng: Generator) -> Floats:
@@ -333,27 +331,29 @@ def _edges(at: Index, depth: Floats) -> Mask:
     return np.asarray(other | (cv2.dilate(numbers, grown) != cv2.erode(numbers, grown)))
 
 
-def _shaded(
-    world: World, light: Light, hits: Hits, normals: Floats, directions: Floats, shade: tuple[Floats, Floats]
-) -> Floats:
-    """(P, 3) display colors of hits."""
-    open_sky, sunlit = shade
-    toward = light.sun_direction()
-    sun = (np.maximum(normals @ toward, 0) * sunlit)[:, None] * np.minimum(light.sun_color, 3)
-    radiance = hits.color[:, :3] ** np.float32(GAMMA) * (light.irradiance(normals) * open_sky[:, None] + sun)
+def _shaded(world: World, camera: Camera, light: Light, hits: Hits, shade: tuple[Floats, Floats]) -> Floats:
+    """(P, 3) display colors of hits; `shade` are maps of the shares of the sky and of the sun that pixels see."""
+    normals = _points(world, camera, hits)[1]
+    open_sky, sunlit = (part[hits.pixels[:, 1], hits.pixels[:, 0]] for part in shade)
+    facing_sun = np.maximum(normals @ light.sun_direction(), 0) * sunlit
+    shining = light.irradiance(normals) * open_sky[:, None] + facing_sun[:, None] * light.sun_color
+    radiance = hits.color[:, :3] ** np.float32(GAMMA) * shining
     gloss = world.gloss[world.surface_of[hits.faces]]
     shiny = np.flatnonzero(gloss > 0)
-    if len(shiny):
-        ahead, up = directions[shiny], normals[shiny]
-        between = toward - ahead
-        between /= np.maximum(np.linalg.norm(between, axis=1, keepdims=True), 1e-6)
-        peak = np.maximum(np.einsum("pc,pc->p", between, up), 0) ** HIGHLIGHT[1] * sunlit[shiny]
-        facing = -np.einsum("pc,pc->p", ahead, up)
-        mirrored = ahead + 2 * facing[:, None] * up
-        sheen = (SHEEN * (0.2 + 0.8 * (1 - facing) ** 4) * open_sky[shiny])[:, None] * light.irradiance(mirrored)
-        shine = HIGHLIGHT[0] * peak[:, None] * np.minimum(light.sun_color, 1.5) + sheen
-        radiance[shiny] += gloss[shiny, None] * shine
+    shine = _shine(light, normals[shiny], hits.directions[shiny], open_sky[shiny], sunlit[shiny])
+    radiance[shiny] += gloss[shiny, None] * shine
     return tone_mapped(radiance)
+
+
+def _shine(light: Light, normals: Floats, ahead: Floats, open_sky: Floats, sunlit: Floats) -> Floats:
+    """(P, 3) highlights of the sun and of the surroundings on surfaces seen along `ahead (P, 3)`, at full gloss."""
+    between = light.sun_direction() - ahead
+    between /= np.maximum(np.linalg.norm(between, axis=1, keepdims=True), 1e-6)
+    peak = np.maximum(np.einsum("pc,pc->p", between, normals), 0) ** HIGHLIGHT[1] * sunlit
+    facing = -np.einsum("pc,pc->p", ahead, normals)
+    mirrored = ahead + 2 * facing[:, None] * normals
+    sheen = SHEEN * (0.2 + 0.8 * (1 - facing) ** 4) * open_sky
+    return HIGHLIGHT[0] * peak[:, None] * light.sun_color + sheen[:, None] * light.irradiance(mirrored)
 
 
 def _ground_shadow(world: World, camera: Camera, light: Light, size: int, ground: float, rng: Generator) -> Floats:
@@ -373,7 +373,7 @@ def _ground_shadow(world: World, camera: Camera, light: Light, size: int, ground
     up = np.broadcast_to(np.array([0, 1, 0], np.float32), points.shape)
     open_sky, sunlit = _shadows(world, light, points, up, rng)
     sky = float(light.irradiance(up[:1]).mean())
-    sun = float(np.minimum(light.sun_color, 3).mean()) * max(float(light.sun_direction()[1]), 0)
+    sun = float(light.sun_color.mean()) * max(float(light.sun_direction()[1]), 0)
     out[below] = (sky * open_sky + sun * sunlit) / (sky + sun)
     soft = cv2.blur(out.reshape(half, half), (5, 5))
     return np.asarray(cv2.resize(soft, (size, size), interpolation=cv2.INTER_LINEAR))

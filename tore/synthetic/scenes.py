@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from tore.body import SMPL
 from tore.body.joints import J24_NAMES
@@ -25,6 +26,7 @@ from tore.synthetic.image import BATCH, SPLITS, Sample
 from tore.synthetic.look import Look
 from tore.synthetic.people import People, Shot, label_of, load_figure
 from tore.synthetic.photo_effects import encoded, photographed
+from tore.synthetic.pose_prior import PosePrior
 from tore.synthetic.posing import PosedMesh, Poser
 from tore.synthetic.rendering import Camera, Rendering, World, render
 from tore.synthetic.surfaces import Surface
@@ -37,7 +39,7 @@ Index = NDArray[np.integer]
 COMPANY = (0.58, 0.28, 0.14)  # shares of the images with no, one and two further people
 TOUCHING = 0.3  # share of further people who stand as near as they can
 APART = (0.0, 1.8)  # meters between people who do not touch
-SKIN_GAP = 0.04  # meters between the skins of people who touch
+SKIN_GAP = 0.07  # meters between points of the skins of people who touch, which lie about as far apart
 BEFORE = 0.3  # share of the images with something in front
 LEAST_SEEN = 0.3  # of the person's side toward the camera; else what hides it goes
 SHAPE_NOISE = 0.25  # of a standard deviation, beside the drawn person of the table
@@ -91,7 +93,7 @@ class PeopleStudio:
         assert isinstance(self.figure.model, SMPL)
         self.size, self.look = size, look
         self.joint_rows = self.figure.model.j24_rows.double().numpy()
-        self.poser = Poser(self.figure.model)
+        self.poser, self.poses = Poser(self.figure.model), PosePrior.load()
         self.shapes, self.ages = people_shapes()
 
     def batch(self, seed: int, split: str, number: int, wanted: int) -> list[Sample]:
@@ -133,7 +135,7 @@ class PeopleStudio:
         """Somebody at the origin, on the ground, looking anywhere."""
         row = int(rng.integers(len(self.shapes)))
         betas = self.shapes[row] + SHAPE_NOISE * rng.standard_normal(10) * (np.arange(10) > 0)
-        drawn = self.look.pose(rng)
+        drawn = self.poses.draw(rng)
         facing = float(rng.uniform(-np.pi, np.pi))
         pose = np.asarray(drawn.pose, np.float64).reshape(-1).copy()
         pose[:3] = rotated(_about_vertical(facing), pose[:3])
@@ -152,11 +154,10 @@ class PeopleStudio:
         angle = rng.uniform(0, 2 * np.pi)
         toward = np.array([np.cos(angle), 0.0, np.sin(angle)])
         gap = 0.0 if rng.random() < TOUCHING else rng.uniform(*APART)
-        near, far = main.skin[::23], other.skin[::23]
-        for distance in np.arange(0.1, 3.0, 0.1):
-            apart = np.linalg.norm(near[:, None] - (far + distance * toward)[None], axis=2).min()
-            if apart > SKIN_GAP + 0.03:
-                break
+        near, far = main.skin[::40], other.skin[::40]
+        tried = np.arange(0.1, 3.0, 0.1)
+        apart = np.array([cdist(near, far + distance * toward).min() for distance in tried])
+        distance = tried[np.argmax(apart > SKIN_GAP)] if (apart > SKIN_GAP).any() else tried[-1]
         return other.moved((distance + gap) * toward)
 
     def label(self, drawn: Drawn) -> dict:

@@ -34,13 +34,8 @@ def draw_color(rng: Generator) -> Array:
     return np.array(colorsys.hsv_to_rgb(rng.random(), float(saturation), float(rng.uniform(0.08, 0.95))))
 
 
-def draw_pattern(rng: Generator, photograph: Bytes | None = None) -> Bytes:
-    """A texture (64, 64, 4): one color with grain, stripes, checks, spots, or a piece of a photograph (H, W, 3)."""
-    if photograph is not None and rng.random() < 0.4:
-        side = max(8, int(min(photograph.shape[:2]) * rng.uniform(0.2, 0.7)))
-        top, left = (int(rng.integers(0, extent - side + 1)) for extent in photograph.shape[:2])
-        piece = cv2.resize(photograph[top : top + side, left : left + side], (TEXELS, TEXELS))
-        return _opaque(piece.astype(np.float64) / 255)
+def draw_pattern(rng: Generator) -> Bytes:
+    """A texture (64, 64, 4): one color with grain, stripes, checks, spots or planks."""
     first, second = draw_color(rng), draw_color(rng)
     y, x = np.mgrid[:TEXELS, :TEXELS] / TEXELS
     count = int(rng.integers(1, 9))
@@ -62,7 +57,9 @@ def draw_pattern(rng: Generator, photograph: Bytes | None = None) -> Bytes:
     return _opaque(color * (1 + rng.uniform(0, 0.15) * grain + rng.uniform(0, 0.08) * fine)[..., None])
 
 
-def box(name: str, size: Sequence[float], base: Sequence[float], turn: float, texture: Bytes) -> Surface:
+def box(
+    name: str, size: Array | Sequence[float], base: Array | Sequence[float], turn: float, texture: Bytes
+) -> Surface:
     """A box of size (3,) meters whose bottom's middle is at base (3,), turned about the vertical by radians."""
     vertices = _turned(BOX_CORNERS * size, turn) + base
     corners = np.array([(side[0], side[1], side[2]) for side in BOX_SIDES] + [(s[0], s[2], s[3]) for s in BOX_SIDES])
@@ -71,7 +68,7 @@ def box(name: str, size: Sequence[float], base: Sequence[float], turn: float, te
     return Surface(name, vertices[split], np.arange(len(split)).reshape(-1, 3), SQUARE, places, texture)
 
 
-def cylinder(name: str, radius: float, start: Sequence[float], end: Sequence[float], texture: Bytes) -> Surface:
+def cylinder(name: str, radius: float, start: Array, end: Array, texture: Bytes) -> Surface:
     """A closed cylinder between two points (3,) in meters."""
     bottom, top = np.asarray(start, float), np.asarray(end, float)
     along = (top - bottom) / np.linalg.norm(top - bottom)
@@ -99,7 +96,7 @@ def cylinder(name: str, radius: float, start: Sequence[float], end: Sequence[flo
     return Surface(name, vertices, faces, places, faces, texture)
 
 
-def leaves(rng: Generator, middle: Sequence[float], reach: float) -> Surface:
+def leaves(rng: Generator, middle: Array, reach: float) -> Surface:
     """A loose cloud of leaves around a point (3,), most of them within `reach` meters."""
     count = int(rng.integers(12, 40))
     size = reach * rng.uniform(0.15, 0.45, (count, 1, 1))
@@ -113,7 +110,7 @@ def leaves(rng: Generator, middle: Sequence[float], reach: float) -> Surface:
     return Surface("leaves", vertices, faces, SQUARE, places, _leaf(rng), cut_out=True, gloss=0.1)
 
 
-def car(rng: Generator, base: Sequence[float], turn: float) -> list[Surface]:
+def car(rng: Generator, base: Array, turn: float) -> list[Surface]:
     """A block with a cabin and wheels, in size and outline like a car, standing at base (3,)."""
     paint = _opaque(np.broadcast_to(draw_color(rng), (4, 4, 3)))
     glass = _opaque(np.broadcast_to(np.array(CAR_GLASS), (4, 4, 3)))
@@ -151,7 +148,7 @@ def support(rng: Generator, kind: str, skin: Array, parts: NDArray[np.integer], 
     return []
 
 
-def in_front(rng: Generator, camera: Camera, skin: Array, size: int, photograph: Bytes | None = None) -> list[Surface]:
+def in_front(rng: Generator, camera: Camera, skin: Array, size: int) -> list[Surface]:
     """One thing between the camera and somebody whose skin (N, 3) it may hide in part; the ground is at y = 0."""
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     point = skin[int(rng.integers(len(skin)))]
@@ -160,7 +157,7 @@ def in_front(rng: Generator, camera: Camera, skin: Array, size: int, photograph:
     meters = size * depth / camera.lens.focal_length  # that the image is wide there
     extent = meters * rng.uniform(0.08, 0.32, 3)
     turn = float(rng.uniform(-np.pi, np.pi))
-    texture = draw_pattern(rng, photograph)
+    texture = draw_pattern(rng)
     floor = middle * [1, 0, 1]
     if kind == "post":
         return [cylinder("post", 0.25 * extent[0], floor, floor + [0, middle[1] + 2 * meters, 0], texture)]

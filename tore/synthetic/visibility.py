@@ -22,14 +22,17 @@ def visible_share(world: World, mine: Mask, camera: Camera, size: int) -> float:
     mine: (S,) which of the world's surfaces are the person's.
     """
     faces = np.flatnonzero(mine[world.surface_of])
-    corners = world.faces[faces[:: max(1, len(faces) // SKIN_POINTS)]]
-    points, normals = world.vertices[corners].mean(1), world.normals[corners].mean(1)
-    points = points[np.einsum("pc,pc->p", normals, points - camera.position.astype(np.float32)) < 0]
-    if not len(points):
+    corners = world.vertices[world.faces[faces[:: max(1, len(faces) // SKIN_POINTS)]]].astype(np.float64)
+    points = corners.mean(1)
+    way = points - camera.position
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    weight = np.maximum(-np.einsum("pc,pc->p", across, way), 0) / (way**2).sum(1) ** 1.5  # as large as it looks
+    if not weight.any():
         return 0.0
     first, distance, surface = _toward(world, camera, points)
     own = (surface >= 0) & mine[surface]
-    return float((inside(camera, points, size) & (own | (first > distance - TOLERANCE))).mean())
+    seen = inside(camera, points, size) & (own | (first > distance - TOLERANCE))
+    return float((weight * seen).sum() / weight.sum())
 
 
 def joint_states(world: World, camera: Camera, joints: Array, depth: Array | float, size: int) -> list[int]:

@@ -26,9 +26,10 @@ from tore.datasets.sets import TSVSet, write_linelist, write_yaml
 from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, companions
 from tore.files import write_whole
 from tore.paths import FREE_FILES, find_body_files
-from tore.synthetic.image import BATCH, SPLITS, Sample, Studio
 from tore.synthetic.hand_scenes import HandStudio
-from tore.synthetic.look import LOOK_VERSION, asset_names, open_look
+from tore.synthetic.image import BATCH, SPLITS, Sample, Studio
+from tore.synthetic.look import VERSION as LOOK_VERSION
+from tore.synthetic.look import asset_names, open_look
 from tore.synthetic.scene import find_photographs
 from tore.synthetic.scenes import PeopleStudio
 
@@ -60,7 +61,7 @@ class Recipe:
         fields = {"data_dir" if name == "body_dir" else name: value for name, value in asdict(self).items()}
         del fields["assets"]
         rendered = {"assets": asset_names(self.assets), "look": LOOK_VERSION} if self.is_free() else {}
-        return fields | {"data_dir": model} | rendered
+        return fields | {"data_dir": model} | rendered  # "data_dir": its name in the sets of version 0.1
 
     def key(self, index: int) -> str:
         """The key of an image's rows."""
@@ -146,6 +147,11 @@ def _check(recipe: Recipe, count: int) -> None:
         raise ValueError(f"{count} images make no set; ask for 1 at least")
     if not 32 <= recipe.size <= 4096:
         raise ValueError(f"images of {recipe.size} pixels are not made; ask for a side from 32 to 4096")
+    if recipe.assets and not recipe.is_free():
+        raise ValueError(
+            f"--assets dresses the free body and hand; those of {recipe.body_dir} are drawn without: leave it out, "
+            "or name another --body_dir"
+        )
     if not 0 <= recipe.seed < 2**32:
         raise ValueError(f"seed {recipe.seed} is not between 0 and 2^32 - 1")
 
@@ -196,12 +202,12 @@ def _make_batch(recipe: Recipe, number: int, wanted: int) -> list[Row]:
 @lru_cache(maxsize=2)
 def _open_studio(recipe: Recipe) -> Studio | PeopleStudio | HandStudio:
     """What makes the recipe's images; one for each process, since reading the body model takes longer than a batch."""
-    photographs = find_photographs(Path(recipe.backgrounds)) if recipe.backgrounds else ()
     if not recipe.is_free():
+        photographs = find_photographs(Path(recipe.backgrounds)) if recipe.backgrounds else ()
         return Studio(recipe.kind, recipe.size, recipe.body_dir, photographs)
-    look = open_look(recipe.assets, recipe.split)
+    look = open_look(recipe.assets, recipe.backgrounds, recipe.split)
     studio = PeopleStudio if recipe.kind == "body" else HandStudio
-    return studio(recipe.size, recipe.body_dir, look, photographs)
+    return studio(recipe.size, recipe.body_dir, look)
 
 
 @contextmanager
