@@ -23,6 +23,7 @@ Color = NDArray[np.uint8]
 CLOTH_SIZE, HAIR_SIZE = 384, 256  # pixels of textures
 WAIST = -0.17  # height on the mean person
 CHEST = 0.12
+SHADE_STEPS = 100  # from black to the cloth's median
 LIFT = 20.0  # added to a texture's gray before it is compared with its median, so that black cloth has folds too
 # Marks of MakeHuman on its suits: left, top, right, bottom as shares of the texture. They are painted over.
 MARKS: dict[str, tuple[tuple[float, float, float, float], ...]] = {
@@ -56,13 +57,14 @@ HAIRS = {  # sRGB and share
 class Cloth:
     """What a piece's texture is before it is dyed, and where each texel lies on the body.
 
-    `image (S, S, 4)` RGBA without marks; `shade (S, S)` its gray over its cloth's median; `group (S, S)` number of the
+    `image (S, S, 4)` RGBA without marks; `shade (S, S, 3)` its gray over its cloth's median, thrice, in steps of one
+    SHADE_STEPS; `group (S, S)` number of the
     cloth; `rest (S, S, 3)` meters on the mean person; `names` "top" or "bottom" of each group. `shared`: parts of the
     mesh lie on one another in the texture, so that a pattern by places would show where it does not belong.
     """
 
     image: Color
-    shade: NDArray[np.float32]
+    shade: Color
     group: NDArray[np.uint8]
     rest: NDArray[np.float32]
     names: tuple[str, ...]
@@ -84,6 +86,7 @@ def cloth(piece: Piece) -> Cloth:
         mine = group == number
         seen = gray[mine & covered]
         shade[mine] = gray[mine] / (np.median(seen) if len(seen) else 1.0)
+    shade = np.repeat(_bytes(np.rint(shade * SHADE_STEPS))[..., None], 3, axis=2)
     return Cloth(image, shade, group.astype(np.uint8), rest, names, _is_shared(piece, vertices, rest))
 
 
@@ -136,20 +139,32 @@ def dyed(piece: Piece, rng: np.random.Generator, skin: Array) -> Color:
     `skin` is the sRGB color (3,) that cloth must not have, lest it look like bare skin.
     """
     held = cloth(piece)
-    out = held.image.copy()
+    out = np.ascontiguousarray(held.image[..., :3])
     for number, name in enumerate(held.names):
-        mine = held.group == number
+        mine = np.asarray(held.group == number, np.uint8)
         if piece.texture is not None and rng.random() < AS_IT_IS:
-            tint = (rng.uniform(0.75, 1.2) * rng.uniform(0.92, 1.08, 3)).astype(np.float32)
-            out[mine, :3] = np.clip(held.image[mine, :3] * tint, 0, 255)
+            tint = np.asarray(rng.uniform(0.75, 1.2) * rng.uniform(0.92, 1.08, 3), np.float32)
+            cv2.copyTo(_bytes(held.image[..., :3] * tint), mine, out)
             continue
         color = cloth_color(rng, name, skin)
-        colors = color.astype(np.float32)[None]
+        second = None
         if name == "top" and not held.shared and rng.random() < PATTERNED:
-            colors = patterned(held.rest[mine], color, rng).astype(np.float32)
-        depth = np.float32(rng.uniform(0.6, 1.0))
-        out[mine, :3] = np.clip(colors * (held.shade[mine] ** depth)[:, None], 0, 255)
-    return out
+            other, second = pattern(held.rest.reshape(-1, 3), rng)
+        depth = rng.uniform(0.6, 1.0)
+        cv2.copyTo(_shaded(color, held.shade, depth), mine, out)
+        if second is not None:
+            cv2.copyTo(_shaded(other, held.shade, depth), mine & second.reshape(mine.shape), out)
+    return np.concatenate([out, held.image[..., 3:]], 2)
+
+
+def _shaded(color: Array, shade: Color, depth: float) -> Color:
+    """Cloth of a color (3,) with folds of shade (S, S, 3) in steps, of drawn depth."""
+    table = color * (np.arange(256)[:, None] / SHADE_STEPS) ** depth
+    return cv2.LUT(shade, _bytes(table)[:, None])
+
+
+def _bytes(values: Array) -> Color:
+    return np.clip(values, 0, 255).astype(np.uint8)
 
 
 def cloth_color(rng: np.random.Generator, name: str, skin: Array | None = None) -> Array:
@@ -173,9 +188,14 @@ def _drawn_color(rng: np.random.Generator, name: str) -> Array:
 
 def patterned(rest: Array, color: Array, rng: np.random.Generator) -> Array:
     """Colors (N, 3) of cloth at places (N, 3) in meters: stripes, checks, dots, blocks or a print on the chest."""
-    other = cloth_color(rng, "top")
-    second = PATTERNS[rng.integers(len(PATTERNS))](rest, rng)
+    other, second = pattern(rest, rng)
     return np.where(second[:, None], other, color)
+
+
+def pattern(rest: Array, rng: np.random.Generator) -> tuple[Array, NDArray[np.bool_]]:
+    """A second color (3,) of cloth, and at which of the places (N, 3) in meters it is."""
+    other = cloth_color(rng, "top")
+    return other, PATTERNS[rng.integers(len(PATTERNS))](rest, rng)
 
 
 def _stripes(rest: Array, rng: np.random.Generator) -> NDArray[np.bool_]:

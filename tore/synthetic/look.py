@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tore.synthetic.assets import Assets, find_assets, read_panorama
 from tore.synthetic.dressing import choose_outfit, dress, gender_of
 from tore.synthetic.lighting import Light, light_of_panorama
+from tore.synthetic.plain_look import plain_panorama, plain_person
 from tore.synthetic.posing import PosedMesh
 from tore.synthetic.scene import draw_background, find_photographs
 from tore.synthetic.skin_tones import skin_texture
@@ -46,12 +47,18 @@ class Look:
 
     def hand_skin(self, rng: Generator) -> NDArray[np.uint8]:
         """A skin texture (H, W, 4) for a hand."""
-        return skin_texture(self.assets.skins, rng, ADULT, str(rng.choice(["female", "male"])))[0]
+        gender = str(rng.choice(["female", "male"]))
+        if self.assets is None:
+            return plain_person(rng, ADULT, gender)[0]
+        return skin_texture(self.assets.skins, rng, ADULT, gender)[0]
 
     def light(self, rng: Generator) -> Light:
         """The light of a scene, from any side."""
-        entries = self.assets.panoramas
-        light = _panorama_light(entries[int(rng.integers(len(entries)))].path)
+        entries = self.assets.panoramas if self.assets else ()
+        if entries:
+            light = _panorama_light(entries[int(rng.integers(len(entries)))].path)
+        else:
+            light = light_of_panorama(plain_panorama(rng))
         light = light.turned(float(rng.uniform(-np.pi, np.pi))).dimmed(float(np.exp(EXPOSURE * rng.standard_normal())))
         if rng.random() < KEY_LIGHT:
             toward = rng.standard_normal(3) * [1, 0.5, 1] + [0, 0.6, 0]
@@ -61,10 +68,11 @@ class Look:
 
     def photograph(self, rng: Generator, size: int) -> Floats | None:
         """A background (size, size, 3) in [0, 1] in place of the panorama, or None."""
-        if not self.photographs or rng.random() >= PHOTOGRAPHED:
+        drawn = self.assets is None or not self.assets.panoramas
+        if not self.photographs or (rng.random() >= PHOTOGRAPHED and not drawn):
             return None
         old = RandomState(int(rng.integers(2**32)))
-        return draw_background(old, size, self.photographs).astype(np.float32) / 255
+        return np.asarray(draw_background(old, size, self.photographs), np.float32) / np.float32(255)
 
 
 def open_look(assets: str | Path | None, backgrounds: str | Path | None, split: str) -> Look:

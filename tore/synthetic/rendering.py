@@ -83,7 +83,7 @@ class Hits(NamedTuple):
 
     def only(self, chosen: Mask | Index) -> Hits:
         """Those of the hits."""
-        return Hits(*(part[chosen] for part in self))
+        return Hits(*(np.asarray(part)[chosen] for part in self))  # type: ignore[arg-type]
 
 
 class Rendering(NamedTuple):
@@ -180,7 +180,7 @@ def _gathered(size: int, pixels: Index, shown: Floats, edge: Mask) -> tuple[Floa
     flat, count = pixels[:, 1] * size + pixels[:, 0], size * size
     sums = [np.bincount(flat, values, count) for values in (*shown.T, np.ones(len(flat)))]
     mean = np.stack(sums, 1).reshape(size, size, 4).astype(np.float32) / total[..., None]
-    return mean[..., :3], mean[..., 3]
+    return np.asarray(mean[..., :3], np.float32), np.asarray(mean[..., 3], np.float32)
 
 
 def _rays(values: Floats) -> Floats:
