@@ -60,8 +60,7 @@ class Camera:
         """Unit world directions (P, 3) of the rays through continuous pixels (P, 2)."""
         rays = np.ones((len(pixels), 3), np.float32)
         rays[:, :2] = (pixels - np.asarray(self.lens.principal_point, np.float32)) / self.lens.focal_length
-        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-        return rays @ self.rotation.astype(np.float32)
+        return _unit(rays) @ self.rotation.astype(np.float32)
 
     def all_directions(self, size: int) -> Floats:
         """(size, size, 3) those of the rays through the pixels' centers."""
@@ -183,6 +182,11 @@ def _gathered(size: int, pixels: Index, shown: Floats, edge: Mask) -> tuple[Floa
     return np.asarray(mean[..., :3], np.float32), np.asarray(mean[..., 3], np.float32)
 
 
+def _unit(vectors: Floats) -> Floats:
+    """Vectors (P, 3) at length 1."""
+    return vectors / np.sqrt(np.maximum(np.einsum("pc,pc->p", vectors, vectors), np.float32(1e-12)))[:, None]
+
+
 def _rays(values: Floats) -> Floats:
     return np.ascontiguousarray(values, np.float32)
 
@@ -285,7 +289,7 @@ def _colors(world: World, faces: Index, weights: Floats, textures: list[NDArray[
 def _points(world: World, camera: Camera, hits: Hits) -> tuple[Floats, Floats]:
     """World points (P, 3) of hits, and smooth unit normals (P, 3) toward the camera."""
     normals = np.einsum("pk,pkc->pc", hits.weights, world.normals[world.faces[hits.faces]])
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    normals = _unit(normals)
     away = np.einsum("pc,pc->p", normals, hits.directions) > 0
     normals[away] *= -1
     return camera.position.astype(np.float32) + hits.directions * hits.distance[:, None], normals
@@ -309,8 +313,7 @@ def _shadows(world: World, light: Light, points: Floats, normals: Floats, rng: G
 def _cosine_directions(normals: Floats, rng: Generator) -> Floats:
     """(P, 3) one direction above each surface (P, 3), more of them straight up: a normal plus a point of the sphere."""
     around = rng.standard_normal(normals.shape, np.float32)
-    around /= np.maximum(np.linalg.norm(around, axis=1, keepdims=True), 1e-6)
-    return normals * np.float32(1.001) + around
+    return normals * np.float32(1.001) + _unit(around)
 
 
 def _spread(size: int, where: Index, values: Floats, width: int) -> Floats:
@@ -347,8 +350,7 @@ def _shaded(world: World, camera: Camera, light: Light, hits: Hits, shade: tuple
 
 def _shine(light: Light, normals: Floats, ahead: Floats, open_sky: Floats, sunlit: Floats) -> Floats:
     """(P, 3) highlights of the sun and of the surroundings on surfaces seen along `ahead (P, 3)`, at full gloss."""
-    between = light.sun_direction() - ahead
-    between /= np.maximum(np.linalg.norm(between, axis=1, keepdims=True), 1e-6)
+    between = _unit(light.sun_direction() - ahead)
     peak = np.maximum(np.einsum("pc,pc->p", between, normals), 0) ** HIGHLIGHT[1] * sunlit
     facing = -np.einsum("pc,pc->p", ahead, normals)
     mirrored = ahead + 2 * facing[:, None] * normals
