@@ -44,18 +44,22 @@ class Poser:
 
     def pose(self, pose: Array, betas: Array) -> PosedMesh:
         """A mesh from axis-angle vectors (3 K,), as the model's labels hold them, and shape numbers (10,)."""
-        shape = np.concatenate([[1], betas]).astype(np.float32)
+        shaped, rest = self.shaped(betas)
         with torch.no_grad():
             turns = self.model.rotations(torch.from_numpy(np.asarray(pose, np.float32).reshape(1, -1)))
         rotations = turns[0].numpy()
-        shaped = np.tensordot(shape, self._shapes, 1).T
-        rest = np.tensordot(shape, self._rest, 1).T
         correctives = (rotations[1:] - np.eye(3, dtype=np.float32)).reshape(-1)
         offsets = (correctives @ self._directions).reshape(3, -1).T
         transforms = self._transforms(rotations, rest)
         blended = (self.weights @ transforms[:, :3].reshape(len(rest), 12)).reshape(-1, 3, 4)
         vertices = np.einsum("vij,vj->vi", blended[:, :, :3], shaped + offsets) + blended[:, :, 3]
-        return PosedMesh(vertices, np.ascontiguousarray(shaped), np.ascontiguousarray(offsets), transforms, rest)
+        return PosedMesh(vertices, shaped, np.ascontiguousarray(offsets), transforms, rest)
+
+    def shaped(self, betas: Array) -> tuple[Floats, Floats]:
+        """The unposed mesh (V, 3) and its joints (K, 3) with shape numbers (10,)."""
+        shape = np.concatenate([[1], betas]).astype(np.float32)
+        vertices, joints = (np.tensordot(shape, basis, 1).T for basis in (self._shapes, self._rest))
+        return np.ascontiguousarray(vertices), np.ascontiguousarray(joints)
 
     def _transforms(self, rotations: Floats, rest: Floats) -> Floats:
         """(K, 4, 4) from the unposed mesh to the posed one."""

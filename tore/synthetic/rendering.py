@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic.lighting import GAMMA, Light, tone_mapped
+from tore.synthetic.ray_casting import need_render_packages
 from tore.synthetic.surfaces import Surface
-from tore.visualize.renderer import need_render_packages, vertex_normals
+from tore.visualize.renderer import vertex_normals
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.integer]

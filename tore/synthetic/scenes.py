@@ -43,8 +43,7 @@ SKIN_GAP = 0.07  # meters between points of the skins of people who touch, which
 BEFORE = 0.3  # share of the images with something in front
 LEAST_SEEN = 0.3  # of the person's side toward the camera; else what hides it goes
 SHAPE_NOISE = 0.25  # of a standard deviation, beside the drawn person of the table
-FALLING = ("flying", "jumping")  # kinds of poses in the air, whose shadow on the ground is left out
-FLOATING = (0.02, 0.45)  # meters above the ground of people who do not touch it
+ABOVE_GROUND = {"nothing": (0.02, 0.5), "hands": (0.1, 0.6), "saddle": (0.15, 0.5)}  # meters, by what bears the body
 JOINT_DEPTH = {"Wrist": 0.07, "Elbow": 0.08, "Ankle": 0.08, "Knee": 0.1}  # meters below the clothes
 TRUNK_DEPTH = 0.17
 
@@ -52,7 +51,8 @@ TRUNK_DEPTH = 0.17
 @dataclass(frozen=True)
 class Person:
     """Somebody in the world: `pose (72,)` with the root in the world, `betas (10,)`, the mesh in its own frame, the
-    `shift (3,)` that places it, what is seen of it, and the `facing` in radians about the vertical from +z.
+    `shift (3,)` that places it, what is seen of it, the `facing` in radians about the vertical from +z, the `kind` of the
+    pose and what bears the body, as in `DrawnPose`.
     """
 
     pose: Array
@@ -62,6 +62,7 @@ class Person:
     surfaces: tuple[Surface, ...]
     facing: float
     kind: str
+    support: str
 
     @property
     def skin(self) -> Array:
@@ -112,12 +113,11 @@ class PeopleStudio:
         """An image of one person or more; the first is the labelled one."""
         main = self.person(rng)
         company = [self._beside(rng, main) for _ in range(int(rng.choice(3, p=COMPANY)))]
-        ground = None if main.kind in FALLING else 0.0
-        camera = draw_camera(rng, main.skin, self.figure.part, draw_view(rng), main.facing, self.size, ground)
+        camera = draw_camera(rng, main.skin, self.figure.part, draw_view(rng), main.facing, self.size, ground=0.0)
         below = [
             surface
             for person in (main, *company)
-            for surface in support(rng, person.kind, person.skin, self.figure.part, person.facing)
+            for surface in support(rng, person.support, person.skin, self.figure.part, person.facing)
         ]
         before = in_front(rng, camera, main.skin, self.size) if rng.random() < BEFORE else []
         everybody = (main, *company)
@@ -128,24 +128,24 @@ class PeopleStudio:
                 break
         light = self.look.light(rng)
         background = self.look.photograph(rng, self.size)
-        rendering = render(world, camera, light, self.size, rng, background=background, ground=ground)
+        rendering = render(world, camera, light, self.size, rng, background=background, ground=0.0)
         return Drawn(rendering, people, world, camera, owners, visible)
 
     def person(self, rng: Generator) -> Person:
         """Somebody at the origin, on the ground, looking anywhere."""
         row = int(rng.integers(len(self.shapes)))
         betas = self.shapes[row] + SHAPE_NOISE * rng.standard_normal(10) * (np.arange(10) > 0)
-        drawn = self.poses.draw(rng)
+        drawn = self.poses.draw(rng, body=self.poses.body.shaped(*self.poser.shaped(betas)))
         facing = float(rng.uniform(-np.pi, np.pi))
         pose = np.asarray(drawn.pose, np.float64).reshape(-1).copy()
         pose[:3] = rotated(_about_vertical(facing), pose[:3])
         mesh = self.poser.pose(pose, betas)
         surfaces = self.look.dress(rng, mesh, betas, float(self.ages[row]))
         lowest = min(float(surface.vertices[:, 1].min()) for surface in surfaces)
-        height = 0.0 if drawn.grounded else float(rng.uniform(*FLOATING))
+        height = 0.0 if drawn.grounded else float(rng.uniform(*ABOVE_GROUND[drawn.support]))
         shift = -mesh.transforms[0, :3, :3] @ mesh.rest[0] - mesh.transforms[0, :3, 3]
         shift = np.array([shift[0], height - lowest, shift[2]], np.float64)
-        person = Person(pose, betas, mesh, np.zeros(3), surfaces, facing, drawn.kind)
+        person = Person(pose, betas, mesh, np.zeros(3), surfaces, facing, drawn.kind, drawn.support)
         return person.moved(shift)
 
     def _beside(self, rng: Generator, main: Person) -> Person:

@@ -23,7 +23,8 @@ SQUARE = np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0)])
 ROUND = 16  # corners of a cylinder
 SEAT_HEIGHT = 0.13  # meters from which on somebody who sits needs a seat
 SEAT_JOINTS = (0, 1, 2)  # whose skin rests on it
-BEDDED = 0.4  # share of the lying people who lie on something
+SINK = 0.015  # meters by which it gives way
+HANDS = (22, 23)  # SMPL's joints of the hands
 KINDS = {"box": 0.24, "post": 0.2, "table": 0.22, "leaves": 0.2, "car": 0.14}  # in front, shares
 CAR_GLASS = (0.12, 0.14, 0.17)
 
@@ -130,19 +131,25 @@ def car(rng: Generator, base: Array, turn: float) -> list[Surface]:
 
 
 def support(rng: Generator, kind: str, skin: Array, parts: NDArray[np.integer], facing: float) -> list[Surface]:
-    """What somebody with a pose of this kind sits, rides or lies on, in the world; often nothing.
+    """What bears somebody in the world: a "seat", a "saddle" or, of the "hands", a bar; nothing for other kinds.
 
     skin: (6890, 3) meters, the ground at y = 0; parts: (6890,) joints that it follows; facing: radians from +z.
     """
-    seat = skin[np.isin(parts, SEAT_JOINTS)]
-    height = float(seat[:, 1].min()) + 0.015
     ahead = np.array([np.sin(facing), 0.0, np.cos(facing)])
+    if kind == "hands":
+        left, right = (skin[parts == hand].mean(0) for hand in HANDS)
+        along = (right - left) / max(float(np.linalg.norm(right - left)), 1e-6)
+        return [cylinder("bar", 0.018, left - 0.5 * along, right + 0.5 * along, draw_pattern(rng))]
+    seat = skin[np.isin(parts, SEAT_JOINTS)]
+    height = float(seat[:, 1].min()) + SINK
+    if height < SEAT_HEIGHT:
+        return []
     middle = seat.mean(0) * [1, 0, 1]
-    if kind == "sitting" and height > SEAT_HEIGHT:
+    if kind == "seat":
         size = (rng.uniform(0.4, 1.2), height, rng.uniform(0.34, 0.42))
         return [box("seat", size, middle - 0.1 * ahead, facing, draw_pattern(rng))]
-    if kind == "riding" and height > SEAT_HEIGHT:
-        radius = min(rng.uniform(0.09, 0.16), 0.45 * height)
+    if kind == "saddle":
+        radius = min(rng.uniform(0.06, 0.13), 0.45 * height)
         low = middle + [0, height - radius, 0]
         return [cylinder("mount", radius, low - 0.6 * ahead, low + 0.7 * ahead, draw_pattern(rng))]
     return []

@@ -109,7 +109,8 @@ def write_images(
             for index in range(first + kept, end):
                 for writer, column in zip(writers, next(rows), strict=True):
                     writer.write([recipe.key(index), column])
-                progress(1)
+                if (index + 1) % BATCH == 0 or index + 1 == end:
+                    progress(index % BATCH + 1)
         _write_list(recipe, folder, end)
     return yaml
 
