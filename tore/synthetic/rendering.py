@@ -26,6 +26,7 @@ Mask = NDArray[np.bool_]
 
 LAYERS = 6  # holes in a row that a ray passes before it meets nothing
 STEP = 2e-4  # meters behind a hole from which a ray goes on
+TEXTURE_FACES = 5  # one in as many faces says how large a texel is
 LIFT = 2e-3  # meters above a surface from which shadow rays start
 OCCLUSION_RAYS = 4
 OCCLUSION_REACH = 0.5  # meters within which a surface takes light from another
@@ -153,8 +154,9 @@ def render(
     fine = pixels[edge[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]]
     offsets = (fine[:, None] + np.float32(0.5) + EDGE_OFFSETS).reshape(-1, 2)
     more = _shoot(world, camera, offsets, textures)
-    open_sky, sunlit = _shadows(world, light, *_points(world, camera, hits), rng)
-    shade = _spread(size, hits.pixels, open_sky, 5), _spread(size, hits.pixels, sunlit, 3)
+    half = hits.only(hits.pixels.sum(1) % 2 == 0)  # every second pixel, as on a chessboard
+    open_sky, sunlit = _shadows(world, light, *_points(world, camera, half), rng)
+    shade = _spread(size, half.pixels, open_sky, 5), _spread(size, half.pixels, sunlit, 3)
     samples = Hits(*(np.concatenate(pair) for pair in zip(hits, more, strict=True)))
     shown = _shaded(world, camera, light, samples, shade)
     behind = background if background is not None else tone_mapped(light.radiance(camera.all_directions(size)))
@@ -216,13 +218,14 @@ def _touched(world: World, camera: Camera, size: int) -> Floats:
 
 def _fitting_textures(world: World, camera: Camera) -> list[NDArray[np.uint8]]:
     """Each surface's texture, shrunk to about one texel for a pixel at the surface's nearest part."""
-    corners = world.vertices[world.faces]
+    some = slice(None, None, TEXTURE_FACES)
+    corners, of = world.vertices[world.faces[some]], world.surface_of[some]
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    sides = world.places[:, 1:] - world.places[:, :1]
+    sides = world.places[some, 1:] - world.places[some, :1]
     in_texture = np.abs(sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0])
     count = len(world.surfaces)
-    meters = np.bincount(world.surface_of, np.linalg.norm(across, axis=1), count)
-    share = np.bincount(world.surface_of, in_texture, count)
+    meters = np.bincount(of, np.linalg.norm(across, axis=1), count)
+    share = np.bincount(of, in_texture, count)
     out = []
     for number, surface in enumerate(world.surfaces):
         height, width = surface.texture.shape[:2]
