@@ -30,7 +30,7 @@ from tore.synthetic.pose_prior import PosePrior
 from tore.synthetic.posing import PosedMesh, Poser
 from tore.synthetic.rendering import Camera, Rendering, World, render
 from tore.synthetic.surfaces import Surface
-from tore.synthetic.things import in_front, support
+from tore.synthetic.things import SEAT_JOINTS, in_front, support
 from tore.synthetic.visibility import joint_states, visible_share
 
 Array = NDArray[np.float64]
@@ -43,7 +43,14 @@ SKIN_GAP = 0.07  # meters between points of the skins of people who touch, which
 BEFORE = 0.3  # share of the images with something in front
 LEAST_SEEN = 0.3  # of the person's side toward the camera; else what hides it goes
 SHAPE_NOISE = 0.25  # of a standard deviation, beside the drawn person of the table
-ABOVE_GROUND = {"nothing": (0.02, 0.5), "hands": (0.1, 0.6), "saddle": (0.15, 0.5)}  # meters, by what bears the body
+ABOVE_GROUND = {  # meters, by what bears the body
+    "ground": (0.0, 0.0),
+    "seat": (0.0, 0.0),
+    "nothing": (0.02, 0.5),
+    "hands": (0.1, 0.6),
+    "saddle": (0.15, 0.5),
+}
+SEAT_HEIGHT = (0.3, 0.5)  # least meters of a seat
 JOINT_DEPTH = {"Wrist": 0.07, "Elbow": 0.08, "Ankle": 0.08, "Knee": 0.1}  # meters below the clothes
 TRUNK_DEPTH = 0.17
 
@@ -142,9 +149,11 @@ class PeopleStudio:
         mesh = self.poser.pose(pose, betas)
         surfaces = self.look.dress(rng, mesh, betas, float(self.ages[row]))
         lowest = min(float(surface.vertices[:, 1].min()) for surface in surfaces)
-        height = 0.0 if drawn.grounded else float(rng.uniform(*ABOVE_GROUND[drawn.support]))
+        above, seat = float(rng.uniform(*ABOVE_GROUND[drawn.support])), float(rng.uniform(*SEAT_HEIGHT))
+        if drawn.support == "seat":  # higher where the feet do not reach the ground
+            above = max(seat - float(mesh.vertices[np.isin(self.figure.part, SEAT_JOINTS), 1].min()) + lowest, 0.0)
         shift = -mesh.transforms[0, :3, :3] @ mesh.rest[0] - mesh.transforms[0, :3, 3]
-        shift = np.array([shift[0], height - lowest, shift[2]], np.float64)
+        shift = np.array([shift[0], above - lowest, shift[2]], np.float64)
         person = Person(pose, betas, mesh, np.zeros(3), surfaces, facing, drawn.kind, drawn.support)
         return person.moved(shift)
 
