@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from tore.body import MANO
-from tore.body.joints import FINGERTIP_JOINTS
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic.framing import look_from, placed
 from tore.synthetic.free_body import Forearm, Texture, forearm, texture
 from tore.synthetic.hand_poses import draw_hand_poses, random_rotation
+from tore.synthetic.held_things import held_thing
 from tore.synthetic.image import BATCH, SPLITS, Sample
 from tore.synthetic.lighting import tone_mapped
 from tore.synthetic.look import Look
@@ -29,7 +29,7 @@ from tore.synthetic.photo_effects import encoded, photographed
 from tore.synthetic.posing import PosedMesh, Poser
 from tore.synthetic.rendering import Camera, Rendering, World, render
 from tore.synthetic.surfaces import Surface, vertex_normals
-from tore.synthetic.things import box, cylinder, draw_pattern
+from tore.synthetic.things import draw_pattern
 from tore.synthetic.visibility import joint_states
 
 Array = NDArray[np.float64]
@@ -42,12 +42,11 @@ FOREARM_TOWARD_CAMERA = -0.3  # least share of the way along which a forearm may
 BEND = np.array([20.0, 14.0, 22.0])  # degrees: the wrist's twist, its sideways bend, its bend
 BEND_LENGTH = 0.05  # meters of the forearm within which it bends
 ELONGATION = ((0.12, 1.1), (0.5, 1.3))  # meters beyond the forearm's end, and how much wider the arm is there
-SLEEVED, HOLDING, SECOND = 0.45, 0.2, 0.12  # shares of the images
+SLEEVED, HOLDING, SECOND = 0.45, 0.25, 0.12  # shares of the images
 SLEEVE = (0.003, 0.010)  # meters over the skin
 WIDE = (1.0, 3.0)  # how much wider the background's field of view is
 JOINT_DEPTH = 0.022  # meters below the skin
 SHAPE_LIMIT = 2.2
-KNUCKLES = [5, 9, 13, 17]
 SKIN_GLOSS = 0.2
 
 
@@ -98,7 +97,8 @@ class HandStudio:
         hand = self.hand(rng, view.T @ seen)
         surfaces = list(hand.surfaces)
         if rng.random() < HOLDING:
-            surfaces.append(self._held(rng, hand))
+            thing = held_thing(rng, hand.mesh, self.joint_rows @ hand.mesh, draw_pattern(rng))
+            surfaces += [thing] if thing else []
         if rng.random() < SECOND:
             surfaces += self._second(rng, hand)
         world = World(surfaces)
@@ -154,20 +154,6 @@ class HandStudio:
         angle = np.arctan2(self.arm.vertices[:, 1], self.arm.vertices[:, 2])
         places = np.stack([np.abs(angle) * rng.uniform(0.3, 2.0), behind * rng.uniform(3, 20)], 1) % 1.0
         return Surface("sleeve", cloth, faces, places, faces, draw_pattern(rng))
-
-    def _held(self, rng: Generator, hand: Hand) -> Surface:
-        """Something in the hand: a stick, a can or a box between palm and fingertips."""
-        joints = self.joint_rows @ hand.mesh
-        middle = 0.5 * (joints[KNUCKLES].mean(0) + joints[list(FINGERTIP_JOINTS)].mean(0))
-        scale = float(np.linalg.norm(joints[9] - joints[0]))
-        free = float(np.linalg.norm(joints - middle, axis=1).min()) - 0.009
-        radius = float(np.clip(free, 0.05 * scale, rng.uniform(0.08, 0.4) * scale))
-        along = joints[KNUCKLES[-1]] - joints[KNUCKLES[0]] + 0.3 * scale * rng.standard_normal(3)
-        reach = along / np.linalg.norm(along) * scale * rng.uniform(0.3, 1.2)
-        if rng.random() < 0.3:
-            extent = 2 * radius * rng.uniform(0.7, 1.3, 3)
-            return box("box", extent, middle - [0, 0.5 * extent[1], 0], float(rng.uniform(-3, 3)), draw_pattern(rng))
-        return cylinder("stick", radius, middle - reach, middle + reach * rng.uniform(0.5, 1.5), draw_pattern(rng))
 
     def _second(self, rng: Generator, hand: Hand) -> list[Surface]:
         """Another hand near the first, as likely a left one."""
