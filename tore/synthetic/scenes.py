@@ -58,8 +58,8 @@ TRUNK_DEPTH = 0.17
 @dataclass(frozen=True)
 class Person:
     """Somebody in the world: `pose (72,)` with the root in the world, `betas (10,)`, the mesh in its own frame, the
-    `shift (3,)` that places it, what is seen of it, the `facing` in radians about the vertical from +z, the `kind` of the
-    pose and what bears the body, as in `DrawnPose`.
+    `shift (3,)` that places it, what is seen of it, the `facing` in radians about the vertical from +z, and the
+    `kind` of the pose and what bears the body, as in `DrawnPose`.
     """
 
     pose: Array
@@ -142,7 +142,8 @@ class PeopleStudio:
         """Somebody at the origin, on the ground, looking anywhere."""
         row = int(rng.integers(len(self.shapes)))
         betas = self.shapes[row] + SHAPE_NOISE * rng.standard_normal(10) * (np.arange(10) > 0)
-        drawn = self.poses.draw(rng, body=self.poses.body.shaped(*self.poser.shaped(betas)))
+        shaped, joints = (part.astype(np.float64) for part in self.poser.shaped(betas))
+        drawn = self.poses.draw(rng, body=self.poses.body.shaped(shaped, joints))
         facing = float(rng.uniform(-np.pi, np.pi))
         pose = np.asarray(drawn.pose, np.float64).reshape(-1).copy()
         pose[:3] = rotated(_about_vertical(facing), pose[:3])
