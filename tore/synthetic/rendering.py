@@ -25,7 +25,7 @@ Index = NDArray[np.integer]
 Mask = NDArray[np.bool_]
 
 LAYERS = 6  # holes in a row that a ray passes before it meets nothing
-STEP = 2e-4  # meters behind a hole from which a ray goes on
+STEP = 2e-4  # meters behind a hole from which a ray continues
 TEXTURE_FACES = 5  # one in as many faces says how large a texel is
 LIFT = 2e-3  # meters above a surface from which shadow rays start
 OCCLUSION_RAYS = 4

@@ -73,7 +73,7 @@ class Person:
 
     @property
     def skin(self) -> Array:
-        """(6890, 3) the labelled mesh in the world."""
+        """(6890, 3) the labeled mesh in the world."""
         return self.mesh.vertices.astype(np.float64) + self.shift
 
     def moved(self, by: Array) -> Person:
@@ -117,7 +117,7 @@ class PeopleStudio:
         return Sample(encoded(rng, image), self.label(drawn), mask)
 
     def draw(self, rng: Generator) -> Drawn:
-        """An image of one person or more; the first is the labelled one."""
+        """An image of one person or more; the first is the labeled one."""
         main = self.person(rng)
         company = [self._beside(rng, main) for _ in range(int(rng.choice(3, p=COMPANY)))]
         camera = draw_camera(rng, main.skin, self.figure.part, draw_view(rng), main.facing, self.size, ground=0.0)
