@@ -8,6 +8,7 @@ import pytest
 from tore.synthetic.dressing import choose_outfit, dress
 from tore.synthetic.garments import PosedSkin, free_mesh
 from tore.synthetic.plain_look import plain_panorama, plain_person
+from tore.synthetic.skin_tones import SKIN_SIZE, bearded, skin_layout
 from tore.synthetic.texels import texel_values
 
 SEEDS = range(6)
@@ -67,3 +68,20 @@ def test_no_face_reaches_across_the_layout() -> None:
     found = rest[np.clip(((1 - middle[:, 1]) * size).astype(int), 0, size - 1), (middle[:, 0] * size).astype(int)]
     away = np.linalg.norm(found - body.template[body.faces].mean(1), axis=1)
     assert (away > 0.03).mean() < 0.02  # small faces of toes and ears share a texel with their neighbors
+
+
+def test_beards_grow_on_chins_of_men_alone() -> None:
+    bare = np.full((SKIN_SIZE, SKIN_SIZE, 4), 200, np.uint8)
+    black = np.zeros(3)
+    darker = [bearded(bare, np.random.default_rng(seed), 0.7, "male", black) for seed in range(30)]
+    grown = [np.abs(skin[..., :3].astype(int) - 200).max(2) for skin in darker if not np.array_equal(skin, bare)]
+    assert 3 < len(grown) < 20
+    rest = skin_layout().rest
+    for change in grown:
+        changed = rest[change > 10]
+        assert changed[:, 1].min() > 0.3 and changed[:, 1].max() < 0.43 and np.abs(changed[:, 0]).max() < 0.1
+        chin = (np.abs(rest[..., 0]) < 0.01) & (np.abs(rest[..., 1] - 0.345) < 0.004) & (rest[..., 2] > 0.05)
+        assert change[chin].mean() > 10
+    for age, gender in ((0.7, "female"), (0.3, "male")):
+        for seed in range(10):
+            assert np.array_equal(bearded(bare, np.random.default_rng(seed), age, gender, black), bare)

@@ -22,7 +22,7 @@ from tore.synthetic.garments import (
     without_socks,
 )
 from tore.synthetic.plain_look import Shell, plain_person
-from tore.synthetic.skin_tones import skin_texture, tone_color
+from tore.synthetic.skin_tones import bearded, skin_texture, tone_color
 from tore.synthetic.skirts import draw_skirt
 from tore.synthetic.surfaces import Surface
 
@@ -103,6 +103,7 @@ def choose_outfit(assets: Assets | None, rng: np.random.Generator, age: float, g
     worn = [*suit, *_shoes(assets, rng, covered=any(reaches_ankles(layer.piece) for layer in suit))]
     color = hair_color(rng, age, tone)
     worn += _head(assets, rng, gender, age, color)
+    skin = bearded(skin, rng, age, gender, color)
     return Outfit(skin, eye_texture(rng, 1 - tone), tuple(worn))
 
 

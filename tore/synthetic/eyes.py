@@ -41,7 +41,7 @@ def _half_ball() -> tuple[Array, Index, Array]:
 
 def eye_texture(rng: np.random.Generator, light: float) -> NDArray[np.uint8]:
     """A painted eye (SIDE, SIDE, 4) that is seen from the front; `light` in [0, 1]: paler irises become more likely."""
-    shares = np.array([share * (1 if dark < 2 else light * 2) for dark, (_, share) in enumerate(IRISES)])
+    shares = np.array([share * (1 if dark < 2 else max(light - 0.4, 0) * 3) for dark, (_, share) in enumerate(IRISES)])
     color = np.array(IRISES[rng.choice(len(IRISES), p=shares / shares.sum())][0]) * rng.uniform(0.85, 1.2)
     x, y = np.meshgrid(*[(np.arange(SIDE) + 0.5) / SIDE * 2 - 1] * 2)
     away, turn = np.hypot(x, y), np.arctan2(y, x)

@@ -6,7 +6,6 @@ All is painted on the body's own texture layout, by where each texel lies on the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -14,14 +13,12 @@ from numpy.typing import NDArray
 
 from tore.synthetic.cloth_colors import cloth_color, hair_color, patterned
 from tore.synthetic.garments import free_mesh
-from tore.synthetic.skin_tones import tone_color
-from tore.synthetic.texels import texel_faces, texel_values
+from tore.synthetic.skin_tones import MOUTH, SKIN_SIZE, SkinLayout, bearded, skin_layout, tone_color
 
 Array = NDArray[np.floating]
 Color = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
-SIZE = 512
 # How far sleeves reach from the middle and trouser legs downward on the mean person, meters, and how common they are.
 SLEEVES = ((0.19, 2), (0.3, 6), (0.4, 2), (0.63, 6))
 LEGS = ((-0.42, 3), (-0.62, 1), (-0.8, 1), (-0.99, 9))
@@ -29,10 +26,9 @@ UNDER_SKIRT = -0.26
 HEMS = (-0.14, -0.28)
 BELT = -0.13
 SHOE_TOPS = (-0.985, -0.86)
-MOUTH, BROW, CHIN = 0.368, 0.452, 0.345
+BROW = 0.452
 CLOTH_DEPTH, SHOE_DEPTH, HAIR_DEPTH = 0.007, 0.009, 0.016  # meters of the layers
-BEARD, LONG_HAIR, BALD = 0.25, 0.5, 0.12
-CHILD = 0.5
+LONG_HAIR, BALD = 0.5, 0.12
 
 
 @dataclass(frozen=True)
@@ -47,25 +43,6 @@ class Shell:
     faces: NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class _Layout:
-    rest: NDArray[np.float32]  # (S, S, 3) meters on the mean person
-    face: NDArray[np.int32]  # (S, S)
-    head: Mask  # (S, S)
-    grain: NDArray[np.float32]  # (S, S) smooth noise around 0
-
-
-@lru_cache(maxsize=1)
-def _layout() -> _Layout:
-    body = free_mesh()
-    places = body.places
-    rest = texel_values(places.places, places.faces, body.faces, body.template, SIZE)
-    head = texel_values(places.places, places.faces, body.faces, body.weights[:, 15:16], SIZE)[..., 0] > 0.5
-    noise = np.random.default_rng(0).normal(0, 1, (2, SIZE, SIZE)).astype(np.float32)
-    grain = 4 * cv2.GaussianBlur(noise[0], (0, 0), 4) + cv2.GaussianBlur(noise[1], (0, 0), 1)
-    return _Layout(rest, texel_faces(places.places, places.faces, SIZE)[0], head, grain)
-
-
 def plain_person(
     rng: np.random.Generator, age: float, gender: str, *, skirt: bool = False
 ) -> tuple[Color, Shell, float]:
@@ -73,17 +50,17 @@ def plain_person(
 
     With a skirt, which is a piece of its own, the legs are bare.
     """
-    layout, tone = _layout(), float(rng.random())
+    layout, tone = skin_layout(), float(rng.random())
     hair = hair_color(rng, age, tone)
-    skin = _skin(layout, rng, tone, hair, gender == "male" and age > CHILD and rng.random() < BEARD)
-    colors = np.zeros((SIZE, SIZE, 3), np.float32)
-    cover = np.zeros((SIZE, SIZE), np.uint8)  # 0 bare, 1 cloth, 2 shoes, 3 hair
+    skin = bearded(_skin(layout, rng, tone, hair), rng, age, gender, hair)
+    colors = np.zeros((SKIN_SIZE, SKIN_SIZE, 3), np.float32)
+    cover = np.zeros((SKIN_SIZE, SKIN_SIZE), np.uint8)  # 0 bare, 1 cloth, 2 shoes, 3 hair
     for mask, number, paint in _layers(layout, rng, gender, hair, UNDER_SKIRT if skirt else None):
         cover[mask] = number
         colors[mask] = paint
     colors *= 1 + 0.05 * layout.grain[..., None]
     covered = cover > 0
-    texture = np.full((SIZE, SIZE, 4), 255, np.uint8)
+    texture = np.full((SKIN_SIZE, SKIN_SIZE, 4), 255, np.uint8)
     texture[..., :3] = np.clip(colors, 0, 255)
     texture[..., 3] = np.where(covered, 255, 0)
     skin[covered] = texture[covered]
@@ -91,7 +68,7 @@ def plain_person(
 
 
 def _layers(
-    layout: _Layout, rng: np.random.Generator, gender: str, hair: Array, legs_end: float | None
+    layout: SkinLayout, rng: np.random.Generator, gender: str, hair: Array, legs_end: float | None
 ) -> list[tuple[Mask, int, Array]]:
     """Where each layer lies (S, S), its kind, and its colors there, the lowest layer first."""
     x, y, z = (layout.rest[..., axis] for axis in range(3))
@@ -111,7 +88,7 @@ def _layers(
     return layers
 
 
-def _hair(layout: _Layout, rng: np.random.Generator, long: bool) -> Mask:
+def _hair(layout: SkinLayout, rng: np.random.Generator, long: bool) -> Mask:
     """Where hair grows (S, S): above a line that falls from the forehead to the nape; long hair covers the neck."""
     x, y, z = (layout.rest[..., axis] for axis in range(3))
     ahead = np.clip((z + 0.035) / 0.07, 0, 1)
@@ -127,14 +104,12 @@ def _drawn(rng: np.random.Generator, table: tuple[tuple[float, int], ...]) -> fl
     return table[int(rng.choice(len(table), p=shares / shares.sum()))][0] + rng.normal(0, 0.01)
 
 
-def _skin(layout: _Layout, rng: np.random.Generator, tone: float, hair: Array, beard: bool) -> Color:
-    """Skin with brows, lips and nostrils, and perhaps a beard."""
+def _skin(layout: SkinLayout, rng: np.random.Generator, tone: float, hair: Array) -> Color:
+    """Skin with brows, lips and nostrils."""
     x, y, z = (layout.rest[..., axis] for axis in range(3))
     side, color = np.abs(x), tone_color(tone)
     out = color * (1 + 0.04 * layout.grain[..., None])
     front = layout.head & (z > 0.02)
-    if beard:
-        out[front & (y < MOUTH + 0.022) & (y > 0.315)] *= 0.45 + 0.35 * tone
     lips = front & (side < 0.024) & (np.abs(y - MOUTH) < rng.uniform(0.006, 0.009) * (1 - (side / 0.026) ** 2))
     out[lips] = color * np.array([0.86, 0.62, 0.62])
     out[lips & (np.abs(y - MOUTH) < 0.0015)] *= 0.5
@@ -142,12 +117,12 @@ def _skin(layout: _Layout, rng: np.random.Generator, tone: float, hair: Array, b
     arch = BROW + 0.004 - 8 * (side - 0.034) ** 2
     brow = front & (side > 0.013) & (side < 0.05) & (np.abs(y - arch) < rng.uniform(0.0025, 0.005))
     out[brow] = hair * 0.7
-    texture = np.full((SIZE, SIZE, 4), 255, np.uint8)
+    texture = np.full((SKIN_SIZE, SKIN_SIZE, 4), 255, np.uint8)
     texture[..., :3] = np.clip(out, 0, 255)
     return texture
 
 
-def _shell(layout: _Layout, texture: Color, cover: NDArray[np.uint8]) -> Shell:
+def _shell(layout: SkinLayout, texture: Color, cover: NDArray[np.uint8]) -> Shell:
     """The layer over the faces that a covered texel lies on; each vertex has the depth of its faces' deepest kind."""
     faces = np.unique(layout.face[cover > 0]).astype(np.int64)
     depth = np.full(len(free_mesh().template), CLOTH_DEPTH, np.float32)
