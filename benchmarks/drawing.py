@@ -1,6 +1,6 @@
 """The z-buffer of `tore.visualize` beside ray casting (embreex), in one run: milliseconds and pixels that differ.
 
-    python -m benchmarks.drawing [--bodies 50] [--height 545] [--body_dir free]
+    python -m benchmarks.drawing [--bodies 50] [--height 545] [--body_dir synthetic]
 
 Bodies of the synthetic poses stand before a camera of 1280 x 720, `--height` pixels high. Times are the thread's
 own, the two sides in turn. A pixel differs where one of its colors does by more than 8 of 255 levels; shares are of the
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bodies", type=int, default=50)
     parser.add_argument("--height", type=float, default=545, help="of a body in pixels")
-    parser.add_argument("--body_dir", default="free")
+    parser.add_argument("--body_dir", default="synthetic")
     args = parser.parse_args(argv)
     figure = load_figure("body", args.body_dir)
     bodies = placed(figure, args.bodies, args.height)

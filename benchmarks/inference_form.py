@@ -25,7 +25,7 @@ from benchmarks.inference import machine
 from tore.analysis.cost import measure_cost
 from tore.device import keep_freed_memory, resolve_device
 from tore.export import Parts, for_inference
-from tore.synthetic.body_files import synthetic_body_dir
+from tore.paths import SYNTHETIC
 
 WITHOUT = {
     "fused backbone": Parts(fused_backbone=False),
@@ -110,7 +110,7 @@ def main() -> None:
     print(machine(device), flush=True)
     for arch in options.arch:
         network = {"arch": arch, "body": options.body, "token_reduction": options.reduction}
-        network |= {"body_dir": synthetic_body_dir(), "device": device}
+        network |= {"body_dir": SYNTHETIC, "device": device}
         model = tore.create_model(options.network, **network).eval()
         gflop = 2 * measure_cost(model).total_macs_here / 1e9
         for batch in options.batch:

@@ -29,7 +29,7 @@ from benchmarks.inference_form import alternate, limit_sides
 from benchmarks.operations import Limits, Operations, Work, measure_bandwidth
 from tore.device import keep_freed_memory
 from tore.export import for_inference
-from tore.synthetic.body_files import synthetic_body_dir
+from tore.paths import SYNTHETIC
 
 REPEATS = 5
 
@@ -53,7 +53,7 @@ def form_call(flags: list[str]) -> Callable[[], None]:
     parser.add_argument("--arch", default="efficientnet-b0")
     parser.add_argument("--batch", type=int, default=1)
     args = parser.parse_args(flags)
-    form = for_inference(tore.create_model(args.network, arch=args.arch, body_dir=synthetic_body_dir(), device="cpu"))
+    form = for_inference(tore.create_model(args.network, arch=args.arch, body_dir=SYNTHETIC, device="cpu"))
     images = torch.randn(args.batch, 3, 224, 224)
 
     @torch.no_grad()

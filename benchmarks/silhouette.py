@@ -27,7 +27,7 @@ from tore.inference.crops import crop_of_box, cut_crop
 from tore.inference.outputs import crop_overlay, draw_people
 from tore.inference.predictor import MeshRecovery
 from tore.inference.result import Recovery
-from tore.synthetic.body_files import synthetic_body_dir
+from tore.synthetic.body_files import capsule_body_dir
 from tore.synthetic.image import BATCH, Sample, Studio
 from tore.visualize.drawing import contact_sheet
 from tore.visualize.renderer import render
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--sheet", type=Path, help="write overlays to look at: whole images and crops")
     args = parser.parse_args(argv)
-    studio = Studio("body", args.size, synthetic_body_dir())
+    studio = Studio("body", args.size, capsule_body_dir())
     found, cells = [], []
     for index in range(args.images):
         if index % BATCH == 0:

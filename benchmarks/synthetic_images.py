@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from tore.synthetic.free_body import free_body_dir
+from tore.synthetic.free_body import synthetic_body_dir
 from tore.synthetic.hand_scenes import HandStudio
 from tore.synthetic.look import open_look
 from tore.synthetic.scenes import PeopleStudio
@@ -45,7 +45,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    folder = free_body_dir()
+    folder = synthetic_body_dir()
     look = open_look(args.assets, None, "train")
     studios = {"people, 256 x 256": PeopleStudio(256, folder, look), "hands, 224 x 224": HandStudio(224, folder, look)}
     for name, studio in studios.items():

@@ -37,7 +37,7 @@ from tore.engine.optimization import FASTMETRO_OPTIMIZER, build_optimizer, clip_
 from tore.engine.step import AMP_TYPES, Batch, LossStep, step_of, to_device
 from tore.losses.criterion import weighted_sum
 from tore.losses.recipes import FASTMETRO_BODY
-from tore.synthetic.body_files import synthetic_body_dir
+from tore.paths import SYNTHETIC
 
 PARTS = ("data", "targets", "forward", "losses", "backward", "optimizer")
 SIDE = 1000  # of the made-up images, as large as Human3.6M's
@@ -129,10 +129,10 @@ def prepare(args: argparse.Namespace, folder: Path) -> Run:
     """The network, its losses, its optimizer, and batches for `args.steps` steps after one that warms up."""
     device = torch.device(args.device)
     options = {"size": "L", "keep_ratio": 0.8, "dropout": args.dropout}
-    model = create_model("fastmetro", arch=args.arch, body_dir=synthetic_body_dir(), device=device, **options)
+    model = create_model("fastmetro", arch=args.arch, body_dir=SYNTHETIC, device=device, **options)
     if args.channels_last:
         model.to(memory_format=torch.channels_last)
-    body = load_body("body", synthetic_body_dir()).to(device)
+    body = load_body("body", SYNTHETIC).to(device)
     step = step_of(model, body, FASTMETRO_BODY.without_surface(), processes=Processes(device=device), amp=args.amp)
     if args.compile:
         model.compile()

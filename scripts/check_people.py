@@ -25,7 +25,7 @@ from tore.datasets.images import decode_image
 from tore.datasets.sets import TSVSet
 from tore.geometry.camera import PinholeCamera
 from tore.modeling.movenet import KEYPOINT_NAMES, THUNDER_SIZE, decode_keypoints, load_movenet
-from tore.synthetic.free_body import free_body_dir, keypoint_rows
+from tore.synthetic.free_body import keypoint_rows, synthetic_body_dir
 from tore.synthetic.look import open_look
 from tore.synthetic.rendering import World, render
 from tore.synthetic.scenes import PeopleStudio
@@ -118,7 +118,7 @@ def alone(labels: list[dict]) -> np.ndarray:
 
 def check_outlines(model: SMPL, assets: Path | None) -> bool:
     """Prints how well naked bodies agree with the labels' meshes; whether all do."""
-    studio = PeopleStudio(256, free_body_dir(), open_look(assets, None, "val"))
+    studio = PeopleStudio(256, synthetic_body_dir(), open_look(assets, None, "val"))
     likeness = []
     for number in range(SCENES):
         rng = np.random.default_rng([9, number])
@@ -144,7 +144,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=300, help="single, whole people")
     parser.add_argument("--assets", type=Path)
     args = parser.parse_args()
-    model = load_body("body", free_body_dir())
+    model = load_body("body", synthetic_body_dir())
     assert isinstance(model, SMPL)
     results = [check_outlines(model, args.assets), check_joints(args.set, args.images, model)]
     return 0 if all(results) else 1

@@ -76,7 +76,9 @@ class Checkout:
         """Name -> the commands of that step."""
         cli = "-m tore.cli"
         found = {
-            f"set_{kind}": [f"{cli} synth pictures --out set_{kind} --body {kind} --train 20 --val 12 --seed 1"]
+            f"set_{kind}": [
+                f"{cli} synth pictures --out set_{kind} --body {kind} --train 20 --val 12 --seed 1 --data_dir stand-in"
+            ]
             for kind in ("body", "hand")
         }
         for name, (script, kind, more) in TRAININGS.items():

@@ -33,7 +33,7 @@ from tore.engine.distributed import Processes
 from tore.engine.optimization import OPTIMIZERS, build_optimizer, clip_gradients
 from tore.engine.step import step_of, to_device
 from tore.losses.recipes import BASELINE_RECIPES, RECIPES
-from tore.synthetic.body_files import synthetic_body_dir
+from tore.paths import SYNTHETIC
 
 SECONDS = {"outputs": 90, "training": 150, "compile": 60, "graphs": 40, "nccl": 20, "pinned": 20, "speed": 90}
 CUDA_ONLY = ("graphs", "nccl", "pinned")
@@ -97,7 +97,7 @@ class Setting:
         """The network on the CPU, the same weights at every call."""
         torch.manual_seed(0)
         options = {"dropout": 0.0, "image_size": self.side, **subject.options}
-        return create_model(subject.network, body=subject.body, body_dir=synthetic_body_dir(), **options)
+        return create_model(subject.network, body=subject.body, body_dir=SYNTHETIC, **options)
 
     def images(self, batch: int) -> Tensor:
         """Random ones, (batch, 3, side, side)."""
@@ -191,7 +191,7 @@ def check_outputs(setting: Setting) -> Iterator[Row]:
 def train_once(setting: Setting, subject: Subject, device: torch.device, mode: Mode) -> tuple[float, Tensor, bool]:
     """The loss, all gradients (P,), and whether the step left every weight finite and moved some."""
     model = setting.model(subject).to(device).train()
-    body = load_body(subject.body, synthetic_body_dir()).to(device)
+    body = load_body(subject.body, SYNTHETIC).to(device)
     reduced = subject.options["token_reduction"] == "tore"
     recipe = (RECIPES if reduced else BASELINE_RECIPES)[subject.network, subject.body].without_surface()
     recipe = recipe if reduced else replace(recipe, itp=0.0)

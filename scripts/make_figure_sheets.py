@@ -13,8 +13,8 @@ from manopth.files import load_body_arrays
 from manopth.lbs import SkinnedModel, linear_blend_skinning
 from manopth.rotations import axis_angle_to_matrix
 from tore.geometry.camera import PinholeCamera
-from tore.paths import SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES
-from tore.synthetic.body_files import synthetic_body_dir
+from tore.paths import CAPSULE_BODY_FILES, CAPSULE_HAND_FILES
+from tore.synthetic.body_files import capsule_body_dir
 from tore.visualize.drawing import contact_sheet
 from tore.visualize.renderer import render
 
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
-    arrays = load_body_arrays(synthetic_body_dir() / SYNTHETIC_BODY_FILES.model)
+    arrays = load_body_arrays(capsule_body_dir() / CAPSULE_BODY_FILES.model)
     model, images = SkinnedModel(arrays), []
     for _, angles, shape, turn, width in BODY:
         pose = np.zeros((24, 3))
@@ -89,7 +89,7 @@ def main() -> None:
     sheet = contact_sheet(images, [row[0] for row in BODY], columns=4, cell=CELL)
     Image.fromarray(sheet).save(out / "synthetic_body_model.jpg", quality=88)
 
-    arrays = load_body_arrays(synthetic_body_dir() / SYNTHETIC_HAND_FILES.model)
+    arrays = load_body_arrays(capsule_body_dir() / CAPSULE_HAND_FILES.model)
     model, mean, images = SkinnedModel(arrays), arrays["hands_mean"].reshape(5, 3, 3), []
     for _, curl, (tilt, turn), shape in HAND:
         fingers = mean * np.array(curl)[:, None, None]

@@ -1,6 +1,6 @@
 """Stores a trained checkpoint as the package ships it: our own layout, learned numbers in 16 bits.
 
-python scripts/ship_checkpoint.py --checkpoint output/run/checkpoint-3-9000 --arch resnet18 --body_dir synthetic
+python scripts/ship_checkpoint.py --checkpoint output/run/checkpoint-3-9000 --arch resnet18
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ import argparse
 from pathlib import Path
 
 import tore
-from tore.paths import SYNTHETIC_NAMES, shipped_checkpoint
-from tore.training.build import checkpoint_file
+from tore.body import load_body
+from tore.modeling.checkpoints import read_checkpoint
+from tore.modeling.recorded_body import body_dir_for, check_body
+from tore.paths import shipped_checkpoint
 
 
 def main() -> None:
@@ -19,13 +21,18 @@ def main() -> None:
     parser.add_argument("--checkpoint", required=True, help="state_dict.bin, or its folder")
     parser.add_argument("--arch", help="the backbone's name, for one that the file does not tell")
     parser.add_argument("--dropout", type=float, help="it was trained with, which the file does not tell either")
-    parser.add_argument("--body_dir", help="folder of the body model files, or synthetic [TORE_BODY_DIR]")
+    parser.add_argument("--body_dir", help="folder of the body model files [what the file records]")
+    parser.add_argument("--trained_on", help="the body model's name, where the file has no record of it")
     parser.add_argument("--out", type=Path, help="[the shipped file of the network's body]")
     args = parser.parse_args()
-    told = {"arch": args.arch, "dropout": args.dropout}
+    told = {"arch": args.arch, "dropout": args.dropout, "trained_on": args.trained_on}
     overrides = {name: value for name, value in told.items() if value is not None}
-    overrides |= {"stand_in": True} if args.body_dir in SYNTHETIC_NAMES else {}
-    model = tore.load_model(checkpoint_file(args.checkpoint), args.body_dir, "cpu", **overrides)
+    checkpoint = read_checkpoint(args.checkpoint, **overrides)
+    body_dir = body_dir_for(checkpoint.trained_on, args.body_dir)
+    model = tore.load_model(checkpoint, body_dir, "cpu")
+    body = load_body(model.config.body, body_dir)
+    check_body(model, body, args.checkpoint)
+    model.trained_on = body.identity
     out = args.out or shipped_checkpoint(model.config.body)
     tore.save_model(model, out, half=True)
     count = sum(parameter.numel() for parameter in model.parameters())

@@ -52,7 +52,7 @@ def forward_files() -> set[Path]:
 
     import tore
 
-    model = tore.create_model("fastmetro", arch="resnet50", size="L", keep_ratio=0.8, body_dir="stand-in").eval()
+    model = tore.create_model("fastmetro", arch="resnet50", size="L", keep_ratio=0.8, body_dir="synthetic").eval()
     found: set[Path] = set()
     with torch.no_grad(), traced(found):
         model(torch.zeros(1, 3, 224, 224))

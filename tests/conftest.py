@@ -14,8 +14,8 @@ import torch
 from tests import rules
 from tests.standin_figure import Figure
 from tore.modeling.official_keys import UNREAD
-from tore.paths import MANO_FILES, SMPL_FILES, SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES, BodyFiles
-from tore.synthetic import body_files
+from tore.paths import CAPSULE_BODY_FILES, CAPSULE_HAND_FILES, MANO_FILES, SMPL_FILES, BodyFiles
+from tore.synthetic import body_files, free_body
 
 REFERENCE = Path(__file__).parent / "reference"
 torch.set_num_threads(min(2, torch.get_num_threads()))
@@ -94,20 +94,26 @@ def rule_body_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def synthetic_body_dir() -> Path:
-    """The folder of the synthetic body and hand, made once in the project's cache folder and reused by later runs."""
-    return body_files.synthetic_body_dir()
+    """The folder of the synthetic body and hand, written once in the project's cache folder and reused later."""
+    return free_body.synthetic_body_dir()
 
 
 @pytest.fixture(scope="session")
-def standin_body(synthetic_body_dir: Path) -> Figure:
-    """The stand-in body, read plainly."""
-    return Figure(synthetic_body_dir, SYNTHETIC_BODY_FILES)
+def capsule_body_dir() -> Path:
+    """The same of the capsule figures, which the shipped networks and today's images are of."""
+    return body_files.capsule_body_dir()
 
 
 @pytest.fixture(scope="session")
-def standin_hand(synthetic_body_dir: Path) -> Figure:
-    """The stand-in hand, read plainly."""
-    return Figure(synthetic_body_dir, SYNTHETIC_HAND_FILES)
+def standin_body(capsule_body_dir: Path) -> Figure:
+    """The body of capsules, read plainly."""
+    return Figure(capsule_body_dir, CAPSULE_BODY_FILES)
+
+
+@pytest.fixture(scope="session")
+def standin_hand(capsule_body_dir: Path) -> Figure:
+    """The hand of capsules, read plainly."""
+    return Figure(capsule_body_dir, CAPSULE_HAND_FILES)
 
 
 @pytest.fixture(params=["standin_body", "standin_hand"])

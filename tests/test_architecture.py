@@ -22,7 +22,7 @@ LAYERS = (  # from the lowest; a package imports from layers below its own and f
     {"cli"},
     {"tools", "__main__"},
 )
-ALSO = {  # made on first use: the files of the synthetic and the free body where no licensed one is named
+ALSO = {  # made on first use: the files of the synthetic body and the capsules where no licensed one is named
     ("body", "synthetic.body_files"),
     ("body", "synthetic.free_body"),
 }

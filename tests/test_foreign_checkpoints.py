@@ -23,12 +23,12 @@ ARCH = "mobilenetv3_small_100"
 @pytest.fixture(scope="module")
 def network() -> Any:
     torch.manual_seed(0)
-    return tore.create_model("fastmetro", arch=ARCH, size="S", body_dir="stand-in")
+    return tore.create_model("fastmetro", arch=ARCH, size="S", body_dir="synthetic")
 
 
 def same(path: Path, network: Any, **options: Any) -> bool:
     """Whether the file gives the network's weights, step counters of batch norms aside."""
-    loaded = tore.load_model(path, "stand-in", "cpu", **options).state_dict()
+    loaded = tore.load_model(path, "synthetic", "cpu", **options).state_dict()
     held = network.state_dict()
     assert loaded.keys() == held.keys()
     return all(torch.equal(loaded[name], held[name]) for name in held)
@@ -65,21 +65,21 @@ def test_wrapped_checkpoints_give_the_same_weights(
 def test_a_network_beside_its_average_is_asked_about(official: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save({"model": official, "ema": official}, tmp_path / "x.bin")
     with pytest.raises(ValueError, match=r"x\.bin holds several sets of tensors \(model, ema\)"):
-        tore.load_model(tmp_path / "x.bin", "stand-in", "cpu", arch=ARCH)
+        tore.load_model(tmp_path / "x.bin", "synthetic", "cpu", arch=ARCH)
 
 
 def test_a_plain_state_dict_loads_with_the_arguments_it_lacks(network: Any, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "plain.bin")
     with pytest.raises(ValueError, match=r"plain\.bin is a plain state_dict.*arch=.*tore\.save_model"):
-        tore.load_model(tmp_path / "plain.bin", "stand-in", "cpu")
+        tore.load_model(tmp_path / "plain.bin", "synthetic", "cpu")
     assert same(tmp_path / "plain.bin", network, arch=ARCH)
 
 
 def test_a_reduction_without_weights_is_asked_about(tmp_path: Path) -> None:
-    model = tore.create_model("fastmetro", arch=ARCH, size="S", body_dir="stand-in", token_reduction="tome")
+    model = tore.create_model("fastmetro", arch=ARCH, size="S", body_dir="synthetic", token_reduction="tome")
     torch.save(model.state_dict(), tmp_path / "plain.bin")
     with pytest.raises(ValueError, match=r"image_reduction='none', or the name"):
-        tore.load_model(tmp_path / "plain.bin", "stand-in", "cpu", arch=ARCH)
+        tore.load_model(tmp_path / "plain.bin", "synthetic", "cpu", arch=ARCH)
 
 
 @pytest.mark.parametrize("ending", ["bin", "safetensors"])
@@ -99,7 +99,7 @@ def test_wrapped_networks_are_saved_bare(network: Any, tmp_path: Path, ending: s
 
 
 def test_a_changed_network_is_not_written(tmp_path: Path) -> None:
-    model = tore.create_model("fastmetro", arch=ARCH, size="S", body_dir="stand-in")
+    model = tore.create_model("fastmetro", arch=ARCH, size="S", body_dir="synthetic")
     model.point_head = nn.Linear(3, 3)
     with pytest.raises(ValueError, match=r"changed after it was made .*point_head"):
         tore.save_model(model, tmp_path / "x.bin")
@@ -111,7 +111,7 @@ def test_numbers_that_are_not_finite_are_refused(network: Any, official: dict[st
     for value in (float("nan"), float("inf")):
         torch.save(official | {name: torch.full_like(official[name], value)}, tmp_path / "x.bin")
         with pytest.raises(ValueError, match=r"x\.bin holds numbers that are not finite in 1 entries, such as b"):
-            tore.load_model(tmp_path / "x.bin", "stand-in", "cpu", arch=ARCH)
+            tore.load_model(tmp_path / "x.bin", "synthetic", "cpu", arch=ARCH)
     wide = copy.deepcopy(network)
     next(wide.parameters()).data.fill_(1e5)
     tore.save_model(wide, tmp_path / "wide.bin")
@@ -131,7 +131,7 @@ def test_a_network_beside_other_modules_is_asked_about(official: dict[str, Tenso
     inside = {f"recovery.{name}": value for name, value in official.items()} | {"loss.weight": torch.ones(3)}
     torch.save({"state_dict": inside}, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match=r"with recovery, loss; .* save the network's own state_dict"):
-        tore.load_model(tmp_path / "x.ckpt", "stand-in", "cpu")
+        tore.load_model(tmp_path / "x.ckpt", "synthetic", "cpu")
 
 
 def flipped(data: bytes, bit: int) -> bytes:
@@ -175,7 +175,7 @@ def test_a_damaged_record_is_named_and_switched_off_checksums_pass(tmp_path: Pat
 def test_parts_of_the_shipped_file_are_refused(cut: slice, tmp_path: Path) -> None:
     (tmp_path / "x.bin").write_bytes(shipped_checkpoint("body").read_bytes()[cut])
     with pytest.raises(ValueError, match=r"x\.bin is not a checkpoint or is damaged"):
-        tore.load_model(tmp_path / "x.bin", "stand-in", "cpu")
+        tore.load_model(tmp_path / "x.bin", "synthetic", "cpu")
 
 
 def test_the_older_checkpoint_is_taken_in_place_of_a_damaged_one(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def write_sets(root: Path, bodies: Path) -> Path:
     return root
 
 
-def data_flags(sets: Path, bodies: Path, output: Path) -> list[str]:
+def data_flags(sets: Path, bodies: Path | str, output: Path) -> list[str]:
     """Where everything lies."""
     flags = ["--data_dir", str(sets), "--train_yaml", "train/set.yaml", "--val_yaml", "val/set.yaml"]
     return [*flags, "--body_dir", str(bodies), "--output_dir", str(output)]

@@ -242,10 +242,10 @@ NAMES: dict[str, str] = {
     "PictureSource": "ImageSource",
     "ROOMS": "PARTS_TO_LOAD",
     "SHEET_PICTURES": "SHEET_IMAGES",
-    "STANDIN_BODY_FILES": "SYNTHETIC_BODY_FILES",
-    "STANDIN_HAND_FILES": "SYNTHETIC_HAND_FILES",
-    "STANDIN_VERSION": "SYNTHETIC_VERSION",
-    "STAND_IN": "SYNTHETIC",
+    "STANDIN_BODY_FILES": "CAPSULE_BODY_FILES",
+    "STANDIN_HAND_FILES": "CAPSULE_HAND_FILES",
+    "STANDIN_VERSION": "CAPSULES_VERSION",
+    "STAND_IN": "CAPSULES",
     "StandIn": "SyntheticModel",
     "build_optimiser": "build_optimizer",
     "cell_centres": "cell_centers",
@@ -278,11 +278,10 @@ NAMES: dict[str, str] = {
     "restore_picture": "restore_image",
     "rim_neighbours": "rim_neighbors",
     "rooms_of": "parts_of",
-    "standin_dir": "synthetic_body_dir",
-    "standin_folder": "synthetic_folder",
+    "standin_dir": "capsule_body_dir",
     "wishes_of": "hand_options_of",
     "write_pictures": "write_images",
-    "write_standin": "write_synthetic",
+    "write_standin": "write_capsules",
 }
 
 

@@ -23,11 +23,12 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-SYNTHETIC = "synthetic"  # in place of a body model folder: the synthetic body model's, made on first use
-SYNTHETIC_NAMES = (SYNTHETIC, "stand-in")  # the second one is the name of version 0.1
-SYNTHETIC_VERSION = 2  # counts up when the synthetic figures change, so that an old cache is not taken for a new one
-FREE = "free"  # in place of a body model folder: the free body's and hand's, written on first use
-FREE_VERSION = 1  # counts up when the free models' files change
+SYNTHETIC = "synthetic"  # in place of a body model folder: the synthetic body and hand, written on first use
+CAPSULES = "capsules"  # likewise: the simple figures that the networks in `modeling/shipped` know
+MADE_BODIES = (SYNTHETIC, CAPSULES)  # the body models that this project makes itself
+BODY_DIR_ALIASES = {"free": SYNTHETIC, "stand-in": CAPSULES}  # their former names
+SYNTHETIC_VERSION = 1  # counts up when the files change, so that an old cache is not taken for a new one
+CAPSULES_VERSION = 2
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
 
@@ -35,6 +36,7 @@ PACKAGE_ROOT = Path(__file__).resolve().parent
 class BodyFiles:
     """The file names of one body model inside its folder; `site` says where a user gets the model file."""
 
+    name: str  # which checkpoints record
     kind: str  # "body" | "hand"
     model: str
     mesh_levels: str
@@ -45,6 +47,7 @@ class BodyFiles:
 
 
 SMPL_FILES = BodyFiles(
+    name="SMPL",
     kind="body",
     model="basicModel_neutral_lbs_10_207_0_v1.0.0.pkl",
     mesh_levels="mesh_downsampling.npz",
@@ -60,6 +63,7 @@ SMPL_GENDERED = {
 SMPL_GENDERED_SITE = "SMPL's site, https://smpl.is.tue.mpg.de"
 SUPPORT_SITE = "FastMETRO's repository, https://github.com/postech-ami/FastMETRO (src/modeling/data)"
 MANO_FILES = BodyFiles(
+    name="MANO",
     kind="hand",
     model="MANO_RIGHT.pkl",
     mesh_levels="mano_downsampling.npz",
@@ -69,46 +73,50 @@ MANO_FILES = BodyFiles(
     site="MANO's site, https://mano.is.tue.mpg.de",
 )
 SYNTHETIC_BODY_FILES = BodyFiles(
-    kind="body",
-    model="standin_body.pkl",
-    mesh_levels="standin_body_levels.npz",
-    adjacency="standin_body_431_adjmat",
-    regressor_extra="standin_body_regressor_extra.npy",
-    regressor_h36m="standin_body_regressor_h36m.npy",
-    site="this project: `tore synth body --out DIR` makes it",
-)
-SYNTHETIC_HAND_FILES = BodyFiles(
-    kind="hand",
-    model="standin_hand.pkl",
-    mesh_levels="standin_hand_levels.npz",
-    adjacency="standin_hand_195_adjmat",
-    regressor_extra=None,
-    regressor_h36m=None,
-    site="this project: `tore synth hand --out DIR` makes it",
-)
-FREE_BODY_FILES = BodyFiles(
+    name=SYNTHETIC,
     kind="body",
     model="free_body.pkl",
     mesh_levels="free_body_levels.npz",
     adjacency="free_body_431_adjmat",
     regressor_extra="free_body_regressor_extra.npy",
     regressor_h36m="free_body_regressor_h36m.npy",
-    site="this project: --body_dir free writes it",
+    site="this project: `tore synth body --out DIR` writes it",
 )
-FREE_HAND_FILES = BodyFiles(
+SYNTHETIC_HAND_FILES = BodyFiles(
+    name=SYNTHETIC,
     kind="hand",
     model="free_hand.pkl",
     mesh_levels="free_hand_levels.npz",
     adjacency="free_hand_195_adjmat",
     regressor_extra=None,
     regressor_h36m=None,
-    site="this project: --body_dir free writes it",
+    site="this project: `tore synth hand --out DIR` writes it",
 )
-FREE_FILES = {"body": FREE_BODY_FILES, "hand": FREE_HAND_FILES}
+CAPSULE_BODY_FILES = BodyFiles(
+    name=CAPSULES,
+    kind="body",
+    model="standin_body.pkl",
+    mesh_levels="standin_body_levels.npz",
+    adjacency="standin_body_431_adjmat",
+    regressor_extra="standin_body_regressor_extra.npy",
+    regressor_h36m="standin_body_regressor_h36m.npy",
+    site="this project: `tore synth body --model capsules --out DIR` makes it",
+)
+CAPSULE_HAND_FILES = BodyFiles(
+    name=CAPSULES,
+    kind="hand",
+    model="standin_hand.pkl",
+    mesh_levels="standin_hand_levels.npz",
+    adjacency="standin_hand_195_adjmat",
+    regressor_extra=None,
+    regressor_h36m=None,
+    site="this project: `tore synth hand --model capsules --out DIR` makes it",
+)
 SYNTHETIC_FILES = {"body": SYNTHETIC_BODY_FILES, "hand": SYNTHETIC_HAND_FILES}
+CAPSULE_FILES = {"body": CAPSULE_BODY_FILES, "hand": CAPSULE_HAND_FILES}
 BODY_FILES = {  # in the order in which a folder is searched for them; the licensed model first
-    "body": (SMPL_FILES, FREE_BODY_FILES, SYNTHETIC_BODY_FILES),
-    "hand": (MANO_FILES, FREE_HAND_FILES, SYNTHETIC_HAND_FILES),
+    "body": (SMPL_FILES, SYNTHETIC_BODY_FILES, CAPSULE_BODY_FILES),
+    "hand": (MANO_FILES, SYNTHETIC_HAND_FILES, CAPSULE_HAND_FILES),
 }
 
 BACKBONE_WEIGHTS = {
@@ -146,13 +154,12 @@ takes_data_dir = renamed_argument("data_dir", "body_dir")  # what the folder of 
 def body_dir(override: str | Path | None = None) -> Path:
     """Folder of the body model files: the argument, else `TORE_BODY_DIR`, else `tore/modeling/data`.
 
-    "synthetic" means the folder of the synthetic body model, "free" that of the free body and hand, whether it has been
-    made yet or not.
+    "synthetic" means the folder of the synthetic body and hand, "capsules" that of the capsule figures, whether it has
+    been made yet or not.
     """
     chosen = override or os.environ.get("TORE_BODY_DIR") or PACKAGE_ROOT / "modeling" / "data"
-    if str(chosen) == FREE:
-        return free_folder()
-    return synthetic_folder() if str(chosen) in SYNTHETIC_NAMES else Path(chosen)
+    word = BODY_DIR_ALIASES.get(str(chosen), str(chosen))
+    return made_folder_of(word) if word in MADE_BODIES else Path(chosen)
 
 
 def models_dir(override: str | Path | None = None) -> Path:
@@ -166,24 +173,20 @@ def cache_dir() -> Path:
     return Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tore"
 
 
-def synthetic_folder() -> Path:
-    """Where the synthetic body model is kept; `tore.synthetic.body_files.synthetic_body_dir` makes it."""
-    return cache_dir() / f"standin-v{SYNTHETIC_VERSION}"
-
-
-def free_folder() -> Path:
-    """Where the free body's and hand's files are kept; `tore.synthetic.free_body.free_body_dir` writes them."""
-    return cache_dir() / f"free-v{FREE_VERSION}"
+def made_folder_of(name: str) -> Path:
+    """Where the files of a body model of `MADE_BODIES` are kept; `tore.body.files.locate` has them written."""
+    folders = {SYNTHETIC: f"free-v{SYNTHETIC_VERSION}", CAPSULES: f"standin-v{CAPSULES_VERSION}"}
+    return cache_dir() / folders[name]
 
 
 def body_dir_at_hand(kind: str, override: str | Path | None = None) -> Path:
     """The folder named, else the usual one where it holds a model of this kind, else the synthetic one's."""
     folder, files = find_body_files(kind, override)
-    return folder if override or (folder / files.model).is_file() else synthetic_folder()
+    return folder if override or (folder / files.model).is_file() else made_folder_of(SYNTHETIC)
 
 
 def find_body_files(kind: str, override: str | Path | None = None) -> tuple[Path, BodyFiles]:
-    """The folder and the file names of the body model it holds: the licensed, the free or the synthetic one, in turn.
+    """The folder and the file names of the body model it holds: the licensed, the synthetic or the capsules, in turn.
 
     A folder that holds no model file gives the licensed names, so that the error which follows
     on opening one tells what to fetch.
@@ -193,7 +196,7 @@ def find_body_files(kind: str, override: str | Path | None = None) -> tuple[Path
     if kind not in BODY_FILES:
         raise ValueError(f"body kind {kind!r} is not known; use 'body' or 'hand'")
     folder = body_dir(override)
-    made = {free_folder(): FREE_FILES[kind], synthetic_folder(): SYNTHETIC_FILES[kind]}
+    made = {made_folder_of(SYNTHETIC): SYNTHETIC_FILES[kind], made_folder_of(CAPSULES): CAPSULE_FILES[kind]}
     if folder in made:
         return folder, made[folder]
     held = (files for files in BODY_FILES[kind] if (folder / files.model).is_file())
@@ -218,12 +221,12 @@ def require_file(folder: Path, name: str, site: str, others: dict[str, str] | No
     raise FileNotFoundError(
         f"{path} is missing{more}: get {wanted} (docs/DATA.md) and put {them} into {folder}, "
         "or name another folder with --body_dir (in Python body_dir) or TORE_BODY_DIR "
-        f"({SYNTHETIC!r} takes the synthetic body model)"
+        f"({SYNTHETIC!r} takes the synthetic body model, which needs no license)"
     )
 
 
 def shipped_checkpoint(kind: str) -> Path:
-    """The trained network for images of the synthetic "body" or "hand" that comes with the package."""
+    """The trained network for images of the capsule "body" or "hand" that comes with the package."""
     return PACKAGE_ROOT / "modeling" / "shipped" / f"standin_{kind}.bin"
 
 

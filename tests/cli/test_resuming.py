@@ -11,7 +11,8 @@ import torch
 
 from tests.datasets.data_sets import write_set
 from tests.training_runs import QUICK, SMALL_FM, data_flags, labels
-from tore.body.body_model import SMPL
+from tore.body.body_model import SMPL, load_body
+from tore.cli import evaluate
 from tore.engine.state import CheckpointFolder, load_training_state
 from tore.tools import run_tore_fm_bodymesh
 from tore.training.resuming import recorded
@@ -22,7 +23,7 @@ PACE = ["--per_gpu_train_batch_size", "4", "--num_workers", "0", "--logging_step
 LONG = ["--num_train_epochs", str(EPOCHS)]
 
 
-def train(sets: Path, bodies: Path, output: Path, *more: str) -> int:
+def train(sets: Path, bodies: Path | str, output: Path, *more: str) -> int:
     flags = [*data_flags(sets, bodies, output), *SMALL_FM, *QUICK, *PACE, *LONG, *more]
     return run_tore_fm_bodymesh.main(flags)
 
@@ -141,3 +142,33 @@ def test_a_checkpoint_that_records_less_goes_on_with_a_line(
     said = capfd.readouterr().err
     assert "does not record --schedule: taken as given" in said and "is of version 0.1" in said
     assert "that it is the same is not checked" in said
+
+
+def test_a_run_resumes_on_its_own_body_model_alone(run: Path, tiny_sets: Path, rule_body_dir: Path, capfd) -> None:
+    assert train(tiny_sets, "synthetic", run, "--resume", "auto", "--allow_changes") == 2
+    said = capfd.readouterr().err
+    assert f"{TWO_DONE} was trained on the body model 'SMPL' (" in said and "the one in use is 'synthetic'" in said
+    state = load_training_state(run / TWO_DONE)
+    assert state["config"]["trained_on"] == load_body("body", rule_body_dir).identity.described()
+    assert CheckpointFolder(run, keep=1).newest() == run / TWO_DONE, "nothing was trained"
+
+
+def test_a_body_of_the_projects_own_is_taken_from_the_record(standin_sets: Path, tmp_path: Path, capfd) -> None:
+    """Resuming, fine-tuning and evaluation need no --body_dir, and refuse another one."""
+    once = ["--num_train_epochs", "1"]
+    assert train(standin_sets, "synthetic", tmp_path / "run", *once) == 0
+    checkpoint = str(tmp_path / "run" / f"checkpoint-1-{STEPS}")
+    where = ["--data_dir", str(standin_sets), "--train_yaml", "train/set.yaml"]
+    flags = [*where, *SMALL_FM, *QUICK, *PACE, *once]
+    assert run_tore_fm_bodymesh.main([*flags, "--output_dir", str(tmp_path / "run"), "--resume", "auto"]) == 0
+    assert "all 1 epochs of the run are done" in capfd.readouterr().err
+    tuned = [*flags, "--output_dir", str(tmp_path / "tuned"), "--checkpoint", checkpoint]
+    assert run_tore_fm_bodymesh.main([*tuned, "--body_dir", "capsules"]) == 2
+    assert "trained on the body model 'synthetic'" in capfd.readouterr().err
+    assert run_tore_fm_bodymesh.main(tuned) == 0
+    judged = ["--checkpoint", checkpoint, "--arch", "test_resnet", "--transformer_nhead", "4", "--num_workers", "0"]
+    judged += ["--data_dir", str(standin_sets), "--val_yaml", "val/set.yaml", "--device", "cpu"]
+    assert evaluate.main(judged) == 0
+    capfd.readouterr()
+    assert evaluate.main([*judged, "--body_dir", "capsules"]) == 2
+    assert "use --body_dir synthetic" in capfd.readouterr().err

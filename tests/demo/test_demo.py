@@ -26,18 +26,18 @@ SIZES = ["--val_images", "4", "--train_images", "16", "--shown", "2", "--minutes
 
 
 @pytest.fixture(scope="module")
-def cache(synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(capsule_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder that holds the synthetic figures and nothing else."""
     folder = tmp_path_factory.mktemp("cache")
-    (folder / synthetic_body_dir.name).symlink_to(synthetic_body_dir)
+    (folder / capsule_body_dir.name).symlink_to(capsule_body_dir)
     return folder
 
 
 @pytest.fixture(scope="module")
-def checkpoint(synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkpoint(capsule_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("network") / "tiny.bin"
     torch.manual_seed(0)
-    model = create_model("fastmetro", arch="test_resnet", size="S", body_dir="stand-in", device="cpu", **TINY)
+    model = create_model("fastmetro", arch="test_resnet", size="S", body_dir="capsules", device="cpu", **TINY)
     save_model(model, path)
     return path
 
@@ -121,20 +121,20 @@ def test_a_hand_from_scratch(
 
 
 @pytest.fixture(scope="module", params=["body", "hand"])
-def judged(request: pytest.FixtureRequest, synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def judged(request: pytest.FixtureRequest, capsule_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The yaml file of six images."""
-    recipe = Recipe(kind=request.param, split="train", seed=3, size=64, body_dir=str(synthetic_body_dir))
+    recipe = Recipe(kind=request.param, split="train", seed=3, size=64, body_dir=str(capsule_body_dir))
     return write_images(recipe, 6, tmp_path_factory.mktemp(request.param))
 
 
-def body_of(yaml: Path, synthetic_body_dir: Path) -> tuple[SMPL | MANO, list]:
+def body_of(yaml: Path, capsule_body_dir: Path) -> tuple[SMPL | MANO, list]:
     kind = json.loads((yaml.parent / "train.recipe.json").read_text())["kind"]
-    body, data = load_body(kind, synthetic_body_dir), MeshDataset(yaml, False, kind)
+    body, data = load_body(kind, capsule_body_dir), MeshDataset(yaml, False, kind)
     return body, [data.label(index) for index in range(len(data))]
 
 
-def test_the_mean_mesh_is_the_mean_of_the_true_ones(judged: Path, synthetic_body_dir: Path) -> None:
-    body, labels = body_of(judged, synthetic_body_dir)
+def test_the_mean_mesh_is_the_mean_of_the_true_ones(judged: Path, capsule_body_dir: Path) -> None:
+    body, labels = body_of(judged, capsule_body_dir)
     total = torch.zeros(len(body.skinned.weights[0]), 3, dtype=torch.float64)
     for label in labels:  # one by one, from the model itself
         pose, betas = torch.from_numpy(label.pose)[None].float(), torch.from_numpy(label.betas)[None].float()
@@ -146,8 +146,8 @@ def test_the_mean_mesh_is_the_mean_of_the_true_ones(judged: Path, synthetic_body
         mean_mesh(body, [])
 
 
-def test_the_resting_body_stands_upright_before_the_camera(synthetic_body_dir: Path) -> None:
-    body = load_body("body", synthetic_body_dir)
+def test_the_resting_body_stands_upright_before_the_camera(capsule_body_dir: Path) -> None:
+    body = load_body("body", capsule_body_dir)
     vertices = rest_mesh(body)
     names = {
         name: body.joints24(vertices[None])[0, place] for name, place in (("head", 13), ("ankle", 0), ("nose", 19))
@@ -156,8 +156,8 @@ def test_the_resting_body_stands_upright_before_the_camera(synthetic_body_dir: P
     assert names["nose"][2] < names["head"][2]  # and z away from the viewer, whom it faces
 
 
-def test_a_constant_mesh_that_is_the_truth_has_no_error(judged: Path, synthetic_body_dir: Path, tmp_path: Path) -> None:
-    body, labels = body_of(judged, synthetic_body_dir)
+def test_a_constant_mesh_that_is_the_truth_has_no_error(judged: Path, capsule_body_dir: Path, tmp_path: Path) -> None:
+    body, labels = body_of(judged, capsule_body_dir)
     lines = (judged.parent / "train.linelist.tsv").read_text().splitlines()
     (judged.parent / "train.linelist.tsv").write_text(lines[0] + "\n")
     try:

@@ -141,7 +141,7 @@ def test_a_official_layout_with_a_backbone_that_it_does_not_tell(
     """As training saves it: the file says neither the backbone nor the number of heads."""
     tore.save_published(hands.model, tmp_path / "state_dict.bin")
     Image.fromarray(rules.photo(8, 240, 320)).save(tmp_path / "one.png")
-    options = ("--image_file_or_path", tmp_path / "one.png", "--data_dir", "stand-in", "--no_overlay")
+    options = ("--image_file_or_path", tmp_path / "one.png", "--data_dir", "synthetic", "--no_overlay")
     options = (*options, "--save_results", "json")
     assert infer(tmp_path / "state_dict.bin", *options) == 2
     assert "name it with arch=" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from tore.body.body_model import load_body
 from tore.body.topology import load_topology
 from tore.entry import entry_point
 from tore.files import OutputError
-from tore.paths import SYNTHETIC_HAND_FILES, SYNTHETIC_VERSION, BodyFiles
+from tore.paths import CAPSULE_FILES, CAPSULE_HAND_FILES, CAPSULES_VERSION, BodyFiles
 from tore.synthetic import body_files
 
 
@@ -66,8 +66,8 @@ def test_adjacency_is_the_coarse_mesh_with_self_loops(figure: Figure) -> None:
 # ---- the project's loaders
 
 
-def test_the_body_loader_reads_the_stand_in(synthetic_body_dir: Path, standin_body: Figure) -> None:
-    body = load_body("body", synthetic_body_dir)
+def test_the_body_loader_reads_the_stand_in(capsule_body_dir: Path, standin_body: Figure) -> None:
+    body = load_body("body", capsule_body_dir)
     pose = np.random.RandomState(9).standard_normal((1, 72)) * 0.4
     vertices = body(torch.tensor(pose, dtype=torch.float32), torch.zeros(1, 10))
     expected = standin_body.skin(pose.reshape(24, 3))
@@ -77,8 +77,8 @@ def test_the_body_loader_reads_the_stand_in(synthetic_body_dir: Path, standin_bo
     assert [level.shape[1] for level in body.levels.downsample(vertices)] == [1723, 431]
 
 
-def test_the_hand_loader_reads_the_stand_in(synthetic_body_dir: Path, standin_hand: Figure) -> None:
-    hand = load_body("hand", synthetic_body_dir)
+def test_the_hand_loader_reads_the_stand_in(capsule_body_dir: Path, standin_hand: Figure) -> None:
+    hand = load_body("hand", capsule_body_dir)
     vertices = hand(torch.zeros(1, 48), torch.zeros(1, 10))
     mean = standin_hand.model["hands_mean"].reshape(15, 3)
     assert np.abs(vertices[0].numpy() - standin_hand.skin(np.concatenate([np.zeros((1, 3)), mean]))).max() < 1e-5
@@ -89,8 +89,8 @@ def test_the_hand_loader_reads_the_stand_in(synthetic_body_dir: Path, standin_ha
 
 
 @pytest.mark.parametrize(("kind", "coarse"), [("body", 431), ("hand", 195)])
-def test_the_topology_loader_reads_the_stand_in(synthetic_body_dir: Path, kind: str, coarse: int) -> None:
-    topology = load_topology(kind, synthetic_body_dir, template=True)
+def test_the_topology_loader_reads_the_stand_in(capsule_body_dir: Path, kind: str, coarse: int) -> None:
+    topology = load_topology(kind, capsule_body_dir, template=True)
     assert topology.adjacency.shape == (coarse, coarse)
     assert topology.template_joints.shape == (topology.num_joints, 3)
     assert topology.template_vertices.shape == (coarse, 3)
@@ -99,14 +99,14 @@ def test_the_topology_loader_reads_the_stand_in(synthetic_body_dir: Path, kind: 
 # ---- making the files
 
 
-def test_made_again_gives_the_same_bytes(synthetic_body_dir: Path, tmp_path: Path) -> None:
+def test_made_again_gives_the_same_bytes(capsule_body_dir: Path, tmp_path: Path) -> None:
     for kind in body_files.KINDS:
-        body_files.write_synthetic(kind, tmp_path)
-        for name in body_files.file_names(kind):
-            same = (tmp_path / name).read_bytes() == (synthetic_body_dir / name).read_bytes()
-            assert same, f"{name} differs from the cache: count up paths.SYNTHETIC_VERSION if the figures changed"
+        body_files.write_capsules(kind, tmp_path)
+        for name in body_files.file_names(CAPSULE_FILES[kind]):
+            same = (tmp_path / name).read_bytes() == (capsule_body_dir / name).read_bytes()
+            assert same, f"{name} differs from the cache: count up paths.CAPSULES_VERSION if the figures changed"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        path.name for path in synthetic_body_dir.iterdir()
+        path.name for path in capsule_body_dir.iterdir()
     )
 
 
@@ -118,17 +118,17 @@ def test_the_folder_is_made_once_and_only_when_whole(monkeypatch: pytest.MonkeyP
         made.append(files.kind)
         (folder / files.kind).write_text("whole")
         if len(made) == 2:  # another process is ready first
-            other = tmp_path / f"standin-v{SYNTHETIC_VERSION}"
+            other = tmp_path / f"standin-v{CAPSULES_VERSION}"
             other.mkdir()
             (other / "first").write_text("first")
 
     monkeypatch.setattr(body_files, "build", lambda kind: None)
     monkeypatch.setattr(body_files, "write_files", pretend)
-    folder = body_files.synthetic_body_dir()
+    folder = body_files.capsule_body_dir()
     assert made == ["body", "hand"]
     assert [path.name for path in folder.iterdir()] == ["first"]
     assert [path.name for path in tmp_path.iterdir()] == [folder.name], "no temporary folder stays behind"
-    assert body_files.synthetic_body_dir() == folder
+    assert body_files.capsule_body_dir() == folder
     assert len(made) == 2
 
 
@@ -142,7 +142,7 @@ def test_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(body_files, "build", lambda kind: None)
     monkeypatch.setattr(body_files, "write_files", fail)
     with pytest.raises(OSError, match="disk full"):
-        body_files.synthetic_body_dir()
+        body_files.capsule_body_dir()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -155,7 +155,7 @@ def test_a_build_ended_by_a_signal_leaves_nothing(monkeypatch: pytest.MonkeyPatc
 
     @entry_point("tore try")
     def main(argv=None) -> int:
-        body_files.synthetic_body_dir()
+        body_files.capsule_body_dir()
         return 0
 
     monkeypatch.setattr(body_files, "build", lambda kind: None)
@@ -167,14 +167,14 @@ def test_a_build_ended_by_a_signal_leaves_nothing(monkeypatch: pytest.MonkeyPatc
 
 def test_what_a_killed_build_left_is_removed_later(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path))
-    old, new = (tmp_path / f".standin-v{SYNTHETIC_VERSION}.{name}" for name in ("old", "new"))
+    old, new = (tmp_path / f".standin-v{CAPSULES_VERSION}.{name}" for name in ("old", "new"))
     for folder in (old, new):
         folder.mkdir()
         (folder / "half").touch()
     os.utime(old, (1e9, 1e9))
     monkeypatch.setattr(body_files, "build", lambda kind: None)
     monkeypatch.setattr(body_files, "write_files", lambda files, figure, folder: (folder / files.kind).touch())
-    made = body_files.synthetic_body_dir()
+    made = body_files.capsule_body_dir()
     assert sorted(tmp_path.iterdir()) == [new, made], "another process may still write into a new one"
 
 
@@ -182,11 +182,11 @@ def test_a_cache_that_cannot_be_made_names_its_variable(monkeypatch: pytest.Monk
     (tmp_path / "file").touch()
     monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path / "file" / "cache"))
     with pytest.raises(OutputError, match="is a file, not a folder; set TORE_CACHE_DIR to a folder that can be"):
-        body_files.synthetic_body_dir()
+        body_files.capsule_body_dir()
 
 
 def test_a_broken_write_keeps_the_old_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    old = tmp_path / SYNTHETIC_HAND_FILES.model
+    old = tmp_path / CAPSULE_HAND_FILES.model
     old.write_text("old")
 
     def fail(*_: object, **__: object) -> bytes:
@@ -194,17 +194,17 @@ def test_a_broken_write_keeps_the_old_file(monkeypatch: pytest.MonkeyPatch, tmp_
 
     monkeypatch.setattr(body_files.pickle, "dumps", fail)
     with pytest.raises(OSError, match="disk full"):
-        body_files.write_synthetic("hand", tmp_path)
+        body_files.write_capsules("hand", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [old.name]
     assert old.read_text() == "old"
 
 
 def test_unknown_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'foot' is not known; use 'body' or 'hand'"):
-        body_files.write_synthetic("foot", tmp_path)
+        body_files.write_capsules("foot", tmp_path)
 
 
 def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "skimage.measure", None)
     with pytest.raises(ImportError, match="pip install scikit-image"):
-        body_files.write_synthetic("hand", tmp_path)
+        body_files.write_capsules("hand", tmp_path)

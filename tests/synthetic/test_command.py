@@ -7,19 +7,31 @@ from pathlib import Path
 import pytest
 
 from tore import cli
-from tore.paths import SYNTHETIC_HAND_FILES, find_body_files
-from tore.synthetic import body_files
+from tore.paths import CAPSULE_HAND_FILES, SYNTHETIC_HAND_FILES, BodyFiles, find_body_files
+from tore.synthetic.body_files import file_names
 
 
+@pytest.mark.parametrize(
+    ("choice", "files", "kept"),
+    [
+        ([], SYNTHETIC_HAND_FILES, "synthetic_body_dir"),
+        (["--model", "capsules"], CAPSULE_HAND_FILES, "capsule_body_dir"),
+    ],
+)
 def test_hand_is_written_and_found(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], synthetic_body_dir: Path
+    choice: list[str],
+    files: BodyFiles,
+    kept: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> None:
-    assert cli.main(["synth", "hand", "--out", str(tmp_path / "new")]) == 0
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(body_files.file_names("hand"))
-    assert SYNTHETIC_HAND_FILES.model in capsys.readouterr().out
-    for name in body_files.file_names("hand"):
-        assert (tmp_path / "new" / name).read_bytes() == (synthetic_body_dir / name).read_bytes()
-    assert find_body_files("hand", tmp_path / "new")[1] is SYNTHETIC_HAND_FILES
+    assert cli.main(["synth", "hand", "--out", str(tmp_path / "new"), *choice]) == 0
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(file_names(files))
+    assert files.model in capsys.readouterr().out
+    for name in file_names(files):
+        assert (tmp_path / "new" / name).read_bytes() == (request.getfixturevalue(kept) / name).read_bytes()
+    assert find_body_files("hand", tmp_path / "new")[1] is files
 
 
 def test_files_are_replaced_only_when_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,17 +28,16 @@ from tests.standin_figure import (
 )
 from tore.body import load_body, load_topology
 from tore.body.files import read_adjacency
-from tore.modeling import load_model
-from tore.paths import FREE_BODY_FILES, FREE_HAND_FILES, find_body_files, shipped_checkpoint
+from tore.paths import SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES, find_body_files
 from tore.synthetic.free_body import (
     FILES,
     Attachments,
     attachments,
     build_free,
     forearm,
-    free_body_dir,
     keypoint_rows,
     people_shapes,
+    synthetic_body_dir,
     texture,
 )
 
@@ -53,17 +52,17 @@ PLACES = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        return free_body_dir()
+        return synthetic_body_dir()
 
 
 @pytest.fixture(scope="module")
 def body(folder: Path) -> Figure:
-    return Figure(folder, FREE_BODY_FILES)
+    return Figure(folder, SYNTHETIC_BODY_FILES)
 
 
 @pytest.fixture(scope="module")
 def hand(folder: Path) -> Figure:
-    return Figure(folder, FREE_HAND_FILES)
+    return Figure(folder, SYNTHETIC_HAND_FILES)
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +90,17 @@ def test_the_files_are_small_plain_and_named_for_no_other_model() -> None:
 
 def test_the_free_body_is_taken_by_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, folder: Path) -> None:
     monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path))
-    assert load_body("hand", "free").faces.shape == (1538, 3)
+    assert load_body("hand", "synthetic").faces.shape == (1538, 3)
     made = [path.name for path in tmp_path.iterdir()]
     assert made == [folder.name], "the files are written once, and no temporary folder stays behind"
-    assert find_body_files("body", "free") == (tmp_path / folder.name, FREE_BODY_FILES)
-    assert find_body_files("body", folder) == (folder, FREE_BODY_FILES), "a folder is known by what it holds"
-    monkeypatch.setenv("TORE_BODY_DIR", "free")
-    assert find_body_files("hand") == (tmp_path / folder.name, FREE_HAND_FILES)
+    assert find_body_files("body", "synthetic") == (tmp_path / folder.name, SYNTHETIC_BODY_FILES)
+    assert find_body_files("body", folder) == (folder, SYNTHETIC_BODY_FILES), "a folder is known by what it holds"
+    monkeypatch.setenv("TORE_BODY_DIR", "synthetic")
+    assert find_body_files("hand") == (tmp_path / folder.name, SYNTHETIC_HAND_FILES)
 
 
 def test_another_kind_and_a_missing_file_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="kind 'foot' of a free model is not known; use 'body' or 'hand'"):
+    with pytest.raises(ValueError, match="kind 'foot' of a synthetic model is not known; use 'body' or 'hand'"):
         build_free("foot")
     monkeypatch.setitem(FILES, "hand", tmp_path / "free_hand.npz")
     with pytest.raises(FileNotFoundError, match=r"free_hand\.npz is missing: it comes with the package"):
@@ -231,7 +230,7 @@ def test_adjacency_joins_the_coarse_mesh(folder: Path, kind: str, vertices: int,
     assert near.shape == (vertices, vertices)
     assert (near == near.T).all()
     assert (near.diagonal() == 1).all()
-    files = FREE_BODY_FILES if kind == "body" else FREE_HAND_FILES
+    files = SYNTHETIC_BODY_FILES if kind == "body" else SYNTHETIC_HAND_FILES
     edges, _ = edges_of(Figure(folder, files).levels["F"][-1])
     assert near.sum() == vertices + 2 * len(edges)
     if closed:
@@ -469,7 +468,3 @@ def test_hand_grows_with_its_first_shape_number(hand: Figure) -> None:
     assert length(np.eye(10)[0]) > 1.1 * length(-np.eye(10)[0])
 
 
-@pytest.mark.parametrize("kind", ["body", "hand"])
-def test_a_network_of_the_synthetic_body_is_refused_on_the_free_one(kind: str) -> None:
-    with pytest.raises(ValueError, match="trained on the synthetic body"):
-        load_model(shipped_checkpoint(kind), "free", "cpu")

@@ -30,8 +30,8 @@ KINDS = pytest.mark.parametrize("kind", ["body", "hand"])
 
 
 @pytest.fixture(scope="module")
-def studios(synthetic_body_dir: Path) -> dict[str, Studio]:
-    return {kind: Studio(kind, size, synthetic_body_dir) for kind, size in SIZES.items()}
+def studios(capsule_body_dir: Path) -> dict[str, Studio]:
+    return {kind: Studio(kind, size, capsule_body_dir) for kind, size in SIZES.items()}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -128,8 +128,8 @@ def test_images_vary_and_show_their_people(studios: dict[str, Studio]) -> None:
 
 
 @KINDS
-def test_the_bytes_depend_on_the_recipe_alone(kind: str, synthetic_body_dir: Path, tmp_path: Path) -> None:
-    recipe = Recipe(kind=kind, split="train", seed=11, size=64, body_dir=str(synthetic_body_dir))
+def test_the_bytes_depend_on_the_recipe_alone(kind: str, capsule_body_dir: Path, tmp_path: Path) -> None:
+    recipe = Recipe(kind=kind, split="train", seed=11, size=64, body_dir=str(capsule_body_dir))
     done: list[int] = []
     yaml = write_images(recipe, BATCH + 3, tmp_path / "one", progress=done.append)
     write_images(recipe, BATCH + 3, tmp_path / "two", workers=2 if kind == "body" else 1)
@@ -148,8 +148,8 @@ def test_the_bytes_depend_on_the_recipe_alone(kind: str, synthetic_body_dir: Pat
     assert item["key"] == f"synthetic_{kind}/train/{BATCH + 2:08d}.jpg"
 
 
-def test_a_set_that_stopped_halfway_goes_on(synthetic_body_dir: Path, tmp_path: Path) -> None:
-    recipe = Recipe(kind="hand", split="val", seed=3, size=64, body_dir=str(synthetic_body_dir))
+def test_a_set_that_stopped_halfway_goes_on(capsule_body_dir: Path, tmp_path: Path) -> None:
+    recipe = Recipe(kind="hand", split="val", seed=3, size=64, body_dir=str(capsule_body_dir))
     write_images(recipe, 2 * BATCH + 1, tmp_path / "whole")
 
     class Stopped(Exception):
@@ -166,11 +166,11 @@ def test_a_set_that_stopped_halfway_goes_on(synthetic_body_dir: Path, tmp_path: 
     assert contents(tmp_path / "whole") == contents(tmp_path / "part")
 
 
-def test_another_set_is_never_overwritten_unasked(synthetic_body_dir: Path, tmp_path: Path) -> None:
-    recipe = Recipe(kind="hand", split="val", seed=3, size=64, body_dir=str(synthetic_body_dir))
+def test_another_set_is_never_overwritten_unasked(capsule_body_dir: Path, tmp_path: Path) -> None:
+    recipe = Recipe(kind="hand", split="val", seed=3, size=64, body_dir=str(capsule_body_dir))
     write_images(recipe, 3, tmp_path)
     before = contents(tmp_path)
-    other = Recipe(kind="hand", split="val", seed=4, size=64, body_dir=str(synthetic_body_dir))
+    other = Recipe(kind="hand", split="val", seed=4, size=64, body_dir=str(capsule_body_dir))
     with pytest.raises(ValueError, match="made otherwise"):
         write_images(other, 3, tmp_path)
     with pytest.raises(ValueError, match="has 3 images, 2 are requested"):
@@ -201,7 +201,7 @@ def test_impossible_recipes_are_refused(change: dict, count: int, sentence: str,
 
 
 def test_the_command_writes_both_splits_and_says_what_is_wrong(
-    synthetic_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    capsule_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     command = [
         "images",
@@ -215,7 +215,7 @@ def test_the_command_writes_both_splits_and_says_what_is_wrong(
         "1",
         "--quiet",
     ]
-    command += ["--data_dir", str(synthetic_body_dir)]
+    command += ["--data_dir", str(capsule_body_dir)]
     sheet = tmp_path / "pictures" / "sheet.jpg"
     assert synth.main([*command, "--train", "2", "--val", "1", "--sheet", str(sheet)]) == 0
     assert cv2.imread(str(sheet)) is not None
@@ -302,7 +302,7 @@ def test_fingers_close_towards_the_palm(studios: dict[str, Studio]) -> None:
     assert np.allclose(rotation @ rotation.T, np.eye(3)) and np.linalg.det(rotation) == pytest.approx(1)
 
 
-def test_the_forearm_continues_the_hand(studios: dict[str, Studio], synthetic_body_dir: Path) -> None:
+def test_the_forearm_continues_the_hand(studios: dict[str, Studio], capsule_body_dir: Path) -> None:
     figure = studios["hand"].figure
     rim = rim_of(figure.faces)
     assert len(rim) == 16 and len(set(rim)) == 16
@@ -315,4 +315,4 @@ def test_the_forearm_continues_the_hand(studios: dict[str, Studio], synthetic_bo
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     assert len(np.unique(edges, axis=0)) == len(edges)  # every edge once in each direction: one sense of rotation
     assert len(rim_of(faces)) == 16
-    assert len(rim_of(load_body("body", synthetic_body_dir).faces.numpy())) == 0
+    assert len(rim_of(load_body("body", capsule_body_dir).faces.numpy())) == 0

@@ -17,7 +17,7 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import TSVSet
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic import writing
-from tore.synthetic.free_body import free_body_dir
+from tore.synthetic.free_body import synthetic_body_dir
 from tore.synthetic.hand_scenes import HandStudio
 from tore.synthetic.image import BATCH
 from tore.synthetic.look import open_look
@@ -37,7 +37,7 @@ JOINTS = {"body": 24, "hand": 21}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        return free_body_dir()
+        return synthetic_body_dir()
 
 
 @pytest.fixture(scope="module")
@@ -162,4 +162,4 @@ def test_assets_for_drawn_figures_are_refused(
 ) -> None:
     arguments = ["images", "--assets", str(tmp_path), "--body_dir", str(synthetic_body_dir), "--train", "1"]
     assert synth.main([*arguments, "--out", str(tmp_path / "set")]) == 2
-    assert "--assets dresses the free body" in capsys.readouterr().err
+    assert "--assets dresses the synthetic body" in capsys.readouterr().err

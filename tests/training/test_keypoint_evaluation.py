@@ -88,10 +88,10 @@ def test_crops_follow_the_factor_and_the_mesh_is_projected_by_the_camera(
 
 
 def test_the_free_body_gives_cocos_keypoints() -> None:
-    rows, what = joint_rows(load_body("body", "free"), "free")
+    rows, what = joint_rows(load_body("body", "synthetic"))
     assert "COCO" in what and (rows == keypoint_rows()).all()
-    hand = load_body("hand", "free")
-    assert joint_rows(hand, "free")[0].shape == (21, hand.num_vertices if hasattr(hand, "num_vertices") else 778)
+    hand = load_body("hand", "synthetic")
+    assert joint_rows(hand)[0].shape == (21, hand.num_vertices if hasattr(hand, "num_vertices") else 778)
 
 
 def evaluate(checkpoint: Path, *more: str) -> int:

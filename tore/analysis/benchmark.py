@@ -37,6 +37,7 @@ from tore.modeling.build import CONFIGS, SIZES, FastMETROConfig, ModelConfig, bu
 from tore.modeling.checkpoints import load_model, read_checkpoint
 from tore.modeling.heads import MeshPrediction
 from tore.modeling.model_names import list_models, named_options
+from tore.modeling.recorded_body import body_dir_for
 from tore.paths import body_dir_at_hand
 from tore.training.build import Network
 from tore.training.evaluate import Evaluation
@@ -137,7 +138,7 @@ class Subject:
     config: ModelConfig
     topology: Topology
     cost: Cost
-    body_dir: str | None
+    body_dir: str | Path | None
 
     @property
     def paper(self) -> PaperRow | None:
@@ -168,7 +169,9 @@ class Subject:
         return facts
 
 
-def subjects_of(requests: Sequence[Request], body_dir: str | None, image_size: int | None = None) -> list[Subject]:
+def subjects_of(
+    requests: Sequence[Request], body_dir: str | Path | None, image_size: int | None = None
+) -> list[Subject]:
     """The subjects with their costs, under labels of which no two are the same.
 
     image_size: side of the networks' images in pixels; None leaves it at the usual one, or what a checkpoint tells.
@@ -178,16 +181,24 @@ def subjects_of(requests: Sequence[Request], body_dir: str | None, image_size: i
     for request in requests:
         if image_size is not None:
             request = replace(request, options={"image_size": image_size, **request.options})
-        model, topology = _without_storage(request, body_dir)
+        where = _body_dir_of(request, body_dir)
+        model, topology = _without_storage(request, where)
         config, cost = model.config, measure_cost(model)
         label = (request.label or _label(request, config)) + ("" if request.form == "plain" else f" {request.form}")
         same = sum(subject.label == label or subject.label.startswith(f"{label} (") for subject in found)
         label = f"{label} ({same + 1})" if same else label
-        found.append(Subject(label, request, config, topology, cost, body_dir))
+        found.append(Subject(label, request, config, topology, cost, where))
     return found
 
 
-def _without_storage(request: Request, body_dir: str | None) -> tuple[Network, Topology]:
+def _body_dir_of(request: Request, body_dir: str | Path | None) -> str | Path | None:
+    """The folder that was named, else the body model that the subject's file records, if the project makes it."""
+    if request.file is None:
+        return body_dir
+    return body_dir_for(read_checkpoint(request.file, **request.options).trained_on, body_dir)
+
+
+def _without_storage(request: Request, body_dir: str | Path | None) -> tuple[Network, Topology]:
     """The subject's network on the meta device, where only sizes count, and what it was built on."""
     if request.file is not None:
         config = read_checkpoint(request.file, **request.options).config

@@ -6,6 +6,7 @@ import argparse
 import itertools
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -144,7 +145,7 @@ def configurations(options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def topology_at_hand(body: str, body_dir: str | None) -> Topology:
+def topology_at_hand(body: str, body_dir: str | Path | None) -> Topology:
     """The licensed body's joints and mesh levels if present, else the synthetic body's, which has the same sizes."""
     return load_topology(body, body_dir_at_hand(body, body_dir), template=True)
 

@@ -14,6 +14,7 @@ from manopth.manolayer import ManoLayer
 from manopth.rotations import axis_angle_to_matrix
 from manopth.tensors import WithConstants, full_precision
 from tore.body.files import model_path, read_levels, read_regressor
+from tore.body.identity import BodyIdentity, arrays_of, levels_fingerprint, mesh_fingerprint
 from tore.body.joints import (
     H36M_NAMES,
     H36M_PELVIS,
@@ -43,8 +44,9 @@ class BodyTargets(NamedTuple):
 class BodyModel(WithConstants):
     """A skinned mesh of V vertices and K skeleton joints, in meters, in the model file's frame.
 
-    `kind` is "body" or "hand", `num_joints` J the joints that networks predict (14 or 21), `faces` (F, 3). Constants
-    follow `.to()`; nothing enters the state dict.
+    `kind` is "body" or "hand", `num_joints` J the joints that networks predict (14 or 21), `faces` (F, 3), `identity`
+    which model it is; that of a gendered model leaves the mesh open. Constants follow `.to()`; nothing enters the state
+    dict.
     """
 
     kind: str
@@ -61,6 +63,8 @@ class BodyModel(WithConstants):
         output_rows: np.ndarray,  # (J,V) regressor of the predicted joints
         root_row: np.ndarray,  # (1,V) regressor of the root
         path: Path,
+        name: str,
+        gender: str = "neutral",
     ) -> None:
         super().__init__()
         vertices = skinned.weights.shape[1]
@@ -70,6 +74,8 @@ class BodyModel(WithConstants):
         self.keep_constant("faces", torch.from_numpy(faces))
         self.keep("output_rows", output_rows)
         self.keep("root_row", root_row)
+        mesh = mesh_fingerprint(arrays_of(skinned), self.faces.numpy()) if gender == "neutral" else None
+        self.identity = BodyIdentity(name, mesh, levels_fingerprint(levels))
 
     def keep(self, name: str, array: np.ndarray) -> None:
         """Keeps `array`, rounded to float32, as a constant."""
@@ -142,6 +148,8 @@ class SMPL(BodyModel):
             output_rows=h36m[list(H36M_TO_J14)],
             root_row=h36m[[H36M_PELVIS]],
             path=path,
+            name=files.name,
+            gender=gender,
         )
         self.keep("h36m_rows", h36m)
         self.keep("j24_rows", np.concatenate([arrays["J_regressor"], extra])[list(SMPL_TO_J24)])
@@ -182,6 +190,7 @@ class MANO(BodyModel):
             output_rows=rows,
             root_row=rows[[HAND_WRIST]],
             path=path,
+            name=find_body_files(self.kind, body_dir)[1].name,
         )
         self.layer = layer
 

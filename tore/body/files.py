@@ -15,14 +15,15 @@ from manopth.files import load_array, load_object_arrays, load_tensor
 from tore.body.mesh_levels import MeshLevels
 from tore.paths import (
     BODY_FILES,
+    CAPSULES,
     SMPL_GENDERED,
     SMPL_GENDERED_SITE,
     SUPPORT_SITE,
+    SYNTHETIC,
     BodyFiles,
     find_body_files,
-    free_folder,
+    made_folder_of,
     require_file,
-    synthetic_folder,
 )
 
 ADJACENCY_PARTS = ("indices", "values", "size")
@@ -30,23 +31,23 @@ STEPS = {"body": 2, "hand": 1}  # mesh level changes in use; the official hand f
 
 
 def locate(kind: str, body_dir: str | Path | None = None) -> tuple[Path, BodyFiles]:
-    """The folder and file names of a body model; the free and the synthetic models are made on first use."""
+    """The folder and file names of a body model; those that the project makes itself are made on first use."""
     folder, files = find_body_files(kind, body_dir)
-    if folder == synthetic_folder() and not folder.is_dir():
-        from tore.synthetic.body_files import synthetic_body_dir  # it reads files through this module
+    if folder == made_folder_of(SYNTHETIC) and not folder.is_dir():
+        from tore.synthetic.free_body import synthetic_body_dir  # it reads files through this module
 
         synthetic_body_dir()
-    if folder == free_folder() and not folder.is_dir():
-        from tore.synthetic.free_body import free_body_dir
+    if folder == made_folder_of(CAPSULES) and not folder.is_dir():
+        from tore.synthetic.body_files import capsule_body_dir
 
-        free_body_dir()
+        capsule_body_dir()
     return folder, files
 
 
 def needed_files(files: BodyFiles) -> dict[str, str]:
     """Every file of a body model that networks need, and the site that has it.
 
-    The model has a site of its own; all others come with the official networks, or with the free or synthetic model.
+    The model has a site of its own; all others come with the official networks, or with a model of this project's.
     """
     licensed = BODY_FILES[files.kind][0]
     support = SUPPORT_SITE if files is licensed else files.site

@@ -145,9 +145,9 @@ def time_end_to_end(
     subjects: Sequence[Subject], networks: dict[str, nn.Module], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """A row of milliseconds per image and stage for each batch and network, in float32."""
-    kinds = {subject.label: subject.config.body for subject in subjects}
-    loaded = {kind: load_body(kind, body_dir_at_hand(kind, options.body_dir)) for kind in set(kinds.values())}
-    bodies = {label: loaded[kind] for label, kind in kinds.items()}
+    places = {subject.label: (subject.config.body, subject.body_dir) for subject in subjects}
+    loaded = {place: load_body(place[0], body_dir_at_hand(*place)) for place in set(places.values())}
+    bodies = {label: loaded[place] for label, place in places.items()}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         found = find_images(options.images) if options.images else made_images(options.end_to_end, Path(folder))

@@ -27,9 +27,10 @@ from tore.files import check_outputs, write_json
 from tore.inference.predictor import MeshRecovery
 from tore.modeling import load_model
 from tore.modeling.checkpoints import Checkpoint
+from tore.modeling.recorded_body import body_dir_for
 from tore.training.evaluation_report import report
 from tore.training.hand_submission import HandOptions
-from tore.training.keypoint_evaluation import BOX_FACTOR, body_dir_of, evaluate_keypoints, with_bar
+from tore.training.keypoint_evaluation import BOX_FACTOR, evaluate_keypoints, with_bar
 
 TSV_ONLY = (
     *("val_yaml", "data_dir", "oracle", "per_gpu_eval_batch_size", "num_workers", "samples", "worst", "worst_sheet"),
@@ -90,14 +91,15 @@ def run(args: argparse.Namespace) -> None:
         if args.keypoints is not None:
             run_keypoints(args, checkpoint, processes)
             return
-        model = load_model(checkpoint, args.body_dir, processes.device)
+        body_dir = body_dir_for(checkpoint.trained_on, args.body_dir)
+        model = load_model(checkpoint, body_dir, processes.device)
         hand = hand_options_of(args)
         if model.config.body != "hand" and hand != HandOptions():
             raise ValueError(f"{args.checkpoint} recovers people; leave the flags of hands out")
         report(
             for_inference(model) if args.fast else model,
             Path(args.data_dir) / args.val_yaml,
-            body_dir=args.body_dir,
+            body_dir=body_dir,
             oracle=args.oracle,
             batch_size=args.per_gpu_eval_batch_size,
             workers=args.num_workers,
@@ -123,8 +125,7 @@ def run_keypoints(args: argparse.Namespace, checkpoint: Checkpoint, processes: P
     if not images.is_dir():
         raise FileNotFoundError(f"{images} is not a folder: name the one that the images' names start from")
     recovery = MeshRecovery.from_checkpoint(checkpoint, args.body_dir, processes.device, fast=args.fast)
-    body_dir = body_dir_of(recovery, args.body_dir)
-    found = evaluate_keypoints(recovery, file, images, body_dir=body_dir, box_factor=args.box_factor, progress=with_bar)
+    found = evaluate_keypoints(recovery, file, images, box_factor=args.box_factor, progress=with_bar)
     print(found.text())
     if args.json is not None:
         write_json(args.json, found.as_dict())

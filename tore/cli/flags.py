@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tore.entry import as_typed, note_spellings
-from tore.paths import SYNTHETIC
+from tore.paths import CAPSULES, SYNTHETIC
 from tore.training.options import VALUE_ALIASES, current_value, value_text
 
 # Flag -> its old spellings, which are taken until version 0.3. `names` gives a parser all of them.
@@ -37,7 +37,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 # Command -> its old names.
 VERB_ALIASES: dict[str, tuple[str, ...]] = {"pretrain": ("warm-up",), "synth images": ("synth pictures",)}
-BODY_HELP = f"folder of the body model files, or {SYNTHETIC} [TORE_BODY_DIR]"
+BODY_HELP = f"folder of the body model files, {SYNTHETIC} or {CAPSULES} [what a checkpoint records, or TORE_BODY_DIR]"
 
 
 def names(flag: str) -> tuple[str, ...]:

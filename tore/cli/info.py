@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from tore.body.identity import BodyIdentity
 from tore.cli.flags import FlagParser, HelpFormatter
 from tore.entry import entry_point
 from tore.modeling.build import SIZES, describe, reduction_of
-from tore.modeling.checkpoints import Checkpoint, parts_of, read_checkpoint
+from tore.modeling.checkpoint_contents import parts_of
+from tore.modeling.checkpoints import Checkpoint, read_checkpoint
 
 SIZE_NAMES = {layers: name for name, layers in SIZES.items()}
 
@@ -23,6 +25,7 @@ def facts_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """Everything the command prints, as plain values."""
     config, parts = checkpoint.config, parts_of(checkpoint.state)
     facts = {"file": str(checkpoint.path), "layout": checkpoint.layout, **describe(config)}
+    facts["trained_on"] = None if checkpoint.trained_on is None else checkpoint.trained_on.described()
     facts["token_reduction"] = reduction_of(config)
     if config.network == "fastmetro":
         facts["size"] = SIZE_NAMES.get(config.layers, f"{config.layers} layers")
@@ -38,7 +41,9 @@ def facts_of(checkpoint: Checkpoint) -> dict[str, Any]:
 def print_facts(facts: dict[str, Any]) -> None:
     """The facts for a person."""
     lists = ("parameters_by_part", "dropped", "unexpected", "parameters")
-    for name, value in facts.items():
+    record = facts["trained_on"]
+    body = "not recorded" if record is None else BodyIdentity.from_plain(record, facts["file"])
+    for name, value in (facts | {"trained_on": body}).items():
         if name not in lists:
             print(f"{name.replace('_', ' '):<20}{value}")
     print(f"{'parameters':<20}{facts['parameters']:,}")

@@ -17,14 +17,16 @@ from tore.datasets.images import decode_image
 from tore.datasets.sets import TSVSet
 from tore.entry import entry_point
 from tore.files import check_outputs
-from tore.paths import body_dir_at_hand
-from tore.synthetic import body_files
+from tore.paths import CAPSULE_FILES, CAPSULES, SYNTHETIC, SYNTHETIC_FILES, body_dir_at_hand
+from tore.synthetic.body_files import file_names, write_capsules
+from tore.synthetic.free_body import write_synthetic
 from tore.synthetic.writing import Recipe, write_images
 from tore.visualize.drawing import contact_sheet, save_image
 
 HELP = "images of people or hands, with every label, as a data set for training and evaluation"
 SIZES = {"body": 256, "hand": 224}
 SPLITS = ("train", "val")
+FIGURES = {SYNTHETIC: (SYNTHETIC_FILES, write_synthetic), CAPSULES: (CAPSULE_FILES, write_capsules)}
 SHEET_IMAGES, SHEET_CELL, SHEET_QUALITY = 36, 128, 82
 
 
@@ -40,8 +42,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--assets",
         type=Path,
-        help="folder of MakeHuman's skins and clothes and of .hdr panoramas, for the free body and hand (default: a "
-        "plain look); --val takes the share of them that --train leaves out",
+        help="folder of MakeHuman's skins and clothes and of .hdr panoramas, for the synthetic body and hand (default: "
+        "a plain look); --val takes the share of them that --train leaves out",
     )
     parser.add_argument(
         "--backgrounds", type=Path, help="folder of photographs (default: the panoramas, or drawn backgrounds)"
@@ -99,16 +101,19 @@ class Command(NamedTuple):
 
 def _figure_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write the files into, made if missing")
+    text = "which one: the synthetic model, or the capsule figure that the shipped networks know"
+    parser.add_argument("--model", choices=tuple(FIGURES), default=SYNTHETIC, help=text)
     parser.add_argument("--overwrite", action="store_true", help="replace files of the same names")
 
 
 def _make_figure(args: argparse.Namespace) -> None:
-    files = body_files.file_names(args.command)
+    by_kind, write = FIGURES[args.model]
+    files = file_names(by_kind[args.command])
     there = [name for name in files if (args.out / name).exists()]
     if there and not args.overwrite:
         raise FileExistsError(f"{args.out / there[0]} is there already; name another --out, or add --overwrite")
     start = time.perf_counter()
-    body_files.write_synthetic(args.command, args.out)
+    write(args.command, args.out)
     print(f"{args.out}: {', '.join(files)} ({time.perf_counter() - start:.1f} s)")
 
 

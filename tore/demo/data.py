@@ -18,7 +18,6 @@ from tore.files import write_whole
 from tore.geometry.camera import PinholeCamera
 from tore.geometry.crop import BOX_MARGIN, PIXELS_PER_SCALE
 from tore.inference.crops import Box
-from tore.synthetic.body_files import synthetic_body_dir
 from tore.synthetic.writing import TABLES, VERSION, Recipe, write_images
 
 SIZES = {"body": 256, "hand": 224}  # side in pixels
@@ -38,8 +37,8 @@ class Person:
 
 def image_set(kind: str, split: str, count: int, seed: int, workers: int) -> Path:
     """The yaml file of a synthetic set in the cache folder; what is there of it is kept."""
-    folder = paths.cache_dir() / "pictures" / f"{kind}-v{paths.SYNTHETIC_VERSION}.{VERSION}-seed{seed}-{split}{count}"
-    recipe = Recipe(kind=kind, split=split, seed=seed, size=SIZES[kind], body_dir=str(synthetic_body_dir()))
+    folder = paths.cache_dir() / "pictures" / f"{kind}-v{paths.CAPSULES_VERSION}.{VERSION}-seed{seed}-{split}{count}"
+    recipe = Recipe(kind=kind, split=split, seed=seed, size=SIZES[kind], body_dir=paths.CAPSULES)
     with tqdm(total=count, desc=f"{split} images", unit="image", leave=False, disable=None) as bar:
         return write_images(recipe, count, folder, workers=workers, progress=bar.update)
 

@@ -18,7 +18,7 @@ from tore.demo.training import BATCH, NETWORK
 from tore.engine.distributed import Processes
 from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 from tore.modeling.heads import MeshPrediction
-from tore.paths import SYNTHETIC
+from tore.paths import CAPSULES
 from tore.training.evaluate import Evaluation
 
 POSED_AT_ONCE = 64  # meshes posed together
@@ -87,7 +87,7 @@ def held_out_evaluation(
         MeshDataset(yaml, False, body.kind, image_format=image_format),
         body,
         network=NETWORK,
-        body_dir=SYNTHETIC,
+        body_dir=CAPSULES,
         processes=Processes(device=device),
         batch_size=BATCH,
         workers=workers,

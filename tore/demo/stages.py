@@ -152,7 +152,7 @@ class Demo:
         training_set = image_set(options.body, "train", options.train_images, options.seed, options.workers)
         where = held_out.parent.parent
         self.say(f"images: {options.train_images} to train on, {options.val_images} held out, in {where}")
-        body = load_body(options.body, paths.SYNTHETIC)
+        body = load_body(options.body, paths.CAPSULES)
         shown = OFFICIAL_FORMAT if self.config is None else self.config.image_format
         evaluation = held_out_evaluation(body, held_out, self.device, self.where.workers, shown)
         table = self._stage("baselines", lambda _: judge_baselines(evaluation, training_set, self.say))
@@ -194,7 +194,7 @@ class Demo:
         weights = None if self.checkpoint is None else hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
         common = {
             "version": __version__,
-            "figure": paths.SYNTHETIC_VERSION,
+            "figure": paths.CAPSULES_VERSION,
             "device": str(self.device),
             "weights": weights,
         }
@@ -207,7 +207,7 @@ class Demo:
         """A network of this run on its device. ValueError where it is none of the demo's."""
         arch = self.options.arch or (self.config.arch if self.config else SMALL_BACKBONE)
         known = self.known if path == self.checkpoint else {"arch": arch}
-        model = load_model(path, paths.SYNTHETIC, self.device, **known)
+        model = load_model(path, paths.CAPSULES, self.device, **known)
         body = self.options.body
         if (model.config.network, model.config.body) != (training.NETWORK, body):
             raise ValueError(
@@ -223,7 +223,7 @@ class Demo:
 
     def _recovered(self, weights: Path, held_out: Path, folder: Path) -> dict[str, Any]:
         model = self.load(weights)
-        recovery = MeshRecovery(model, load_body(self.options.body, paths.SYNTHETIC), checkpoint=weights.name)
+        recovery = MeshRecovery(model, load_body(self.options.body, paths.CAPSULES), checkpoint=weights.name)
         return recover_people(recovery, held_out_people(held_out, self.options.shown, folder / "pictures"), folder)
 
     def _train(self, sets: training.Sets) -> dict[str, Any]:

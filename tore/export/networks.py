@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from tore.body.identity import BodyIdentity
 from tore.export.heads import FastShapeRegressor, FastTokenReduction, FastUpsampling
 from tore.export.kernels import FusedConv2d, FusedLinear, linear_of
 from tore.export.parts import Parts, check_compiler
@@ -33,6 +34,7 @@ class FastMETROForm(nn.Module):
     """image (B, 3, H, W) -> `MeshPrediction`, without gradients for its weights."""
 
     config: Any
+    trained_on: BodyIdentity | None
 
     def __init__(self, plain: FastMETRO, parts: Parts) -> None:
         """`plain` in evaluation mode; its parts are taken over, so it should be a copy."""
@@ -199,8 +201,8 @@ def for_inference(model: FastMETRO | METRO, parts: Parts | None = None) -> FastM
 
     It has weights of its own, on the network's device and in its dtype, and may be moved; what was computed
     beforehand keeps its rounding, so make it in the dtype that it shall run in. Images of every size that
-    the network takes are taken. It cannot be trained; `joint_mask` is training's and not taken. Its `config` is the
-    network's.
+    the network takes are taken. It cannot be trained; `joint_mask` is training's and not taken. Its `config` and
+    `trained_on` are the network's.
 
     Args:
         model: any FastMETRO or METRO; left as it is.
@@ -216,7 +218,7 @@ def for_inference(model: FastMETRO | METRO, parts: Parts | None = None) -> FastM
         parts = replace(parts, packed_weights=False)
     plain = copy.deepcopy(model).eval().requires_grad_(False)
     form = FastMETROForm(plain, parts) if isinstance(plain, FastMETRO) else METROForm(plain, parts)
-    form.config = model.config
+    form.config, form.trained_on = model.config, model.trained_on
     if parts.compiled:
         form.compile(options=OPTIONS.get(device.type))
     return form.eval().requires_grad_(False)

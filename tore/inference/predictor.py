@@ -34,8 +34,8 @@ from tore.modeling.build import image_format_of
 from tore.modeling.checkpoints import Checkpoint, load_model
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.heads import MeshPrediction
+from tore.modeling.recorded_body import body_dir_for, check_body
 from tore.paths import takes_data_dir
-from tore.synthetic.body_files import synthetic_body_dir
 
 _lock = threading.Lock()
 _switched: dict[nn.Module, int] = {}  # modules kept out of training mode, and by how many `evaluating`
@@ -73,10 +73,11 @@ class MeshRecovery:
     """A network and its body model, from images to meshes.
 
     model: on any device and of any dtype, which are read at each call; it runs in evaluation mode, and each of its
-    modules is afterwards in the mode in which it was. body: of the same kind. amp: run the network in half precision
-    where that is safe; an autocast around the call changes nothing. checkpoint: the name that results carry. For a
-    model that was compiled in place (`model.compile()`), which each new size of batch would have compiled anew, a batch
-    is filled up to the largest so far. Threads may share one, as long as none of them trains the network meanwhile.
+    modules is afterwards in the mode in which it was. body: the one that it was trained on, ValueError for another.
+    amp: run the network in half precision where that is safe; an autocast around the call changes nothing. checkpoint:
+    the name that results carry. For a model that was compiled in place (`model.compile()`), which each new size of
+    batch would have compiled anew, a batch is filled up to the largest so far. Threads may share one, as long as none
+    of them trains the network meanwhile.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class MeshRecovery:
         amp: bool = False,
         checkpoint: str = "",
     ) -> None:
+        check_body(model, body, checkpoint or "the network")
         self.model = model
         self._largest = 0
         self.body = body
@@ -122,17 +124,15 @@ class MeshRecovery:
     ) -> MeshRecovery:
         """Reads an official or own checkpoint, or takes one that was read; all of the network is worked out from it.
 
-        path: the checkpoint file or its folder. body_dir: folder of the body model files, or "synthetic"; None means
-        the usual one, or the synthetic model's for a network that was trained on it. fast: run the optimized model
-        (`tore.export`), the same to rounding; it pays for many images. compiled: and have torch's compiler write its
-        code, which pays for thousands of them one by one: the first pass takes minutes. Half precision runs the plain
-        network. arch: the backbone's name, where the file does not tell it. Raises FileNotFoundError and ValueError
-        with the file to mend.
+        path: the checkpoint file or its folder. body_dir: folder of the body model files, "synthetic" or
+        "capsules"; None means the one of these two that the file records, else the usual one. fast: run the optimized
+        model (`tore.export`), the same to rounding; it pays for many images. compiled: and have torch's compiler write
+        its code, which pays for thousands of them one by one: the first pass takes minutes. Half precision runs the
+        plain network. arch: the backbone's name, where the file does not tell it. Raises FileNotFoundError and
+        ValueError with the file to mend.
         """
         model = load_model(path, body_dir, device, **({"arch": arch} if arch else {}))
-        if body_dir is None and model.config.stand_in:
-            body_dir = synthetic_body_dir()
-        body = load_body(model.config.body, body_dir)
+        body = load_body(model.config.body, body_dir_for(model.trained_on, body_dir))
         network: torch.nn.Module = model
         if (fast or compiled) and not amp:
             network = for_inference(model, Parts(compiled=compiled))

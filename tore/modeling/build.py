@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from tore.body.identity import body_identity
 from tore.body.topology import Topology, load_topology
 from tore.device import resolve_device
 from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, OFFICIAL_FORMAT, STRIDE, ImageFormat, ShownImage
@@ -19,16 +20,9 @@ from tore.modeling.heads import SMPLRegressor
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.metro import METRO
 from tore.modeling.model_names import METRO_REDUCTIONS, SIZES, TOKEN_REDUCTIONS, chosen_options
-from tore.paths import (
-    FREE_FILES,
-    SYNTHETIC,
-    SYNTHETIC_BODY_FILES,
-    SYNTHETIC_HAND_FILES,
-    find_body_files,
-    takes_data_dir,
-)
+from tore.paths import takes_data_dir
 
-BESIDE = ("arch", "body", "stand_in", "image_size", "image_mean", "image_std")  # fields that no constructor takes
+BESIDE = ("arch", "body", "image_size", "image_mean", "image_std")  # fields that no constructor takes
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,6 @@ class FastMETROConfig(ShownImage):
     network: ClassVar[str] = "fastmetro"
     arch: str = "resnet50"
     body: str = "body"  # "body" | "hand"
-    stand_in: bool = False  # the body files are the synthetic ones
     image_reduction: str = "itp"
     kept_tokens: int | None = 39  # None where image tokens are not reduced
     geometry_reduction: bool = True
@@ -61,7 +54,6 @@ class METROConfig(ShownImage):
     network: ClassVar[str] = "metro"
     arch: str = "resnet50"
     body: str = "body"
-    stand_in: bool = False
     geometry_reduction: bool = True
     image_mixing: str = "learned"  # "learned" | "mean"
     image_tokens: int = 49
@@ -167,6 +159,7 @@ def build_model(config: ModelConfig, topology: Topology) -> FastMETRO | METRO:
         kind, options["grid"] = FastMETRO, (config.image_size // STRIDE, config.image_size // STRIDE)
     model = kind(backbone=backbone, topology=topology, **options)
     _note(model, config)
+    model.trained_on = topology.identity
     return model
 
 
@@ -177,18 +170,7 @@ def _note(model: FastMETRO | METRO, config: ModelConfig) -> None:
 
 
 def topology_for(config: ModelConfig, body_dir: str | Path | None = None) -> Topology:
-    """The joints and mesh levels that the configured network works on.
-
-    `body_dir` None means the synthetic body's folder when the configuration says so, else the usual folder.
-
-    Raises ValueError for a network of the synthetic body on the free one, whose mesh has the same sizes.
-    """
-    if config.stand_in and body_dir is None:
-        body_dir = SYNTHETIC
-    if config.stand_in and find_body_files(config.body, body_dir)[1] is FREE_FILES[config.body]:
-        raise ValueError(
-            "the network was trained on the synthetic body, and the free body is another: use --body_dir synthetic"
-        )
+    """The joints and mesh levels that the configured network works on, of the body model in `body_dir`."""
     return load_topology(config.body, body_dir, template=isinstance(config, METROConfig))
 
 
@@ -222,7 +204,8 @@ def create_model(
         geometry_reduction: whether the main Transformer sees joints alone; None means in all cases but "none".
         keep_ratio: FastMETRO's share of image tokens that are kept, in (0, 1].
         body: "body" (the usual one) or "hand".
-        body_dir: folder of the body model files, or "synthetic"; None means `tore.paths.body_dir()`.
+        body_dir: folder of the body model files, "synthetic" or "capsules"; None means `tore.paths.body_dir()`. The
+            network's `trained_on`, which files of it record, says which body model they are.
         topology: joints and mesh levels, instead of reading them from `body_dir`.
         backbone_weights: ImageNet file of the backbone, or "timm" for timm's own pretrained weights; None and "none"
             leave it at its random start.
@@ -248,8 +231,6 @@ def create_model(
         "image_std": tuple(image_std),
         **reduction_fields(network, body, token_reduction, geometry_reduction),
     }
-    if topology is None:
-        values["stand_in"] = find_body_files(body, body_dir)[1] in (SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES)
     image_tokens = replace(CONFIGS["fastmetro"](), image_size=image_size).image_positions
     if network == "fastmetro":
         if size not in SIZES:
@@ -259,7 +240,9 @@ def create_model(
     elif network == "metro":
         values["image_tokens"] = image_tokens
     config = configure(network, **{**values, **options})
-    model = build_model(config, topology or topology_for(config, body_dir))
+    if topology is None:
+        topology = replace(topology_for(config, body_dir), identity=body_identity(body, body_dir))
+    model = build_model(config, topology)
     if backbone_weights is not None:
         load_backbone_weights(model.backbone, backbone_weights)
     on_meta = any(parameter.is_meta for parameter in model.parameters())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+SET_FREELY = ("dropout",)  # fields of a configuration that change no weight and may be set by hand
 HAND_VERTICES = 195  # of the coarse mesh
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -166,3 +168,27 @@ def not_finite(state: Mapping[str, Tensor]) -> list[str]:
 def bare_name(name: str) -> str:
     """`name` without the wrappers' parts; the networks here have no part of these names themselves."""
     return ".".join(part for part in name.split(".") if part not in (*WITHIN, "module"))
+
+
+def check_overrides(told: Mapping[str, Any], overrides: Mapping[str, Any], path: Path) -> None:
+    """ValueError where a field was set by hand to another value than the file's; dropout may be any."""
+    other = {n: v for n, v in overrides.items() if n not in SET_FREELY and n in told and not _same(n, v, told[n])}
+    if other:
+        found = ", ".join(f"{name} {told[name]}, not {value}" for name, value in other.items())
+        raise ValueError(f"{path} holds a network with {found}: leave that out, or name another file")
+
+
+def _same(name: str, asked: Any, there: Any) -> bool:
+    """Whether two values of a field make one network; the tag behind a timm name only tells its weights."""
+    if name == "arch":
+        return str(asked).partition(".")[0] == str(there).partition(".")[0]
+    return (tuple(asked) if isinstance(asked, list) else asked) == there
+
+
+def parts_of(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Number of learned parameters per part of a state dictionary under our names (buffers not counted)."""
+    counts: dict[str, int] = defaultdict(int)
+    for name, value in state.items():
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            counts[name.split(".")[0]] += value.numel()
+    return dict(counts)

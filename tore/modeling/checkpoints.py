@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tore.body.identity import BodyIdentity
 from tore.device import resolve_device
 from tore.files import read_tensors, write_tensors
 from tore.image_format import OFFICIAL_FORMAT, STRIDE
@@ -25,10 +26,27 @@ from tore.modeling.build import (
     describe,
     topology_for,
 )
-from tore.modeling.checkpoint_contents import bare_name, named_tensors, not_finite, own_state, shape_facts, unwrapped
+from tore.modeling.checkpoint_contents import (
+    bare_name,
+    check_overrides,
+    named_tensors,
+    not_finite,
+    own_state,
+    shape_facts,
+    unwrapped,
+)
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
 from tore.modeling.official_keys import UNREAD, backbone_names, network_name
+from tore.modeling.recorded_body import (
+    RECORD,
+    body_dir_for,
+    entry_of,
+    identity_in,
+    licensed,
+    refuse_another_body,
+    without_mark,
+)
 from tore.paths import takes_data_dir
 
 OWN_FORMAT = "tore-1"
@@ -38,7 +56,6 @@ BACKBONE = "backbone."
 TRUNK = "backbone.trunk."
 HEADS = ("heads", "regressor_heads")
 HEADS_ENTRY = "attention_heads"
-SET_FREELY = ("dropout", "stand_in")  # fields that change no weight and may be set by hand
 SHAPE_REGRESSOR = "transformer_3."  # what tells TORE's files from the baselines'
 
 
@@ -53,6 +70,7 @@ class Checkpoint:
     told: dict[str, Any]  # fields of the configuration that the file itself tells, and `network`
     dropped: tuple[str, ...]  # entries that nothing reads
     unexpected: tuple[str, ...]  # entries that belong to no part
+    trained_on: BodyIdentity | None = None  # the body model; None where nothing tells
 
 
 @takes_data_dir
@@ -66,20 +84,24 @@ def load_model(
 
     Args:
         path: the checkpoint file, its folder, or what `read_checkpoint` gave for it.
-        body_dir: folder of the body model files; None means `tore.paths.body_dir()`, or the synthetic one
-            folder for a network that was trained on it.
+        body_dir: folder of the body model files, "synthetic" or "capsules"; None means the one of these two that the
+            file records, else `tore.paths.body_dir()`.
         device: "auto", "cpu", "cuda", "cuda:1", "mps" ...
         overrides: fields of the configuration to set by hand, such as `arch` for a backbone that has no
-            official name, or `heads` of an official file that does not record them.
+            official name, or `heads` of an official file that does not record them; and `trained_on`, the body model's
+            name where the file has no record of it ("capsules").
 
     Raises:
         FileNotFoundError: the checkpoint or a body model file is missing.
-        ValueError: the file is no checkpoint, an override contradicts what it tells, or its entries do not fit; every
-            missing, unexpected and misshapen entry is listed by part.
+        ValueError: the file is no checkpoint, an override contradicts what it tells, it was trained on another body
+            model, or its entries do not fit; every missing, unexpected and misshapen entry is listed by part.
     """
     checkpoint = path if isinstance(path, Checkpoint) else read_checkpoint(path, **overrides)
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):  # the caller's generator and default device stay
-        model = build_model(checkpoint.config, topology_for(checkpoint.config, body_dir))
+        topology = topology_for(checkpoint.config, body_dir_for(checkpoint.trained_on, body_dir))
+        refuse_another_body(checkpoint.trained_on, topology.identity, checkpoint.path)
+        model = build_model(checkpoint.config, topology)
+    model.trained_on = checkpoint.trained_on
     expected = model.state_dict()
     # Files of old torch versions, and many that were converted, have no step counters in their batch norms.
     counters = {name: value for name, value in expected.items() if name.endswith("num_batches_tracked")}
@@ -109,9 +131,18 @@ def checkpoint_file(path: str | Path) -> Path:
     raise FileNotFoundError(f"{path} is a folder without a {FILE_NAME}{others}")
 
 
-def read_checkpoint(path: str | Path, **overrides: Any) -> Checkpoint:
+def read_checkpoint(path: str | Path, *, trained_on: str | None = None, **overrides: Any) -> Checkpoint:
     """Reads a checkpoint file, or that of a checkpoint folder, and works out its network, without building it."""
-    path = checkpoint_file(path)
+    checkpoint = _read(checkpoint_file(path), overrides)
+    if trained_on is None:
+        return checkpoint
+    held = checkpoint.trained_on
+    if held is not None and held.is_known and held.name != trained_on:
+        raise ValueError(f"{checkpoint.path} records the body model {held}: leave {RECORD}={trained_on!r} out")
+    return replace(checkpoint, trained_on=held if held is not None and held.is_known else BodyIdentity(trained_on))
+
+
+def _read(path: Path, overrides: Mapping[str, Any]) -> Checkpoint:
     content = read_tensors(path)
     if isinstance(content, dict) and content.get("format") == OWN_FORMAT:
         return _own_layout(content, path, overrides)
@@ -127,14 +158,17 @@ def _own_layout(content: Mapping[str, Any], path: Path, overrides: Mapping[str, 
     config, state = content.get("config"), content.get("state_dict")
     if not isinstance(config, dict) or not isinstance(state, dict) or "network" not in config:
         raise ValueError(f"{path} is damaged: it lacks its configuration or its tensors; get it again")
+    config, marked = without_mark(config)
+    record = content.get(RECORD)
+    body = BodyIdentity.from_plain(record, path) if record is not None else None if RECORD in content else marked
     told = _with_image_size({n: tuple(value) if isinstance(value, list) else value for n, value in config.items()})
-    _check_overrides(told, overrides, path)
+    check_overrides(told, overrides, path)
     try:
         configured = configure(**{**told, **overrides})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     state = {bare_name(name): value for name, value in state.items() if isinstance(value, Tensor)}
-    return Checkpoint(path, "own", configured, state, told, (), ())
+    return Checkpoint(path, "own", configured, state, told, (), (), body)
 
 
 def from_own_names(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -> Checkpoint:
@@ -165,7 +199,7 @@ def from_own_names(entries: Mapping[str, Tensor], path: Path, **overrides: Any) 
         )
     unsure = ("image_reduction", "kept_tokens") if facts.get("image_reduction") == "none" else ()
     told = {"network": network, "body": "body"} | {n: value for n, value in facts.items() if n not in unsure}
-    _check_overrides(told, overrides, path)
+    check_overrides(told, overrides, path)
     return Checkpoint(path, "own names", configure(network, **{**facts, **overrides}), state, told, (), ())
 
 
@@ -183,7 +217,7 @@ def from_official(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -
     for name, ours in backbone_names(inside).items():
         state[TRUNK + ours] = entries[BACKBONE + name]
     for name, value in entries.items():
-        if name.startswith(BACKBONE) or name in (*dropped, HEADS_ENTRY):
+        if name.startswith(BACKBONE) or name in (*dropped, HEADS_ENTRY, RECORD):
             continue
         ours_or_none = network_name(name, network, geometry_reduction)
         if ours_or_none is None:
@@ -202,9 +236,10 @@ def from_official(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -
             f"{path} holds a backbone that is none of {', '.join(OFFICIAL)}: name it with arch=... "
             "(--arch of a command), or get the whole file again if it should be one of these"
         )
-    _check_overrides(told, overrides, path)
+    check_overrides(told, overrides, path)
     config = configure(**{**usual, **told, **overrides})
-    return Checkpoint(path, "official", config, state, told, dropped, tuple(unexpected))
+    body = identity_in(entries[RECORD], path) if RECORD in entries else licensed(config.body)
+    return Checkpoint(path, "official", config, state, told, dropped, tuple(unexpected), body)
 
 
 def _with_image_size(told: dict[str, Any]) -> dict[str, Any]:
@@ -214,23 +249,8 @@ def _with_image_size(told: dict[str, Any]) -> dict[str, Any]:
     return told | {"image_size": STRIDE * math.isqrt(told["image_tokens"])}
 
 
-def _check_overrides(told: Mapping[str, Any], overrides: Mapping[str, Any], path: Path) -> None:
-    """ValueError where a field was set by hand to another value than the file's; dropout may be any."""
-    other = {n: v for n, v in overrides.items() if n not in SET_FREELY and n in told and not _same(n, v, told[n])}
-    if other:
-        found = ", ".join(f"{name} {told[name]}, not {value}" for name, value in other.items())
-        raise ValueError(f"{path} holds a network with {found}: leave that out, or name another file")
-
-
-def _same(name: str, asked: Any, there: Any) -> bool:
-    """Whether two values of a field make one network; the tag behind a timm name only tells its weights."""
-    if name == "arch":
-        return str(asked).partition(".")[0] == str(there).partition(".")[0]
-    return (tuple(asked) if isinstance(asked, list) else asked) == there
-
-
 def save_model(model: nn.Module, path: str | Path, half: bool = False) -> None:
-    """Writes our own layout: it remembers what shapes cannot tell (heads, dropout, any backbone, synthetic body).
+    """Writes our own layout: it remembers what shapes cannot tell (heads, dropout, any backbone, the body model).
 
     A network inside torch.compile, DataParallel, DistributedDataParallel or AveragedModel is taken out of them. A path
     that ends in `.safetensors` gives a file of that format, with a checksum in its metadata.
@@ -250,7 +270,9 @@ def save_model(model: nn.Module, path: str | Path, half: bool = False) -> None:
         beyond = "; leave half out" if half else ""
         raise ValueError(f"{len(bad)} entries, such as {bad[0]}, would hold numbers that are not finite{beyond}")
     _check_loadable(network, state)
-    content = {"format": OWN_FORMAT, "config": describe(network.config), "state_dict": state}
+    body = network.trained_on
+    record = None if body is None else body.described()
+    content = {"format": OWN_FORMAT, "config": describe(network.config), RECORD: record, "state_dict": state}
     write_tensors(content, path)
 
 
@@ -280,8 +302,8 @@ def _check_loadable(network: FastMETRO | METRO, state: Mapping[str, Tensor]) -> 
 def save_official(model: nn.Module, path: str | Path) -> None:
     """Writes the official layout, every official entry present; what this network does not carry is zeros.
 
-    Attention heads that are not the usual ones are recorded by an entry of ours, `attention_heads`, which `load_model`
-    reads; the official code takes them from its own flags.
+    Two entries are ours, which `load_model` reads and the official code passes over: `attention_heads`, where they are
+    not the usual ones, and `trained_on`, the body model, where its fingerprint is known.
     """
     write_tensors(official_state(model), path)
 
@@ -349,6 +371,8 @@ def official_state(model: nn.Module) -> dict[str, Tensor]:
             out[official_name] = value
     if not _usual_heads(config):
         out[HEADS_ENTRY] = torch.tensor(list(_heads_of(config).values()), device="cpu")
+    if model.trained_on is not None and (model.trained_on.is_known or model.trained_on != licensed(config.body)):
+        out[RECORD] = entry_of(model.trained_on)
     for name, shape in _unread_shapes(model).items():
         out[name] = torch.zeros(1).expand(shape)  # one stored number, whatever the shape
     return out
@@ -414,12 +438,3 @@ def _check(checkpoint: Checkpoint, expected: Mapping[str, Tensor]) -> None:
             lines.append(f"  {finding} in {part} ({len(names)}): {', '.join(sorted(names))}")
     lines.append("get the file again, or name the right options in load_model(...)")
     raise ValueError("\n".join(lines))
-
-
-def parts_of(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Number of learned parameters per part of a state dictionary under our names (buffers not counted)."""
-    counts: dict[str, int] = defaultdict(int)
-    for name, value in state.items():
-        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
-            counts[name.split(".")[0]] += value.numel()
-    return dict(counts)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from manopth.tensors import WithConstants
+from tore.body.identity import BodyIdentity
 from tore.body.topology import Topology
 from tore.modeling.backbones import Backbone
 from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble
@@ -50,6 +51,7 @@ class FastMETRO(nn.Module):
     backbone: Backbone
     config: Any  # what build_model made this from; nothing in here reads it
     layout: dict[str, tuple[int, ...]]  # the shapes of its entries as build_model made it, likewise
+    trained_on: BodyIdentity | None = None  # the body model that it belongs to, likewise
 
     def __init__(
         self,

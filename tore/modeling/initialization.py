@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manopth.tensors import WithConstants
+from tore.body.identity import BodyIdentity
 from tore.files import read_tensors, write_tensors
 from tore.image_format import STRIDE
 from tore.modeling.backbones import Backbone
@@ -20,6 +21,7 @@ from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.image_token_pruning import TokenReduction
 from tore.modeling.metro import METRO
 from tore.modeling.neural_shape_regressor import ShapeRegressor
+from tore.modeling.recorded_body import refuse_another_body, trained_on_of
 
 WAVE_SPREAD = 3.0  # radians per meter: vertices a decimetre apart have similar tokens
 DRAWS = 32  # random joint features over which the vertex head is fitted
@@ -180,10 +182,14 @@ def load_parts(
         parts: of `PARTS_TO_LOAD`, and `REST` for all that lies behind the token reduction: with it, and without the
             token reduction, networks that differ in their token reduction alone start alike.
 
-    Raises FileNotFoundError, or ValueError naming what does not fit.
+    Raises FileNotFoundError, or ValueError naming what does not fit; with `REST` that is also another body model, of
+    which the other parts know nothing.
     """
     chosen = (PARTS_TO_LOAD[0],) if isinstance(model, METRO) else parts
-    entries = {name: value for name, value in _entries(path, model).items() if _part(name) in chosen}
+    held, trained_on = _entries(path, model)
+    if REST in chosen:
+        refuse_another_body(trained_on, trained_on_of(model), path)
+    entries = {name: value for name, value in held.items() if _part(name) in chosen}
     expected = {name: value for name, value in model.state_dict().items() if _part(name) in chosen}
     wrong = sorted(
         name
@@ -203,9 +209,13 @@ def _part(name: str) -> str:
     return first if first in PARTS_TO_LOAD else REST
 
 
-def _entries(path: str | Path, model: FastMETRO | METRO | WarmUpNetwork) -> dict[str, Tensor]:
+def _entries(
+    path: str | Path, model: FastMETRO | METRO | WarmUpNetwork
+) -> tuple[dict[str, Tensor], BodyIdentity | None]:
+    """The entries of a file, and the body model that they were trained on; the image side knows none."""
     content = read_tensors(checkpoint_file(path))
     if isinstance(content, dict) and all(str(name).startswith(PREFIXES) for name in content):
-        return content
+        return content, None
     known = {} if isinstance(model, WarmUpNetwork) else {"arch": model.config.arch}
-    return read_checkpoint(path, **known).state
+    checkpoint = read_checkpoint(path, **known)
+    return checkpoint.state, checkpoint.trained_on

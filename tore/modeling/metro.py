@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manopth.tensors import WithConstants, beside
+from tore.body.identity import BodyIdentity
 from tore.body.topology import Topology
 from tore.image_format import STRIDE
 from tore.modeling.backbones import Backbone
@@ -134,6 +135,7 @@ class METRO(WithConstants):
     backbone: Backbone
     config: Any  # what build_model made this from; nothing in here reads it
     layout: dict[str, tuple[int, ...]]  # the shapes of its entries as build_model made it, likewise
+    trained_on: BodyIdentity | None = None  # the body model that it belongs to, likewise
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Writes the synthetic body and hand as the files that the loaders of the licensed models read."""
+"""Writes made body models as the files that the loaders of the licensed models read; the capsule figures' folder."""
 
 from __future__ import annotations
 
@@ -15,15 +15,12 @@ import numpy as np
 import torch
 
 from tore.files import check_outputs, replacing, writing
-from tore.paths import SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES, BodyFiles, synthetic_folder
+from tore.paths import CAPSULE_FILES, CAPSULES, BodyFiles, made_folder_of
 from tore.synthetic.models import SyntheticModel, build
 
-FILES = {"body": SYNTHETIC_BODY_FILES, "hand": SYNTHETIC_HAND_FILES}
 
-
-def file_names(kind: str) -> list[str]:
-    """Names of all files of the synthetic "body" or "hand"."""
-    files = FILES[kind]
+def file_names(files: BodyFiles) -> list[str]:
+    """Names of all files of a body model."""
     names = [
         files.model,
         files.mesh_levels,
@@ -70,25 +67,25 @@ def _object_array(items: list) -> np.ndarray:
 KINDS = ("body", "hand")
 ABANDONED = 3600.0  # seconds after which nobody writes into an unfinished folder any more
 
-__all__ = ["KINDS", "file_names", "made_folder", "synthetic_body_dir", "write_synthetic"]
+__all__ = ["KINDS", "capsule_body_dir", "file_names", "made_folder", "write_capsules", "write_files"]
 
 
-def write_synthetic(kind: str, folder: str | Path) -> None:
-    """Makes the synthetic "body" or "hand" and writes its files into `folder`, in place of files of those names.
+def write_capsules(kind: str, folder: str | Path) -> None:
+    """Makes the "body" or "hand" of capsules and writes its files into `folder`, in place of files of those names.
 
     Raises ValueError for another kind, ImportError with the command to run where scikit-image is missing, OutputError
     where the folder cannot be written.
     """
     figure = build(kind)
-    write_files(FILES[kind], figure, Path(folder))
+    write_files(CAPSULE_FILES[kind], figure, Path(folder))
 
 
-def synthetic_body_dir() -> Path:
-    """The folder that holds both synthetic models, made on first use in the cache folder and then reused.
+def capsule_body_dir() -> Path:
+    """The folder that holds both capsule figures, made on first use in the cache folder and then reused.
 
     Raises OutputError where the cache folder cannot be written.
     """
-    return made_folder(synthetic_folder(), FILES, build)
+    return made_folder(made_folder_of(CAPSULES), CAPSULE_FILES, build)
 
 
 def made_folder(folder: Path, files: Mapping[str, BodyFiles], build: Callable[[str], SyntheticModel]) -> Path:

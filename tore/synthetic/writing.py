@@ -25,7 +25,7 @@ import torch
 from tore.datasets.sets import TSVSet, write_linelist, write_yaml
 from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, companions
 from tore.files import write_whole
-from tore.paths import FREE_FILES, find_body_files
+from tore.paths import SYNTHETIC_FILES, find_body_files
 from tore.synthetic.hand_scenes import HandStudio
 from tore.synthetic.image import BATCH, SPLITS, Sample, Studio
 from tore.synthetic.look import VERSION as LOOK_VERSION
@@ -49,11 +49,11 @@ class Recipe:
     size: int  # pixels
     body_dir: str  # of the body model
     backgrounds: str | None = None  # folder of photographs
-    assets: str | None = None  # folder of skins, clothes and panoramas; for the free body and hand
+    assets: str | None = None  # folder of skins, clothes and panoramas; for the synthetic body and hand
 
     def is_free(self) -> bool:
-        """Whether the images show the free body or hand, rendered; the others are drawn."""
-        return find_body_files(self.kind, self.body_dir)[1] in FREE_FILES.values()
+        """Whether the images show the synthetic body or hand, rendered; the others are drawn."""
+        return find_body_files(self.kind, self.body_dir)[1] in SYNTHETIC_FILES.values()
 
     def described(self) -> dict[str, object]:
         """The recipe with the body model and the assets by their names in place of their folders."""
@@ -150,8 +150,8 @@ def _check(recipe: Recipe, count: int) -> None:
         raise ValueError(f"images of {recipe.size} pixels are not made; ask for a side from 32 to 4096")
     if recipe.assets and not recipe.is_free():
         raise ValueError(
-            f"--assets dresses the free body and hand; those of {recipe.body_dir} are drawn without: leave it out, "
-            "or name another --body_dir"
+            f"--assets dresses the synthetic body and hand; those of {recipe.body_dir} are drawn without: leave "
+            "it out, or name another --body_dir"
         )
     if not 0 <= recipe.seed < 2**32:
         raise ValueError(f"seed {recipe.seed} is not between 0 and 2^32 - 1")

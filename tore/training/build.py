@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,16 +30,17 @@ from tore.export.parts import check_compiler
 from tore.image_format import STRIDE, ImageFormat
 from tore.modeling import create_model, load_model
 from tore.modeling.backbones import NONE, TIMM
-from tore.modeling.build import add_smpl_regressor, configure, describe
+from tore.modeling.build import add_smpl_regressor, describe
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint, save_weights
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.initialization import PARTS_TO_LOAD, load_parts, start_camera, start_from_template
 from tore.modeling.metro import METRO
+from tore.modeling.recorded_body import body_dir_for, refuse_another_body, trained_on_of
 from tore.training.config import COORDINATES, FastMETROOptions, METROOptions, RunConfig
 from tore.training.evaluate import Evaluation
 from tore.training.options import flag_text
 from tore.training.recipes import optimizer_from, recipe_from, surface_faces
-from tore.training.resuming import Pace, accept_changes, changes_of
+from tore.training.resuming import Pace, accept_changes, body_of_state, changes_of, check_same_network, record_of
 from tore.training.set_check import check_before, trains
 from tore.training.sheet import TrainingSheet
 
@@ -164,6 +165,15 @@ class RunSetting:
         return Path(self.config.run.output_dir)
 
 
+def on_recorded_body(setting: RunSetting, state: Mapping[str, Any] | None = None) -> RunSetting:
+    """The setting on the body model that its training state, else its checkpoint, records, where none is named."""
+    config, checkpoint = setting.config, setting.checkpoint
+    recorded = body_of_state(state) if state is not None else checkpoint.trained_on if checkpoint is not None else None
+    body_dir = body_dir_for(recorded, config.data.body_dir)
+    data = replace(config.data, body_dir=None if body_dir is None else str(body_dir))
+    return replace(setting, config=replace(config, data=data))
+
+
 def wanted_checkpoint(setting: RunSetting, checkpoints: CheckpointFolder) -> Path | None:
     """The checkpoint folder to resume from. An elastic restart resumes by itself."""
     wanted = setting.config.run.resume
@@ -199,20 +209,6 @@ def network_of(setting: RunSetting, state: dict[str, Any] | None) -> Network:
         model.compile()
     seed_process(setting.config.run.seed + setting.processes.rank)
     return model
-
-
-def check_same_network(state: dict[str, Any], flags: dict[str, Any]) -> None:
-    """ValueError where a training state is of another network than the flags'; dropout alone may change on the way."""
-    if "model" not in state["config"]:
-        raise ValueError("the checkpoint to resume from is no training script's: it may be a warm-up's; name another")
-    saved = describe(configure(**state["config"]["model"]))  # with the fields that an older one lacks
-    other = [
-        f"{name} {saved.get(name)} (flags: {flags[name]})"
-        for name in flags
-        if name != "dropout" and saved.get(name) != flags[name]
-    ]
-    if other:
-        raise ValueError(f"the checkpoint was trained with {', '.join(other)}; give the same flags")
 
 
 def sets_of(setting: RunSetting, batches: LoaderBatches) -> dict[str, Any]:
@@ -318,14 +314,18 @@ def optimization_of(config: RunConfig, model: Network) -> Optimization:
 
 def build_trainer(setting: RunSetting) -> tuple[Trainer, MeshDataset]:
     """Everything of the run, put together and, where wanted, taken up where an earlier one ended; its training set."""
-    config, processes, log = setting.config, setting.processes, setting.log
-    run, body_dir = config.run, config.data.body_dir
+    processes, log, run = setting.processes, setting.log, setting.config.run
     checkpoints = CheckpointFolder(setting.output_dir, keep=run.keep_checkpoints)
     resume_from = wanted_checkpoint(setting, checkpoints)
     state = load_training_state(resume_from) if resume_from is not None else None
+    setting = on_recorded_body(setting, state)
+    config, body_dir = setting.config, setting.config.data.body_dir
     model = network_of(setting, state)
     batches = training_batches(setting, model.config.image_format)
     body = load_body(setting.kind, body_dir).to(processes.device)
+    began_on = trained_on_of(model) if state is None else body_of_state(state)
+    refuse_another_body(began_on, body.identity, resume_from or "the network")
+    model.trained_on = body.identity
     step = loss_step(setting, model, body)
     usable = trains(step.recipe, setting.kind)
     check_before(batches.dataset, body, processes, log.line, body_dir=body_dir, usable=usable)
@@ -346,7 +346,7 @@ def build_trainer(setting: RunSetting) -> tuple[Trainer, MeshDataset]:
         checkpointing=Checkpointing(
             checkpoints,
             save_weights=lambda path: save_weights(model, path),
-            config={"run": config.plain(), "model": describe(model.config), "sets": sets},
+            config=record_of(config, describe(model.config), body.identity, sets),
             save_steps=run.save_steps,
         ),
         seed=run.seed,

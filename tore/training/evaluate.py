@@ -29,6 +29,7 @@ from tore.geometry.alignment import merge_predictions
 from tore.losses.criterion import Targets
 from tore.losses.recipes import RECIPES
 from tore.modeling.build import image_format_of
+from tore.modeling.recorded_body import check_body
 from tore.training.set_check import check_before
 
 GENDERS = ("female", "male")
@@ -167,6 +168,7 @@ class Evaluation:
         give_up: Callable[[], bool] = lambda: False,
     ) -> Evaluated | None:
         """The loop. The loader gives this process's share; together the shares hold each sample once."""
+        check_body(model, self.body)
         processes, wanted = self.processes, image_format_of(model)
         if self.data.image_format != wanted:
             found = f"{self.data.rows.path} is read as {self.data.image_format}, but the network takes {wanted}"

@@ -31,7 +31,7 @@ def report(
     model: Network | FastMETROForm | METROForm,
     yaml: Path,
     *,
-    body_dir: str | None,
+    body_dir: str | Path | None,
     oracle: bool,
     batch_size: int,
     workers: int,

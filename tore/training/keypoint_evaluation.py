@@ -18,7 +18,7 @@ from tore.evaluation.keypoints import JUDGED, MEASURES, Judgment, in_boxes, judg
 from tore.geometry.crop import Crop
 from tore.inference.images import read_image
 from tore.inference.predictor import MeshRecovery
-from tore.paths import FREE_BODY_FILES, SYNTHETIC, find_body_files
+from tore.paths import SYNTHETIC
 from tore.synthetic.free_body import keypoint_rows
 
 NETWORK, CONSTANT = "network", "constant pose"
@@ -72,14 +72,14 @@ class KeypointReport:
         return "\n".join(lines)
 
 
-def joint_rows(body: BodyModel, body_dir: str | Path | None) -> tuple[np.ndarray, str]:
+def joint_rows(body: BodyModel) -> tuple[np.ndarray, str]:
     """The matrix (K, V) that gives a file's keypoints of a mesh's vertices, and what they are.
 
-    body_dir: where the body's files are from; the free body's know COCO's keypoints.
+    The synthetic body knows COCO's keypoints.
     """
     if body.kind == "hand":
         return _array(body.output_rows), ROWS_OF_HAND
-    if find_body_files("body", body_dir)[1] is FREE_BODY_FILES:
+    if body.identity.name == SYNTHETIC:
         return keypoint_rows(), ROWS_OF_BODY
     assert isinstance(body.j24_rows, torch.Tensor)
     return _array(body.j24_rows)[list(COCO_TO_J24)], ROWS_OF_LABELS
@@ -94,7 +94,6 @@ def evaluate_keypoints(
     file: KeypointFile,
     images: Path,
     *,
-    body_dir: str | Path | None = None,
     box_factor: float = BOX_FACTOR,
     progress: Callable[[Any], Any] | None = None,
 ) -> KeypointReport:
@@ -116,7 +115,7 @@ def evaluate_keypoints(
         left_out[NO_LIMB] = unlabeled
     if not people:
         raise ValueError(f"{file.path} has nobody to judge: {left_out}")
-    rows, joints = joint_rows(recovery.body, body_dir)
+    rows, joints = joint_rows(recovery.body)
     by_image: dict[str, list[int]] = {}
     for index, person in enumerate(people):
         by_image.setdefault(person.file, []).append(index)
@@ -165,12 +164,6 @@ def predict_image(
     left = [person.side == "left" for person in people] if recovery.body.kind == "hand" else False
     found = recovery.predict(image, crops, left=left, keep_crop=False)
     return np.stack([person.to_pixels(rows @ person.vertices) for person in found])
-
-
-def body_dir_of(recovery: MeshRecovery, body_dir: str | Path | None) -> str | Path | None:
-    """Where the files of a recovery's body are from: as given, or the synthetic one's for a network trained on it."""
-    stand_in = getattr(getattr(recovery.model, "config", None), "stand_in", False)
-    return body_dir if body_dir is not None or not stand_in else SYNTHETIC
 
 
 def with_bar(items: Any) -> Any:

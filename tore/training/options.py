@@ -13,9 +13,11 @@ from functools import cache
 from types import NoneType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from tore.paths import BODY_DIR_ALIASES
+
 # Option -> old word -> new word; the old ones are taken until version 0.3.
 VALUE_ALIASES: dict[str, dict[str, str]] = {
-    "body_dir": {"stand-in": "synthetic"},
+    "body_dir": BODY_DIR_ALIASES,
     "schedule": {"published": "official"},
 }
 

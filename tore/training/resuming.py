@@ -11,8 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from tore.body.identity import BodyIdentity
 from tore.engine.optimization import Schedule
 from tore.engine.state import is_of_another_size, position_under, steps_per_epoch
+from tore.modeling.build import configure, describe
+from tore.modeling.recorded_body import RECORD, without_mark
 from tore.training.options import current_value, value_text
 
 
@@ -21,6 +24,10 @@ class Config(Protocol):
 
     def values(self) -> dict[str, Any]:
         """Option -> plain value."""
+        ...
+
+    def plain(self) -> dict[str, Any]:
+        """The same by sections, as it is kept."""
         ...
 
     def gives(self, name: str) -> bool:
@@ -92,6 +99,35 @@ def recorded(state: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in config["run"].items():
         found |= value if isinstance(value, dict) else {name: value}
     return found
+
+
+def body_of_state(state: Mapping[str, Any]) -> BodyIdentity | None:
+    """The body model that a training state records; of an older one what its network's configuration tells."""
+    config = state["config"]
+    if RECORD in config:
+        return None if config[RECORD] is None else BodyIdentity.from_plain(config[RECORD], "the training state")
+    return without_mark(config["model"])[1] if "model" in config else None
+
+
+def check_same_network(state: dict[str, Any], flags: dict[str, Any]) -> None:
+    """ValueError where a training state is of another network than the flags'; dropout alone may change on the way."""
+    if "model" not in state["config"]:
+        raise ValueError("the checkpoint to resume from is no training script's: it may be a warm-up's; name another")
+    saved = describe(configure(**without_mark(state["config"]["model"])[0]))  # with the fields that an older one lacks
+    other = [
+        f"{name} {saved.get(name)} (flags: {flags[name]})"
+        for name in flags
+        if name != "dropout" and saved.get(name) != flags[name]
+    ]
+    if other:
+        raise ValueError(f"the checkpoint was trained with {', '.join(other)}; give the same flags")
+
+
+def record_of(
+    config: Config, network: Mapping[str, Any], body: BodyIdentity, sets: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a training state keeps of its run: options, network, body model, sets."""
+    return {"run": config.plain(), "model": dict(network), RECORD: body.described(), "sets": dict(sets)}
 
 
 def accept_changes(changes: Changes, resumed: Path, *, allowed: bool, say: Callable[[str], None]) -> None:

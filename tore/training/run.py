@@ -17,6 +17,7 @@ from tore.training.build import (
     build_network,
     build_trainer,
     checkpoint_of,
+    on_recorded_body,
 )
 from tore.training.config import RunConfig
 from tore.training.evaluation_report import report
@@ -54,6 +55,7 @@ def run(
             ),
             checkpoint or checkpoint_of(config),
         )
+        setting = on_recorded_body(setting)
         for notice in notices:
             setting.log.line(notice)
         if config.run.device == "cuda" and processes.device.type != "cuda":

@@ -1,0 +1,139 @@
+"""A checkpoint knows its body model: recorded in every kind of file, and refused on another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import tore
+from tore.body import load_body
+from tore.inference.predictor import MeshRecovery
+from tore.modeling.checkpoints import official_state, read_checkpoint
+from tore.modeling.initialization import load_parts
+from tore.modeling.recorded_body import RECORD
+from tore.paths import shipped_checkpoint
+
+SMALL = {"arch": "test_resnet", "size": "S", "widths": (32, 32), "hidden": (32, 32), "heads": 16, "keep_ratio": 0.2}
+BOTH = r"'synthetic' \(\w{8}-\w{8}\), and the one in use is 'capsules' \(.{8}-\w{8}\): use --body_dir synthetic"
+
+
+def network(body_dir: str | Path, kind: str = "body", **options):
+    return tore.create_model("fastmetro", body=kind, body_dir=body_dir, **{**SMALL, **options})
+
+
+def written(model: torch.nn.Module, way: str, folder: Path) -> Path:
+    """A file of the model in one of the kinds that there are."""
+    path = folder / ("a.safetensors" if way.endswith("safetensors") else "a.bin")
+    if way == "wrapped official":
+        torch.save({"model": {f"module.{name}": value for name, value in official_state(model).items()}}, path)
+    else:
+        (tore.save_official if way.startswith("official") else tore.save_model)(model, path)
+    return path
+
+
+@pytest.mark.parametrize("way", ["own", "own safetensors", "official", "official safetensors", "wrapped official"])
+@pytest.mark.parametrize("kind", ["body", "hand"])
+def test_every_kind_of_file_records_the_body(way: str, kind: str, tmp_path: Path) -> None:
+    model = network("synthetic", kind)
+    path = written(model, way, tmp_path)
+    again = tore.load_model(path, None, "cpu", arch="test_resnet")  # its body model is taken from the record
+    assert again.trained_on == model.trained_on == load_body(kind, "synthetic").identity
+    assert tore.for_inference(again).trained_on == model.trained_on
+    with pytest.raises(ValueError, match=f"a.* was trained on the body model {BOTH}"):
+        tore.load_model(path, "capsules", "cpu", arch="test_resnet")
+    with pytest.raises(ValueError, match=BOTH):
+        MeshRecovery.from_checkpoint(path, "capsules", "cpu", arch="test_resnet")
+    assert MeshRecovery.from_checkpoint(path, device="cpu", arch="test_resnet").body.identity == model.trained_on
+
+
+def test_a_licensed_body_is_recorded_and_asked_for(rule_body_dir: Path, tmp_path: Path) -> None:
+    tore.save_model(network(rule_body_dir), tmp_path / "a.bin")
+    assert tore.load_model(tmp_path / "a.bin", rule_body_dir, "cpu").trained_on.name == "SMPL"
+    with pytest.raises(ValueError, match=r"'SMPL' .*'synthetic' .*name the folder of SMPL's files with --body_dir"):
+        tore.load_model(tmp_path / "a.bin", "synthetic", "cpu")
+
+
+@pytest.mark.parametrize("way", ["official", "own of before"])
+def test_a_file_without_a_record_is_one_of_the_licensed_body(way: str, rule_body_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    entries = official_state(network(rule_body_dir))
+    del entries[RECORD]
+    torch.save(entries, path)
+    if way == "own of before":
+        tore.save_model(tore.load_model(path, rule_body_dir, "cpu", arch="test_resnet"), path)
+        content = torch.load(path, weights_only=True)
+        del content[RECORD]
+        torch.save(content | {"config": content["config"] | {"stand_in": False}}, path)
+    model = tore.load_model(path, rule_body_dir, "cpu", arch="test_resnet")
+    assert RECORD not in official_state(model), "saving does not make up what nobody recorded"
+    for made in ("synthetic", "capsules"):
+        with pytest.raises(ValueError, match=f"records no fingerprint and counts as trained on .*'SMPL'.*{made}"):
+            tore.load_model(path, made, "cpu", arch="test_resnet")
+    told = tore.load_model(path, None, "cpu", arch="test_resnet", trained_on="capsules")
+    assert told.trained_on.name == "capsules"
+    with pytest.raises(ValueError, match=r"'capsules'.*'synthetic'"):
+        tore.load_model(path, "synthetic", "cpu", arch="test_resnet", trained_on="capsules")
+
+
+def test_what_is_recorded_cannot_be_told_otherwise(tmp_path: Path) -> None:
+    tore.save_model(network("synthetic"), tmp_path / "a.bin")
+    with pytest.raises(ValueError, match=r"records the body model 'synthetic' .*leave trained_on='capsules' out"):
+        read_checkpoint(tmp_path / "a.bin", trained_on="capsules")
+    held = read_checkpoint(tmp_path / "a.bin", trained_on="synthetic").trained_on
+    assert held is not None and held.is_known
+
+
+def test_the_old_mark_of_the_capsule_figure_is_read(tmp_path: Path) -> None:
+    model = network("capsules")
+    tore.save_model(model, tmp_path / "a.bin")
+    content = torch.load(tmp_path / "a.bin", weights_only=True)
+    del content[RECORD]
+    torch.save(content | {"config": content["config"] | {"stand_in": True}}, tmp_path / "a.bin")
+    assert tore.load_model(tmp_path / "a.bin", device="cpu").config == model.config
+    with pytest.raises(ValueError, match="'capsules', and the one in use is 'synthetic'"):
+        tore.load_model(tmp_path / "a.bin", "synthetic", "cpu")
+
+
+def test_a_plain_state_dict_tells_nothing(tmp_path: Path) -> None:
+    torch.save(network("synthetic").state_dict(), tmp_path / "a.bin")
+    for made in ("synthetic", "capsules"):
+        assert tore.load_model(tmp_path / "a.bin", made, "cpu", arch="test_resnet", heads=16).trained_on is None
+
+
+@pytest.mark.parametrize("content", [b"no JSON", b'["SMPL"]', b'{"name": 3}'])
+def test_a_damaged_record_is_refused(content: bytes, tmp_path: Path) -> None:
+    entries = official_state(network("synthetic"))
+    save_file({n: v.contiguous().clone() for n, v in entries.items()}, tmp_path / "whole.safetensors")
+    torch.save(entries | {RECORD: torch.tensor(list(content), dtype=torch.uint8)}, tmp_path / "a.bin")
+    with pytest.raises(ValueError, match=r"a\.bin is damaged: its record of the body model"):
+        tore.load_model(tmp_path / "a.bin", "synthetic", "cpu", arch="test_resnet")
+    tore.load_model(tmp_path / "whole.safetensors", "synthetic", "cpu", arch="test_resnet")
+
+
+def test_a_network_meets_no_other_body_model(rule_body_dir: Path) -> None:
+    model = network("capsules", "hand")
+    with pytest.raises(ValueError, match="the network was trained on the body model 'capsules'"):
+        MeshRecovery(model, load_body("hand", "synthetic"))
+    MeshRecovery(torch.nn.DataParallel(model), load_body("hand", "capsules"))
+    people = network(rule_body_dir)
+    assert MeshRecovery(people, load_body("body", rule_body_dir)).body.identity == people.trained_on
+
+
+def test_only_the_image_side_starts_from_a_network_of_another_body(tmp_path: Path) -> None:
+    tore.save_model(network("capsules"), tmp_path / "a.bin")
+    model = network("synthetic")
+    load_parts(model, tmp_path / "a.bin", ["backbone", "image_projection", "token_reduction"])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=r"a\.bin was trained on the body model 'capsules'"):
+        load_parts(model, tmp_path / "a.bin", ["backbone", "rest"])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["body", "hand"])
+def test_the_shipped_networks_are_refused_on_another_body(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"trained on the body model 'capsules' .*use --body_dir capsules"):
+        tore.load_model(shipped_checkpoint(kind), "synthetic", "cpu")
+    assert tore.load_model(shipped_checkpoint(kind), device="cpu").trained_on == load_body(kind, "capsules").identity
