@@ -14,7 +14,7 @@ LAYERS = (  # from the lowest; a package imports from layers below its own and f
     {"entry", "body"},
     {"modeling", "visualize"},
     {"losses", "evaluation", "export", "datasets"},
-    {"synthetic"},
+    {"synthetic", "detection"},
     {"engine", "inference"},
     {"training"},
     {"analysis"},

@@ -1,0 +1,17 @@
+"""Finding people in images: the detector protocol, MoveNet, torchvision's detectors, and functions of the user's."""
+
+from tore.detection.choice import DETECTORS, detector_of
+from tore.detection.detector import Detection, Detector, Found, find, hands_of, people_wanted
+from tore.detection.movenet import MoveNetDetector
+
+__all__ = [
+    "DETECTORS",
+    "Detection",
+    "Detector",
+    "Found",
+    "MoveNetDetector",
+    "detector_of",
+    "find",
+    "hands_of",
+    "people_wanted",
+]
