@@ -131,7 +131,7 @@ def test_infer_takes_the_files_images(trained: Path, synthetic_body_dir: Path, t
 
     Image.fromarray(rules.photo(2, 120, 160)).save(tmp_path / "one.png")
     flags = ["--resume_checkpoint", str(trained), "--image_file_or_path", str(tmp_path / "one.png"), "--no_overlay"]
-    flags += ["--save_results", "npz", "--data_dir", str(synthetic_body_dir), "--device", "cpu"]
+    flags += ["--save_results", "npz", "--data_dir", str(synthetic_body_dir), "--device", "cpu", "--detector", "none"]
     assert infer.main([*flags, "--output_dir", str(tmp_path / "out")]) == 0
     (written,) = (tmp_path / "out").glob("*.npz")
     people = MeshRecovery.from_checkpoint(trained / "state_dict.bin", synthetic_body_dir, "cpu")

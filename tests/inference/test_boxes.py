@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tore.inference.boxes import parse_boxes, read_boxes
-from tore.inference.inputs import boxes_for
+from tore.inference.boxes import Detections, parse_boxes, read_boxes
+from tore.inference.inputs import detections_for
 
 IMAGES = [Path("in/a.jpg"), Path("in/b.png"), Path("in/000000000785.jpg")]
 STRONG, WEAK = (50.0, 40.0, 150.0, 190.0), (10.0, 20.0, 30.0, 40.0)
@@ -44,6 +44,12 @@ LAYOUTS = {
     "COCO results under a name": {"annotations": COCO_RESULTS},
     "COCO annotations": COCO_ANNOTATIONS,
 }
+
+
+def boxes_for(images: list[Path], detections: Detections) -> tuple[list, list[str]]:
+    people, notes = detections_for(images, detections)
+    assert {person.detector for own in people for person in own} <= {detections.source}
+    return [[person.box for person in own] for own in people], notes
 
 
 def written(folder: Path, content: Any) -> Path:

@@ -43,6 +43,7 @@ def images(tmp_path: Path) -> Path:
 
 def infer(checkpoint: Path, images: Path, *options: str | Path) -> int:
     command = ["infer", "--resume_checkpoint", checkpoint, "--image_file_or_path", images, "--device", "cpu"]
+    command += ["--detector", "none"]
     return cli.main([str(part) for part in (*command, "--no_overlay", *options)])
 
 

@@ -39,18 +39,10 @@ def images(tmp_path: Path) -> Path:
 
 
 def infer(checkpoint: Path, images: Path, *options: str | Path) -> int:
-    """The tool's exit code."""
-    command = [
-        "infer",
-        "--resume_checkpoint",
-        checkpoint,
-        "--image_file_or_path",
-        images,
-        "--device",
-        "cpu",
-        *options,
-    ]
-    return cli.main([str(part) for part in command])
+    """The tool's exit code; without an option about people it takes the center of the images."""
+    command = ["infer", "--resume_checkpoint", checkpoint, "--image_file_or_path", images, "--device", "cpu", *options]
+    center = [] if {"--box", "--boxes", "--detector"} & set(options) else ["--detector", "none"]
+    return cli.main([str(part) for part in (*command, *center)])
 
 
 def names(folder: Path) -> list[str]:
@@ -246,8 +238,13 @@ def test_numbers_that_are_not_finite_are_named(
         (("--image_file_or_path", "nowhere.jpg"), "nowhere.jpg is missing"),
         (("--box", "1,2,3"), "give four numbers x,y,width,height"),
         (("--box", "-.1,0,.5,1"), "is normalized"),
-        (("--box_threshold", "0.5"), "goes with --boxes"),
-        (("--box_format", "xyxy"), "goes with --boxes, --box and --left_box"),
+        (("--box_threshold", "0.5"), "--box_threshold 0.5: nobody is looked for"),
+        (("--box", "1,2,30,40", "--people", "2"), "--people 2: the boxes are given"),
+        (("--detector_weights", "x.pth"), "--detector_weights x.pth: no detector is at work"),
+        (("--detector", "yolo"), "detector 'yolo' is not known: use movenet, torchvision, none"),
+        (("--detector", "movenet", "--detector_weights", "none.pth"), "none.pth is missing"),
+        (("--detector", "movenet", "--box_threshold", "7"), "box threshold 7: give a score from 0 to 1"),
+        (("--box_format", "xyxy"), "goes with a file of boxes, --box and --left_box"),
         (("--boxes", "none.json"), "none.json is missing"),
         (("--device", "toaster"), "toaster"),
         (("--batch_size", "0"), "batch size 0"),
@@ -280,9 +277,7 @@ def test_tokens_of_a_network_that_prunes_none(
     assert infer(tmp_path / "m.pt", images) == 0
 
 
-def test_only_mesh_files_need_a_further_package(
-    small_checkpoint: Path, images: Path, tmp_path: Path
-) -> None:
+def test_only_mesh_files_need_a_further_package(small_checkpoint: Path, images: Path, tmp_path: Path) -> None:
     """In a process that cannot import trimesh or embreex: inference draws, mesh files ask for theirs by name."""
     script = f"""
 import sys
@@ -294,6 +289,7 @@ recovery = tore.MeshRecovery.from_checkpoint({str(small_checkpoint)!r}, device="
 people = recovery.predict({str(images / "one.png")!r})
 assert people[0].vertices.shape == (6890, 3)
 call = ["infer", "--resume_checkpoint", {str(small_checkpoint)!r}, "--image_file_or_path", {str(images)!r}]
+call += ["--detector", "none"]
 print(cli.main(call), cli.main([*call, "--no_overlay", "--save_mesh", "obj"]))
 print(cli.main([*call, "--no_overlay", "--save_results", "json", "--show_tokens"]))
 """

@@ -21,6 +21,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "--body_dir": ("--data_dir",),  # of commands that read no data set; the others have a --data_dir of their own
     "--camera_initialization": ("--camera_start",),
     "--checkpoint": ("--resume_checkpoint",),
+    "--detector": ("--boxes",),
     "--images": ("--image_file_or_path", "--pictures"),
     "--joints_loss_weight": ("--joints_3d_loss_weight",),
     "--local_rank": ("--local-rank",),

@@ -1,12 +1,14 @@
 """Recovers the people or hands of images and draws their meshes: an image, several, a folder, or a quoted pattern.
 
-tore infer --checkpoint state_dict.bin --images images/
+tore infer photo.jpg
+tore infer photo.jpg folder/ "*.png" --checkpoint state_dict.bin --output_dir out
 
-For each image <name>_tore_pred.jpg is written, the crop and the overlay side by side. The network (FastMETRO or
-METRO), its backbone and its body are worked out from the checkpoint. Folders and patterns give images in natural order
-(1, 2, 10). Exit code: 0 if every image was processed, also if a box file says that nobody is in it (even in all of
-them: a line says so), 1 if some could not be read, drawn or written (each is named, the others are processed), 2 if
-nothing could start.
+The people of each image are found (--detector), and <name>_tore_pred.jpg is written, the image and their meshes over it
+side by side, with a file for each person. The network (FastMETRO or METRO), its backbone and its body are worked out
+from the checkpoint; without one the network that ships is used. Folders and patterns give images in natural order
+(1, 2, 10). Exit code: 0 if every image was processed, also if nobody is found in it (a line says so) or a box file says
+that nobody is in it (even in all of them: a line says so), 1 if some could not be read, drawn or written (each is
+named, the others are processed), 2 if nothing could start.
 """
 
 from __future__ import annotations
@@ -30,21 +32,22 @@ from tore.cli.flags import (
     names,
     take_negative_numbers,
 )
+from tore.cli.people_flags import CENTER, add_people_flags, boxes_file, finder_for, jobs_of
+from tore.detection import Detection
 from tore.device import keep_freed_memory
 from tore.entry import entry_point, sentence_of
 from tore.files import check_outputs
 from tore.geometry.crop import Crop
-from tore.inference.boxes import FORMATS as BOX_FORMATS
-from tore.inference.boxes import parse_boxes, read_boxes
 from tore.inference.crops import PersonCrop
 from tore.inference.focal_length import OFFICIAL, FocalChoice, FocalLength, summary
-from tore.inference.inputs import boxes_for, find_images, output_stems
+from tore.inference.inputs import find_images
 from tore.inference.names import json_text, readable
 from tore.inference.outputs import TURNS, PoseFile, Wanted
 from tore.inference.pipeline import Job, Report, Run
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
 from tore.inference.result import FORMATS as RESULT_FORMATS
 from tore.inference.result import as_plain
+from tore.paths import shipped_checkpoint
 from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
 from tore.visualize.mesh_files import SCENE_FORMATS, need_mesh_packages
 
@@ -81,20 +84,13 @@ def build_parser() -> argparse.ArgumentParser:
     """The official flags and our own."""
     parser = FlagParser(prog="tore infer", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
-    file = "official or own checkpoint, or its folder"
-    add(*names("--checkpoint"), type=Path, required=True, metavar="PATH", help=file)
-    add(*names("--images"), nargs="+", required=True, metavar="PATH", help="images, folders, quoted patterns")
+    add("image", nargs="*", metavar="IMAGE", help="images, folders, quoted patterns")
+    file = "official or own checkpoint, or its folder [the shipped network]"
+    add(*names("--checkpoint"), type=Path, metavar="PATH", help=file)
+    add(*names("--images"), nargs="+", metavar="PATH", help="likewise, as the official script names them")
     add("--output_dir", type=Path, metavar="DIR", help="where to write (default: beside each image)")
     add_body_dir(parser, data_sets=False)
-    people = parser.add_argument_group("people").add_mutually_exclusive_group()
-    files = '{"name.jpg": [[x, y, width, height], ...], ...}, with scores or without, or COCO annotations or results'
-    people.add_argument("--boxes", type=Path, metavar="JSON", help=files)
-    repeated: dict[str, Any] = {"nargs": "+", "action": "extend", "metavar": "X,Y,W,H"}
-    people.add_argument("--box", **repeated, help="a person's box in pixels; may be repeated")
-    add("--box_format", choices=tuple(BOX_FORMATS), help="what a box's four numbers are [xywh]")
-    add("--box_threshold", type=float, metavar="SCORE", help="leave out the boxes of --boxes that score lower")
-    add("--left", action="store_true", help="hands: all are left ones (the network sees them mirrored)")
-    add("--left_box", **repeated, help="hands: a left one's box, beside the right ones of --box")
+    add_people_flags(parser)
     camera = parser.add_argument_group("camera of the whole images (default: from EXIF, else its diagonal)")
     camera.add_argument("--focal_length", type=focal_length, help=f"pixels, or {OFFICIAL}: 1000 for 224 pixels")
     camera.add_argument("--fov", type=float, metavar="DEGREES", help="field of view over the longer side")
@@ -142,25 +138,12 @@ def wanted_files(args: argparse.Namespace) -> Wanted:
     return wanted
 
 
-def jobs_of(args: argparse.Namespace) -> list[Job]:
-    """The images of the command line with their boxes and output names; what is left out is said."""
-    images = find_images(args.images, tell)
-    box_format = args.box_format or "xywh"
-    right, left = (parse_boxes(words, box_format) if words else [] for words in (args.box, args.left_box))
-    if left and (args.boxes or args.left):
-        raise ValueError("--left_box goes with --box alone; --boxes takes --left where all are left hands")
-    if args.box_threshold is not None and not args.boxes:
-        raise ValueError("--box_threshold goes with --boxes; leave it out")
-    if args.box_format and not (args.boxes or right or left):
-        raise ValueError("--box_format goes with --boxes, --box and --left_box; leave it out")
-    boxes: list[Any] = [right + left or None] * len(images)
-    if args.boxes:
-        boxes, notes = boxes_for(images, read_boxes(args.boxes, box_format, args.box_threshold))
-        for note in notes:
-            tell(note)
-    sides = [False] * len(right) + [True] * len(left) if left else args.left
-    stems = output_stems(images, args.output_dir)
-    return [Job(*parts, sides) for parts in zip(images, stems, boxes, strict=True)]
+def named_images(args: argparse.Namespace) -> list[Path]:
+    """The images of the command line. ValueError where it names none."""
+    given = [*args.image, *(args.images or [])]
+    if not given:
+        raise ValueError("no image is named; write tore infer photo.jpg, or a folder, or a quoted pattern")
+    return find_images(given, tell)
 
 
 def tell(text: str) -> None:
@@ -180,7 +163,8 @@ def pose_file(args: argparse.Namespace, recovery: MeshRecovery, jobs: list[Job])
 
 def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) -> list[Row]:
     """Runs all jobs behind a progress bar, names failures at once; returns the table's rows."""
-    rows = []
+    rows, finds = [], run.finder is not None
+    nobody = "no hand" if run.recovery.body.kind == "hand" else "nobody"
     with tqdm(total=len(jobs), unit="image", disable=None, file=sys.stderr) as bar:
         for report in run(jobs):
             if report.error:
@@ -189,6 +173,9 @@ def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) 
             if report.outside:
                 bar.clear()
                 tell(outside_text(report))
+            if finds and not report.error and not report.people:
+                bar.clear()
+                tell(f"{report.job.image}: {nobody} was found; a lower --box_threshold may find more")
             if json_lines:
                 print(json_text(line_of(report)), flush=True)
             if poses is not None:
@@ -203,6 +190,7 @@ def outside_text(report: Report) -> str:
     seen, boxes = {person.crop.person for person in report.people}, report.job.boxes or []
     numbers = [number for number in range(1, len(boxes) + 1) if number not in seen]
     place = boxes[numbers[0] - 1]
+    place = place.box if isinstance(place, Detection) else place
     first = place.described() if isinstance(place, Crop) else ", ".join(f"{value:g}" for value in place)
     which = f"person {numbers[0]} (box {first})" if len(numbers) == 1 else f"{len(numbers)} people (first box {first})"
     return f"{report.job.image}: {which} left out: no part of the box lies in the image"
@@ -243,9 +231,10 @@ def tell_doubts(rows: list[Row], args: argparse.Namespace) -> None:
     beyond = sum(row.beyond for row in rows) + outside
     if outside:
         tell(f"{outside} of {people} boxes lie outside of their image and were left out")
-    if args.boxes and not people and not any(row.failed for row in rows):
-        tell(f"nobody was recovered: {args.boxes} has no box for any image that could be read")
-    if 2 * beyond >= people > 0 and args.box_format is None and beyond:
+    file = boxes_file(args)
+    if file and not people and not any(row.failed for row in rows):
+        tell(f"nobody was recovered: {file} has no box for any image that could be read")
+    if (file or args.box) and 2 * beyond >= people > 0 and args.box_format is None and beyond:
         tell(f"{beyond} of {people} boxes reach beyond their image; if they are corners, add --box_format xyxy")
 
 
@@ -277,14 +266,21 @@ def save(poses: PoseFile) -> bool:
     return True
 
 
+def is_fast(args: argparse.Namespace, images: int) -> bool:
+    """Whether optimized models are to be made."""
+    return args.fast or (images >= FAST_FROM and not (args.plain or args.amp))
+
+
 def recovery_for(args: argparse.Namespace, images: int) -> MeshRecovery:
     """The network, optimized where there are enough images to pay for making it; says what is idle."""
     ignored = check_rules(args, RULES)
+    if args.checkpoint is None:
+        args.checkpoint = shipped_checkpoint("body")
+        tell(f"the network is {args.checkpoint.name}, which ships and was trained on synthetic images alone")
     checkpoint, notes = open_checkpoint(args, args.checkpoint)
     for note in [*args.notices, *ignored, *notes]:
         tell(note)
-    fast = args.fast or (images >= FAST_FROM and not (args.plain or args.amp))
-    options = {"amp": args.amp, "fast": fast, "compiled": args.compile}
+    options = {"amp": args.amp, "fast": is_fast(args, images), "compiled": args.compile}
     return MeshRecovery.from_checkpoint(checkpoint, args.body_dir, args.device, **options)
 
 
@@ -296,8 +292,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @entry_point("tore infer")
 def official_main(argv: Sequence[str] | None = None) -> int:
-    """`main` with the official camera where the command line names none."""
+    """`main` as the official script: its crop and its camera where the command line names none, of a checkpoint."""
     args = build_parser().parse_args(argv)
+    if args.checkpoint is None:
+        raise ValueError("no checkpoint is named; add --resume_checkpoint FILE")
+    if args.detector is None and args.box is None and args.left_box is None:
+        args.detector = CENTER
     if args.focal_length is None and args.fov is None:
         args.focal_length = OFFICIAL
     return run_inference(args)
@@ -308,14 +308,16 @@ def run_inference(args: argparse.Namespace) -> int:
     FocalChoice(args.focal_length, args.fov)  # one that cannot be is told before anything is read
     keep_freed_memory()
     check_outputs(args.save_poses, folder=args.output_dir)
-    wanted, jobs = wanted_files(args), jobs_of(args)
+    wanted, jobs = wanted_files(args), jobs_of(args, named_images(args), tell)
     recovery = recovery_for(args, len(jobs))
     if args.show_tokens and not recovery.prunes_tokens:
         raise ValueError(f"{args.checkpoint} prunes no image tokens; leave --show_tokens out")
     if (args.left or args.left_box) and recovery.body.kind != "hand":
         raise ValueError(f"{args.checkpoint} recovers people; leave --left and --left_box out")
+    fast = is_fast(args, len(jobs))
+    finder = finder_for(args, recovery.body.kind, recovery.device, fast=fast, tell=tell)
     options = {"focal_length": args.focal_length, "fov": args.fov, "overwrite": args.overwrite}
-    run = Run(recovery, wanted, batch_size=args.batch_size, **options)
+    run = Run(recovery, wanted, batch_size=args.batch_size, finder=finder, **options)
     poses = pose_file(args, recovery, jobs)
     rows = follow(run, jobs, args.json_lines, poses)
     tell_doubts(rows, args)

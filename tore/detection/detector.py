@@ -22,7 +22,7 @@ SAME_BOX = 0.6  # intersection over union from which two boxes are one person's
 SAME_POSE = 0.08  # ... with keypoints: their mean distance in longer sides of the box, up to which they are
 WRIST, ELBOW, SHOULDER = (tuple(KEYPOINT_NAMES.index(f"{side}_{name}") for side in ("left", "right"))
                           for name in ("wrist", "elbow", "shoulder"))  # fmt: skip
-BEYOND_WRIST = 0.35  # forearms from the wrist to the middle of the hand
+BEYOND_WRIST = 0.35  # forearms from the wrist to the center of the hand
 HAND_SIZE = 0.9  # side of a hand's box over the forearm's length
 SHORTENED = 0.9  # a forearm that points at the camera is taken to be this many upper arms long, at least
 
@@ -57,15 +57,16 @@ class Detection:
     left: bool = False  # a left hand
 
 
-def find(detector: Detector, image: np.ndarray, people: int | str = "all") -> list[Detection]:
-    """The people of one image (H, W, 3) uint8 RGB, the surest first, as many as `chosen` leaves."""
+def find(detector: Detector, image: np.ndarray, people: int | str = "all", *, hands: bool = False) -> list[Detection]:
+    """The people of one image (H, W, 3) uint8 RGB, the surest first, as many as `chosen` leaves; or their hands."""
     (found,) = detector([image])
     count = len(found.boxes)
     keypoints = [None] * count if found.keypoints is None else list(found.keypoints)
     rotations = np.zeros(count) if found.rotations is None else found.rotations
     rows = zip(found.boxes, found.scores, keypoints, rotations, strict=True)
     detections = [Detection(as_box(box), detector.name, float(s), points, float(turn)) for box, s, points, turn in rows]
-    return chosen(detections, people)
+    detections = chosen(detections, people)
+    return hands_of(detections, (image.shape[0], image.shape[1])) if hands else detections
 
 
 def as_box(numbers: np.ndarray) -> Box:

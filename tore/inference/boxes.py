@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from tore.detection.detector import Box, Detection
 from tore.files import parse_json
-from tore.inference.crops import Box
 from tore.inference.names import short, some
 
 FORMATS: dict[str, str] = {"xywh": "x, y, width, height", "xyxy": "left, top, right, bottom", "cxcywh": "middle, size"}
@@ -48,6 +48,13 @@ class Detections:
     source: str
     boxes: dict[ImageName, list[Box]]
     notes: list[str] = field(default_factory=list)  # what was left out, one sentence each
+    scores: dict[ImageName, list[float | None]] = field(default_factory=dict)  # None: it has none
+
+    def of(self, name: ImageName) -> list[Detection]:
+        """The people of one of its images."""
+        scores = self.scores.get(name) or [None] * len(self.boxes[name])
+        pairs = zip(self.boxes[name], scores, strict=True)
+        return [Detection(box, self.source, None if score is None else float(score)) for box, score in pairs]
 
 
 @dataclass
@@ -158,12 +165,14 @@ class _Reader:
             raise ValueError(f"{self.path} holds {short(content)}; boxes are written as {EXPECTED}")
         kept = self._strong(self._people(found, persons))
         boxes: dict[ImageName, list[Box]] = {name: [] for name in self.images}
+        scores: dict[ImageName, list[float | None]] = {name: [] for name in self.images}
         for box in kept:
             try:
                 boxes[box.image].append(as_box(box.values, self.box_format))
+                scores[box.image].append(box.score)
             except ValueError as wrong:
                 raise _Wrong(f"{_named(box.image)}: {wrong}") from None
-        return Detections(str(self.path), boxes, self.notes)
+        return Detections(str(self.path), boxes, self.notes, scores)
 
     def _annotations(self, content: dict[str, Any]) -> Iterator[_Found]:
         """COCO annotations: images with numbers and file names, boxes with the images' numbers."""

@@ -6,7 +6,7 @@ Image points are continuous pixels, the outer corner of the upper left pixel at 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from PIL import Image
 
 from tore.datasets.augmentation import Draw, finish_image
 from tore.datasets.crop import MAX_BOX_SIDE, crop_image
+from tore.detection.detector import Box, Detection
 from tore.geometry.crop import BOX_MARGIN, Crop
 from tore.image_format import IMAGE_SIZE, OFFICIAL_FORMAT, ImageFormat
 from tore.inference.focal_length import NO_LENS, Lens
@@ -21,7 +22,7 @@ from tore.inference.focal_length import NO_LENS, Lens
 LONG_RATIO = 64  # images longer than this many times their shorter side are never made whole at the crop's size
 WHOLE_PIXELS = 1e-6  # pixels; keeps a truncation toward zero on the whole number that is meant
 
-Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the image
+Place = Box | Crop | Detection  # of a person: x, y, width, height in pixels, a square, what a detector found
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,6 +40,7 @@ class PersonCrop:
     image_format: ImageFormat = OFFICIAL_FORMAT  # of `image`
     origin: str = "box"  # what the crop was made from: "center" of the image, "box", "crop" as it was given
     lens: Lens = NO_LENS  # what the image's file says of its focal length
+    detection: Detection | None = None  # of whom a detector, or a file of boxes, told
 
     def __repr__(self) -> str:
         box = "" if self.box is None else f", box ({', '.join(f'{value:g}' for value in self.box)})"
@@ -110,8 +112,10 @@ def crop_of_box(box: Box, image_size: tuple[int, int], margin: float = BOX_MARGI
     return crop
 
 
-def lies_outside(place: Box | Crop, image_size: tuple[int, int]) -> bool:
+def lies_outside(place: Place, image_size: tuple[int, int]) -> bool:
     """Whether no part of a box, or of the upright rectangle around a crop, lies in the image (height, width)."""
+    if isinstance(place, Detection):
+        place = place.box
     if isinstance(place, Crop):
         low, high = place.corners.min(0), place.corners.max(0)
     else:
@@ -133,7 +137,7 @@ def untruncated(crop: Crop) -> Crop:
 
 def crops_of(
     image: np.ndarray,
-    boxes: Sequence[Box | Crop] | None = None,
+    boxes: Sequence[Place] | None = None,
     source: str = "image",
     left: bool | Sequence[bool] = False,
     image_format: ImageFormat = OFFICIAL_FORMAT,
@@ -142,9 +146,10 @@ def crops_of(
 ) -> list[PersonCrop]:
     """What the network sees of one image (H, W, 3) uint8: its middle, or one crop per box.
 
-    boxes: a `Crop` in place of a box is cut as it is, moved by less than a pixel to whole ones. left: which of them
-    are left hands. image_format: what the network is shown, its `config.image_format`. numbers: of the boxes' people,
-    usually from 1. lens: what the image's file says of its focal length.
+    boxes: a `Crop` in place of a box is cut as it is, moved by less than a pixel to whole ones; a `Detection` tells its
+    rotation and side. left: which of them are left hands. image_format: what the network is shown, its
+    `config.image_format`. numbers: of the boxes' people, usually from 1. lens: what the image's file says of its focal
+    length.
 
     Raises ValueError for a box that cannot be used, and where `left` is neither one flag nor one for each person.
     """
@@ -159,6 +164,8 @@ def crops_of(
         return [PersonCrop(normalized, pixels, region, None, size, source, 1, sides[0], image_format, "center", lens)]
     found = []
     for person, place, mirrored in zip(numbers or range(1, people + 1), boxes, sides, strict=True):
+        detection = place if isinstance(place, Detection) else None
+        mirrored = mirrored or (detection is not None and detection.left)
         try:
             region = _region_of(place, size)
             exact = cut_crop(image, region, image_format.size)
@@ -166,14 +173,16 @@ def crops_of(
             raise ValueError(f"{source}, person {person}: {error}") from None
         pixels = np.rint(exact).astype(np.uint8)
         normalized = _normalized(exact, mirrored, image_format)
-        box, origin = (None, "crop") if isinstance(place, Crop) else (place, "box")
-        more = (image_format, origin, lens)
+        box = place.box if isinstance(place, Detection) else None if isinstance(place, Crop) else place
+        more = (image_format, "crop" if isinstance(place, Crop) else "box", lens, detection)
         found.append(PersonCrop(normalized, pixels, region, box, size, source, person, mirrored, *more))
     return found
 
 
-def _region_of(place: Box | Crop, image_size: tuple[int, int]) -> Crop:
+def _region_of(place: Place, image_size: tuple[int, int]) -> Crop:
     """What is cut, on whole pixels. ValueError where it cannot be."""
+    if isinstance(place, Detection):
+        return replace(crop_of_box(place.box, image_size), rotation=place.rotation)
     if not isinstance(place, Crop):
         return crop_of_box(place, image_size)
     if lies_outside(place, image_size):

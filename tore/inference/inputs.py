@@ -10,8 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from tore.detection.detector import Detection
 from tore.inference.boxes import Detections, ImageName
-from tore.inference.crops import Box
 from tore.inference.images import URL
 from tore.inference.names import natural_key, short, some
 
@@ -20,8 +20,8 @@ MOST_DIGITS = 18
 PathEnd = tuple[str, ...]
 
 
-def boxes_for(images: Sequence[Path], detections: Detections) -> tuple[list[list[Box]], list[str]]:
-    """Each image's boxes, and sentences about what was left out and what does not fit.
+def detections_for(images: Sequence[Path], detections: Detections) -> tuple[list[list[Detection]], list[str]]:
+    """Each image's people by a file of boxes, and sentences about what was left out and what does not fit.
 
     An image that the file does not name has nobody. Raises ValueError where a name fits several images, several names
     fit one image, or none of the names is an image's.
@@ -42,8 +42,8 @@ def boxes_for(images: Sequence[Path], detections: Detections) -> tuple[list[list
     if strangers and not owner:
         first = short(str(images[0]))
         raise ValueError(f"{source} names none of the images: its first name is {short(strangers[0])}, theirs {first}")
-    boxes = [detections.boxes[owner[number]] if number in owner else [] for number in range(len(images))]
-    return boxes, [f"{source}: {note}" for note in [*detections.notes, *_misfits(images, owner, strangers)]]
+    people = [detections.of(owner[number]) if number in owner else [] for number in range(len(images))]
+    return people, [f"{source}: {note}" for note in [*detections.notes, *_misfits(images, owner, strangers)]]
 
 
 def _misfits(images: Sequence[Path], owner: dict[int, ImageName], strangers: list[ImageName]) -> list[str]:

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tore.detection.detector import Detection
 from tore.geometry.crop import Crop
 from tore.inference.boxes import as_box
-from tore.inference.crops import Box
+from tore.inference.crops import Place
 from tore.inference.images import ImageSource
 
 END = object()
+PLACES = (Crop, Detection)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Asked:
 
     source: ImageSource
     name: str
-    boxes: list[Box | Crop] | None
+    boxes: list[Place] | None
     left: bool | list[bool]
 
 
@@ -60,16 +62,16 @@ def paired(images: Any, boxes: Any = None, left: Any = False) -> Iterator[Asked]
     return _pairs(many, *every)
 
 
-def as_boxes(values: Any) -> list[Box | Crop]:
-    """(N, 4) or one (4,) as a list of (x, y, width, height), `Crop`s as they are; nothing for nobody.
+def as_boxes(values: Any) -> list[Place]:
+    """(N, 4) or one (4,) as a list of (x, y, width, height), `Crop`s and `Detection`s as they are; nothing for nobody.
 
     ValueError for another shape, and by the rule of `as_box` for what is no box in pixels.
     """
     given = values
-    if isinstance(values, Crop):
+    if isinstance(values, PLACES):
         return [values]
-    if isinstance(values, list | tuple) and any(isinstance(value, Crop) for value in values):
-        return [value if isinstance(value, Crop) else as_box(_plain(value)) for value in values]
+    if isinstance(values, list | tuple) and any(isinstance(value, PLACES) for value in values):
+        return [value if isinstance(value, PLACES) else as_box(_plain(value)) for value in values]
     if isinstance(values, (Iterator, list, tuple)):
         values = [_plain(value) for value in values]
     try:

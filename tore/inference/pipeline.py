@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from tore.detection.detector import Detection
 from tore.files import OutputError, check_output_file
-from tore.geometry.crop import Crop
-from tore.inference.crops import Box, PersonCrop, crops_of, lies_outside
+from tore.inference.crops import PersonCrop, Place, crops_of, lies_outside
 from tore.inference.focal_length import FocalChoice, Lens
 from tore.inference.images import read_photograph
 from tore.inference.outputs import Wanted, planned_files, write_outputs
@@ -30,11 +30,14 @@ BATCHES_WRITTEN = 2  # at most that many are queued for writing, so that memory 
 
 @dataclass(frozen=True)
 class Job:
-    """One image: where it lies, what its outputs' names begin with, its people's boxes, and which are left hands."""
+    """One image: where it lies, what its outputs' names begin with, its people's boxes, and which are left hands.
+
+    boxes: None is the center of the image, or whom a run's `finder` finds.
+    """
 
     image: Path
     stem: Path
-    boxes: list[Box | Crop] | None = None
+    boxes: list[Place] | None = None
     left: bool | list[bool] = False
 
 
@@ -65,7 +68,8 @@ class Run:
     """Reads, crops, recovers, draws and writes; `seconds` counts how long each took, at the same time or not.
 
     batch_size: most crops in one forward pass. focal_length, fov: of the images' camera, as for `MeshRecovery.predict`.
-    overwrite: replace files that are there; else such an image fails.
+    overwrite: replace files that are there; else such an image fails. finder: from an image (H, W, 3) uint8 to its
+    people, for jobs without boxes.
     """
 
     def __init__(
@@ -77,12 +81,14 @@ class Run:
         focal_length: float | str | None = None,
         fov: float | None = None,
         overwrite: bool = False,
+        finder: Callable[[np.ndarray], list[Detection]] | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size}: give 1 or more")
         self.recovery, self.wanted, self.batch_size = recovery, wanted, batch_size
-        self.focal, self.overwrite = FocalChoice(focal_length, fov), overwrite
-        self.seconds = {"reading": 0.0, "cropping": 0.0, "network": 0.0, "drawing": 0.0, "writing": 0.0}
+        self.focal, self.overwrite, self.finder = FocalChoice(focal_length, fov), overwrite, finder
+        stages = ("reading", *(["finding"] if finder else []), "cropping", "network", "drawing", "writing")
+        self.seconds = dict.fromkeys(stages, 0.0)
         self._planned: set[Path] = set()
 
     def __call__(self, jobs: Iterable[Job]) -> Iterator[Report]:
@@ -120,7 +126,8 @@ class Run:
 
     def _open(self, job: Job) -> _Waiting | Report:
         try:
-            self._check_outputs(job)
+            if job.boxes is not None or self.finder is None:
+                self._check_outputs(job)
             return self._read(job)
         except (ValueError, OSError) as error:
             return Report(job, [], [], _sentence(job, error))
@@ -139,6 +146,11 @@ class Run:
     def _read(self, job: Job) -> _Waiting:
         with self._timed("reading"):
             image, lens = read_photograph(job.image)
+        if job.boxes is None and self.finder is not None:
+            with self._timed("finding"):
+                people = self.finder(image)
+            job = replace(job, boxes=list(people))
+            self._check_outputs(job)
         with self._timed("cropping"):
             crops = self._crops(image, lens, job)
         return _Waiting(job, image if job.boxes is not None and self.wanted.overlay else None, crops)

@@ -19,12 +19,12 @@ from torch.utils._pytree import tree_map_only
 from tore._moved import old_keywords
 from tore.body.body_model import BodyModel, load_body
 from tore.datasets.image_files import ValueRange, check_reading
+from tore.detection.detector import Detector, find
 from tore.export.networks import FastMETROForm, for_inference
 from tore.export.parts import Parts
-from tore.geometry.crop import Crop
 from tore.geometry.rotations import matrix_to_axis_angle
 from tore.image_format import STRIDE, ImageFormat
-from tore.inference.crops import Box, PersonCrop, crops_of
+from tore.inference.crops import PersonCrop, Place, crops_of
 from tore.inference.focal_length import FocalChoice, image_camera
 from tore.inference.frames import mirrored_back, rotated_back
 from tore.inference.images import ImageSource, read_photograph
@@ -66,7 +66,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 AMP_TYPES = {"cuda": torch.float16, "mps": torch.float16}  # elsewhere bfloat16
 BATCH_SIZE = 8
-Boxes = Sequence[Box | Crop] | np.ndarray | torch.Tensor
+Boxes = Sequence[Place] | np.ndarray | torch.Tensor
 
 
 class MeshRecovery:
@@ -164,6 +164,7 @@ class MeshRecovery:
         images: ImageSource | Iterable[ImageSource] | Mapping[str | Path, Boxes | None],
         boxes: Boxes | Iterable[Boxes | None] | Mapping[str, Boxes | None] | None = None,
         *,
+        detector: Detector | None = None,
         focal_length: float | str | None = None,
         fov: float | None = None,
         batch_size: int = BATCH_SIZE,
@@ -180,6 +181,7 @@ class MeshRecovery:
         boxes: for one image a list of (x, y, width, height) in its pixels, or of `Crop`s, which may be rotated; for
         many an iterable of such lists, None for the center of the image and [] for nobody, or a dictionary by path,
         file name or stem.
+        detector: of `tore.detection`; finds people, or for a network of hands their hands, where no boxes are given.
         focal_length: of the images' camera, in pixels, or "official" for 1000 at 224; fov: in its place the field of
         view in degrees over the longer side. Without both it is taken from an image's EXIF entries, else its diagonal.
         left: which are left hands: one flag for all, or one (or one for each person) per image, in order or by name.
@@ -196,6 +198,7 @@ class MeshRecovery:
             self.iter_predict(
                 images,
                 boxes,
+                detector=detector,
                 focal_length=focal_length,
                 fov=fov,
                 batch_size=batch_size,
@@ -212,6 +215,7 @@ class MeshRecovery:
         images: ImageSource | Iterable[ImageSource] | Mapping[str | Path, Boxes | None],
         boxes: Boxes | Iterable[Boxes | None] | Mapping[str, Boxes | None] | None = None,
         *,
+        detector: Detector | None = None,
         focal_length: float | str | None = None,
         fov: float | None = None,
         batch_size: int = BATCH_SIZE,
@@ -234,7 +238,10 @@ class MeshRecovery:
             pixels, lens = read_photograph(
                 asked.source, asked.name, value_range=value_range, channel_order=channel_order
             )
-            return crops_of(pixels, asked.boxes, asked.name, asked.left, self.image_format, lens=lens)
+            places = asked.boxes
+            if places is None and detector is not None:
+                places = list(find(detector, pixels, hands=self.body.kind == "hand"))
+            return crops_of(pixels, places, asked.name, asked.left, self.image_format, lens=lens)
 
         found = self._batches(map(crops, paired(images, boxes, left)), int(batch_size), choice)
         return found if keep_crop else (replace(person, crop=person.crop.without_pixels()) for person in found)

@@ -17,6 +17,7 @@ from tore.geometry.camera import PinholeCamera, image_translation
 from tore.inference.crops import PersonCrop
 from tore.inference.focal_length import FocalLength
 from tore.inference.names import json_text
+from tore.modeling.movenet import KEYPOINT_NAMES
 
 NOT_FINITE = "the network's numbers are not finite; leave half precision out, or get the checkpoint again"
 
@@ -132,6 +133,9 @@ UNITS = {
     "crop_origin": "what the crop was made from: center (of the image), box, or crop",
     "crop_camera": "scale, tx, ty: (x, y) meters land at crop_center + crop_size / 2 * scale * (x + tx, y + ty)",
     "box": "x, y, width, height, pixels of the whole image; none where the crop was not made from a box",
+    "detector": "who told the box: movenet, torchvision:MODEL, module:function, a file of boxes; empty if it was given",
+    "score": "the detector's, from 0 to 1; NaN (in JSON null) where there is none",
+    "keypoints": "the detector's 17 keypoints of COCO: x, y in pixels of the whole image, score; or none",
     "focal_length": "pixels of the whole image, of the camera that all its people share",
     "focal_length_source": "given, fov, exif, diagonal (of the image), or official (1000 pixels for 224)",
     "focal_length_detail": "what it was computed from, or why EXIF was not used",
@@ -165,6 +169,7 @@ def as_values(recovery: Recovery) -> dict[str, Any]:
         "crop_size": crop.region.size,
         "crop_rotation": crop.region.rotation,
         "crop_origin": crop.origin,
+        **_detected(crop),
         "crop_camera": recovery.camera,
         "focal_length": camera.focal_length,
         "focal_length_source": recovery.focal_length.source,
@@ -182,6 +187,16 @@ def as_values(recovery: Recovery) -> dict[str, Any]:
     }
 
 
+def _detected(crop: PersonCrop) -> dict[str, Any]:
+    """What a detector said of a person."""
+    known = crop.detection
+    return {
+        "detector": "" if known is None else known.detector,
+        "score": None if known is None else known.score,
+        "keypoints": None if known is None else known.keypoints,
+    }
+
+
 def as_plain(recovery: Recovery) -> dict[str, Any]:
     """The same without vertices and units, as numbers, lists and joints by name, ready for JSON."""
     values = as_values(recovery)
@@ -191,7 +206,8 @@ def as_plain(recovery: Recovery) -> dict[str, Any]:
 def save_result(path: str | Path, recovery: Recovery) -> Path:
     """Writes one person's result; the ending chooses npz or json.
 
-    In npz `units` is a JSON text and a missing box an empty array; in json joints are objects by name. ValueError
+    In npz `units` is a JSON text, a missing box or missing keypoints are an empty array and a missing score is NaN; in
+    json joints and keypoints are objects by name. ValueError
     for another ending, and for values that are not finite.
     """
     path = Path(path)
@@ -207,7 +223,9 @@ def save_result(path: str | Path, recovery: Recovery) -> Path:
 
 def _npz(values: dict[str, Any]) -> bytes:
     plain = {**values, "units": json.dumps(values["units"])}
-    plain["box"] = np.zeros(0) if values["box"] is None else np.asarray(values["box"])
+    for name in ("box", "keypoints"):
+        plain[name] = np.zeros(0) if values[name] is None else np.asarray(values[name])
+    plain["score"] = np.nan if values["score"] is None else values["score"]
     stream = io.BytesIO()
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in plain.items()}
     np.savez_compressed(stream, **arrays)
@@ -222,4 +240,6 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     plain = {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
     for joints in ("joints", "joints_2d", "mesh_joints", "mesh_joints_2d"):
         plain[joints] = dict(zip(JOINT_NAMES[values["kind"]], plain[joints], strict=True))
+    if plain["keypoints"] is not None:
+        plain["keypoints"] = dict(zip(KEYPOINT_NAMES, plain["keypoints"], strict=True))
     return plain

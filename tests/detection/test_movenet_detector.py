@@ -1,0 +1,84 @@
+"""The detector that ships, on figures made of capsules: where they are, how they stand, and who is not there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests import rules
+from tore.detection import MoveNetDetector, find
+from tore.detection.detector import LIMBS, overlaps
+from tore.detection.movenet import FIRST_LOOK, KeypointPlacer, cut
+from tore.geometry.crop import Crop
+from tore.modeling.movenet import KEYPOINT_NAMES
+
+HEIGHT, WIDTH = 300, 400
+PEOPLE = [(110, 280, 240), (290, 270, 220)]  # x of the feet, y, size
+
+
+@pytest.fixture(scope="module")
+def detector() -> MoveNetDetector:
+    return MoveNetDetector()
+
+
+def true_box(person: tuple[float, float, float]) -> np.ndarray:
+    x, y, size = person
+    return np.array([x - 0.25 * size, y - size, 0.57 * size, size])
+
+
+def test_two_figures_and_their_keypoints(detector: MoveNetDetector) -> None:
+    people = find(detector, rules.capsule_people(HEIGHT, WIDTH, PEOPLE))
+    assert len(people) == 2 and all(person.detector == "movenet" and person.rotation == 0 for person in people)
+    for person in PEOPLE:
+        shares = overlaps(true_box(person), np.array([found.box for found in people]))
+        found = people[int(shares.argmax())]
+        assert shares.max() > 0.7 and found.score > 0.25
+        x, y, size = person
+        ankles = found.keypoints[[KEYPOINT_NAMES.index("left_ankle"), KEYPOINT_NAMES.index("right_ankle")], :2]
+        assert (
+            np.abs(ankles - [[x + 0.09 * size, y - 0.03 * size], [x - 0.1 * size, y - 0.03 * size]]).max() < 0.1 * size
+        )
+
+
+def test_noise_shows_nobody(detector: MoveNetDetector) -> None:
+    found = detector([rules.capsule_people(120, 160, [])])[0]
+    assert found.boxes.shape == (0, 4) and found.keypoints.shape == (0, 17, 3) and found.rotations.shape == (0,)
+
+
+def test_one_upside_down_is_seen_by_rotation() -> None:
+    """Keypoints of the image on its head are those of the upright one, on their heads."""
+    image, (x, y, width, height) = rules.capsule_people(280, 280, [(140, 260, 240)]), true_box((140, 260, 240))
+    placer = KeypointPlacer()
+    upright, none = placer(image, np.array([[x, y, width, height]]))
+    on_its_head = np.ascontiguousarray(image[::-1, ::-1])
+    turned, rotation = placer(on_its_head, np.array([[280 - x - width, 280 - y - height, width, height]]))
+    assert none.tolist() == [0] and rotation.tolist() == [180]
+    np.testing.assert_allclose(280 - turned[0, LIMBS, :2], upright[0, LIMBS, :2], atol=1.0)
+
+
+def test_small_people_of_a_large_image_get_a_second_look(detector: MoveNetDetector) -> None:
+    person = (400, 420, 80)
+    image = rules.capsule_people(600, 800, [person])
+    assert not len(detector._look(image, FIRST_LOOK).boxes)
+    (found,) = detector([image])
+    assert len(found.boxes) == 1 and overlaps(true_box(person), found.boxes)[0] > 0.6
+
+
+@pytest.mark.parametrize("rotation", [0.0, 90.0, 37.0])
+@pytest.mark.parametrize("side", [64, 300])
+def test_a_cut_shows_the_crops_points(rotation: float, side: int) -> None:
+    """A bright disk in the image lies in the cut where the crop's map puts it."""
+    points = np.stack(np.meshgrid(np.arange(500) + 0.5, np.arange(400) + 0.5), -1)
+    image = np.where(np.linalg.norm(points - [220, 170], axis=-1) < 8, 255, 0).astype(np.uint8)[..., None].repeat(3, 2)
+    crop = Crop((200, 180), side, rotation)
+    shown = cut(image, crop, 128)[..., 0].astype(float)
+    grid = np.stack(np.meshgrid(np.arange(128) + 0.5, np.arange(128) + 0.5), -1)
+    seen = (grid * shown[..., None]).sum((0, 1)) / shown.sum()
+    np.testing.assert_allclose(seen, (crop.to_crop(np.array([220.0, 170])) + 1) * 64, atol=0.6)
+
+
+def test_the_optimized_networks_find_the_same() -> None:
+    image = rules.capsule_people(HEIGHT, WIDTH, PEOPLE)
+    plain, fast = (MoveNetDetector(fast=fast)([image])[0] for fast in (False, True))
+    np.testing.assert_allclose(fast.boxes, plain.boxes, atol=0.1)
+    np.testing.assert_allclose(fast.keypoints, plain.keypoints, atol=0.1)
