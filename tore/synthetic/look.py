@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from tore.synthetic.assets import Assets, find_assets, read_panorama
 from tore.synthetic.dressing import choose_outfit, dress, gender_of
+from tore.synthetic.hand_skin import hand_skin
 from tore.synthetic.lighting import Light, light_of_panorama
-from tore.synthetic.plain_look import plain_panorama, plain_person
+from tore.synthetic.plain_look import plain_panorama
 from tore.synthetic.posing import PosedMesh
 from tore.synthetic.scene import draw_background, find_photographs
-from tore.synthetic.skin_tones import skin_texture
 from tore.synthetic.surfaces import Surface
 
 Array = NDArray[np.float64]
@@ -31,7 +31,6 @@ PHOTOGRAPHED = 0.5  # share of the images before a photograph, where panoramas a
 KEY_LIGHT = 0.3  # share of the images with a sun beside the panorama's own
 KEY_STRENGTH = (0.3, 1.3)
 EXPOSURE = 0.25
-ADULT = 0.62  # on the age scale of `people_shapes`
 
 
 class Look:
@@ -46,11 +45,8 @@ class Look:
         return tuple(dress(outfit, mesh.shaped, betas).posed(mesh.transforms, mesh.offsets, mesh.vertices))
 
     def hand_skin(self, rng: Generator) -> NDArray[np.uint8]:
-        """A skin texture (H, W, 4) for a hand."""
-        gender = str(rng.choice(["female", "male"]))
-        if self.assets is None:
-            return plain_person(rng, ADULT, gender)[0]
-        return skin_texture(self.assets.skins, rng, ADULT, gender)[0]
+        """A skin texture (H, W, 4) for a hand and its forearm."""
+        return hand_skin(self.assets, rng)
 
     def light(self, rng: Generator) -> Light:
         """The light of a scene, from any side."""
