@@ -1,4 +1,4 @@
-"""Draws the synthetic body and hand into docs/images: python scripts/make_figure_sheets.py [--out DIR]."""
+"""Draws the bodies of capsules and the synthetic body and hand into docs/images: python scripts/make_figure_sheets.py [--out DIR]."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ from manopth.files import load_body_arrays
 from manopth.lbs import SkinnedModel, linear_blend_skinning
 from manopth.rotations import axis_angle_to_matrix
 from tore.geometry.camera import PinholeCamera
-from tore.paths import CAPSULE_BODY_FILES, CAPSULE_HAND_FILES
+from tore.paths import CAPSULE_BODY_FILES, CAPSULE_HAND_FILES, SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES
+from tore.synthetic.body_contact import EASY
 from tore.synthetic.body_files import capsule_body_dir
+from tore.synthetic.free_body import people_shapes, synthetic_body_dir
+from tore.synthetic.hand_pose_prior import HandPosePrior
+from tore.synthetic.pose_prior import PosePrior
 from tore.visualize.drawing import contact_sheet
 from tore.visualize.renderer import render
 
-CELL = 240
+CELL, SMALL_CELL = 240, 150
+POSES, SHAPES = 36, 12
+SIDES = (20, 110)  # degrees that a body is turned by: front and side
+HAND_SIDES = ((90, 0), (-90, 0), (20, -60))  # tilt and turn: back of the hand, palm, side
 ROOT = Path(__file__).resolve().parents[1]
 Angles = dict[int, tuple[float, float, float]]
 
@@ -64,39 +71,79 @@ def draw(vertices: np.ndarray, faces: np.ndarray, tilt: float, turn: float, widt
     return render(seen, faces, camera, (CELL, CELL), background=paper, colors=(0.80, 0.66, 0.58)).color
 
 
-def skin(model: SkinnedModel, pose: np.ndarray, shape: dict[int, float]) -> np.ndarray:
-    """(V, 3) vertices of axis-angles (K, 3) in radians and the shape numbers given."""
-    betas = torch.zeros(1, 10)
-    for number, value in shape.items():
-        betas[0, number] = value
+def skin(model: SkinnedModel, pose: np.ndarray, shape: np.ndarray | None = None) -> np.ndarray:
+    """(V, 3) vertices of axis-angles (K, 3) in radians and shape numbers (10,)."""
+    betas = torch.zeros(1, 10) if shape is None else torch.tensor(shape, dtype=torch.float32)[None]
     rotations = axis_angle_to_matrix(torch.tensor(pose, dtype=torch.float32))[None]
     return linear_blend_skinning(rotations, betas, model)[0][0].numpy()
 
 
-def main() -> None:
-    """Writes synthetic_body_model.jpg and synthetic_hand_model.jpg."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
-    out = parser.parse_args().out
-    out.mkdir(parents=True, exist_ok=True)
+def numbers(shape: dict[int, float]) -> np.ndarray:
+    """(10,) shape numbers, 0 where none is given."""
+    return np.array([shape.get(number, 0.0) for number in range(10)])
+
+
+def save(images: list[np.ndarray], captions: list[str], columns: int, path: Path, cell: int = CELL) -> None:
+    """Writes a sheet."""
+    Image.fromarray(contact_sheet(images, captions, columns=columns, cell=cell)).save(path, quality=88)
+
+
+def draw_capsules(out: Path) -> None:
+    """synthetic_body_model.jpg and synthetic_hand_model.jpg."""
     arrays = load_body_arrays(capsule_body_dir() / CAPSULE_BODY_FILES.model)
     model, images = SkinnedModel(arrays), []
     for _, angles, shape, turn, width in BODY:
         pose = np.zeros((24, 3))
         for joint, degrees in angles.items():
             pose[joint] = np.radians(degrees)
-        images.append(draw(skin(model, pose, shape), arrays["f"], 8, turn, width))
-    sheet = contact_sheet(images, [row[0] for row in BODY], columns=4, cell=CELL)
-    Image.fromarray(sheet).save(out / "synthetic_body_model.jpg", quality=88)
-
+        images.append(draw(skin(model, pose, numbers(shape)), arrays["f"], 8, turn, width))
+    save(images, [row[0] for row in BODY], 4, out / "synthetic_body_model.jpg")
     arrays = load_body_arrays(capsule_body_dir() / CAPSULE_HAND_FILES.model)
     model, mean, images = SkinnedModel(arrays), arrays["hands_mean"].reshape(5, 3, 3), []
     for _, curl, (tilt, turn), shape in HAND:
         fingers = mean * np.array(curl)[:, None, None]
         pose = np.concatenate([np.zeros((1, 3)), fingers.reshape(15, 3)])
-        images.append(draw(skin(model, pose, shape), arrays["f"], tilt, turn, 0.25))
-    sheet = contact_sheet(images, [row[0] for row in HAND], columns=4, cell=CELL)
-    Image.fromarray(sheet).save(out / "synthetic_hand_model.jpg", quality=88)
+        images.append(draw(skin(model, pose, numbers(shape)), arrays["f"], tilt, turn, 0.25))
+    save(images, [row[0] for row in HAND], 4, out / "synthetic_hand_model.jpg")
+
+
+def draw_synthetic(out: Path) -> None:
+    """synthetic_body_poses.jpg, synthetic_body_shapes.jpg and synthetic_hand_poses.jpg: drawn poses, people, and gestures."""
+    arrays = load_body_arrays(synthetic_body_dir() / SYNTHETIC_BODY_FILES.model)
+    model, prior, rng = SkinnedModel(arrays), PosePrior.load(), np.random.default_rng(1)
+    images, captions = [], []
+    for _ in range(POSES):
+        drawn = prior.draw(rng)
+        mesh = skin(model, drawn.pose)
+        width = max(1.5, 1.05 * np.ptp(mesh, axis=0).max())
+        images += [draw(mesh, arrays["f"], 8, turn, width) for turn in SIDES]
+        captions += [drawn.kind] * len(SIDES)
+    save(images, captions, 9, out / "synthetic_body_poses.jpg", SMALL_CELL)
+    shapes, ages = people_shapes()
+    images, captions = [], []
+    for row in np.linspace(0, len(shapes) - 1, SHAPES).astype(int):
+        mesh = skin(model, EASY[1], shapes[row])
+        images += [draw(mesh, arrays["f"], 0, turn, 1.95) for turn in SIDES]
+        captions += [f"person {row}, age {ages[row]:.2f}"] * len(SIDES)
+    save(images, captions, 8, out / "synthetic_body_shapes.jpg", SMALL_CELL)
+    arrays = load_body_arrays(synthetic_body_dir() / SYNTHETIC_HAND_FILES.model)
+    model, hands = SkinnedModel(arrays), HandPosePrior.load()
+    images, captions = [], []
+    for kind in hands.kinds:
+        pose = np.concatenate([np.zeros((1, 3)), hands.draw(rng, kind).fingers])
+        images += [draw(skin(model, pose), arrays["f"], tilt, turn, 0.24) for tilt, turn in HAND_SIDES]
+        captions += [kind] * len(HAND_SIDES)
+    save(images, captions, 9, out / "synthetic_hand_poses.jpg", SMALL_CELL)
+
+
+def main() -> None:
+    """Writes all sheets."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    draw_capsules(out)
+    draw_synthetic(out)
 
 
 if __name__ == "__main__":
