@@ -1,4 +1,7 @@
-"""Draws the bodies of capsules and the synthetic body and hand into docs/images: python scripts/make_figure_sheets.py [--out DIR]."""
+"""Draws the figures of capsules, and the synthetic body and hand, into docs/images.
+
+    python scripts/make_figure_sheets.py [--out DIR]
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,7 @@ def draw_capsules(out: Path) -> None:
 
 
 def draw_synthetic(out: Path) -> None:
-    """synthetic_body_poses.jpg, synthetic_body_shapes.jpg and synthetic_hand_poses.jpg: drawn poses, people, and gestures."""
+    """synthetic_body_poses.jpg, synthetic_body_shapes.jpg, synthetic_hand_poses.jpg: drawn poses, people, gestures."""
     arrays = load_body_arrays(synthetic_body_dir() / SYNTHETIC_BODY_FILES.model)
     model, prior, rng = SkinnedModel(arrays), PosePrior.load(), np.random.default_rng(1)
     images, captions = [], []
