@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 
 from tests.datasets.damages import read_rows, sound_set, write_rows
+from tore.body import load_body
 from tore.cli.data import main
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import BadSample, write_linelist
 from tore.engine.distributed import Processes
 from tore.losses.recipes import FASTMETRO_BODY, METRO_HAND
+from tore.paths import CAPSULES
+from tore.synthetic.writing import Recipe, write_images
 from tore.training.set_check import check_before, trains
 
 Person = dict[str, Any]
@@ -170,3 +173,20 @@ def test_the_data_check_reports_what_is_unlabelled(tmp_path: Path, capsys: pytes
     assert "row 1 (key 'pictures/1.png'): has_3d_joints is 1, but joints 12, 18 have confidence 0" in out
     assert "joints 5 lie at exactly (0, 0, 0)" in out and "all numbers of pose and betas are 0" in out
     assert "has_smpl 4 (100.0%)" in out and "1 leave some of them at confidence 0 (2.1% of" in out
+
+
+def test_a_set_of_another_body_model_is_refused(
+    synthetic_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`tore synth images` records whose pose and shape its labels hold."""
+    yaml = write_images(Recipe("hand", "val", 1, 64, CAPSULES), 2, tmp_path)
+    dataset, mine = MeshDataset(yaml, False, "hand"), load_body("hand", CAPSULES)
+    assert dataset.rows.body_model == mine.identity
+    check_before(dataset, mine, Processes(), SAID.append)
+    with pytest.raises(ValueError, match=r"val\.yaml has labels of the body model 'capsules' .*body_dir capsules"):
+        check_before(dataset, load_body("hand", synthetic_body_dir), Processes(), SAID.append)
+    command = ["check", str(yaml), "--body", "hand", "--quiet"]
+    assert main(command) == 0, "the body model is taken from the record"
+    capsys.readouterr()
+    assert main([*command, "--body_dir", "synthetic"]) == 2
+    assert "the one in use is 'synthetic'" in capsys.readouterr().err

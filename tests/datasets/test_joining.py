@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.datasets.data_sets import write_set
+from tore.body.identity import BodyIdentity
 from tore.cli.data import main
 from tore.datasets.sets import TSVSet, write_linelist, write_yaml
 
@@ -42,3 +43,29 @@ def test_sizes_are_left_out_where_one_set_has_none(tmp_path: Path) -> None:
     bare = write_yaml(tmp_path / "bare.yaml", "set.img.tsv", "set.label.tsv")
     assert main(["join", str(full), str(bare), "--out", str(tmp_path / "mixed.yaml")]) == 0
     assert [sorted(row) for row in rows_of(tmp_path / "mixed.yaml")] == [["img", "label"]] * 2
+
+
+def test_a_joined_set_records_the_one_body_model_of_its_parts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def recorded(name: str, body_model: BodyIdentity | None) -> str:
+        tables = ("../set.img.tsv", "../set.label.tsv", "../set.hw.tsv")
+        return str(write_yaml(tmp_path / name / "set.yaml", *tables, body_model=body_model))
+
+    write_set(tmp_path, [(1, 20, 24)])
+    mine, other = BodyIdentity("synthetic", "0a", "0b"), BodyIdentity("capsules", "1a", "1b")
+    first, second, third = recorded("a", mine), recorded("b", mine), recorded("c", other)
+    assert TSVSet(first).body_model == mine
+    bare = recorded("d", None)
+    for number, (parts, common) in enumerate((((first, second), mine), ((first, bare), None))):
+        out = tmp_path / f"mixed{number}.yaml"
+        assert main(["join", *parts, "--out", str(out)]) == 0
+        assert TSVSet(out).body_model == common
+    capsys.readouterr()
+    assert main(["join", first, third, "--out", str(tmp_path / "none.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert "'synthetic' (0a-0b)" in said and "'capsules' (1a-1b): one set cannot hold both" in said
+    assert not list(tmp_path.glob("none*"))
+    (tmp_path / "a" / "set.yaml").write_text((tmp_path / "a" / "set.yaml").read_text().replace("synthetic", "[3]"))
+    with pytest.raises(ValueError, match=r"set\.yaml is damaged: its record of the body model"):
+        TSVSet(first)

@@ -5,6 +5,7 @@ Body models of one kind have the same sizes, so that nothing but this tells when
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -88,11 +89,18 @@ def body_identity(kind: str, body_dir: str | Path | None = None) -> BodyIdentity
     Raises FileNotFoundError where the mesh levels are missing, ValueError for a file that holds something else.
     """
     folder, files = locate(kind, body_dir)
-    mesh = None
-    if (folder / files.model).is_file():
-        arrays = load_body_arrays(folder / files.model)
-        mesh = mesh_fingerprint(arrays, arrays["f"])
+    path, mesh = folder / files.model, None
+    if path.is_file():
+        facts = path.stat()
+        mesh = _mesh_in(path, facts.st_mtime_ns, facts.st_size)
     return BodyIdentity(files.name, mesh, levels_fingerprint(read_levels(kind, body_dir)))
+
+
+@functools.lru_cache(maxsize=8)
+def _mesh_in(path: Path, changed: int, size: int) -> str:
+    """The mesh fingerprint of a model file, which is read again only where its time or size is another one."""
+    arrays = load_body_arrays(path)
+    return mesh_fingerprint(arrays, arrays["f"])
 
 
 def arrays_of(skinned: SkinnedModel) -> dict[str, NDArray[Any]]:

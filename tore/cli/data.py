@@ -25,7 +25,8 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import join_sets
 from tore.entry import entry_point
 from tore.files import check_outputs
-from tore.training.set_check import posed_mesh
+from tore.modeling.recorded_body import body_dir_for
+from tore.training.set_check import posed_mesh, refuse_labels_of_another
 from tore.visualize.drawing import save_image
 
 
@@ -59,10 +60,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def find_body(options: argparse.Namespace) -> SMPL | MANO | None:
-    """The body model, or None and a sentence on stderr where its files are not at hand."""
+def find_body(options: argparse.Namespace, dataset: MeshDataset) -> SMPL | MANO | None:
+    """The body model, or None and a sentence on stderr where its files are not at hand.
+
+    Without --body_dir that which the set records, where the project makes it itself. ValueError for another one.
+    """
     try:
-        return load_body(options.body, options.body_dir)
+        body = load_body(options.body, body_dir_for(dataset.rows.body_model, options.body_dir))
+        refuse_labels_of_another(dataset, body)
+        return body
     except FileNotFoundError as error:
         if options.body_dir:
             raise
@@ -72,7 +78,8 @@ def find_body(options: argparse.Namespace) -> SMPL | MANO | None:
 
 def check(options: argparse.Namespace) -> int:
     """Checks every row and prints the findings; 1 where there are errors."""
-    dataset, body = MeshDataset(options.yaml, train=False, body=options.body), find_body(options)
+    dataset = MeshDataset(options.yaml, train=False, body=options.body)
+    body = find_body(options, dataset)
     mesh = None if body is None else posed_mesh(body)
     with tqdm(total=len(dataset), unit="row", disable=options.quiet) as bar:
         report = check_set(dataset, None if mesh is None else lambda pose, betas: mesh(pose, betas)[1], bar.update)
@@ -88,7 +95,8 @@ def check(options: argparse.Namespace) -> int:
 
 def show(options: argparse.Namespace) -> int:
     """Writes the contact sheet."""
-    dataset, body = MeshDataset(options.yaml, train=options.augment, body=options.body), find_body(options)
+    dataset = MeshDataset(options.yaml, train=options.augment, body=options.body)
+    body = find_body(options, dataset)
     if len(dataset) == 0 or options.count < 1:
         raise ValueError(f"{options.yaml} has {len(dataset)} samples, {options.count} requested: nothing to show")
     indices = np.unique(np.linspace(0, len(dataset) - 1, options.count).round().astype(int)).tolist()

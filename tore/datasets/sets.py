@@ -13,10 +13,12 @@ import torch
 import yaml
 from torch import Tensor
 
+from tore.body.identity import BodyIdentity
 from tore.datasets.tsv import TSVReader, write_with_checksums
 from tore.files import read_yaml, write_whole
 
 TABLES = ("img", "hw", "label")
+BODY_MODEL = "body_model"  # the yaml file's record of whose pose and shape the labels hold
 Names = str | Sequence[str]
 
 
@@ -33,6 +35,8 @@ class Place(NamedTuple):
 class TSVSet:
     """The rows of a data set: `place(table, index)` and `columns(table, index)` for the tables img, hw and label.
 
+    `body_model` is the identity of the body model whose pose and shape the labels hold, None where it is not recorded.
+
     FileNotFoundError for a missing file; ValueError for a yaml file or a line list that does not follow the format.
     """
 
@@ -40,6 +44,8 @@ class TSVSet:
         self.path = Path(path)
         settings = _load_settings(self.path)
         self.composite = bool(settings.get("composite", False))
+        record = settings.get(BODY_MODEL)
+        self.body_model = None if record is None else BodyIdentity.from_plain(record, self.path)
         self.tables: dict[str, list[TSVReader]] = {}
         for table in TABLES:
             if settings.get(table):
@@ -118,9 +124,17 @@ class TSVSet:
 
 
 def write_yaml(
-    path: str | Path, img: Names, label: Names, hw: Names | None = None, linelist: str | None = None
+    path: str | Path,
+    img: Names,
+    label: Names,
+    hw: Names | None = None,
+    linelist: str | None = None,
+    body_model: BodyIdentity | None = None,
 ) -> Path:
-    """Writes a set's yaml file, names relative to it; lists of files make it composite. Returns its path."""
+    """Writes a set's yaml file, names relative to it; lists of files make it composite. Returns its path.
+
+    body_model: whose pose and shape the labels hold, where it is known.
+    """
     composite = not isinstance(img, str)
     settings: dict[str, object] = {"composite": True} if composite else {}
     for table, names in (("img", img), ("hw", hw), ("label", label)):
@@ -128,6 +142,8 @@ def write_yaml(
             settings[table] = names if isinstance(names, str) else list(names)
     if linelist is not None:
         settings["linelist"] = linelist
+    if body_model is not None:
+        settings[BODY_MODEL] = body_model.described()
     write_whole(path, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).encode())
     return Path(path)
 
@@ -219,7 +235,8 @@ class BadSampleLog:
 def join_sets(yamls: Sequence[str | Path], out: str | Path, overwrite: bool = False) -> int:
     """Writes the yaml `out` and its line list: the samples of all sets, one after the other; returns how many.
 
-    The table of sizes is left out where one of the sets has none. Raises ValueError where a file is there already.
+    The table of sizes is left out where one of the sets has none, and so is the record of the body model. Raises
+    ValueError where a file is there already, and for labels of two body models.
     """
     out = Path(out)
     linelist = out.with_name(f"{out.stem}.linelist.tsv")
@@ -227,6 +244,7 @@ def join_sets(yamls: Sequence[str | Path], out: str | Path, overwrite: bool = Fa
         if path.exists() and not overwrite:
             raise ValueError(f"{path} is there already: name another --out, or add --overwrite")
     sets = [TSVSet(yaml) for yaml in yamls]
+    body_model = _common_body(sets)
     shared = [table for table in TABLES if all(table in one.tables for one in sets)]
     names = {
         table: [os.path.relpath(reader.path, out.parent) for one in sets for reader in one.tables[table]]
@@ -236,8 +254,22 @@ def join_sets(yamls: Sequence[str | Path], out: str | Path, overwrite: bool = Fa
     picks = np.concatenate([one.picks + [start, 0] for one, start in zip(sets, first, strict=False)])
     out.parent.mkdir(parents=True, exist_ok=True)
     write_linelist(linelist, [(int(source), int(row)) for source, row in picks])
-    write_yaml(out, **names, linelist=linelist.name)
+    write_yaml(out, **names, linelist=linelist.name, body_model=body_model)
     return len(picks)
+
+
+def _common_body(sets: Sequence[TSVSet]) -> BodyIdentity | None:
+    """The body model of all sets, None where one does not record it. ValueError where two record different ones."""
+    recorded = [one for one in sets if one.body_model is not None]
+    for one in recorded[1:]:
+        first = recorded[0]
+        assert first.body_model is not None and one.body_model is not None
+        if not first.body_model.agrees_with(one.body_model):
+            raise ValueError(
+                f"{first.path} has labels of the body model {first.body_model}, and {one.path} of {one.body_model}: "
+                "one set cannot hold both; join sets of one body model"
+            )
+    return recorded[0].body_model if recorded and len(recorded) == len(sets) else None
 
 
 ROWS = {"label": 4096, "img": 32}  # at most so many of a table's rows are read, evenly spread

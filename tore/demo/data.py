@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,8 +49,8 @@ def repeated_set(yaml: Path, rows: Sequence[int], target: Path) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     linelist = target.with_suffix(".linelist.tsv")
     write_linelist(linelist, list(rows))
-    names = {table: str(yaml.with_name(f"{yaml.stem}.{table}.tsv").resolve()) for table in TABLES}
-    return write_yaml(target, linelist=linelist.name, **names)
+    names: dict[str, Any] = {table: str(yaml.with_name(f"{yaml.stem}.{table}.tsv").resolve()) for table in TABLES}
+    return write_yaml(target, linelist=linelist.name, **names, body_model=TSVSet(yaml).body_model)
 
 
 def held_out_people(yaml: Path, count: int, folder: Path) -> list[Person]:

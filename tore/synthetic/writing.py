@@ -18,10 +18,12 @@ from itertools import chain, count, repeat
 from math import ceil
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import cv2
 import torch
 
+from tore.body.identity import body_identity
 from tore.datasets.sets import TSVSet, write_linelist, write_yaml
 from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, companions
 from tore.files import write_whole
@@ -132,13 +134,13 @@ def _write_list(recipe: Recipe, folder: Path, count: int) -> None:
     if not count:
         return
     parts = [[path.name for path in _tables(recipe, folder, part)] for part in range(ceil(count / PART_ROWS))]
+    names: dict[str, Any] = dict(zip(TABLES, parts[0], strict=True))
     if len(parts) == 1:
         write_linelist(linelist, list(range(count)))
-        write_yaml(yaml, linelist=linelist.name, **dict(zip(TABLES, parts[0], strict=True)))
-        return
-    write_linelist(linelist, [divmod(index, PART_ROWS) for index in range(count)])
-    names = {table: [files[column] for files in parts] for column, table in enumerate(TABLES)}
-    write_yaml(yaml, linelist=linelist.name, **names)
+    else:
+        write_linelist(linelist, [divmod(index, PART_ROWS) for index in range(count)])
+        names = {table: [files[column] for files in parts] for column, table in enumerate(TABLES)}
+    write_yaml(yaml, **names, linelist=linelist.name, body_model=body_identity(recipe.kind, recipe.body_dir))
 
 
 def _check(recipe: Recipe, count: int) -> None:

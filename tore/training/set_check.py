@@ -79,6 +79,7 @@ def check_before(
     refusal = None
     if processes.is_main:
         try:
+            refuse_labels_of_another(dataset, body)
             look = look_at(dataset, None if body is None else _joints_of(body), ROWS, SECONDS)
             refusal = refusal_of(look, dataset, body_dir, say)
             if refusal is None and usable is not None:
@@ -87,6 +88,13 @@ def check_before(
             refusal = str(error)
     if refusal := processes.gather(refusal)[0]:
         raise ValueError(refusal)
+
+
+def refuse_labels_of_another(dataset: MeshDataset, body: BodyModel | None) -> None:
+    """ValueError, which names both, where a set records another body model than the one in use."""
+    recorded = dataset.rows.body_model
+    if recorded is not None and body is not None:
+        recorded.refuse_another(body.identity, f"{dataset.rows.path} has labels of")
 
 
 def _joints_of(body: BodyModel) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:

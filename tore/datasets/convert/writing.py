@@ -237,7 +237,7 @@ class _Conversion:
     def _finish(self) -> dict[str, Any]:
         """Writes the small files, the report last; then the journal is no longer needed."""
         report = {"set": self.files.name, "source": self.source.description, **self.tally.report()}
-        names = {table: self.files.table(table).name for table in TABLES}
+        names: dict[str, Any] = {table: self.files.table(table).name for table in TABLES}
         write_linelist(self.files.linelist, range(self.tally.rows))
         write_yaml(self.files.yaml, **names, linelist=self.files.linelist.name)
         write_whole(self.files.report, (json.dumps(report, indent=1) + "\n").encode())
