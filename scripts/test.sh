@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the project (into the active virtual environment, else into .venv) and runs
 # ruff, mypy, the documentation's build and the tests.
-# Further arguments go to pytest: `bash scripts/test.sh -k crop`.
+# Further arguments go to pytest: `bash scripts/test.sh -k crop`. Two processes share the tests; `-n 4` takes four,
+# and `-n 0` none beside pytest's own, as a debugger needs it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
@@ -9,4 +10,4 @@ install_project dev,docs
 python -m ruff check .
 python -m mypy
 python -m mkdocs build --strict --quiet
-python -m pytest "$@"
+python -m pytest -n 2 --dist worksteal "$@"

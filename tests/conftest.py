@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import gc
 import json
+import os
 import pickle
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +18,28 @@ import torch
 
 from tests import rules
 from tests.standin_figure import Figure
+from tore import device
 from tore.modeling.official_keys import UNREAD
 from tore.paths import CAPSULE_BODY_FILES, CAPSULE_HAND_FILES, MANO_FILES, SMPL_FILES, BodyFiles
 from tore.synthetic import body_files, free_body
 
 REFERENCE = Path(__file__).parent / "reference"
-torch.set_num_threads(min(2, torch.get_num_threads()))
+SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ  # several processes run the tests
+if SIDE_BY_SIDE:
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the commands that tests run
+torch.set_num_threads(1 if SIDE_BY_SIDE else min(2, torch.get_num_threads()))
+# A command's process keeps its peak of memory until it ends; the tests' own would keep that of the largest test.
+device.keep_freed_memory = lambda: False
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_goes_back() -> Iterator[None]:
+    """What the tests of a file have freed goes back to the system (glibc keeps it), so that others may have it."""
+    yield
+    gc.collect()
+    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    if hasattr(library, "malloc_trim"):
+        library.malloc_trim(0)
 
 
 def reference(name: str) -> dict[str, np.ndarray]:

@@ -49,8 +49,6 @@ def allowed(module: str, package: str) -> bool:
         return RANK[package] > RANK["paths"]
     inside = module.removeprefix("tore.")
     target = inside.split(".")[0]
-    if target == "_moved":
-        return True
     if target == package or target not in RANK or (package, inside) in ALSO:
         return target == package or (package, inside) in ALSO or target == "__version__"
     return RANK[target] < RANK[package]

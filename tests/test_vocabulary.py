@@ -91,7 +91,7 @@ def test_names_use_the_fields_words(path: Path) -> None:
         pytest.skip("lists the old names")
     lines = tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline)
     names = [token for token in lines if token.type == tokenize.NAME and "picture" in token.string.lower()]
-    wrong = [token for token in names if not re.search(r"@old_keywords\(|def picture\(", token.line)]
+    wrong = [token for token in names if not re.search(r"@renamed_argument\(|def picture\(", token.line)]
     assert not wrong, "\n".join(f"{path.relative_to(ROOT)}:{token.start[0]}: {token.string}" for token in wrong)
 
 

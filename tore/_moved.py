@@ -1,4 +1,4 @@
-"""Old module, function and keyword names of versions 0.1 and 0.2, which work through this file until version 0.3.
+"""Old module and function names of version 0.1, which import through this table until version 0.3.
 
 A module that was merged or moved is found under its old name with a DeprecationWarning; names inside that were
 renamed are found too. Nothing in the project imports an old name.
@@ -6,18 +6,13 @@ renamed are found too. Nothing in the project imports an old name.
 
 from __future__ import annotations
 
-import functools
 import importlib
 import sys
 import warnings
-from collections.abc import Callable
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, ParamSpec, TypeVar
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from typing import Any
 
 # old module -> where its names are now, relative to tore
 MODULES: dict[str, tuple[str, ...]] = {
@@ -315,25 +310,6 @@ class _OldNames(MetaPathFinder, Loader):
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
 
         module.__getattr__ = find  # type: ignore[method-assign]
-
-
-def old_keywords(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Lets a function take renamed keywords by their old names too, with a DeprecationWarning: old name -> new name."""
-
-    def wrap(function: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(function)
-        def taking_both(*values: P.args, **keywords: P.kwargs) -> R:
-            for old in names.keys() & keywords:
-                new = names[old]
-                warnings.warn(f"{old}= of {function.__name__} is now {new}=", DeprecationWarning, stacklevel=2)
-                if new in keywords:
-                    raise TypeError(f"{function.__name__} got both {new}= and its old name {old}=; give {new}= alone")
-                keywords[new] = keywords.pop(old)
-            return function(*values, **keywords)
-
-        return taking_both
-
-    return wrap
 
 
 def install() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,10 @@ BACKBONE_WEIGHTS = {
 
 
 def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorates a function that still takes its keyword argument `new` under the name `old`, until version 0.3."""
+    """Decorates a function that still takes its keyword argument `new` under the name `old`, until version 0.3.
+
+    The old name gives a DeprecationWarning.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
@@ -140,6 +144,7 @@ def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[
             if old in kwargs:
                 if new in kwargs:
                     raise TypeError(f"{function.__qualname__}() got {new} and its old name {old}; leave {old} out")
+                warnings.warn(f"{old}= of {function.__name__} is now {new}=", DeprecationWarning, stacklevel=2)
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 

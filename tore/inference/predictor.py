@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_map_only
 
-from tore._moved import old_keywords
 from tore.body.body_model import BodyModel, load_body
 from tore.datasets.image_files import ValueRange, check_reading
 from tore.detection.detector import Detector, find
@@ -35,7 +34,7 @@ from tore.modeling.checkpoints import Checkpoint, load_model
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.heads import MeshPrediction
 from tore.modeling.recorded_body import body_dir_for, check_body
-from tore.paths import takes_data_dir
+from tore.paths import renamed_argument, takes_data_dir
 
 _lock = threading.Lock()
 _switched: dict[nn.Module, int] = {}  # modules kept out of training mode, and by how many `evaluating`
@@ -158,7 +157,7 @@ class MeshRecovery:
         """Whether the network has the SMPL parameter regressor."""
         return getattr(self.model, "smpl_regressor", None) is not None
 
-    @old_keywords(pictures="images")
+    @renamed_argument("pictures", "images")
     def predict(
         self,
         images: ImageSource | Iterable[ImageSource] | Mapping[str | Path, Boxes | None],
@@ -209,7 +208,7 @@ class MeshRecovery:
             )
         )
 
-    @old_keywords(pictures="images")
+    @renamed_argument("pictures", "images")
     def iter_predict(
         self,
         images: ImageSource | Iterable[ImageSource] | Mapping[str | Path, Boxes | None],

@@ -11,17 +11,17 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tore._moved import old_keywords
 from tore.body.joints import H36M_EDGES, H36M_NAMES, HAND_EDGES, HAND_NAMES, J14_EDGES, J14_NAMES, J24_EDGES, J24_NAMES
 from tore.files import replacing
 from tore.geometry.camera import PinholeCamera, pinhole_of_crop
+from tore.paths import renamed_argument
 from tore.visualize.renderer import MESH_COLOR, Render, render
 
 PAPER, INK = (250, 250, 250), (30, 30, 30)
 GAP, CAPTION_HEIGHT, FONT_SIZE = 4, 18, 12
 
 
-@old_keywords(pictures="images")
+@renamed_argument("pictures", "images")
 def contact_sheet(
     images: Sequence[np.ndarray],
     captions: Sequence[str] | None = None,
@@ -227,7 +227,7 @@ def _side_color(start: str, end: str) -> Color:
     return RIGHT if "R_" in sides else LEFT
 
 
-@old_keywords(picture="image")
+@renamed_argument("picture", "image")
 def draw_skeleton(
     image: np.ndarray, joints: np.ndarray, confidence: np.ndarray | None = None, *, thickness: int | None = None
 ) -> np.ndarray:
