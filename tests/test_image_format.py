@@ -108,7 +108,7 @@ def test_a_trained_network_recovers_people_from_its_crops(trained: Path, synthet
 def test_left_hands_are_mirrored_whatever_the_size(synthetic_body_dir: Path) -> None:
     """The heatmap of a mirror image is turned back over 8 columns, where the official networks have 7."""
     torch.manual_seed(0)
-    network = tore.create_model(body="hand", data_dir=synthetic_body_dir, **SMALL, **OPTIONS)
+    network = tore.create_model(body="hand", body_dir=synthetic_body_dir, **SMALL, **OPTIONS)
     hands = MeshRecovery(network, tore.body.load_body("hand", synthetic_body_dir))
     photo = rules.photo(4, 256, 256)
     left = hands.predict(photo, left=True)[0]
@@ -118,7 +118,7 @@ def test_left_hands_are_mirrored_whatever_the_size(synthetic_body_dir: Path) -> 
 
 
 def test_crops_for_another_network_are_refused(synthetic_body_dir: Path) -> None:
-    network = tore.create_model(data_dir=synthetic_body_dir, **SMALL, **OPTIONS)
+    network = tore.create_model(body_dir=synthetic_body_dir, **SMALL, **OPTIONS)
     people = MeshRecovery(network, tore.body.load_body("body", synthetic_body_dir))
     crops = crops_of(rules.photo(1, 90, 90))
     with pytest.raises(ValueError, match=r"image, person 1: the crop is made for .*224.* takes .*256"):
@@ -144,7 +144,7 @@ def test_infer_takes_the_files_images(trained: Path, synthetic_body_dir: Path, t
 @pytest.mark.parametrize("network", ["fastmetro", "metro"])
 def test_our_own_layout_records_the_images(network: str, ending: str, rule_body_dir: Path, tmp_path: Path) -> None:
     small = SMALL if network == "fastmetro" else {"arch": SMALL["arch"], "widths": (64, 32, 16), "layers": 1}
-    model = tore.create_model(network, data_dir=rule_body_dir, **small, **OPTIONS)
+    model = tore.create_model(network, body_dir=rule_body_dir, **small, **OPTIONS)
     assert model.config.image_format == OTHER
     tore.save_model(model, tmp_path / f"own.{ending}")
     assert tore.load_model(tmp_path / f"own.{ending}", rule_body_dir, "cpu").config == model.config
@@ -152,14 +152,14 @@ def test_our_own_layout_records_the_images(network: str, ending: str, rule_body_
 
 def test_the_official_layout_has_the_official_images(rule_body_dir: Path, tmp_path: Path) -> None:
     """It tells of no others: they are refused there, and a METRO's number of image tokens tells its size."""
-    model = tore.create_model(data_dir=rule_body_dir, **(SMALL | {"arch": "resnet50", "heads": 8}))
+    model = tore.create_model(body_dir=rule_body_dir, **(SMALL | {"arch": "resnet50", "heads": 8}))
     save_published(model, tmp_path / "official.bin")
     assert tore.load_model(tmp_path / "official.bin", rule_body_dir, "cpu").config.image_format == OFFICIAL_FORMAT
-    other = tore.create_model(data_dir=rule_body_dir, **SMALL, **OPTIONS)
+    other = tore.create_model(body_dir=rule_body_dir, **SMALL, **OPTIONS)
     with pytest.raises(ValueError, match=r"official layout does not tell .*256.* save_model"):
         save_published(other, tmp_path / "other.bin")
     assert not (tmp_path / "other.bin").exists()
-    metro = tore.create_model("metro", data_dir=rule_body_dir, arch="resnet50", widths=(64, 32, 16), image_size=96)
+    metro = tore.create_model("metro", body_dir=rule_body_dir, arch="resnet50", widths=(64, 32, 16), image_size=96)
     torch.save(metro.state_dict(), tmp_path / "plain.bin")
     assert tore.load_model(tmp_path / "plain.bin", rule_body_dir, "cpu").config.image_format.size == 96
 
@@ -167,7 +167,7 @@ def test_the_official_layout_has_the_official_images(rule_body_dir: Path, tmp_pa
 @pytest.mark.parametrize("size", [225, 250, 16, 0, 224.0])
 def test_a_size_beside_the_stride_is_refused_in_a_sentence(size: Any, rule_body_dir: Path) -> None:
     with pytest.raises(ValueError, match=f"image_size {size}.* use "):
-        tore.create_model(data_dir=rule_body_dir, image_size=size, **SMALL)
+        tore.create_model(body_dir=rule_body_dir, image_size=size, **SMALL)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_a_size_beside_the_stride_is_refused_in_a_sentence(size: Any, rule_body_
 )
 def test_mean_and_deviation_that_cannot_be(options: dict[str, Any], sentence: str, rule_body_dir: Path) -> None:
     with pytest.raises(ValueError, match=sentence):
-        tore.create_model(data_dir=rule_body_dir, **SMALL, **options)
+        tore.create_model(body_dir=rule_body_dir, **SMALL, **options)
 
 
 def test_metros_image_tokens_are_those_of_its_images() -> None:

@@ -83,8 +83,10 @@ def test_unknown_names_give_the_nearest() -> None:
 def test_data_dir_is_an_old_name_of_body_dir(rule_body_dir: Path) -> None:
     from tore.body import load_body, load_topology
 
-    assert load_body("body", data_dir=rule_body_dir).num_joints == 14
-    assert load_topology("hand", data_dir=rule_body_dir).num_joints == 21
+    with pytest.warns(DeprecationWarning, match="data_dir= of load_body is now body_dir="):
+        assert load_body("body", data_dir=rule_body_dir).num_joints == 14
+    with pytest.warns(DeprecationWarning):
+        assert load_topology("hand", data_dir=rule_body_dir).num_joints == 21
     with pytest.raises(TypeError, match="body_dir and its old name data_dir"):
         load_body("body", body_dir=rule_body_dir, data_dir=rule_body_dir)
 
