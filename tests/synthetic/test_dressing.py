@@ -75,6 +75,19 @@ def test_clothes_follow_pose_directions_and_leave_the_skin(assets: Assets) -> No
     assert (swollen.height(pushed.vertices, garment.bound)[0] > garment.gap - 1e-5).all()
 
 
+def test_what_is_worn_over_something_lies_outside_of_it(assets: Assets) -> None:
+    body, piece = free_mesh(), assets.suits[0]
+    skin, texture, below = PosedSkin.of(body.template), read_texture(piece.texture), np.zeros(6890)
+    first, second = (fit(piece, body.base, skin, texture, below=below) for _ in range(2))
+    heights = [skin.height(garment.surface.vertices, garment.bound)[0] for garment in (first, second)]
+    close = heights[0] < 0.03
+    assert close.any() and (heights[1] > heights[0] + 0.0049)[close].all()
+    untouched = np.setdiff1d(np.arange(6890), first.bound.corners)
+    assert (below[untouched] == 0).all() and (below[first.bound.corners[close]].max(1) > 0.004).all()
+    loose = second.posed(*rest_pose(), skin)
+    assert np.allclose(loose.vertices, second.surface.vertices, atol=1e-5)
+
+
 def test_skin_is_hidden_only_where_all_near_points_are(assets: Assets) -> None:
     body, hold = free_mesh(), assets.suits[0].hold
     assert not hidden_faces(hold).any()  # 22 points far from one another

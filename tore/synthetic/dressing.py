@@ -34,6 +34,7 @@ CHILD = 0.5  # on the age scale of `people_shapes`
 SKIN_GLOSS, CLOTH_GLOSS, SHOE_GLOSS, HAIR_GLOSS = 0.2, 0.02, 0.15, 0.08
 OTHERS_SUIT = 0.15  # share of people who wear a suit made for the other gender
 MIXED = 0.5  # share of suits whose bottom is another suit's
+ON_HEAD = ("hair", "eyebrows", "eyelashes")
 SKIRTS = 0.25  # share of women in two pieces whose bottom is a skirt
 BAREFOOT = 0.08
 # How much more each shape number is a woman's, and an offset; adults' and children's numbers lie apart.
@@ -100,7 +101,7 @@ def choose_outfit(assets: Assets | None, rng: np.random.Generator, age: float, g
         return Outfit(skin, eye_texture(rng, 1 - tone), tuple(worn), shell)
     skin, tone = skin_texture(assets.skins, rng, age, gender)
     suit = _suit(assets, rng, gender, tone_color(tone))
-    worn = [*suit, *_shoes(assets, rng, covered=any(reaches_ankles(layer.piece) for layer in suit))]
+    worn = [*_shoes(assets, rng, covered=any(reaches_ankles(layer.piece) for layer in suit)), *suit]
     color = hair_color(rng, age, tone)
     worn += _head(assets, rng, gender, age, color)
     skin = bearded(skin, rng, age, gender, color)
@@ -122,7 +123,8 @@ def _suit(assets: Assets, rng: np.random.Generator, gender: str, skin: Array) ->
     else:
         others = [other for other in map(halves, wardrobe) if other is not None]
         bottom = others[int(rng.integers(len(others)))][1] if rng.random() < MIXED else parts[1]
-        pieces = [draw_skirt(rng) if gender == "female" and rng.random() < SKIRTS else bottom, parts[0]]
+        skirted = gender == "female" and rng.random() < SKIRTS
+        pieces = [parts[0], draw_skirt(rng)] if skirted else [bottom, parts[0]]
     return [Worn(piece, dyed(piece, rng, skin), _has_holes(piece), CLOTH_GLOSS) for piece in pieces]
 
 
@@ -156,8 +158,18 @@ def dress(outfit: Outfit, vertices: Array, betas: Array) -> DressedPerson:
     body = free_mesh()
     base = body.held.points(np.asarray(vertices, np.float64), np.asarray(betas, np.float64))
     skin = PosedSkin.of(vertices)
+    cloth = np.zeros(len(vertices)) if outfit.shell is None else outfit.shell.depth.astype(np.float64)
     garments = [
-        fit(worn.piece, base, skin, worn.texture, cut_out=worn.cut_out, gloss=worn.gloss) for worn in outfit.worn
+        fit(
+            worn.piece,
+            base,
+            skin,
+            worn.texture,
+            cut_out=worn.cut_out,
+            gloss=worn.gloss,
+            below=None if worn.piece.kind in ON_HEAD else cloth,
+        )
+        for worn in outfit.worn
     ]
     if outfit.shell is not None:
         garments.append(fit_shell(outfit.shell.texture, outfit.shell.depth, outfit.shell.faces, skin))

@@ -27,7 +27,7 @@ Mask = NDArray[np.bool_]
 
 SKIN_POINTS = 13380  # the first base points are the body's skin, the others hold clothes, eyes and teeth
 CLOSE = (0.002, 0.006)  # meters that cloth keeps from the skin where it lies close in the rest pose: least, most
-GAPS = {"skirt": (0.018, 0.02)}  # a skirt lies over the top
+LAYER, THICKEST = 0.005, 0.03  # of cloth over cloth; cloth that lies farther from the skin is not felt by the next
 WAIST = (-0.35, 0.1)  # heights on the mean person: what begins above the second is a top, what ends below it a bottom
 ANKLE, SHOE_TOP = -0.95, -0.9  # heights on the mean person
 SMOOTHINGS = 12
@@ -196,12 +196,22 @@ def fit(
     *,
     cut_out: bool = False,
     gloss: float = 0.0,
+    below: Array | None = None,
 ) -> Garment:
-    """A piece on an unposed body with the base points (19158, 3) and the mesh `skin`; `color` is its RGBA texture."""
+    """A piece on an unposed body with the base points (19158, 3) and the mesh `skin`; `color` is its RGBA texture.
+
+    `below (6890,)`: meters of cloth over each vertex of the skin, which the piece goes over and is added to.
+    """
     bound = binding(piece)
     placed = piece.hold.place(base)
-    least, most = GAPS.get(piece.kind, CLOSE)
-    gap = np.clip(skin.height(placed, bound)[0], least, most)
+    height = skin.height(placed, bound)[0]
+    gap = np.clip(height, *CLOSE)
+    if below is not None:
+        under = below[bound.corners].max(1)
+        gap = np.where(under > 0, np.maximum(gap, under + LAYER), gap)
+        felt = np.maximum(height, gap)
+        close = felt < THICKEST
+        np.maximum.at(below, bound.corners[close], felt[close, None])
     vertices = np.ascontiguousarray(pushed_out(placed, bound, gap, skin), np.float32)
     mesh = piece.mesh
     surface = Surface(piece.name, vertices, mesh.faces, mesh.places, mesh.face_places, color, cut_out, gloss)

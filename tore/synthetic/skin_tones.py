@@ -22,7 +22,7 @@ SKIN_SIZE = 512
 MOUTH = 0.368  # its height on the mean person
 GROWN, BEARDED = 0.57, 0.35  # on the age scale of `people_shapes`; a share
 # sRGB of skin at tones 0, .25 ... 1, about evenly spaced in lightness
-TONES = np.array([(233, 196, 173), (218, 168, 140), (182, 129, 98), (132, 87, 62), (78, 51, 38)], float)
+TONES = np.array([(226, 184, 158), (208, 158, 129), (176, 124, 95), (130, 86, 62), (78, 51, 38)], float)
 # How much lighter than the texture's own a tone may be, lest dark hair and pale palms burn out; and how near is near.
 LIGHTER, NEAR = 0.15, 0.35
 AGES = ((0.5, ("child", "young")), (0.8, ("young", "")), (0.9, ("middleage", "")), (2.0, ("old", "middleage")))
