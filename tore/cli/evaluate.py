@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_
 from tore.cli.training_flags import WORKERS, add_hand_flags, hand_options_of, true_or_false
 from tore.cli.training_rules import HAND_ONLY, HAND_RULES
 from tore.datasets.keypoints import read_keypoints
+from tore.detection import DETECTORS, detector_of
 from tore.device import keep_freed_memory
 from tore.engine.distributed import Processes, start_processes
 from tore.entry import entry_point
@@ -36,7 +38,7 @@ TSV_ONLY = (
     *("val_yaml", "data_dir", "oracle", "per_gpu_eval_batch_size", "num_workers", "samples", "worst", "worst_sheet"),
     *HAND_ONLY,
 )
-KEYPOINTS_ONLY = ("images", "box_factor")
+KEYPOINTS_ONLY = ("images", "box_factor", "detector")
 RULES = (
     Rule(TSV_ONLY, lambda args: args.keypoints is not None, "is for TSV sets; leave it out, or leave --keypoints out"),
     Rule(KEYPOINTS_ONLY, lambda args: args.keypoints is None, "goes with --keypoints FILE; add it"),
@@ -68,7 +70,10 @@ def build_parser() -> argparse.ArgumentParser:
     keypoints.add_argument("--keypoints", type=Path, metavar="FILE", help="people or hands in COCO's form")
     keypoints.add_argument("--images", type=Path, metavar="DIR", help="folder of their images [the file's]")
     keypoints.add_argument(
-        "--box_factor", type=float, default=BOX_FACTOR, help="side of a crop over the longer side of the labeled box"
+        "--box_factor", type=float, default=BOX_FACTOR, help="side of a crop over the longer side of the person's box"
+    )
+    keypoints.add_argument(
+        "--detector", metavar="NAME", help=f"find people: {', '.join(DETECTORS)}, module:function [labeled boxes]"
     )
     parser.set_defaults(notices=[])
     add_checkpoint_flags(parser)
@@ -125,7 +130,13 @@ def run_keypoints(args: argparse.Namespace, checkpoint: Checkpoint, processes: P
     if not images.is_dir():
         raise FileNotFoundError(f"{images} is not a folder: name the one that the images' names start from")
     recovery = MeshRecovery.from_checkpoint(checkpoint, args.body_dir, processes.device, fast=args.fast)
-    found = evaluate_keypoints(recovery, file, images, box_factor=args.box_factor, progress=with_bar)
+    if args.detector is not None and file.kind == "hand":
+        raise ValueError(f"--detector {args.detector} finds people, and {args.keypoints} labels hands; leave it out")
+    detector, tell = None, partial(print, file=sys.stderr)
+    if args.detector is not None:
+        detector = detector_of(args.detector, device=processes.device, fast=args.fast, tell=tell)
+    options = {"box_factor": args.box_factor, "detector": detector, "progress": with_bar}
+    found = evaluate_keypoints(recovery, file, images, **options)
     print(found.text())
     if args.json is not None:
         write_json(args.json, found.as_dict())

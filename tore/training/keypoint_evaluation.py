@@ -14,7 +14,8 @@ from tqdm import tqdm
 from tore.body.body_model import BodyModel
 from tore.body.joints import COCO_TO_J24
 from tore.datasets.keypoints import KeypointFile, LabeledPerson
-from tore.evaluation.keypoints import JUDGED, MEASURES, Judgment, in_boxes, judge, mean_pose
+from tore.detection.detector import Detector, find
+from tore.evaluation.keypoints import JUDGED, MEASURES, Judgment, in_boxes, judge, matched, mean_pose
 from tore.geometry.crop import Crop
 from tore.inference.images import read_image
 from tore.inference.predictor import MeshRecovery
@@ -44,6 +45,7 @@ class KeypointReport:
     judged: int
     left_out: dict[str, int]  # reason -> people
     side_unknown: int  # hands that are taken for right ones
+    not_found: int  # people whom the detector missed: none of their joints is near
     judgment: Judgment
 
     def as_dict(self) -> dict[str, Any]:
@@ -56,6 +58,8 @@ class KeypointReport:
         whom = WHOM[self.judgment.kind]
         if self.side_unknown:
             notes += f"; {self.side_unknown} whose side is not said are taken for right ones"
+        if self.not_found:
+            notes += f"; {self.not_found} were not found, and all their joints count as wrong"
         lines = [
             f"{self.keypoints}: {self.judged} of {self.people} {whom} in {self.images} images are judged{notes}",
             f"boxes: {self.boxes}; joints: {self.joints}",
@@ -95,12 +99,14 @@ def evaluate_keypoints(
     images: Path,
     *,
     box_factor: float = BOX_FACTOR,
+    detector: Detector | None = None,
     progress: Callable[[Any], Any] | None = None,
 ) -> KeypointReport:
     """Judges a network on the people of a file whose image names start from the folder `images`.
 
-    Each person's crop is the square about the center of the labeled box, `box_factor` times its longer side. progress:
-    wraps the loop over images.
+    Each person's crop is the square about the center of the labeled box, `box_factor` times its longer side; with a
+    detector, of the found box that overlaps the labeled one, in the rotation that it names. progress: wraps the loop
+    over images.
 
     Raises ValueError for a network of another kind, a file without anybody to judge, and an image of another size than
     the file says; FileNotFoundError for an image that is missing.
@@ -123,15 +129,24 @@ def evaluate_keypoints(
         if not (images / name).is_file():
             raise FileNotFoundError(f"{images / name} is missing: put the images of {file.path} below {images}")
     keypoints, boxes = np.stack([p.keypoints for p in people]), np.stack([p.box for p in people])
-    predicted = np.full((*keypoints.shape[:2], 2), np.nan)
+    predicted, missed = np.full((*keypoints.shape[:2], 2), np.nan), 0
     for name, own in (progress or _same)(list(by_image.items())):
-        predicted[own] = predict_image(recovery, images / name, [people[index] for index in own], rows, box_factor)
+        image = checked_image(images / name, [people[index] for index in own])
+        crops = [crop_around(box, box_factor) for box in boxes[own]]
+        if detector is not None:
+            crops, seen = found_crops(detector, image, boxes[own], box_factor)
+            missed += len(own) - len(seen)
+            own = [own[place] for place in seen]
+        left = [people[index].side == "left" for index in own] if file.kind == "hand" else False
+        found = recovery.predict(image, crops, left=left, keep_crop=False)
+        for index, recovered in zip(own, found, strict=True):
+            predicted[index] = recovered.to_pixels(rows @ recovered.vertices)
     constant = in_boxes(mean_pose(keypoints, boxes), boxes)
-    found = {NETWORK: predicted, CONSTANT: constant}
+    predictions = {NETWORK: predicted, CONSTANT: constant}
     return KeypointReport(
         keypoints=str(file.path),
         checkpoint=recovery.checkpoint,
-        boxes=f"the labeled ones, times {box_factor:g}",
+        boxes=f"{'the labeled ones' if detector is None else f'found by {detector.name}'}, times {box_factor:g}",
         joints=joints,
         baseline="the mean of these people's poses in their boxes, scaled to the box",
         images=len(by_image),
@@ -139,7 +154,8 @@ def evaluate_keypoints(
         judged=len(people),
         left_out=left_out,
         side_unknown=sum(person.side is None for person in people) if file.kind == "hand" else 0,
-        judgment=judge(found, keypoints, boxes, file.kind, [person.image_kind for person in people]),
+        not_found=missed,
+        judgment=judge(predictions, keypoints, boxes, file.kind, [person.image_kind for person in people]),
     )
 
 
@@ -147,23 +163,34 @@ def _same(items: Any) -> Any:
     return items
 
 
-def predict_image(
-    recovery: MeshRecovery, path: Path, people: list[LabeledPerson], rows: np.ndarray, box_factor: float
-) -> np.ndarray:
-    """(N, K, 2) pixels of the joints (rows (K, V) of the mesh) of one image's people."""
+def checked_image(path: Path, people: list[LabeledPerson]) -> np.ndarray:
+    """The image (H, W, 3) uint8. ValueError where its labels are for one of another size."""
     image = read_image(path)
-    sizes = {person.image_size for person in people if person.image_size is not None}
-    if sizes - {image.shape[:2]}:
-        (height, width), (found_height, found_width) = next(iter(sizes)), image.shape[:2]
-        raise ValueError(
-            f"{path} has {found_width} x {found_height} pixels, but its labels are for {width} x {height}; label the "
-            "image as it is shown, after the rotation that its EXIF names"
-        )
-    middles = [person.box[:2] + person.box[2:] / 2 for person in people]
-    crops = [Crop((x, y), box_factor * person.box[2:].max()) for (x, y), person in zip(middles, people, strict=True)]
-    left = [person.side == "left" for person in people] if recovery.body.kind == "hand" else False
-    found = recovery.predict(image, crops, left=left, keep_crop=False)
-    return np.stack([person.to_pixels(rows @ person.vertices) for person in found])
+    for person in people:
+        if person.image_size not in (None, image.shape[:2]):
+            (height, width), found = person.image_size, image.shape
+            raise ValueError(
+                f"{path} has {found[1]} x {found[0]} pixels, but its labels are for {width} x {height}; label the "
+                "image as it is shown, after the rotation that its EXIF names"
+            )
+    return image
+
+
+def crop_around(box: np.ndarray, factor: float, rotation: float = 0.0) -> Crop:
+    """The square about the center of a box (4,), `factor` times its longer side."""
+    x, y = box[:2] + box[2:] / 2
+    return Crop((x, y), factor * box[2:].max(), rotation)
+
+
+def found_crops(
+    detector: Detector, image: np.ndarray, boxes: np.ndarray, box_factor: float
+) -> tuple[list[Crop], list[int]]:
+    """The crops of people whom a detector finds, and which of the labeled boxes (N, 4) they are."""
+    people = find(detector, image)
+    owners = matched(np.array([person.box for person in people]).reshape(-1, 4), boxes)
+    seen = [place for place, owner in enumerate(owners) if owner >= 0]
+    found = [people[owners[place]] for place in seen]
+    return [crop_around(np.array(person.box), box_factor, person.rotation) for person in found], seen
 
 
 def with_bar(items: Any) -> Any:
