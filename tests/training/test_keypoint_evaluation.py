@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tore.detection.detector import Found
 
 from tests import rules
 from tests.inference.conftest import KnownNetwork, small_checkpoint, standing
@@ -87,6 +89,34 @@ def test_crops_follow_the_factor_and_the_mesh_is_projected_by_the_camera(
     assert wide.judgment.everyone["network"].fine < 0.5
 
 
+class Finds:
+    """A detector that finds the given boxes in every image, and a false one first."""
+
+    name = "known"
+
+    def __init__(self, boxes: list[list[float]]) -> None:
+        self.boxes = np.array([[0, 0, 30, 30], *boxes], float)
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
+        return [Found(self.boxes, np.linspace(1, 0.5, len(self.boxes))) for _ in images]
+
+
+def test_found_boxes_take_the_place_of_labeled_ones(tmp_path: Path, standing: tuple[np.ndarray, BodyModel]) -> None:
+    """The first image's two people are found, the second image's one is not: each image shows two boxes."""
+    vertices, body = standing
+    file = read_keypoints(labeled_scene(tmp_path, vertices, body))
+    boxes: dict[str, list[list[float]]] = {person.file: [] for person in file.people}
+    for person in file.people:
+        boxes[person.file].append(person.box.tolist())
+    network = MeshRecovery(KnownNetwork(np.tile(CAMERA, (3, 1)), vertices), body)
+    found = evaluate_keypoints(network, file, tmp_path, detector=Finds([*reversed(boxes["0.png"])]))
+    everyone = found.judgment.everyone["network"]
+    assert found.not_found == 1 and (everyone.joints, everyone.people) == (36, 3)
+    assert everyone.fine == everyone.coarse == pytest.approx(24 / 36)
+    assert "1 were not found, and all their joints count as wrong" in found.text()
+    assert found.boxes == "found by known, times 1.25"
+
+
 def test_the_free_body_gives_cocos_keypoints() -> None:
     rows, what = joint_rows(load_body("body", "synthetic"))
     assert "COCO" in what and (rows == keypoint_rows()).all()
@@ -123,6 +153,8 @@ def test_the_command_prints_the_table_and_writes_the_numbers(
         (["--keypoints", "{}", "--oracle", "true"], "--oracle: is for TSV sets; leave it out"),
         (["--val_yaml", "x.yaml", "--box_factor", "2"], "--box_factor 2: goes with --keypoints FILE; add it"),
         (["--keypoints", "{}", "--box_factor", "-1"], "--box_factor -1: give a number above 0"),
+        (["--keypoints", "{}", "--detector", "nobody"], "detector 'nobody' is not known"),
+        (["--val_yaml", "x.yaml", "--detector", "movenet"], "--detector movenet: goes with --keypoints FILE"),
         (["--keypoints", "{}", "--images", "nowhere"], "nowhere is not a folder"),
         (["--keypoints", "{}.json"], "labels.json.json: no such file or directory"),
     ],
