@@ -102,7 +102,9 @@ def overlay(
     drawn = render(vertices, faces, camera, (height, width), colors=color, background=image, samples=samples)
     if opacity == 1.0:
         return drawn.color
-    return np.rint(opacity * drawn.color + (1 - opacity) * image.astype(np.float64)).astype(np.uint8)
+    seen = drawn.coverage > 0
+    drawn.color[seen] = np.rint(opacity * drawn.color[seen] + (1 - opacity) * image[seen].astype(np.float64))
+    return drawn.color
 
 
 def overlay_crop(
