@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tore.detection.detector import Found
 
 from tests import rules
 from tests.inference.conftest import KnownNetwork, small_checkpoint, standing
@@ -20,6 +19,7 @@ from tore.body import load_body
 from tore.body.body_model import BodyModel
 from tore.body.joints import COCO_NAMES, COCO_TO_J24
 from tore.datasets.keypoints import read_keypoints
+from tore.detection.detector import Found
 from tore.inference.predictor import MeshRecovery
 from tore.synthetic.free_body import keypoint_rows
 from tore.training.keypoint_evaluation import evaluate_keypoints, joint_rows

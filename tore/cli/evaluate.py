@@ -130,8 +130,6 @@ def run_keypoints(args: argparse.Namespace, checkpoint: Checkpoint, processes: P
     if not images.is_dir():
         raise FileNotFoundError(f"{images} is not a folder: name the one that the images' names start from")
     recovery = MeshRecovery.from_checkpoint(checkpoint, args.body_dir, processes.device, fast=args.fast)
-    if args.detector is not None and file.kind == "hand":
-        raise ValueError(f"--detector {args.detector} finds people, and {args.keypoints} labels hands; leave it out")
     detector, tell = None, partial(print, file=sys.stderr)
     if args.detector is not None:
         detector = detector_of(args.detector, device=processes.device, fast=args.fast, tell=tell)

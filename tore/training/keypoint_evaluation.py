@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from tore.evaluation.keypoints import JUDGED, MEASURES, Judgment, in_boxes, judg
 from tore.geometry.crop import Crop
 from tore.inference.images import read_image
 from tore.inference.predictor import MeshRecovery
+from tore.inference.result import Recovery
 from tore.paths import SYNTHETIC
 from tore.synthetic.free_body import keypoint_rows
 
@@ -114,35 +115,25 @@ def evaluate_keypoints(
     if recovery.body.kind != file.kind:
         labels, recovers = (WHOM[kind] for kind in (file.kind, recovery.body.kind))
         raise ValueError(f"{file.path} labels {labels}, but {recovery.checkpoint or 'the network'} recovers {recovers}")
-    judged_joints = list(JUDGED[file.kind])
-    people = [person for person in file.usable() if (person.keypoints[judged_joints, 2] > 0).any()]
-    left_out = file.left_out()
-    if unlabeled := len(file.usable()) - len(people):
-        left_out[NO_LIMB] = unlabeled
-    if not people:
-        raise ValueError(f"{file.path} has nobody to judge: {left_out}")
+    people, left_out = judged_people(file)
     rows, joints = joint_rows(recovery.body)
+    keypoints, boxes = np.stack([p.keypoints for p in people]), np.stack([p.box for p in people])
     by_image: dict[str, list[int]] = {}
-    for index, person in enumerate(people):
-        by_image.setdefault(person.file, []).append(index)
+    for index, labeled in enumerate(people):
+        by_image.setdefault(labeled.file, []).append(index)
     for name in by_image:
         if not (images / name).is_file():
             raise FileNotFoundError(f"{images / name} is missing: put the images of {file.path} below {images}")
-    keypoints, boxes = np.stack([p.keypoints for p in people]), np.stack([p.box for p in people])
-    predicted, missed = np.full((*keypoints.shape[:2], 2), np.nan), 0
+    predicted, found = np.full((*keypoints.shape[:2], 2), np.nan), 0
     for name, own in (progress or _same)(list(by_image.items())):
-        image = checked_image(images / name, [people[index] for index in own])
-        crops = [crop_around(box, box_factor) for box in boxes[own]]
-        if detector is not None:
-            crops, seen = found_crops(detector, image, boxes[own], box_factor)
-            missed += len(own) - len(seen)
-            own = [own[place] for place in seen]
-        left = [people[index].side == "left" for index in own] if file.kind == "hand" else False
-        found = recovery.predict(image, crops, left=left, keep_crop=False)
-        for index, recovered in zip(own, found, strict=True):
-            predicted[index] = recovered.to_pixels(rows @ recovered.vertices)
-    constant = in_boxes(mean_pose(keypoints, boxes), boxes)
-    predictions = {NETWORK: predicted, CONSTANT: constant}
+        shown = [people[index] for index in own]
+        image = checked_image(images / name, shown)
+        places = places_of(image, shown, box_factor, detector, file.kind)
+        for place, person in zip(places, recover_places(recovery, image, places), strict=True):
+            predicted[own[place.person]] = person.to_pixels(rows @ person.vertices)
+        found += len(places)
+    predictions = {NETWORK: predicted, CONSTANT: in_boxes(mean_pose(keypoints, boxes), boxes)}
+    sides_matter = file.kind == "hand" and detector is None
     return KeypointReport(
         keypoints=str(file.path),
         checkpoint=recovery.checkpoint,
@@ -153,10 +144,25 @@ def evaluate_keypoints(
         people=len(file.people),
         judged=len(people),
         left_out=left_out,
-        side_unknown=sum(person.side is None for person in people) if file.kind == "hand" else 0,
-        not_found=missed,
+        side_unknown=sum(person.side is None for person in people) if sides_matter else 0,
+        not_found=len(people) - found,
         judgment=judge(predictions, keypoints, boxes, file.kind, [person.image_kind for person in people]),
     )
+
+
+def judged_people(file: KeypointFile) -> tuple[list[LabeledPerson], dict[str, int]]:
+    """The people who have a labeled joint that is judged, and why how many others are left out.
+
+    Raises ValueError where nobody remains.
+    """
+    joints = list(JUDGED[file.kind])
+    people = [person for person in file.usable() if (person.keypoints[joints, 2] > 0).any()]
+    left_out = file.left_out()
+    if unlabeled := len(file.usable()) - len(people):
+        left_out[NO_LIMB] = unlabeled
+    if not people:
+        raise ValueError(f"{file.path} has nobody to judge: {left_out}")
+    return people, left_out
 
 
 def _same(items: Any) -> Any:
@@ -176,21 +182,38 @@ def checked_image(path: Path, people: list[LabeledPerson]) -> np.ndarray:
     return image
 
 
+class PersonPlace(NamedTuple):
+    """Where one of an image's labeled people is looked at."""
+
+    person: int  # of the image's people
+    crop: Crop
+    left: bool
+
+
+def places_of(
+    image: np.ndarray, people: list[LabeledPerson], box_factor: float, detector: Detector | None, kind: str
+) -> list[PersonPlace]:
+    """Crops of an image's people, by their labeled boxes or by the found ones that overlap those."""
+    if detector is None:
+        boxes = [(index, person.box, 0.0, person.side == "left") for index, person in enumerate(people)]
+    else:
+        found = find(detector, image, hands=kind == "hand")
+        owners = matched(np.array([one.box for one in found]).reshape(-1, 4), np.stack([p.box for p in people]))
+        pairs = [(index, found[owner]) for index, owner in enumerate(owners) if owner >= 0]
+        boxes = [(index, np.array(one.box), one.rotation, one.left) for index, one in pairs]
+    return [PersonPlace(index, crop_around(box, box_factor, turn), left) for index, box, turn, left in boxes]
+
+
+def recover_places(recovery: MeshRecovery, image: np.ndarray, places: list[PersonPlace]) -> list[Recovery]:
+    """What the network recovers there."""
+    left = [place.left for place in places] if recovery.body.kind == "hand" else False
+    return recovery.predict(image, [place.crop for place in places], left=left, keep_crop=False)
+
+
 def crop_around(box: np.ndarray, factor: float, rotation: float = 0.0) -> Crop:
     """The square about the center of a box (4,), `factor` times its longer side."""
     x, y = box[:2] + box[2:] / 2
     return Crop((x, y), factor * box[2:].max(), rotation)
-
-
-def found_crops(
-    detector: Detector, image: np.ndarray, boxes: np.ndarray, box_factor: float
-) -> tuple[list[Crop], list[int]]:
-    """The crops of people whom a detector finds, and which of the labeled boxes (N, 4) they are."""
-    people = find(detector, image)
-    owners = matched(np.array([person.box for person in people]).reshape(-1, 4), boxes)
-    seen = [place for place, owner in enumerate(owners) if owner >= 0]
-    found = [people[owners[place]] for place in seen]
-    return [crop_around(np.array(person.box), box_factor, person.rotation) for person in found], seen
 
 
 def with_bar(items: Any) -> Any:
