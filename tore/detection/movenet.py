@@ -27,7 +27,8 @@ class MoveNetDetector:
     """Up to six people of an image, or more where a second look finds small ones, with keypoints.
 
     threshold: of scores. device: where the networks run. weights: MultiPose's, the shipped ones unless a file is
-    given. fast: the optimized networks, which take about a second to make. A person whose keypoints are doubtful is
+    given. fast: the optimized networks, which take about a second to make. second_look: at twice the size, for small
+    people in large images; it takes most of the time. A person whose keypoints are doubtful is
     looked at in three more rotations; the best one tells the keypoints and how a crop is to be rotated.
     """
 
@@ -40,11 +41,11 @@ class MoveNetDetector:
         device: str | torch.device = "cpu",
         weights: str | Path | None = None,
         fast: bool = False,
+        second_look: bool = True,
     ) -> None:
         self.threshold, self.device = threshold, torch.device(device)
-        self._finders = {
-            look: _prepared(load_movenet("multipose", weights), self.device, fast) for look in (FIRST_LOOK, SECOND_LOOK)
-        }
+        looks = (FIRST_LOOK, SECOND_LOOK) if second_look else (FIRST_LOOK,)
+        self._finders = {look: _prepared(load_movenet("multipose", weights), self.device, fast) for look in looks}
         self._placer = KeypointPlacer(device=device, fast=fast)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
@@ -53,7 +54,7 @@ class MoveNetDetector:
 
     def _found(self, image: np.ndarray) -> Found:
         found = self._look(image, FIRST_LOOK)
-        if max(image.shape[:2]) >= SECOND_LOOK:
+        if SECOND_LOOK in self._finders and max(image.shape[:2]) >= SECOND_LOOK:
             closer = self._look(image, SECOND_LOOK)
             small = closer.boxes[:, 2:].prod(1) < SMALL * image.shape[0] * image.shape[1]
             found = _joined(found, take(closer, small))

@@ -1,0 +1,71 @@
+"""Milliseconds that one photograph of two people takes by stages: 1000 x 1000 pixels, from the file to the drawing.
+
+python benchmarks/photograph.py --threads 2
+
+The photograph that ships is shown twice on a gray ground. The stages run one after the other, as for a single image;
+`finding` is MoveNet's, `network` the mesh network's, `drawing` and `writing` those of the overlays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from tore.detection import MoveNetDetector, find
+from tore.inference.outputs import Wanted
+from tore.inference.pipeline import Job, Run
+from tore.inference.predictor import MeshRecovery
+from tore.paths import example_photograph, shipped_checkpoint
+
+SIDE = 1000  # pixels
+GRAY = 128
+
+
+def two_people() -> np.ndarray:
+    """(1000, 1000, 3) uint8."""
+    image = np.full((SIDE, SIDE, 3), GRAY, np.uint8)
+    person = np.array(Image.open(example_photograph()).convert("RGB").resize((SIDE // 2, SIDE // 2)))
+    top = SIDE // 4
+    image[top : top + SIDE // 2] = np.hstack([person, person[:, ::-1]])
+    return image
+
+
+def main() -> None:
+    """Prints the median of each stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, default=shipped_checkpoint("body"))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--one_look", action="store_true", help="without the second look for small people")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(args.threads)
+    recovery = MeshRecovery.from_checkpoint(args.checkpoint, device="cpu", fast=True)
+    finder = partial(find, MoveNetDetector(fast=True, second_look=not args.one_look))
+    seconds: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "two.jpg")
+        Image.fromarray(two_people()).save(path, quality=92)
+        for repeat in range(args.repeats + 1):
+            run = Run(recovery, Wanted(), overwrite=True, finder=finder)
+            (report,) = run([Job(path, Path(folder, "out"))])
+            if report.error:
+                raise ValueError(report.error)
+            for stage, taken in run.seconds.items():
+                if repeat:  # the first lays weights out
+                    seconds.setdefault(stage, []).append(taken)
+    medians = {stage: 1000 * statistics.median(taken) for stage, taken in seconds.items()}
+    told = ", ".join(f"{stage} {taken:.0f}" for stage, taken in medians.items())
+    print(f"{len(report.people)} people, {args.threads} threads, ms: {told}; together {sum(medians.values()):.0f}")
+
+
+if __name__ == "__main__":
+    main()
