@@ -25,8 +25,8 @@ DEMO = "--from_scratch --val_images 4 --train_images 16 --shown 1 --minutes 0.00
 SHORTENED = {
     "bash scripts/quickstart.sh": f"{DEMO} --arch test_resnet --device cpu",
     "bash scripts/test.sh": "-k readme",
-    "tore infer --checkpoint tore/": "--device cpu",
-    "tore infer --checkpoint state_dict.bin": "--device cpu",
+    "tore infer tore/": "--device cpu",
+    "tore infer images/ --checkpoint state_dict.bin": "--device cpu",
     "tore synth images": "--train 4 --val 2 --size 64 --body_dir synthetic --workers 1 --quiet",
     "python tore/tools/run_tore_fm_bodymesh.py": (
         "--arch test_resnet --num_train_epochs 1 --per_gpu_train_batch_size 2 --num_workers 0 --device cpu "
