@@ -111,7 +111,7 @@ def test_every_command_of_the_readme_runs(checkout: Path, rule_body_dir: Path) -
     report = Path(said["bash scripts/quickstart.sh"].splitlines()[-1].removeprefix("report: "))
     assert report == checkout / "output" / "demo" / "report.html" and report.is_file()
     assert (checkout / "images" / "a_tore_pred.jpg").is_file()
-    assert (checkout / "output" / "example" / "example_tore_pred.jpg").is_file()
+    assert (checkout / "output" / "example" / "astronaut_tore_pred.jpg").is_file()
     assert "mpjpe" in said["tore evaluate"]
 
 
