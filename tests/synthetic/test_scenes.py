@@ -144,8 +144,10 @@ def test_the_bytes_depend_on_the_recipe_alone(
 
 def test_assets_dress_people_and_are_split(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assets = write_assets(tmp_path / "assets")
+    (assets / "broken.hdr").write_bytes(b"")
     arguments = ["images", "--assets", str(assets), "--body_dir", str(folder), "--size", "64", "--num_workers", "1"]
     assert synth.main([*arguments, "--out", str(tmp_path / "set"), "--train", "1", "--val", "1", "--quiet"]) == 0
+    assert f"left out: {assets / 'broken.hdr'}" in capsys.readouterr().err
     note = json.loads((tmp_path / "set" / "val.recipe.json").read_text())
     assert note["assets"] and str(tmp_path) not in json.dumps(note["assets"])
     looks = [open_look(assets, None, split).assets for split in ("train", "val")]

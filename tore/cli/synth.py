@@ -20,6 +20,7 @@ from tore.files import check_outputs
 from tore.paths import CAPSULE_FILES, CAPSULES, SYNTHETIC, SYNTHETIC_FILES, body_dir_at_hand
 from tore.synthetic.body_files import file_names, write_capsules
 from tore.synthetic.free_body import write_synthetic
+from tore.synthetic.look import asset_notes
 from tore.synthetic.writing import Recipe, write_images
 from tore.visualize.drawing import contact_sheet, save_image
 
@@ -89,6 +90,8 @@ def make_images(args: argparse.Namespace) -> None:
         if args.sheet:
             write_sheet(yaml, args.sheet)
         print(f"{yaml}: {count} images of {recipe.size} x {recipe.size} in {seconds:.1f} s")
+    for note in asset_notes(args.assets) if args.assets else ():
+        print(f"tore synth: {note}", file=sys.stderr)
 
 
 class Command(NamedTuple):

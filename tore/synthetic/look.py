@@ -25,7 +25,7 @@ from tore.synthetic.surfaces import Surface
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-VERSION = 1  # counts up when the same recipe gives other rendered images
+VERSION = 2  # counts up when the same recipe gives other rendered images
 PART_OF = {"train": "train", "val": "heldout"}  # of the assets, by the split
 PHOTOGRAPHED = 0.5  # share of the images before a photograph, where panoramas are there too
 KEY_LIGHT = 0.3  # share of the images with a sun beside the panorama's own
@@ -88,6 +88,11 @@ def asset_names(assets: str | Path | None) -> str | None:
     kinds = (found.skins, found.suits, found.shoes, found.hair, found.eyebrows, found.eyelashes, found.panoramas)
     names = "\n".join(entry.name for kind in kinds for entry in kind)
     return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def asset_notes(assets: str | Path) -> tuple[str, ...]:
+    """Lines about files of a folder that are left out, and about what both splits share."""
+    return _found(Path(assets)).part(PART_OF["train"]).notes
 
 
 @lru_cache(maxsize=2)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from tore.synthetic.cloth_colors import cloth_color, hair_color, patterned
 from tore.synthetic.garments import free_mesh
@@ -137,7 +137,7 @@ def plain_panorama(rng: np.random.Generator, height: int = 128) -> NDArray[np.fl
     around = np.linspace(-np.pi, np.pi, 2 * height, endpoint=False)[None]
     directions = np.stack(np.broadcast_arrays(np.cos(up) * np.sin(around), np.sin(up), np.cos(up) * np.cos(around)), -1)
     image = _indoors(directions, rng) if rng.random() < 0.4 else _outdoors(directions, rng)
-    rough = cv2.GaussianBlur(rng.normal(0, 1, image.shape[:2]).astype(np.float32), (0, 0), 2)
+    rough = gaussian_filter(rng.normal(0, 1, image.shape[:2]), 2, mode=("nearest", "wrap"))
     return np.asarray(np.maximum(image * (1 + 0.5 * rough[..., None]), 0), np.float32)
 
 
