@@ -15,13 +15,16 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.item import make_set
+from tests.training_runs import labels
 from tore import create_model
 from tore.body import load_body
-from tore.body.body_model import BodyModel
+from tore.body.body_model import SMPL, BodyModel
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.device import keep_freed_memory
 from tore.engine.distributed import Processes
@@ -66,6 +69,15 @@ def evaluation(model: torch.nn.Module, body: BodyModel, yaml: Path, options: arg
     measured(model)
 
 
+def person_of(body: BodyModel, side: int) -> dict[str, Any]:
+    """A label whose joints are the body model's, in an image of side x side pixels."""
+    assert isinstance(body, SMPL)
+    ((person,),) = labels(1, body)
+    pixels = np.array(person["2d_joints"])
+    pixels[:, :2] += side / 2 - pixels[:, :2].mean(0)
+    return person | {"2d_joints": pixels.tolist(), "center": [side / 2, side / 2]}
+
+
 def main() -> None:
     """Prints the two times and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,7 +93,7 @@ def main() -> None:
     model = for_inference(network) if options.fast else network
     body = load_body("body", capsule_body_dir())
     with tempfile.TemporaryDirectory() as folder:
-        yaml = make_set(Path(folder), options.side, BOX_SCALE, options.images)
+        yaml = make_set(Path(folder), options.side, BOX_SCALE, options.images, person_of(body, options.side))
         network_alone(model, options.batch, options.batch)
         half = options.images // 2
         before = seconds(lambda: network_alone(model, half, options.batch))

@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -100,9 +101,12 @@ def decoded(data: MeshDataset, rows: int | None = None) -> np.ndarray:
     return decode_bgr(data.rows.columns("img", 0), data.rows.place("img", 0), rows=rows)
 
 
-def make_set(folder: Path, side: int, scale: float, rows: int) -> Path:
-    """A set of one image, repeated: smooth colors and fine noise, about 3 bits per pixel as JPEG."""
-    person = consistent_person(1, side, side) | {"scale": scale}
+def make_set(folder: Path, side: int, scale: float, rows: int, person: dict[str, Any] | None = None) -> Path:
+    """A set of one image, repeated: smooth colors and fine noise, about 3 bits per pixel as JPEG.
+
+    person: its label; else one whose joints are those of no body model.
+    """
+    person = (person or consistent_person(1, side, side)) | {"scale": scale}
     yaml = write_set(folder, [(1, 8, 8)] * rows, [[person]] * rows)
     noise = RandomState(0).standard_normal((side // 4, side // 4, 3)) * 20
     image = rules.photo(1, side, side) + cv2.resize(noise, (side, side))

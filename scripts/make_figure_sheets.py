@@ -1,6 +1,6 @@
 """Draws the figures of capsules, and the synthetic body and hand, into docs/images.
 
-    python scripts/make_figure_sheets.py [--out DIR]
+    python scripts/make_figure_sheets.py [--output_dir DIR]
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ def draw_synthetic(out: Path) -> None:
 def main() -> None:
     """Writes all sheets."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
-    out = parser.parse_args().out
+    parser.add_argument("--output_dir", "--out", type=Path, default=ROOT / "docs" / "images")
+    out = parser.parse_args().output_dir
     out.mkdir(parents=True, exist_ok=True)
     draw_capsules(out)
     draw_synthetic(out)

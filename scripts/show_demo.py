@@ -95,18 +95,19 @@ def main() -> int:
     """Writes the images and the page's tables; 2 where there is no finished demo."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=ROOT / "output" / "demo", help="--output_dir of the demo")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images", help="folder of the images")
+    usual = ROOT / "docs" / "images"
+    parser.add_argument("--output_dir", "--out", type=Path, default=usual, help="folder of the images")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "PERFORMANCE.md", help="page that holds the marks")
     args = parser.parse_args()
     if not (args.demo / "report.html").is_file():
         print(f"show_demo: {args.demo} holds no report.html; run tore demo first", file=sys.stderr)
         return 2
-    args.out.mkdir(parents=True, exist_ok=True)
+    args.output_dir.mkdir(parents=True, exist_ok=True)
     body = result(args.demo, "evaluation", "settings")["body"]
     for write, name in zip((people, page), IMAGES[body], strict=False):
-        write(args.demo, args.out / name)
+        write(args.demo, args.output_dir / name)
     text, table = args.page.read_text(encoding="utf-8"), numbers(args.demo)
-    images = {name: words for name, words in IMAGES[body].items() if (args.out / name).is_file()}
+    images = {name: words for name, words in IMAGES[body].items() if (args.output_dir / name).is_file()}
     shown = [f"![{words}](images/{name})\n" for name, words in images.items()]
     block = "\n".join([shown[0], table, *shown[1:]])
     first = f"<!-- {FIRST_MARK[body]}: written by scripts/show_demo.py -->\n"

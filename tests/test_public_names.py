@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -126,3 +127,15 @@ def test_mpjpe_gives_no_number_of_nothing() -> None:
         pa_mpjpe(points, points, torch.arange(14).expand(2, 14) < 2)
     with pytest.raises(ValueError, match="cannot be compared"):
         mpjpe(points, points[:1])
+
+
+def test_the_api_page_lists_what_packages_export() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "API.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(tore\.\w+)` \| (.*) \|$", page, re.MULTILINE))
+    folder = Path(tore.__file__).parent
+    packages = [f"tore.{path.parent.name}" for path in sorted(folder.glob("*/__init__.py"))]
+    exported = {name: getattr(importlib.import_module(name), "__all__", []) for name in packages}
+    listed = {name: re.findall(r"`(\w+)`", names) for name, names in rows.items()}
+    assert listed == {name: sorted(names) for name, names in exported.items() if names}
+    (first,) = re.findall(r"^(`.*) import from `tore`\.$", page, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", first) == sorted(tore.__all__)

@@ -81,7 +81,7 @@ SYNTHETIC_BODY_FILES = BodyFiles(
     adjacency="free_body_431_adjmat",
     regressor_extra="free_body_regressor_extra.npy",
     regressor_h36m="free_body_regressor_h36m.npy",
-    site="this project: `tore synth body --out DIR` writes it",
+    site="this project: `tore synth body --output_dir DIR` writes it",
 )
 SYNTHETIC_HAND_FILES = BodyFiles(
     name=SYNTHETIC,
@@ -91,7 +91,7 @@ SYNTHETIC_HAND_FILES = BodyFiles(
     adjacency="free_hand_195_adjmat",
     regressor_extra=None,
     regressor_h36m=None,
-    site="this project: `tore synth hand --out DIR` writes it",
+    site="this project: `tore synth hand --output_dir DIR` writes it",
 )
 CAPSULE_BODY_FILES = BodyFiles(
     name=CAPSULES,
@@ -101,7 +101,7 @@ CAPSULE_BODY_FILES = BodyFiles(
     adjacency="standin_body_431_adjmat",
     regressor_extra="standin_body_regressor_extra.npy",
     regressor_h36m="standin_body_regressor_h36m.npy",
-    site="this project: `tore synth body --model capsules --out DIR` makes it",
+    site="this project: `tore synth body --model capsules --output_dir DIR` makes it",
 )
 CAPSULE_HAND_FILES = BodyFiles(
     name=CAPSULES,
@@ -111,7 +111,7 @@ CAPSULE_HAND_FILES = BodyFiles(
     adjacency="standin_hand_195_adjmat",
     regressor_extra=None,
     regressor_h36m=None,
-    site="this project: `tore synth hand --model capsules --out DIR` makes it",
+    site="this project: `tore synth hand --model capsules --output_dir DIR` makes it",
 )
 SYNTHETIC_FILES = {"body": SYNTHETIC_BODY_FILES, "hand": SYNTHETIC_HAND_FILES}
 CAPSULE_FILES = {"body": CAPSULE_BODY_FILES, "hand": CAPSULE_HAND_FILES}

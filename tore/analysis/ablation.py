@@ -111,10 +111,12 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
     if path.is_file():
         there = read_json(path)
         if not isinstance(there, dict):
-            raise ValueError(f"{path} holds no settings of an ablation: give another --out")
+            raise ValueError(f"{path} holds no settings of an ablation: give another --output_dir")
         other = [f"--{n} {there.get(n)} (now {wanted[n]})" for n in wanted if there.get(n) != wanted[n]]
         if other:
-            raise ValueError(f"{folder} holds an ablation with {', '.join(other)}: give the same, or another --out")
+            raise ValueError(
+                f"{folder} holds an ablation with {', '.join(other)}: give the same, or another --output_dir"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, wanted)
 

@@ -1,10 +1,10 @@
 """Trains and evaluates a grid of networks under one budget, and draws what a token costs.
 
 tore ablate --reducers none itp tome --keep_ratios 0.2 0.5 --gtr true --seeds 1 2 --steps 500 \
-    --data_dir DATA --train_yaml train.yaml --val_yaml val.yaml --body_dir synthetic --out OUT
+    --data_dir DATA --train_yaml train.yaml --val_yaml val.yaml --body_dir synthetic --output_dir OUT
 
-Every flag of --network's training script may be given too and holds for all cells. A second call with the same --out
-skips the runs that are done and resumes one that was stopped; it may add further cells and seeds.
+Every flag of --network's training script may be given too and holds for all cells. A second call with the same
+--output_dir skips the runs that are done and resumes one that was stopped; it may add further cells and seeds.
 Written: OUT/CELL/seed-N/ (a training run each), and after each run OUT/table.md, table.csv, table.json and plot.png.
 """
 
@@ -51,16 +51,15 @@ SET_BY_THE_GRID = {
     "keep_ratio": "--keep_ratios",
     "geometry_reduction": "--gtr",
     "seed": "--seeds",
-    "output_dir": "--out",
     "num_train_epochs": "--steps",
-    "resume": "the same --out to resume",
+    "resume": "the same --output_dir to resume",
     "resume_checkpoint": "--steps to train longer",
-    "run_eval_only": "the same --out to see the table",
-    "allow_changes": "another --out",
+    "run_eval_only": "the same --output_dir to see the table",
+    "allow_changes": "another --output_dir",
 }
 # Flags that change no result: two calls that fill one table may differ in them.
 WITHOUT_EFFECT = ("data_dir", "num_workers", "device", "logging_steps", "no_tensorboard", "keep_checkpoints",
-                  "visual_steps", "save_steps", "per_gpu_eval_batch_size", "quiet", "body")  # fmt: skip
+                  "visual_steps", "save_steps", "per_gpu_eval_batch_size", "quiet", "body", "output_dir")  # fmt: skip
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -71,7 +70,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser(network, "body")
     parser.prog, parser.description = "tore ablate", __doc__
     grid = parser.add_argument_group("the grid")
-    grid.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
     grid.add_argument("--network", default="fastmetro", choices=sorted(NETWORKS), help="whose cells and flags")
     reducers = ["none", "itp"] if network == "fastmetro" else ["none"]
     grid.add_argument("--reducers", nargs="+", default=reducers, choices=sorted(REDUCERS), help="of image tokens")
@@ -80,6 +78,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     grid.add_argument("--seeds", nargs="+", type=int, default=[88], help="each cell is trained once with each")
     grid.add_argument("--steps", type=int, default=1000, help="the budget of every run, rounded up to whole epochs")
     grid.add_argument("--no_plot", action="store_true", help="tables only; needs no matplotlib")
+    for action in parser._actions:
+        action.required |= action.dest == "output_dir"
     parser.set_defaults(keep_checkpoints=1, no_tensorboard=True, visual_steps=0, logging_steps=100)
     args = parser.parse_args(argv)
     for name, instead in SET_BY_THE_GRID.items():
@@ -103,11 +103,11 @@ class Ablation:
         """Checks what can be wrong before the first run. Raises ValueError, FileNotFoundError or ImportError."""
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ValueError("tore ablate is one process; start it without torchrun")
-        check_outputs(folder=args.out)
+        check_outputs(folder=Path(args.output_dir))
         if not args.no_plot:
             need_plot_package()
         notices = [*args.notices, *check_rules(args, RULES), *check_training_flags(args)]
-        self.args, self.folder = args, args.out
+        self.args, self.folder = args, Path(args.output_dir)
         config = RunConfig.from_flags(args, args.network, "body")
         self.cells = cells_of(args.network, args.reducers, args.keep_ratios, args.gtr)
         self.topology = topology_at_hand("body", args.body_dir)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tore.cli.flags import FlagParser, HelpFormatter, add_body_dir
+from tore.cli.flags import FlagParser, HelpFormatter, add_body_dir, names
 from tore.datasets.convert.coco import CocoKeypoints
 from tore.datasets.convert.entries import Source
 from tore.datasets.convert.freihand import BACKGROUNDS, FreiHand
@@ -53,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     for command in (site, mesh):
         add_body_dir(command, data_sets=False)
     for command in (spin, coco, site, mesh, hand):
-        command.add_argument("--out", required=True, help="folder of the new set")
+        command.add_argument(*names("--output_dir"), required=True, help="folder of the new set")
         command.add_argument("--skip_missing", action="store_true", help="leave out and count rows without an image")
         command.add_argument("--restart", action="store_true", help="delete the set that is there and begin anew")
         command.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -88,11 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
     name = options.name or SET_NAMES.get(options.split, options.split)
     images = options.images if options.source in ("spin", "coco") else options.root
-    check_outputs(folder=options.out)
+    check_outputs(folder=options.output_dir)
     source = open_source(options)
     switches = {"skip_missing": options.skip_missing, "restart": options.restart}
-    report = convert(source, images, options.out, name, **switches, show_progress=not options.quiet)
-    print(summary(report, f"{options.out}/{name}.yaml"))
+    report = convert(source, images, options.output_dir, name, **switches, show_progress=not options.quiet)
+    print(summary(report, f"{options.output_dir}/{name}.yaml"))
     return 0
 
 

@@ -39,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--shown", type=int, default=6, help="held-out images in the report, the first ones")
     add(*names("--overfit_images"), type=int, default=8, help="images to learn by overfitting")
     add("--overfit_steps", type=int, default=200, help="steps to learn them in, 0: leave this out")
-    add("--output_dir", type=Path, default=Path("output/demo"), help="report and everything behind it")
+    add(*names("--output_dir"), type=Path, default=Path("output/demo"), help="report and everything behind it")
     add("--device", default="auto", help="auto, cpu, cuda, mps")
     processes = min(os.cpu_count() or 1, 8)
     add(*names("--num_workers"), dest="workers", type=int, default=processes, help="processes that make images")

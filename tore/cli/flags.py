@@ -28,6 +28,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "--lr": ("--learning_rate",),
     "--no_fast": ("--plain",),
     "--num_workers": ("--workers",),
+    "--output_dir": ("--out",),  # `tore data` has an --out of its own, which names a file
     "--overfit_images": ("--overfit_pictures",),
     "--pretrained": ("--warm_start",),
     "--pretrained_parts": ("--warm_start_rooms",),

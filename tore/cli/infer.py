@@ -88,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
     file = "official or own checkpoint, or its folder [the shipped network]"
     add(*names("--checkpoint"), type=Path, metavar="PATH", help=file)
     add(*names("--images"), nargs="+", metavar="PATH", help="likewise, as the official script names them")
-    add("--output_dir", type=Path, metavar="DIR", help="where to write (default: beside each image)")
+    add(*names("--output_dir"), type=Path, metavar="DIR", help="where to write (default: beside each image)")
     add_body_dir(parser, data_sets=False)
     add_people_flags(parser)
     camera = parser.add_argument_group("camera of the whole images (default: from EXIF, else its diagonal)")

@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--amp", choices=PretrainConfig.choices("amp"), help="dtype of the forward pass")
     add("--num_workers", type=int, help="loading processes of each training process")
     add("--on_bad_sample", choices=PretrainConfig.choices("on_bad_sample"))
-    add("--output_dir", help="folder of checkpoints and logs")
+    add(*names("--output_dir"), help="folder of checkpoints and logs")
     add("--resume", choices=PretrainConfig.choices("resume"), help="auto: resume from the newest checkpoint")
     add("--allow_changes", action="store_true", help="with --resume: resume although the set or a flag is another one")
     add("--logging_steps", type=int, help="steps between log lines")

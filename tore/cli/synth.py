@@ -33,7 +33,9 @@ SHEET_IMAGES, SHEET_CELL, SHEET_QUALITY = 36, 128, 82
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `tore synth images`."""
-    parser.add_argument("--out", type=Path, required=True, help="folder of the set: train.yaml, val.yaml, tables")
+    parser.add_argument(
+        *names("--output_dir"), type=Path, required=True, help="folder of the set: train.yaml, val.yaml, tables"
+    )
     parser.add_argument("--train", type=int, default=0, help="images to train on")
     parser.add_argument("--val", type=int, default=0, help="images held out")
     parser.add_argument("--body", choices=sorted(SIZES), default="body", help="people or right hands")
@@ -84,7 +86,7 @@ def make_images(args: argparse.Namespace) -> None:
         start = time.perf_counter()
         with tqdm(total=count, desc=split, unit="image", disable=args.quiet) as bar:
             yaml = write_images(
-                recipe, count, args.out, workers=args.num_workers, overwrite=args.overwrite, progress=bar.update
+                recipe, count, args.output_dir, workers=args.num_workers, overwrite=args.overwrite, progress=bar.update
             )
         seconds = time.perf_counter() - start
         if args.sheet:
@@ -103,7 +105,9 @@ class Command(NamedTuple):
 
 
 def _figure_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, help="folder to write the files into, made if missing")
+    parser.add_argument(
+        *names("--output_dir"), type=Path, required=True, help="folder to write the files into, made if missing"
+    )
     text = "which one: the synthetic model, or the capsule figure that the shipped networks know"
     parser.add_argument("--model", choices=tuple(FIGURES), default=SYNTHETIC, help=text)
     parser.add_argument("--overwrite", action="store_true", help="replace files of the same names")
@@ -112,12 +116,13 @@ def _figure_options(parser: argparse.ArgumentParser) -> None:
 def _make_figure(args: argparse.Namespace) -> None:
     by_kind, write = FIGURES[args.model]
     files = file_names(by_kind[args.command])
-    there = [name for name in files if (args.out / name).exists()]
+    there = [name for name in files if (args.output_dir / name).exists()]
     if there and not args.overwrite:
-        raise FileExistsError(f"{args.out / there[0]} is there already; name another --out, or add --overwrite")
+        place = args.output_dir / there[0]
+        raise FileExistsError(f"{place} is there already; name another --output_dir, or add --overwrite")
     start = time.perf_counter()
-    write(args.command, args.out)
-    print(f"{args.out}: {', '.join(files)} ({time.perf_counter() - start:.1f} s)")
+    write(args.command, args.output_dir)
+    print(f"{args.output_dir}: {', '.join(files)} ({time.perf_counter() - start:.1f} s)")
 
 
 COMMANDS: dict[str, Command] = {
@@ -145,7 +150,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one subcommand; 2 when something that the user can mend is wrong."""
     args = parse(argv)
-    check_outputs(getattr(args, "sheet", None), folder=args.out)
+    check_outputs(getattr(args, "sheet", None), folder=args.output_dir)
     args.run(args)
     return 0
 

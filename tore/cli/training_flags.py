@@ -159,7 +159,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--num_workers", type=int, help=WORKERS)
     add_body_dir(group, data_sets=True)
     group.add_argument("--backbone_weights", help=BACKBONE_WEIGHTS)
-    group.add_argument("--output_dir", help="folder of checkpoints, logs and images")
+    group.add_argument(*names("--output_dir"), help="folder of checkpoints, logs and images")
     group.add_argument(
         *names("--checkpoint"),
         dest="resume_checkpoint",

@@ -272,13 +272,13 @@ def _finished_report(files: SetFiles, source: Source) -> dict[str, Any] | None:
         return report
     if there and not files.journal.with_name(files.journal.name + PARTIAL_SUFFIX).is_file():
         raise ValueError(
-            f"{there[0]} was not written by this converter: name another --out or --name, or add --restart"
+            f"{there[0]} was not written by this converter: name another --output_dir or --name, or add --restart"
         )
     return None
 
 
 def _other_source(path: Path) -> str:
     return (
-        f"{path} is of a conversion from other files or options: name another --out or --name, "
+        f"{path} is of a conversion from other files or options: name another --output_dir or --name, "
         "or add --restart to convert anew"
     )
