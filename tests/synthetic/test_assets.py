@@ -113,7 +113,8 @@ BROKEN: list[tuple[str, str, str, str]] = [
     ("obj", "f 1/1 2/2 3/3", "f 1/1 2/2", "three corners"),
     ("obj", "f 1/1 2/2 3/3", "f 1/1 2/2 x/3", "not like 12/7"),
     ("obj", "vt 0.1 0.1", "vt 0.1", "two numbers"),
-    ("mhmat", "diffuseColor 1 1 1", "diffuseColor 1 1", "three numbers"),
+    ("mhclo", "0 - 20 30", "20 - 10", "ends before it begins"),
+    ("mhmat", "diffuseTexture suit.png", "diffuseTexture", "names no file"),
 ]
 
 

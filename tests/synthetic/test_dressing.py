@@ -162,7 +162,7 @@ def test_a_suit_is_taken_apart_at_its_connected_parts() -> None:
         np.repeat(rows[:, None], 3, 1), np.tile([1.0, 0, 0], (6, 1)), np.zeros((6, 3)), (None,) * 3, np.sort(rows)
     )
     mesh = ClothesMesh(6, np.array([[0, 1, 2], [3, 4, 5]]), np.eye(3)[:, :2], np.array([[0, 1, 2], [2, 1, 0]]))
-    suit = Piece("suit", Path("suit.mhclo"), "suits", "", hold, mesh, None, (1.0, 1.0, 1.0))
+    suit = Piece("suit", Path("suit.mhclo"), "suits", "", hold, mesh, None)
     top, bottom = halves(suit) or (suit, suit)
     assert top.hold.points[:, 0].tolist() == rows[:3].tolist() and top.mesh.faces.tolist() == [[0, 1, 2]]
     assert bottom.hold.points[:, 0].tolist() == rows[3:].tolist() and bottom.mesh.face_places.tolist() == [[2, 1, 0]]

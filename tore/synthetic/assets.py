@@ -57,7 +57,6 @@ class Piece:
     hold: Hold
     mesh: ClothesMesh
     texture: Path | None
-    color: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -213,9 +212,9 @@ class _Search:
         if mesh.count != len(clothes.hold.points):
             raise ValueError(f"{path} holds {len(clothes.hold.points)} vertices, but {where} has {mesh.count}")
         made = kind == "suits" or (kind == "hair" and mesh.count > LEAST_PART * (parts_of(mesh).max() + 1))
-        texture, color = self._texture(path, clothes.material, made)
+        texture = self._texture(path, clothes.material, made)
         words = " ".join((*clothes.tags, path.stem, clothes.name))
-        return Piece(path.stem, path, kind, _gender(words), clothes.hold, mesh, texture, color)
+        return Piece(path.stem, path, kind, _gender(words), clothes.hold, mesh, texture)
 
     def _kind(self, path: Path, hold: Hold) -> str | None:
         """What a piece is; None, with a line where it could be clothes, for what is not used."""
@@ -233,8 +232,8 @@ class _Search:
         self.notes.append(f"left out: {path} covers only a part of the body; suits from chest to thighs are used")
         return None
 
-    def _texture(self, path: Path, material: str, made: bool) -> tuple[Path | None, tuple[float, ...]]:
-        """The texture of a piece, and its color. What can be made by code may be missing, which a line says."""
+    def _texture(self, path: Path, material: str, made: bool) -> Path | None:
+        """The texture of a piece. What can be made by code may be missing, which a line says."""
         where = self.named(material, path)
         if where is None:
             raise ValueError(f"{path} names the material {material!r}, which is nowhere in {self.folder}")
@@ -246,7 +245,7 @@ class _Search:
             self.notes.append(f"{where} names the texture {content.texture!r}, which is missing: one is made")
         else:
             check_image(texture)
-        return texture, content.color
+        return texture
 
     def skins(self) -> tuple[Skin, ...]:
         """Skins by their materials, and textures of skins that have none."""

@@ -79,11 +79,10 @@ class ClothesMesh:
 
 @dataclass(frozen=True)
 class Material:
-    """What a `.mhmat` file says: the file name of the texture ("" for none) and the color that it is multiplied by."""
+    """What a `.mhmat` file says: the file name of the texture, "" for none."""
 
     path: Path
     texture: str
-    color: tuple[float, ...]
 
 
 def parts_of(mesh: ClothesMesh) -> Index:
@@ -163,6 +162,8 @@ class _HoldReader:
                 if at + 2 == len(words):
                     self.lines.fault(f"the range '{first} -' has no end")
                 last = self.lines.base_point(words[at + 2])
+                if last < first:
+                    self.lines.fault(f"the range '{first} - {last}' ends before it begins")
                 at += 2
             self.deleted += range(first, last + 1)
             at += 1
@@ -259,13 +260,10 @@ def _corner(lines: _Lines, word: str, vertices: int, places: int) -> tuple[int, 
 def read_material(path: Path) -> Material:
     """Reads a `.mhmat` file. ValueError names file and line; OSError where it cannot be opened."""
     lines = _Lines(path)
-    texture, color = "", (1.0, 1.0, 1.0)
+    texture = ""
     for words in lines:
         if words[0] == "diffuseTexture":
+            if len(words) < 2:
+                lines.fault("diffuseTexture names no file")
             texture = " ".join(words[1:])
-        elif words[0] == "diffuseColor":
-            if len(words) != 4:
-                lines.fault("diffuseColor needs three numbers")
-            red, green, blue = lines.floats(words[1:])
-            color = (red, green, blue)
-    return Material(path, texture, color)
+    return Material(path, texture)

@@ -71,7 +71,7 @@ def skirt(rings: int, flare: float) -> Piece:
     count = rows.size
     shares = np.tile([1.0, 0.0, 0.0], (count, 1))
     hold = Hold(np.repeat(rows.reshape(-1, 1), 3, 1), shares, offsets, scales, hips if rings > 4 else hips[:0])
-    return Piece("skirt", Path("skirt"), "skirt", "female", hold, _sheet(rings), None, (1.0, 1.0, 1.0))
+    return Piece("skirt", Path("skirt"), "skirt", "female", hold, _sheet(rings), None)
 
 
 def _sheet(rings: int) -> ClothesMesh:
