@@ -50,17 +50,30 @@ def _three_numbers(values: Any) -> bool:
 
 
 OFFICIAL_FORMAT = ImageFormat()
+MOVENET_THUNDER = "movenet-thunder"
+FORMATS = {MOVENET_THUNDER: ImageFormat(256, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))}  # of backbones that take no other
+
+
+def usual_format(arch: str) -> ImageFormat:
+    """What a backbone is shown where nothing else is said."""
+    return FORMATS.get(arch, OFFICIAL_FORMAT)
 
 
 class ShownImage:
     """What the configurations of networks hold of the image that they are shown."""
 
+    arch: str
     image_size: int
     image_mean: tuple[float, float, float]
     image_std: tuple[float, float, float]
 
     def __post_init__(self) -> None:
-        side = self.image_format.size
+        wanted, side = FORMATS.get(self.arch), self.image_format.size
+        if wanted not in (None, self.image_format):
+            raise ValueError(
+                f"{self.arch} sees images of image_size {wanted.size}, image_mean {wanted.mean} and image_std "
+                f"{wanted.std}, not {side}, {self.image_mean} and {self.image_std}; leave these out, or give its own"
+            )
         if side % STRIDE:
             lower, higher = side // STRIDE * STRIDE, (side // STRIDE + 1) * STRIDE
             near = f"{lower} or {higher}" if lower else f"{higher}"

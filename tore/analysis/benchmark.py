@@ -33,10 +33,10 @@ from tore.inference.outputs import Wanted
 from tore.inference.pipeline import Job, Run
 from tore.inference.predictor import MeshRecovery
 from tore.modeling import create_model
-from tore.modeling.build import CONFIGS, SIZES, FastMETROConfig, ModelConfig, build_model, reduction_of
+from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, build_model, reduction_of
 from tore.modeling.checkpoints import load_model, read_checkpoint
 from tore.modeling.heads import MeshPrediction
-from tore.modeling.model_names import list_models, named_options
+from tore.modeling.model_names import SIZES, list_models, named_options
 from tore.modeling.recorded_body import body_dir_for
 from tore.paths import body_dir_at_hand
 from tore.training.build import Network

@@ -34,7 +34,7 @@ PARTS = {
         "blocks",
     ),
     "shape regressor": ("shape_regressor",),
-    "heads": ("camera_head", "point_head"),
+    "heads": ("camera_head", "point_head", "keypoint_queries", "keypoint_queries.correction"),
     "up-sampling": ("upsampling",),
     "SMPL regressor": ("smpl_regressor",),
     "template": (),

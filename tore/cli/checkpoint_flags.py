@@ -15,9 +15,10 @@ from typing import Any
 from tore.cli.flags import add_idle_flags, shown, typed_flags, value_text
 from tore.cli.training_flags import color, widths
 from tore.image_format import IMAGE_SIZE, STRIDE
-from tore.modeling.build import SIZES, reduction_fields
+from tore.modeling.build import reduction_fields
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint
 from tore.modeling.image_token_pruning import kept_tokens
+from tore.modeling.model_names import NARROW, NARROW_FIELDS, SIZES
 from tore.training.config import BERT_INTERMEDIATE, COORDINATES
 
 HEADS = {"fastmetro": "transformer_nhead", "metro": "num_attention_heads"}
@@ -25,7 +26,7 @@ DROPOUT = {"fastmetro": "transformer_dropout", "metro": "drop_out"}
 NARROWEST = ("model_dim_3", "feedforward_dim_3")  # the shape regressor's, as wide as the second Transformer
 FASTMETRO_FLAGS = (
     "model_name", "keep_ratio", "model_dim_1", "model_dim_2", *NARROWEST[:1], "feedforward_dim_1",
-    "feedforward_dim_2", *NARROWEST[1:], "transformer_nhead", "conv_1x1_dim",
+    "feedforward_dim_2", *NARROWEST[1:], "transformer_nhead", "conv_1x1_dim", "keypoint_queries",
 )  # fmt: skip
 IMAGE_FLAGS = ("image_size", "image_mean", "image_std")
 METRO_FLAGS = ("num_hidden_layers", "num_attention_heads", "intermediate_size", "input_feat_dim", "hidden_feat_dim")
@@ -44,7 +45,7 @@ def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
         "tell them)"
     )
     group = parser.add_argument_group("the network", text)
-    group.add_argument("--model_name", metavar="NAME", help="FastMETRO_S, FastMETRO_M or FastMETRO_L")
+    group.add_argument("--model_name", metavar="NAME", help="FastMETRO_XS, FastMETRO_S, FastMETRO_M or FastMETRO_L")
     group.add_argument("--keep_ratio", type=float, help="share of the image tokens that is kept")
     for name in ("model_dim", "feedforward_dim"):
         for number, what in enumerate(("first", "second", "shape regressor's"), 1):
@@ -75,7 +76,8 @@ def open_checkpoint(args: argparse.Namespace, path: str | Path) -> tuple[Checkpo
     if other:
         raise ValueError(f"{checkpoint.path} holds another network: {'; '.join(other)}; leave the flags out")
     config = checkpoint.config
-    named = {"heads": HEADS[config.network], "dropout": DROPOUT[config.network]} | {name: name for name in IMAGE_FLAGS}
+    named = {"heads": HEADS[config.network], "dropout": DROPOUT[config.network], "frozen_backbone": "freeze_backbone"}
+    named |= {name: name for name in IMAGE_FLAGS}
     given = {field: getattr(args, dest) for field, dest in named.items() if dest in typed_flags(args)}
     given = {field: value for field, value in given.items() if hasattr(args, named[field])}
     return replace(checkpoint, config=replace(config, **given)), notes
@@ -148,8 +150,9 @@ def _of_shape_regressor(field: str) -> Callable[[Any, Facts], str | None]:
 
 def _model_name(value: str, facts: Facts) -> str | None:
     names = {layers: f"FastMETRO_{size}" for size, layers in SIZES.items()}
-    there = names.get(facts["layers"], f"{facts['layers']} layers a side")
-    return None if value.replace("-", "_") == there else there
+    there, asked = names.get(facts["layers"], f"{facts['layers']} layers a side"), value.replace("-", "_")
+    narrow = all(facts.get(field) == known for field, known in NARROW_FIELDS.items())
+    return None if asked == there or (narrow and asked == f"FastMETRO_{NARROW}") else there
 
 
 def _keep_ratio(value: float, facts: Facts) -> str | None:
@@ -158,6 +161,11 @@ def _keep_ratio(value: float, facts: Facts) -> str | None:
     if there is None:
         return "no reduction of image tokens"
     return None if asked == there else f"{there} tokens ({there / positions:.3g} of {positions}), not {asked}"
+
+
+def _keypoint_queries(value: bool | None, facts: Facts) -> str | None:
+    there = facts.get("keypoint_queries", False)
+    return None if value == there else value_text(there)
 
 
 def _intermediate_size(value: int, facts: Facts) -> str | None:
@@ -173,6 +181,7 @@ def _input_feat_dim(value: tuple[int, ...], facts: Facts) -> str | None:
 READERS: dict[str, Callable[[Any, Facts], str | None]] = {
     "model_name": _model_name,
     "keep_ratio": _keep_ratio,
+    "keypoint_queries": _keypoint_queries,
     "model_dim_1": _is("widths", 0),
     "model_dim_2": _is("widths", 1),
     "model_dim_3": _of_shape_regressor("widths"),

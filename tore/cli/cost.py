@@ -18,7 +18,6 @@ import torch
 from tore.analysis.cost import PARTS, configurations, measure_cost, row_of, topology_at_hand
 from tore.cli.flags import FlagParser, HelpFormatter, add_body_dir
 from tore.entry import entry_point
-from tore.image_format import IMAGE_SIZE
 from tore.modeling import create_model
 from tore.modeling.build import TOKEN_REDUCTIONS
 
@@ -34,7 +33,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--keep_ratio", nargs="+", type=float, default=[0.8], help="shares of image tokens kept")
     parser.add_argument("--body", default="body", choices=["body", "hand"], help="what is recovered")
-    parser.add_argument("--image_size", type=int, default=IMAGE_SIZE, help="side of the image in pixels")
+    parser.add_argument("--image_size", type=int, help="side of the image in pixels [224, of movenet-thunder 256]")
     usual = "folder of the body model files (default: the usual one, else the synthetic model's)"
     add_body_dir(parser, data_sets=False, text=usual)
     parser.add_argument("--format", default="table", choices=["table", "csv", "json"], help="how to print")

@@ -20,23 +20,32 @@ def add_fastmetro_flags(parser: argparse.ArgumentParser) -> None:
     """Adds FastMETRO's own flags to the shared ones."""
     group = parser.add_argument_group("FastMETRO+TORE")
     group.add_argument(
-        "--model_name", choices=FastMETROOptions.choices("model_name"), help="1, 2 or 3 layers a side: S, M, L"
+        "--model_name",
+        choices=FastMETROOptions.choices("model_name"),
+        help="1, 2 or 3 layers a side: S, M, L; XS: as S with half the widths",
     )
     add_network_flags(group, FastMETROOptions, baseline="FastMETRO")
     group.add_argument("--keep_ratio", type=float, help="share of the image tokens that is kept")
+    group.add_argument(
+        "--keypoint_queries",
+        type=true_or_false,
+        help="'true': the backbone's keypoints enter the queries [true for bodies with movenet-thunder]",
+    )
     group.add_argument(
         "--itp_loss_weight", type=float, help="largest weight of the image token loss [0.001 with tore, else 0]"
     )
     group.add_argument(
         "--edge_and_normal_vector_loss", type=true_or_false, help="'true' | 'false' [with FastMETRO's recipe alone]"
     )
-    group.add_argument("--model_dim_1", type=int, help="width of the first Transformer")
-    group.add_argument("--model_dim_2", type=int, help="width of the second Transformer and the shape regressor")
-    group.add_argument("--feedforward_dim_1", type=int, help="feed-forward width of the first Transformer")
+    group.add_argument("--model_dim_1", type=int, help="width of the first Transformer [as --model_name]")
+    group.add_argument(
+        "--model_dim_2", type=int, help="width of the second Transformer and the shape regressor [likewise]"
+    )
+    group.add_argument("--feedforward_dim_1", type=int, help="feed-forward width of the first Transformer [likewise]")
     group.add_argument(
         "--feedforward_dim_2",
         type=int,
-        help="feed-forward width of the second Transformer and the shape regressor",
+        help="feed-forward width of the second Transformer and the shape regressor [likewise]",
     )
     group.add_argument("--transformer_dropout", type=float, help="dropout of the Transformers")
     group.add_argument("--transformer_nhead", type=int, help="attention heads")

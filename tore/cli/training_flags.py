@@ -68,7 +68,7 @@ def hand_options_of(args: argparse.Namespace, usual_zip: Path | None = None) -> 
 
 BACKBONE_WEIGHTS = (
     "ImageNet file of the backbone, 'timm' for timm's own weights (the default of networks by timm's names), or 'none' "
-    "to start from scratch"
+    "to start from scratch; movenet-thunder's come with the package"
 )
 WORKERS = "loading processes of each process; on a CPU without cores free for them, evaluation reads by threads instead"
 
@@ -138,6 +138,11 @@ def add_network_flags(group: argparse._ArgumentGroup, options: type[NetworkOptio
     )
     add_image_flags(group)
     group.add_argument(
+        "--freeze_backbone",
+        type=true_or_false,
+        help="'true': the backbone is not trained, batch norm included [true with movenet-thunder alone]",
+    )
+    group.add_argument(
         "--recipe",
         choices=options.recipes,
         help="whose official losses and gradient clipping; flags of the losses change it",
@@ -146,8 +151,15 @@ def add_network_flags(group: argparse._ArgumentGroup, options: type[NetworkOptio
 
 def add_image_flags(group: argparse._ActionsContainer) -> None:
     """What the network is shown."""
-    group.add_argument("--image_size", type=int, help="side of its square images in pixels")
-    group.add_argument("--image_mean", type=color, metavar="R,G,B", help="of its images' colors, from 0 to 1")
+    group.add_argument(
+        "--image_size", type=int, help="side of its square images in pixels [224, of movenet-thunder 256]"
+    )
+    group.add_argument(
+        "--image_mean",
+        type=color,
+        metavar="R,G,B",
+        help="of its images' colors, from 0 to 1 [ImageNet's, of MoveNet 0.5]",
+    )
     group.add_argument("--image_std", type=color, metavar="R,G,B", help="likewise, the deviation")
 
 
@@ -182,7 +194,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("training")
-    group.add_argument("-a", "--arch", help="backbone: an official name or any of timm's")
+    group.add_argument("-a", "--arch", help="backbone: an official name, movenet-thunder or any of timm's")
     group.add_argument("--per_gpu_train_batch_size", type=int, help="images of one training process in a step")
     group.add_argument("--per_gpu_eval_batch_size", type=int, help="images of one process in an evaluation batch")
     group.add_argument(
@@ -250,12 +262,8 @@ def _add_departures(parser: argparse.ArgumentParser) -> None:
 
 def _add_losses(parser: argparse.ArgumentParser, kind: str) -> None:
     group = parser.add_argument_group("losses")
-    group.add_argument(
-        *names("--joints_loss_weight"), type=float, help="weight of the 3D joints [the recipe's]"
-    )
-    group.add_argument(
-        *names("--vertices_loss_weight"), type=float, help="weight of the vertices [the recipe's]"
-    )
+    group.add_argument(*names("--joints_loss_weight"), type=float, help="weight of the 3D joints [the recipe's]")
+    group.add_argument(*names("--vertices_loss_weight"), type=float, help="weight of the vertices [the recipe's]")
     group.add_argument(
         "--joints_2d_loss_weight", type=float, help="weight of the 2D joints [as --vertices_loss_weight, the recipe's]"
     )

@@ -21,7 +21,7 @@ from tore.export.kernels import FusedConv2d, FusedLinear, linear_of
 from tore.export.parts import Parts, check_compiler
 from tore.export.tracing import backbone_form
 from tore.export.transformer import FastEncoderDecoder
-from tore.modeling.fastmetro import FastMETRO
+from tore.modeling.fastmetro import FastMETRO, with_hints
 from tore.modeling.heads import MeshPrediction, assemble
 from tore.modeling.image_token_pruning import TokenReduction
 from tore.modeling.metro import METRO, BertLayer, MetroBlock
@@ -35,6 +35,7 @@ class FastMETROForm(nn.Module):
 
     config: Any
     trained_on: BodyIdentity | None
+    queries: Any  # (Q, wide) learned tokens, None where they are in transformer_1
 
     def __init__(self, plain: FastMETRO, parts: Parts) -> None:
         """`plain` in evaluation mode; its parts are taken over, so it should be a copy."""
@@ -49,7 +50,10 @@ class FastMETROForm(nn.Module):
         self.wide_positions, self.narrow_positions = plain.wide_positions, plain.narrow_positions
         self.camera_token = plain.camera_token
         tokens, allowed = plain.query_tokens(1)[0], plain.query_tokens.allowed
-        self.transformer_1 = FastEncoderDecoder(plain.transformer_1, parts, learned=tokens, allowed=allowed)
+        self.keypoint_queries = plain.keypoint_queries
+        learned = tokens if self.keypoint_queries is None else None  # else they are another image's with each image
+        self.register_buffer("queries", tokens if learned is None else None, persistent=False)
+        self.transformer_1 = FastEncoderDecoder(plain.transformer_1, parts, learned=learned, allowed=allowed)
         self.reduce_memory = linear_of(plain.reduce_memory, packed=packed)
         self.reduce_camera = plain.reduce_camera
         self.reduce_queries = linear_of(plain.reduce_queries, packed=packed)
@@ -63,14 +67,20 @@ class FastMETROForm(nn.Module):
 
     def forward(self, images: Tensor) -> MeshPrediction:
         """images (B, 3, H, W), normalized as its configuration says."""
-        features = self.image_projection(self.backbone(images))  # (B, wide, h, w)
+        seen = self.backbone(images)
+        features = self.image_projection(seen if isinstance(seen, Tensor) else seen.map)  # (B, wide, h, w)
         tokens, heatmap = self.token_reduction(features)  # (B, M, wide), (B, M, h*w)
         grid = (features.shape[2], features.shape[3])
         key = self._key(grid, heatmap)
 
-        tokens = torch.cat((self.camera_token.expand(len(images), 1, -1), tokens), dim=1)  # (B, 1 + M, wide)
+        camera, queries = self.camera_token.expand(len(images), 1, -1), None
+        if self.keypoint_queries is not None:
+            hints = self.keypoint_queries(seen.keypoints)
+            learned = self.queries.expand(len(images), -1, -1)  # (B, Q, wide)
+            camera, queries = camera + hints.of_camera, with_hints(learned, hints.of_joints)
+        tokens = torch.cat((camera, tokens), dim=1)  # (B, 1 + M, wide)
         placement = self.transformer_1.place(lambda: self.wide_positions(grid, heatmap), key)
-        tokens, queries = self.transformer_1(tokens, placement)
+        tokens, queries = self.transformer_1(tokens, placement, queries)
 
         tokens, queries = self.narrow(tokens), self.reduce_queries(queries)
         placement = self.transformer_2.place(lambda: self.narrow_positions(grid, heatmap), key)
@@ -82,6 +92,9 @@ class FastMETROForm(nn.Module):
         else:
             joints, coarse = points, self.shape_regressor(torch.cat((camera, queries), dim=1))[0]
         camera = self.camera_head(camera).squeeze(1)
+        if self.keypoint_queries is not None:
+            of_joints = queries[:, : self.joints]
+            camera, joints, coarse = self.keypoint_queries.correct(hints, of_joints, camera, joints, coarse)
         return assemble(camera, joints, coarse, self.upsampling(coarse), heatmap, self.smpl_regressor)
 
     def narrow(self, tokens: Tensor) -> Tensor:

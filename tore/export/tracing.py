@@ -38,9 +38,13 @@ class ChannelsLast(nn.Module):
         return self.backbone(images.contiguous(memory_format=torch.channels_last))
 
 
-def backbone_form(backbone: nn.Module, parts: Parts) -> nn.Module:
+def backbone_form(backbone: Any, parts: Parts) -> nn.Module:
     """The optimized backbone; `backbone` itself is used up."""
-    form = fuse(backbone, packed=parts.packed_weights) if parts.fused_backbone else backbone
+    form: nn.Module = backbone
+    if parts.fused_backbone and getattr(backbone, "keypoints", False):  # finding them is no graph
+        backbone.trunk = fuse(backbone.trunk, packed=parts.packed_weights)
+    elif parts.fused_backbone:
+        form = fuse(backbone, packed=parts.packed_weights)
     return ChannelsLast(form) if parts.channels_last else form
 
 

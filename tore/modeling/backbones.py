@@ -6,14 +6,16 @@ import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from tore.files import read_tensors
-from tore.image_format import STRIDE
+from tore.image_format import MOVENET_THUNDER, STRIDE
 from tore.modeling.checkpoint_contents import named_tensors
+from tore.modeling.movenet import KEYPOINTS, ThunderTrunk, decode_keypoints, load_thunder_trunk
 from tore.modeling.official_keys import backbone_names
 from tore.ops.depthwise import quicken_depthwise
 
@@ -24,22 +26,43 @@ OFFICIAL = {
     **{f"efficientnet-b{i}": f"tf_efficientnet_b{i}" for i in range(5)},
 }
 FAMILIES = {"resnet50": "layer1.", "hrnet": "stage2.", "efficientnet": "conv_head."}  # and what only they hold
+KEYPOINTS_OF = {MOVENET_THUNDER: KEYPOINTS}  # pose networks, and how many keypoints they find
 EFFICIENTNET_TRAINING = {"drop_path_rate": 0.2, "bn_momentum": 0.01}
 RESNET_START = {"zero_init_last": False}  # torchvision's, which the official code builds on
 
 
+class ImageFeatures(NamedTuple):
+    """What a backbone gives of images, in whose place a network takes it."""
+
+    map: Tensor  # (B, C, h, w)
+    keypoints: Tensor | None  # (B, 17, 3): x, y in shares of the image's sides, score; None where unwanted
+
+
 class Backbone(nn.Module):
-    """A timm classification network without its pooling and classifier."""
+    """A timm classification network without its pooling and classifier, or MoveNet Thunder.
 
-    def __init__(self, arch: str) -> None:
-        """`arch` is an official name or any timm name; weights are timm's fresh initialisation.
+    A frozen one has no gradient and stays in evaluation mode, with its batch norms, while the network trains.
+    """
 
-        Raises ValueError for a name that timm does not know or a network without a stride-32 feature map.
+    trunk: Any
+    channels: int
+
+    def __init__(self, arch: str, *, keypoints: bool = False, frozen: bool = False) -> None:
+        """`arch` is an official name, "movenet-thunder" or any timm name; weights are a fresh initialization.
+
+        `keypoints`: those of a pose network are given too, as `ImageFeatures`, without a gradient.
+        Raises ValueError for a name that timm does not know, a network without a stride-32 feature map, and keypoints
+        of a backbone that has none.
         """
         super().__init__()
-        self.arch = arch
+        self.arch, self.keypoints, self.frozen = arch, keypoints, frozen
         self.whole = arch in OFFICIAL
-        if self.whole:
+        if keypoints and arch not in KEYPOINTS_OF:
+            raise ValueError(f"backbone {arch!r} finds no keypoints; use {', '.join(KEYPOINTS_OF)}, or leave them out")
+        if arch == MOVENET_THUNDER:
+            self.trunk = ThunderTrunk(keypoints=keypoints)
+            self.channels = self.trunk.channels
+        elif self.whole:
             efficient, resnet = arch.startswith("efficientnet"), arch.startswith("resnet")
             options = EFFICIENTNET_TRAINING if efficient else RESNET_START if resnet else {}
             self.trunk = timm.create_model(OFFICIAL[arch], num_classes=0, global_pool="", **options)
@@ -51,16 +74,27 @@ class Backbone(nn.Module):
         for module in self.trunk.modules():
             if isinstance(module, nn.SiLU):
                 module.inplace = False  # its gradient needs its input: in place, that would be copied first
+        if frozen:
+            self.requires_grad_(False).eval()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) normalized -> (B, C, H/32, W/32)."""
+    def train(self, mode: bool = True) -> Self:
+        """As of every module, but a frozen backbone stays in evaluation mode."""
+        return super().train(mode and not self.frozen)
+
+    def forward(self, images: Tensor) -> Tensor | ImageFeatures:
+        """(B, 3, H, W) normalized -> (B, C, H/32, W/32), with keypoints `ImageFeatures`."""
+        if self.arch == MOVENET_THUNDER:
+            features, maps = self.trunk(images)
+            return ImageFeatures(features, decode_keypoints(maps).detach()) if self.keypoints else features
         return self.trunk.forward_features(images) if self.whole else self.trunk(images)[-1]
 
 
 def _features_of(arch: str) -> nn.Module:
     """timm's feature extractor of a network that has no official name."""
     if not timm.is_model(arch):
-        raise ValueError(f"backbone {arch!r} is not known; use one of {', '.join(OFFICIAL)}, or a name of timm's")
+        raise ValueError(
+            f"backbone {arch!r} is not known; use one of {', '.join(OFFICIAL)}, {MOVENET_THUNDER}, or a name of timm's"
+        )
     try:
         trunk = timm.create_model(arch, features_only=True, out_indices=(-1,))
         stride = trunk.feature_info.reduction()[-1]
@@ -94,20 +128,27 @@ def _shapes_of(arch: str) -> dict[str, torch.Size]:
 
 CLASSIFIERS = ("fc.", "_fc.", "classifier.", "head.fc.")
 COUNTER = "num_batches_tracked"
-TIMM, NONE = "timm", "none"  # in place of a file: timm's own pretrained weights, or a random start
+# In place of a file: timm's own pretrained weights, those that come with this package, or a random start.
+TIMM, SHIPPED, NONE = "timm", "shipped", "none"
 
 
 def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     """Loads an ImageNet file of the backbone's official or timm layout; its classifier is left out.
 
     The tensors may lie in a dictionary of a training program, with prefixes, and in a safetensors file. "timm" takes
-    timm's pretrained weights, downloaded where they are not in its cache; "none" leaves the random start.
+    timm's pretrained weights, downloaded where they are not in its cache; "none" leaves the random start. MoveNet takes
+    "shipped", the weights that come with this package, or a file of scripts/convert_movenet.py.
 
     Raises FileNotFoundError, or ValueError naming the entries that are missing, unexpected or misshapen, or the
     backbone whose file it is.
     """
     if str(path) == NONE:
         return
+    if isinstance(backbone.trunk, ThunderTrunk):
+        load_thunder_trunk(backbone.trunk, None if str(path) == SHIPPED else path)
+        return
+    if str(path) == SHIPPED:
+        raise ValueError(f"no weights of {backbone.arch} come with this package; only {MOVENET_THUNDER} has some")
     if str(path) == TIMM:
         _load_entries(backbone, _timms_own(backbone.arch), f"timm's weights of {backbone.arch}")
         return

@@ -12,17 +12,27 @@ import torch
 from tore.body.identity import body_identity
 from tore.body.topology import Topology, load_topology
 from tore.device import resolve_device
-from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, OFFICIAL_FORMAT, STRIDE, ImageFormat, ShownImage
-from tore.modeling.backbones import Backbone, load_backbone_weights
+from tore.image_format import (
+    IMAGE_SIZE,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    OFFICIAL_FORMAT,
+    STRIDE,
+    ImageFormat,
+    ShownImage,
+    usual_format,
+)
+from tore.modeling.backbones import KEYPOINTS_OF, SHIPPED, Backbone, load_backbone_weights
 from tore.modeling.checkpoint_contents import unwrapped
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.heads import SMPLRegressor
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.metro import METRO
-from tore.modeling.model_names import METRO_REDUCTIONS, SIZES, TOKEN_REDUCTIONS, chosen_options
+from tore.modeling.model_names import METRO_REDUCTIONS, TOKEN_REDUCTIONS, chosen_options, size_fields
 from tore.paths import takes_data_dir
 
-BESIDE = ("arch", "body", "image_size", "image_mean", "image_std")  # fields that no constructor takes
+# Fields that no constructor takes.
+BESIDE = ("arch", "frozen_backbone", "body", "image_size", "image_mean", "image_std")
 
 
 @dataclass(frozen=True)
@@ -37,6 +47,7 @@ class FastMETROConfig(ShownImage):
     geometry_reduction: bool = True
     learned_upsampling: int = 0
     smpl_regressor: bool = False
+    keypoint_queries: bool = False  # the backbone is a pose network, and the queries carry its keypoints
     layers: int = 3
     widths: tuple[int, int] = (512, 128)
     hidden: tuple[int, int] = (2048, 512)
@@ -45,6 +56,7 @@ class FastMETROConfig(ShownImage):
     image_size: int = IMAGE_SIZE  # side in pixels of the square image
     image_mean: tuple[float, float, float] = IMAGENET_MEAN  # red, green, blue, of 1
     image_std: tuple[float, float, float] = IMAGENET_STD
+    frozen_backbone: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,7 @@ class METROConfig(ShownImage):
     image_size: int = IMAGE_SIZE
     image_mean: tuple[float, float, float] = IMAGENET_MEAN
     image_std: tuple[float, float, float] = IMAGENET_STD
+    frozen_backbone: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -152,7 +165,10 @@ def _check_smpl_regressor(config: ModelConfig, kind: str) -> None:
 def build_model(config: ModelConfig, topology: Topology) -> FastMETRO | METRO:
     """The network of `config` on the joints and mesh levels of `topology`, with fresh weights."""
     _check_smpl_regressor(config, topology.kind)
-    backbone = Backbone(config.arch)
+    if getattr(config, "keypoint_queries", False) and topology.kind != "body":
+        raise ValueError(f"keypoint queries are a body's, not a {topology.kind}'s; leave them out")
+    keypoints = isinstance(config, FastMETROConfig) and config.keypoint_queries
+    backbone = Backbone(config.arch, keypoints=keypoints, frozen=config.frozen_backbone)
     options = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in BESIDE}
     kind: type[FastMETRO] | type[METRO] = METRO
     if isinstance(config, FastMETROConfig):
@@ -187,9 +203,11 @@ def create_model(
     body_dir: str | Path | None = None,
     topology: Topology | None = None,
     backbone_weights: str | Path | None = None,
-    image_size: int = IMAGE_SIZE,
-    image_mean: Sequence[float] = IMAGENET_MEAN,
-    image_std: Sequence[float] = IMAGENET_STD,
+    image_size: int | None = None,
+    image_mean: Sequence[float] | None = None,
+    image_std: Sequence[float] | None = None,
+    frozen_backbone: bool | None = None,
+    keypoint_queries: bool | None = None,
     device: str | torch.device = "cpu",
     **options: Any,
 ) -> FastMETRO | METRO:
@@ -198,7 +216,8 @@ def create_model(
     Args:
         network: a name of `tore.list_models()`, which says the next three and the body, or "fastmetro" or "metro".
         arch: backbone, see `tore.modeling.backbones`; "resnet50" where nothing says it.
-        size: FastMETRO's S, M or L (the usual one): 1, 2 or 3 layers on each side of each Transformer. METRO has one.
+        size: FastMETRO's S, M or L (the usual one): 1, 2 or 3 layers on each side of each Transformer; XS: as S with
+            half the widths. METRO has one.
         token_reduction: "tore" (the paper's, and the usual one), "none" (the official baseline), or for FastMETRO
             another way to fewer image tokens, see `tore.modeling.token_reduction_baselines`.
         geometry_reduction: whether the main Transformer sees joints alone; None means in all cases but "none".
@@ -208,11 +227,15 @@ def create_model(
             network's `trained_on`, which files of it record, says which body model they are.
         topology: joints and mesh levels, instead of reading them from `body_dir`.
         backbone_weights: ImageNet file of the backbone, or "timm" for timm's own pretrained weights; None and "none"
-            leave it at its random start.
+            leave it at its random start, but MoveNet's None means the weights that come with the package.
         image_size: side of the square images in pixels, a multiple of the backbone's stride 32; it sets how many image
-            tokens there are.
-        image_mean, image_std: what the images' red, green and blue, from 0 to 1, are normalized by. Data sets and
-            inference take size, mean and deviation from the network's configuration.
+            tokens there are. None means 224, and MoveNet's 256.
+        image_mean, image_std: what the images' red, green and blue, from 0 to 1, are normalized by; None means
+            ImageNet's, and MoveNet's 0.5. Data sets and inference take size, mean and deviation from the network's
+            configuration.
+        frozen_backbone: the backbone is not trained, batch norm included; None means MoveNet alone.
+        keypoint_queries: a pose network's keypoints enter FastMETRO's queries, and the body is a correction of them
+            (`tore.modeling.keypoint_queries`); None means bodies with MoveNet.
         device: where the network goes; "meta": parameters and constants without numbers. Made under
             `torch.device("meta")` without naming it here, the parameters stay there and the constants have numbers.
         options: further fields of `FastMETROConfig` or `METROConfig`, such as `dropout=0.0`.
@@ -223,19 +246,24 @@ def create_model(
     """
     given = {"arch": arch, "size": size, "token_reduction": token_reduction, "body": body}
     network, arch, size, token_reduction, body = chosen_options(network, given)
+    shown, pose_network = usual_format(arch), arch in KEYPOINTS_OF
+    image_size = shown.size if image_size is None else image_size
     values: dict[str, Any] = {
         "arch": arch,
         "body": body,
         "image_size": image_size,
-        "image_mean": tuple(image_mean),
-        "image_std": tuple(image_std),
+        "image_mean": tuple(shown.mean if image_mean is None else image_mean),
+        "image_std": tuple(shown.std if image_std is None else image_std),
+        "frozen_backbone": pose_network if frozen_backbone is None else frozen_backbone,
         **reduction_fields(network, body, token_reduction, geometry_reduction),
     }
     image_tokens = replace(CONFIGS["fastmetro"](), image_size=image_size).image_positions
+    if keypoint_queries and network != "fastmetro":
+        raise ValueError("keypoint queries are FastMETRO's; leave keypoint_queries out")
     if network == "fastmetro":
-        if size not in SIZES:
-            raise ValueError(f"size {size!r} is not known; use one of {', '.join(SIZES)}")
-        values["layers"] = SIZES[size]
+        values |= size_fields(size)
+        with_keypoints = pose_network and body == "body"
+        values["keypoint_queries"] = with_keypoints if keypoint_queries is None else keypoint_queries
         values["kept_tokens"] = None if token_reduction == "none" else kept_tokens(keep_ratio, image_tokens)
     elif network == "metro":
         values["image_tokens"] = image_tokens
@@ -243,9 +271,11 @@ def create_model(
     if topology is None:
         topology = replace(topology_for(config, body_dir), identity=body_identity(body, body_dir))
     model = build_model(config, topology)
+    on_meta = any(parameter.is_meta for parameter in model.parameters())
+    if backbone_weights is None and pose_network and not on_meta:
+        backbone_weights = SHIPPED
     if backbone_weights is not None:
         load_backbone_weights(model.backbone, backbone_weights)
-    on_meta = any(parameter.is_meta for parameter in model.parameters())
     return model if on_meta and device != "meta" else model.to(resolve_device(device))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-SET_FREELY = ("dropout",)  # fields of a configuration that change no weight and may be set by hand
+SET_FREELY = ("dropout", "frozen_backbone")  # fields of a configuration that change no weight and may be set by hand
 HAND_VERTICES = 195  # of the coarse mesh
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -171,7 +171,7 @@ def bare_name(name: str) -> str:
 
 
 def check_overrides(told: Mapping[str, Any], overrides: Mapping[str, Any], path: Path) -> None:
-    """ValueError where a field was set by hand to another value than the file's; dropout may be any."""
+    """ValueError where a field was set by hand to another value than the file's; some may be any."""
     other = {n: v for n, v in overrides.items() if n not in SET_FREELY and n in told and not _same(n, v, told[n])}
     if other:
         found = ", ".join(f"{name} {told[name]}, not {value}" for name, value in other.items())

@@ -314,11 +314,11 @@ save_published = save_official  # its name until version 0.3
 def save_weights(model: nn.Module, path: str | Path) -> None:
     """Writes the official layout where it can hold the network, else our own; `load_model` reads both.
 
-    The official layout does not tell the attention heads, nor which images a network takes: others than the usual need
-    our own.
+    The official layout does not tell the attention heads, nor which images a network takes, nor that its backbone is
+    frozen: others than the usual need our own.
     """
     config = _network_in(model).config
-    usual = _usual_heads(config) and config.image_format == OFFICIAL_FORMAT
+    usual = _usual_heads(config) and config.image_format == OFFICIAL_FORMAT and not config.frozen_backbone
     (save_official if usual and _has_official_layout(config) else save_model)(model, path)
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from manopth.tensors import WithConstants
 from tore.body.identity import BodyIdentity
 from tore.body.topology import Topology
-from tore.modeling.backbones import Backbone
+from tore.modeling.backbones import KEYPOINTS_OF, Backbone, ImageFeatures
 from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble
+from tore.modeling.keypoint_queries import KeypointQueries
 from tore.modeling.neural_shape_regressor import ShapeRegressor, Upsampling
 from tore.modeling.token_reduction_baselines import create_reducer
 from tore.modeling.transformer import USUAL_GRID, EncoderDecoder, TokenPositions
@@ -45,6 +46,12 @@ def query_mask(joints: int, adjacency: Tensor) -> Tensor:
     return allowed
 
 
+def with_hints(queries: Tensor, hints: Tensor) -> Tensor:
+    """queries (B, Q, width), joints first, with the joints' embedded keypoints (B, J, width) added."""
+    joints = hints.shape[1]
+    return torch.cat((queries[:, :joints] + hints, queries[:, joints:]), 1)
+
+
 class FastMETRO(nn.Module):
     """image (B, 3, H, W) -> `MeshPrediction`; H and W are multiples of the backbone's stride 32."""
 
@@ -63,6 +70,7 @@ class FastMETRO(nn.Module):
         geometry_reduction: bool = True,
         learned_upsampling: int = 0,
         smpl_regressor: bool = False,
+        keypoint_queries: bool = False,
         layers: int = 3,
         widths: tuple[int, int] = (512, 128),
         hidden: tuple[int, int] = (2048, 512),
@@ -80,6 +88,7 @@ class FastMETRO(nn.Module):
             geometry_reduction: the Transformer's queries are joints alone; else joints and coarse vertices.
             learned_upsampling: how many up-sampling steps are learned, from the coarse mesh on.
             smpl_regressor: rotations and betas of a SMPL body from the intermediate mesh.
+            keypoint_queries: a pose network's keypoints enter the queries, and a body is a correction of them.
             layers: on each side of each Transformer (S, M, L = 1, 2, 3).
             widths, hidden: of the two Transformers' tokens and feed-forward networks.
             heads: of every attention.
@@ -118,16 +127,31 @@ class FastMETRO(nn.Module):
             )
         self.upsampling = Upsampling(topology.levels, learned=learned_upsampling)
         self.smpl_regressor = SMPLRegressor(vertices=topology.levels.sizes[1]) if smpl_regressor else None
+        self.keypoint_queries = None
+        if keypoint_queries:
+            self.keypoint_queries = KeypointQueries(
+                keypoints=KEYPOINTS_OF[backbone.arch], vertices=len(adjacency), width=wide, narrow=narrow
+            )
+            nn.init.zeros_(self.camera_head.weight)  # the camera is the keypoints' at first
+            nn.init.zeros_(self.camera_head.bias)
 
-    def forward(self, images: Tensor, joint_mask: Tensor | None = None) -> MeshPrediction:
-        """images (B, 3, H, W), normalized as its configuration says. `joint_mask` is METRO's; here it must be None."""
+    def forward(self, images: Tensor | ImageFeatures, joint_mask: Tensor | None = None) -> MeshPrediction:
+        """images (B, 3, H, W), normalized as its configuration says, or what the backbone gave for them.
+
+        `joint_mask` is METRO's; here it must be None.
+        """
         assert joint_mask is None, "masked joint modelling belongs to METRO"
-        features = self.image_projection(self.backbone(images))  # (B, wide, h, w)
+        seen = self.backbone(images) if isinstance(images, Tensor) else images
+        seen = ImageFeatures(seen, None) if isinstance(seen, Tensor) else seen
+        features = self.image_projection(seen.map)  # (B, wide, h, w)
         tokens, heatmap = self.token_reduction(features)  # (B, M, wide), (B, M, h*w)
         grid = (features.shape[2], features.shape[3])
 
-        camera = self.camera_token.expand(images.shape[0], -1, -1)  # (B, 1, wide)
-        queries, allowed = self.query_tokens(images.shape[0]), self.query_tokens.allowed  # (B, Q, wide), (Q, Q)
+        camera = self.camera_token.expand(len(features), -1, -1)  # (B, 1, wide)
+        queries, allowed = self.query_tokens(len(features)), self.query_tokens.allowed  # (B, Q, wide), (Q, Q)
+        if self.keypoint_queries is not None:
+            hints = self.keypoint_queries(seen.keypoints)
+            camera, queries = camera + hints.of_camera, with_hints(queries, hints.of_joints)
         positions = self.wide_positions(grid, heatmap)
         camera, tokens, queries = self.transformer_1(tokens, camera, queries, positions, allowed)
 
@@ -136,8 +160,11 @@ class FastMETRO(nn.Module):
         camera, _, queries = self.transformer_2(tokens, camera, queries, positions, allowed)
 
         joints, coarse = self.points(queries, camera)  # (B, J, 3), (B, Vc, 3)
-        finer, camera = self.upsampling(coarse), self.camera_head(camera).squeeze(1)
-        return assemble(camera, joints, coarse, finer, heatmap, self.smpl_regressor)
+        camera = self.camera_head(camera).squeeze(1)  # (B, 3)
+        if self.keypoint_queries is not None:
+            of_joints = queries[:, : joints.shape[1]]
+            camera, joints, coarse = self.keypoint_queries.correct(hints, of_joints, camera, joints, coarse)
+        return assemble(camera, joints, coarse, self.upsampling(coarse), heatmap, self.smpl_regressor)
 
     def narrow(self, camera: Tensor, tokens: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From the wide to the narrow width. TORE's camera shares the image's Linear, FastMETRO's has its own."""

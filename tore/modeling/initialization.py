@@ -27,11 +27,14 @@ WAVE_SPREAD = 3.0  # radians per meter: vertices a decimetre apart have similar 
 DRAWS = 32  # random joint features over which the vertex head is fitted
 IMAGES = 4  # of noise, over which a network without a shape regressor is
 RIDGE = 1e-3  # of the mean squared feature
+POINT_SHRINK = 0.1  # of the point head's weights, likewise
 CAMERA_SHRINK = 0.1  # of the camera head's weights, whose random start would outweigh the bias
 
 
-def start_from_template(model: FastMETRO | METRO, vertices: Tensor) -> None:
+def start_from_template(model: FastMETRO | METRO, vertices: Tensor, joints: Tensor | None = None) -> None:
     """Makes an untrained network give about the coarse mesh `vertices` (Vc, 3) whatever it sees.
+
+    With keypoint queries it gives about the `joints` (J, 3) too, which must be there: the mesh follows them.
 
     The vertex tokens become random waves over the template, so that neighbors in space are alike, and the head that
     reads the vertices is fitted to the mesh by least squares over random features. With geometry reduction both are the
@@ -40,6 +43,13 @@ def start_from_template(model: FastMETRO | METRO, vertices: Tensor) -> None:
     Raises ValueError for METRO without geometry reduction, whose vertices are no learned tokens.
     """
     regressor = model.shape_regressor
+    if isinstance(model, FastMETRO) and model.keypoint_queries is not None:
+        assert joints is not None, "the mesh of keypoint queries is a mixture of joints"
+        near = model.keypoint_queries.start_from(joints, vertices)
+        vertices = vertices.to(near) - near
+        with torch.no_grad():
+            model.point_head.weight.mul_(POINT_SHRINK)
+            model.point_head.bias.zero_()
     if regressor is not None:
         _start(regressor, regressor.vertex_tokens, regressor.vertex_head, vertices, lambda: _random_joints(regressor))
     elif isinstance(model, FastMETRO) and model.query_tokens.vertices is not None:
@@ -100,6 +110,8 @@ def start_camera(model: FastMETRO | METRO, camera: Sequence[float]) -> None:
     Raises ValueError for a network whose camera is read off the points.
     """
     head = getattr(model, "camera_head", None)
+    if isinstance(model, FastMETRO) and model.keypoint_queries is not None:
+        raise ValueError("--camera_initialization: it starts as the keypoints say; leave it out")
     if not isinstance(head, torch.nn.Linear):
         raise ValueError(
             "--camera_initialization is for networks whose camera is one Linear; this one reads it off its points"

@@ -13,7 +13,7 @@ from manopth.tensors import WithConstants, beside
 from tore.body.identity import BodyIdentity
 from tore.body.topology import Topology
 from tore.image_format import STRIDE
-from tore.modeling.backbones import Backbone
+from tore.modeling.backbones import Backbone, ImageFeatures
 from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble
 from tore.modeling.neural_shape_regressor import ShapeRegressor, Upsampling
 from tore.modeling.transformer import attend
@@ -212,13 +212,15 @@ class METRO(WithConstants):
         self.keep_constant("template", template.float())
         self.keep_constant("template_remainder", (template - template.float()).float())
 
-    def forward(self, images: Tensor, joint_mask: Tensor | None = None) -> MeshPrediction:
-        """images (B, 3, H, W), normalized as its configuration says; joint_mask (B, Q, 1), 1 keeps a token, 0 masks it.
+    def forward(self, images: Tensor | ImageFeatures, joint_mask: Tensor | None = None) -> MeshPrediction:
+        """images (B, 3, H, W), normalized as its configuration says, or what the backbone gave for them; joint_mask
+        (B, Q, 1), 1 keeps a token, 0 masks it.
 
         The Q tokens are the J joints and, without geometry token reduction, the Vc coarse vertices behind them.
         """
-        features = self.select_tokens(self.backbone(images))  # (B, Q, C)
-        template = beside(self.template + self.template_remainder, images).expand(images.shape[0], -1, -1)  # (B, Q, 3)
+        seen = self.backbone(images) if isinstance(images, Tensor) else images.map  # (B, C, h, w)
+        features = self.select_tokens(seen)  # (B, Q, C)
+        template = beside(self.template + self.template_remainder, seen).expand(len(seen), -1, -1)  # (B, Q, 3)
         x = torch.cat((template, features), dim=2)  # (B, Q, 3 + C)
         if joint_mask is not None:
             x = mask_tokens(x, joint_mask)

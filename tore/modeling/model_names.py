@@ -5,8 +5,8 @@ A name is NETWORK_REDUCTION_SIZE_BACKBONE, with `_hand` behind it where hands ar
 - NETWORK: fastmetro or metro
 - REDUCTION of the tokens: tore (the paper's), for FastMETRO also one of the baselines such as tome; left out, the
   network has none, as METRO and FastMETRO were published
-- SIZE: FastMETRO's s, m or l; METRO has one size, and its names leave it out
-- BACKBONE: an official one, with _ for -, or any of timm's
+- SIZE: FastMETRO's s, m or l, or the narrower xs; METRO has one size, and its names leave it out
+- BACKBONE: an official one, with _ for -, movenet_thunder, or any of timm's
 """
 
 from __future__ import annotations
@@ -20,22 +20,34 @@ from typing import Any
 
 import timm
 
+from tore.image_format import MOVENET_THUNDER
 from tore.modeling.token_reduction_baselines import REDUCERS
 from tore.paths import BACKBONE_WEIGHTS
 
-SIZES = {"S": 1, "M": 2, "L": 3}
+SIZES = {"S": 1, "M": 2, "L": 3}  # FastMETRO's layers on each side of each Transformer
+NARROW = "XS"  # as S, with half the widths
+NARROW_FIELDS: dict[str, Any] = {"layers": 1, "widths": (256, 128), "hidden": (1024, 512)}
+NAMED_SIZES = (NARROW, *SIZES)
 TOKEN_REDUCTIONS = ("tore", *(name for name in REDUCERS if name != "itp"))
 METRO_REDUCTIONS = ("tore", "none")
 HAND = "_hand"
-BACKBONES = {arch.replace("-", "_"): arch for arch in BACKBONE_WEIGHTS}  # as names write them
+BACKBONES = {arch.replace("-", "_"): arch for arch in (*BACKBONE_WEIGHTS, MOVENET_THUNDER)}  # as names write them
 USUAL = {"arch": "resnet50", "size": "L", "token_reduction": "tore", "body": "body"}
 NEAREST = 3  # names that an unknown one is answered with
+
+
+def size_fields(size: str) -> dict[str, Any]:
+    """The fields of FastMETRO's configuration that a size sets. ValueError for one that does not exist."""
+    if size not in NAMED_SIZES:
+        raise ValueError(f"size {size!r} is not known; use one of {', '.join(NAMED_SIZES)}")
+    return NARROW_FIELDS if size == NARROW else {"layers": SIZES[size]}
 
 
 @cache
 def _listed() -> tuple[str, ...]:
     """Every name with an official backbone."""
-    fast = product(("fastmetro",), TOKEN_REDUCTIONS, [f"{size.lower()}_" for size in SIZES], BACKBONES, ("", HAND))
+    sizes = [f"{size.lower()}_" for size in NAMED_SIZES]
+    fast = product(("fastmetro",), TOKEN_REDUCTIONS, sizes, BACKBONES, ("", HAND))
     metro = product(("metro",), METRO_REDUCTIONS, ("",), BACKBONES, ("", HAND))
     return tuple(
         sorted(
@@ -70,7 +82,7 @@ def named_options(name: str) -> dict[str, Any]:
         options["size"] = size.upper()
     options["arch"] = BACKBONES.get(rest, rest)
     known = rest in BACKBONES or (rest and timm.is_model(rest))
-    if not reductions or not known or options.get("size", "L") not in SIZES:
+    if not reductions or not known or options.get("size", "L") not in NAMED_SIZES:
         near = difflib.get_close_matches(name, _listed(), NEAREST, cutoff=0.3)
         nearest = f"the nearest are {', '.join(near)}; " if near else ""
         raise ValueError(f"model {name!r} is not known; {nearest}tore.list_models() gives the names")

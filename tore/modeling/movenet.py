@@ -26,6 +26,7 @@ KEYPOINT_NAMES = COCO_NAMES
 KEYPOINTS = len(KEYPOINT_NAMES)
 STRIDE = 32  # the image's sides are multiples of it
 THUNDER_SIZE = 256  # pixels
+FOLDED = (8, 16, 32)  # strides of the maps that a backbone's one map is made of
 MOST_PEOPLE = 6
 # MobileNetV2 at width 1, a row per stage: channels, blocks, stride of the first one.
 STAGES = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
@@ -124,7 +125,11 @@ class MoveNet(nn.Module):
 
     def features(self, images: Tensor) -> FeatureMaps:
         """images (B, 3, H, W) RGB in 0..255, H and W multiples of 32."""
-        x = self.activation(self.stem(images * self.pixel_scale - 1))
+        return self.features_of_normalized(images * self.pixel_scale - 1)
+
+    def features_of_normalized(self, images: Tensor) -> FeatureMaps:
+        """The same of images (B, 3, H, W) RGB in -1..1."""
+        x = self.activation(self.stem(images))
         tapped = []
         for index, block in enumerate(self.blocks):
             x = block(x)
@@ -253,12 +258,50 @@ def _channels(base: int, width: float) -> int:
     return rounded + 8 if rounded < 0.9 * base * width else rounded
 
 
+class ThunderTrunk(nn.Module):
+    """Thunder's maps of strides 8, 16 and 32, standardized and folded into one of stride 32 (space to depth).
+
+    Mean and deviation of a channel are those of 200 images of rendered people (scripts/feature_statistics.py).
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, *, keypoints: bool) -> None:
+        """`keypoints`: the heads' maps too, of which `decode_keypoints` makes keypoints; they are never trained."""
+        super().__init__()
+        self.network, self.keypoints = thunder(), keypoints
+        sizes = [self.network.channels[stride] for stride in FOLDED]
+        self.channels = sum(size * (STRIDE // stride) ** 2 for size, stride in zip(sizes, FOLDED, strict=True))
+        self.register_buffer("mean", torch.zeros(sum(sizes)))
+        self.register_buffer("deviation", torch.ones(sum(sizes)))
+        for module in (self.network.heads, self.network.lateral[-1], *self.network.merge[1:]):
+            module.requires_grad_(False)  # these are behind the maps above
+
+    def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """images (B, 3, H, W) RGB in -1..1 -> (B, 1464, H / 32, W / 32), and the heads' maps, {} where unwanted."""
+        features = self.network.features_of_normalized(images)
+        maps, first = [], 0
+        for stride, values in zip(FOLDED, features[1:], strict=True):
+            channels = slice(first, first := first + self.network.channels[stride])
+            standard = (values - self.mean[channels, None, None]) / self.deviation[channels, None, None]
+            maps.append(F.pixel_unshuffle(standard, STRIDE // stride))
+        return torch.cat(maps, 1), self.network.maps(features) if self.keypoints else {}
+
+
 NETWORKS = {"thunder": thunder, "multipose": multipose}
 
 
 def shipped_weights(name: str) -> Path:
     """The weights of "thunder" or "multipose" that come with the package."""
     return PACKAGE_ROOT / "modeling" / "shipped" / f"movenet_{name}.safetensors"
+
+
+def load_thunder_trunk(trunk: ThunderTrunk, path: str | Path | None = None) -> None:
+    """Gives a trunk the shipped weights, or a file's of scripts/convert_movenet.py, and the shipped statistics."""
+    network = load_movenet("thunder", path)
+    statistics = read_tensors(shipped_weights("thunder_features"))
+    trunk.load_state_dict({f"network.{key}": value for key, value in network.state_dict().items()} | statistics)
 
 
 def load_movenet(name: str, path: str | Path | None = None) -> MoveNet:

@@ -29,7 +29,7 @@ from tore.evaluation.evaluator import EvaluationResult
 from tore.export.parts import check_compiler
 from tore.image_format import STRIDE, ImageFormat
 from tore.modeling import create_model, load_model
-from tore.modeling.backbones import NONE, TIMM
+from tore.modeling.backbones import KEYPOINTS_OF, NONE, SHIPPED, TIMM
 from tore.modeling.build import add_smpl_regressor, describe
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint, save_weights
 from tore.modeling.fastmetro import FastMETRO
@@ -54,6 +54,10 @@ def imagenet_file(arch: str, wanted: str | None) -> Path | str | None:
     """
     if wanted == NONE:
         return None
+    if arch in KEYPOINTS_OF and wanted is None:
+        return SHIPPED
+    if wanted == SHIPPED:
+        return wanted
     if wanted == TIMM or (wanted is None and arch not in paths.BACKBONE_WEIGHTS):
         return TIMM
     path = paths.backbone_weights(arch, wanted)
@@ -85,6 +89,7 @@ def checkpoint_of(config: RunConfig) -> Checkpoint | None:
     fast = isinstance(options, FastMETROOptions)
     places = {"heads": "transformer_nhead" if fast else "num_attention_heads"}
     places["dropout"] = "transformer_dropout" if fast else "drop_out"
+    places["frozen_backbone"] = "freeze_backbone"
     told = {field: getattr(options, name) for field, name in places.items() if config.gives(name)}
     return replace(checkpoint, config=replace(checkpoint.config, **told))
 
@@ -95,7 +100,8 @@ def start_network(model: Network, config: RunConfig) -> None:
     if options.warm_start:
         load_parts(model, options.warm_start, list(options.warm_start_rooms))
     if options.template_start:
-        start_from_template(model, template_points(model.config.body, config.data.body_dir)[1])
+        joints, vertices = template_points(model.config.body, config.data.body_dir)
+        start_from_template(model, vertices, joints)
     if options.camera_start:
         start_camera(model, options.camera_start)
 

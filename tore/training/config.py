@@ -16,13 +16,13 @@ import yaml
 from tore.engine.optimization import CLIPS, SCHEDULES, Schedule
 from tore.engine.step import AMP_TYPES
 from tore.files import read_yaml, write_whole
-from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD
-from tore.modeling.build import SIZES, TOKEN_REDUCTIONS
+from tore.modeling.build import FastMETROConfig
 from tore.modeling.initialization import PARTS_TO_LOAD, REST
+from tore.modeling.model_names import NAMED_SIZES, TOKEN_REDUCTIONS, size_fields
 from tore.training.options import Options, flag_text, option, refuse_unknown, value_text
 
 BODIES = ("body", "hand")
-FASTMETRO_NAMES = tuple(f"FastMETRO{mark}{size}" for mark in "_-" for size in SIZES)
+FASTMETRO_NAMES = tuple(f"FastMETRO{mark}{size}" for mark in "_-" for size in NAMED_SIZES)
 TORE_RECIPE = "tore"
 COORDINATES = 3
 BERT_INTERMEDIATE = 3072
@@ -40,9 +40,10 @@ class NetworkOptions(Options):
     token_reduction: str | None = option(None)  # None: tore, or what a checkpoint holds
     geometry_reduction: bool | None = option(None)
     smpl_regressor: bool = option(False)
-    image_size: int = option(IMAGE_SIZE, least=1)  # side of the square image in pixels
-    image_mean: tuple[float, ...] = option(IMAGENET_MEAN)  # red, green, blue, from 0 to 1
-    image_std: tuple[float, ...] = option(IMAGENET_STD)
+    image_size: int | None = option(None, least=1)  # side of the square image in pixels; None: the backbone's usual
+    image_mean: tuple[float, ...] | None = option(None)  # red, green, blue, from 0 to 1; likewise
+    image_std: tuple[float, ...] | None = option(None)
+    freeze_backbone: bool | None = option(None)  # None: MoveNet's alone
     backbone_weights: str | None = option(None)  # None: the usual one; "timm": timm's own; "none": a random start
     resume_checkpoint: str | None = option(None)  # a file or folder whose network is taken
     warm_start: str | None = option(None)
@@ -67,6 +68,7 @@ class NetworkOptions(Options):
             "image_size": self.image_size,
             "image_mean": self.image_mean,
             "image_std": self.image_std,
+            "frozen_backbone": self.freeze_backbone,
         }
 
 
@@ -79,21 +81,27 @@ class FastMETROOptions(NetworkOptions):
     token_reduction: str | None = option(None, choices=TOKEN_REDUCTIONS)
     model_name: str = option("FastMETRO_L", choices=FASTMETRO_NAMES)
     keep_ratio: float = option(0.8)
-    model_dim_1: int = option(512)
-    model_dim_2: int = option(128)
-    feedforward_dim_1: int = option(2048)
-    feedforward_dim_2: int = option(512)
+    keypoint_queries: bool | None = option(None)  # None: of bodies with MoveNet
+    model_dim_1: int | None = option(None, least=1)  # None, here and below: as --model_name
+    model_dim_2: int | None = option(None, least=1)
+    feedforward_dim_1: int | None = option(None, least=1)
+    feedforward_dim_2: int | None = option(None, least=1)
     transformer_dropout: float = option(0.1)
     transformer_nhead: int = option(8)
 
     def create_options(self) -> dict[str, Any]:
         """Sizes included."""
+        size = self.model_name[len("FastMETRO_") :]
+        usual = FastMETROConfig(**size_fields(size))
+        widths = (self.model_dim_1 or usual.widths[0], self.model_dim_2 or usual.widths[1])
+        hidden = (self.feedforward_dim_1 or usual.hidden[0], self.feedforward_dim_2 or usual.hidden[1])
         return {
             **super().create_options(),
-            "size": self.model_name[-1],
+            "size": size,
             "keep_ratio": self.keep_ratio,
-            "widths": (self.model_dim_1, self.model_dim_2),
-            "hidden": (self.feedforward_dim_1, self.feedforward_dim_2),
+            "keypoint_queries": self.keypoint_queries,
+            "widths": widths,
+            "hidden": hidden,
             "dropout": self.transformer_dropout,
             "heads": self.transformer_nhead,
         }

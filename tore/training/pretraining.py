@@ -155,7 +155,7 @@ def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> 
         raise ValueError(f"{newest} is there from an earlier run: add --resume auto, or choose another --output_dir")
     yaml, seed = Path(config.data_dir) / config.train_yaml, config.seed
     images = {name: getattr(config, name) for name in ("image_size", "image_mean", "image_std")}
-    shown, skip = FastMETROConfig(**images), config.on_bad_sample
+    shown, skip = FastMETROConfig(arch=config.arch, **images), config.on_bad_sample
     data = MeshDataset(yaml, True, config.body, seed=seed, on_bad_sample=skip, image_format=shown.image_format)
     check_before(data, None, processes, log.line, usable=usable)
     workers, batch = config.num_workers, config.per_gpu_train_batch_size

@@ -51,6 +51,7 @@ NETWORK = {
     "body", "arch", "model_name", "token_reduction", "geometry_reduction", "keep_ratio", "model_dim_1", "model_dim_2",
     "feedforward_dim_1", "feedforward_dim_2", "transformer_nhead", "num_hidden_layers", "num_attention_heads",
     "intermediate_size", "input_feat_dim", "hidden_feat_dim", "smpl_regressor", "image_size", "image_mean", "image_std",
+    "freeze_backbone", "keypoint_queries",
 }  # fmt: skip
 SETS = ("train_yaml", "val_yaml")
 TRAINS_OTHERWISE = "the rest of the run trains in another way than its beginning"

@@ -1,0 +1,226 @@
+"""MoveNet as a backbone, and networks whose queries carry its keypoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import tore
+from tests import rules
+from tore.analysis.cost import measure_cost
+from tore.body.joints import COCO_NAMES, J14_NAMES
+from tore.body.topology import template_points
+from tore.export import for_inference
+from tore.geometry.camera import project_weak_perspective
+from tore.image_format import FORMATS, MOVENET_THUNDER
+from tore.modeling import keypoint_queries as queries
+from tore.modeling.backbones import Backbone, ImageFeatures, load_backbone_weights
+from tore.modeling.build import image_format_of
+from tore.modeling.fastmetro import FastMETRO
+from tore.modeling.initialization import start_camera, start_from_template
+from tore.modeling.keypoint_queries import KeypointQueries, disturbed, fitted_camera
+from tore.modeling.movenet import decode_keypoints, load_movenet
+from tore.training.build import imagenet_file
+
+NAME = "fastmetro_tore_xs_movenet_thunder"
+SMALL = {"widths": (32, 32), "hidden": (32, 32), "heads": 4}
+
+
+def pixels() -> torch.Tensor:
+    images = [rules.capsule_people(256, 256, people, i) for i, people in enumerate(([(128, 236, 210)],) * 2)]
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return pixels() * (2 / 255) - 1
+
+
+@pytest.fixture
+def model(rule_body_dir: Path) -> FastMETRO:
+    torch.manual_seed(0)
+    return tore.create_model(NAME, body_dir=rule_body_dir, **SMALL)
+
+
+def test_backbone_folds_movenets_maps_and_decodes_its_keypoints(images: torch.Tensor) -> None:
+    """The oracle folds in plain loops: channel (c, row, column) of a cell is channel c at that place within it."""
+    backbone, network = Backbone(MOVENET_THUNDER, keypoints=True), load_movenet("thunder")
+    load_backbone_weights(backbone, "shipped")
+    backbone.eval()
+    with torch.no_grad():
+        seen, maps = backbone(images), network.features(pixels())
+    torch.testing.assert_close(seen.keypoints, decode_keypoints(network.maps(maps)), rtol=0, atol=1e-4)
+    expected, first = [], 0
+    for values in (maps.stride_8, maps.stride_16, maps.stride_32):
+        times = values.shape[-1] // 8
+        for channel in range(values.shape[1]):
+            mean, deviation = backbone.trunk.mean[first], backbone.trunk.deviation[first]
+            first += 1
+            for row in range(times):
+                for column in range(times):
+                    expected.append((values[:, channel, row::times, column::times] - mean) / deviation)
+    assert seen.map.shape == (2, backbone.channels, 8, 8) == (2, 1464, 8, 8)
+    torch.testing.assert_close(seen.map, torch.stack(expected, 1), rtol=0, atol=1e-3)
+
+
+def test_names_and_files_hold_the_configuration(model: FastMETRO, rule_body_dir: Path, tmp_path: Path) -> None:
+    assert NAME in tore.list_models() and image_format_of(model) == FORMATS[MOVENET_THUNDER]
+    config = model.config
+    assert config.keypoint_queries and config.frozen_backbone and config.kept_tokens == 51 and config.layers == 1
+    wide = tore.create_model(NAME, body_dir=rule_body_dir, device="meta").config
+    assert (wide.widths, wide.hidden) == ((256, 128), (1024, 512))
+    tore.save_model(model, tmp_path / "net.safetensors")
+    loaded = tore.load_model(tmp_path / "net.safetensors", rule_body_dir, "cpu")
+    assert loaded.config == config and loaded.backbone.frozen
+    assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
+    assert imagenet_file(MOVENET_THUNDER, None) == "shipped"
+
+
+def test_frozen_backbone_stays_in_evaluation_mode(rule_body_dir: Path) -> None:
+    options = {"body_dir": rule_body_dir, "arch": "test_resnet", "frozen_backbone": True, **SMALL}
+    model = tore.create_model(**options).train()
+    before = {name: value.clone() for name, value in model.backbone.state_dict().items()}
+    sum(part.sum() for part in model(torch.randn(2, 3, 224, 224)) if part is not None).backward()
+    assert not any(module.training for module in model.backbone.modules()) and model.transformer_1.training
+    assert all(parameter.grad is None for parameter in model.backbone.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.backbone.state_dict().items())
+
+
+def test_every_trained_parameter_gets_a_gradient(rule_body_dir: Path, images: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    model = tore.create_model(NAME, body_dir=rule_body_dir, frozen_backbone=False, **SMALL).train()
+    sum((part * torch.randn_like(part)).sum() for part in model(images) if part is not None).backward()
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert "backbone.trunk.network.stem.weight" in trained
+    assert not any("heads" in name for name in trained)
+    for name, parameter in trained.items():
+        flat = name.endswith(("in_proj_bias", "assign.bias"))
+        assert parameter.grad is not None and (flat or parameter.grad.abs().sum() > 0), name
+
+
+def test_camera_is_fitted_to_points_in_closed_form() -> None:
+    joints, camera = torch.randn(4, 14, 2, dtype=torch.float64), torch.tensor([[0.7, 0.2, -0.3]]).double()
+    points = project_weak_perspective(joints, camera.expand(4, -1))
+    weights = torch.rand(4, 14, 1, dtype=torch.float64) * 1e6
+    weights[:, :3] = 0
+    points[:, :3] = 99  # of no weight
+    scale, shift = fitted_camera(joints, points, weights)
+    torch.testing.assert_close(torch.cat((scale, shift), 1), camera.expand(4, -1), rtol=0, atol=1e-6)
+    scale, shift = fitted_camera(joints, points, weights * 0)
+    torch.testing.assert_close(scale, torch.full((4, 1), queries.USUAL_SCALE).double())
+    assert shift.eq(0).all()
+
+
+def test_matching_keypoints_have_their_joints_names() -> None:
+    for joint, keypoint in zip(J14_NAMES, queries.MATCHING, strict=True):
+        side, _, part = joint.lower().partition("_")
+        expected = f"{ {'r': 'right', 'l': 'left'}.get(side) }_{part}"
+        assert keypoint == (COCO_NAMES.index(expected) if expected in COCO_NAMES else -1), joint
+    assert [J14_NAMES[i] for i, k in enumerate(queries.MATCHING) if k < 0] == ["Neck", "Head"]
+
+
+def keypoint_module(share: float) -> KeypointQueries:
+    """One that moves joints to their keypoints by a share, and shifts nothing."""
+    torch.manual_seed(0)
+    module = KeypointQueries(keypoints=17, vertices=9, width=16, narrow=8).eval()
+    with torch.no_grad():
+        module.correction.bias[2] = torch.logit(torch.tensor(share))
+    return module
+
+
+def test_projected_joints_lie_between_their_own_place_and_the_keypoint() -> None:
+    keypoints = torch.rand(2, 17, 3)
+    keypoints[1, COCO_NAMES.index("left_knee"), 2] = 0  # not there
+    joints, coarse, narrow = torch.randn(2, 14, 3), torch.randn(2, 9, 3), torch.randn(2, 14, 8)
+    raw = torch.tensor([[0.1, 0.2, -0.1], [-0.2, 0.0, 0.3]])
+    results = {}
+    for share in (1e-6, 0.25, 1 - 1e-7):
+        module = keypoint_module(share)
+        camera, moved, mesh = module.correct(module(keypoints), narrow, raw, joints, coarse)
+        results[share] = project_weak_perspective(moved, camera)
+        assert torch.equal(moved[..., 2], joints[..., 2])
+        torch.testing.assert_close(mesh, coarse + moved.mean(1, keepdim=True))  # an equal mixture at the start
+    free, between, full = results.values()
+    for b in range(2):
+        for joint, name in enumerate(J14_NAMES):
+            match = queries.MATCHING[joint]
+            aim = 2 * keypoints[b, match, :2] - 1
+            if match < 0 or (b == 1 and name == "L_Knee"):
+                aim = free[b, joint]
+            torch.testing.assert_close(full[b, joint], aim, rtol=0, atol=1e-4)
+            torch.testing.assert_close(between[b, joint], 0.25 * aim + 0.75 * free[b, joint], rtol=0, atol=1e-4)
+
+
+def test_keypoints_that_are_not_there_say_nothing(model: FastMETRO, images: torch.Tensor) -> None:
+    model.eval()
+    with torch.no_grad():
+        seen = model.backbone(images)
+        none = torch.cat((seen.keypoints[..., :2], torch.zeros(2, 17, 1)), -1)
+        first, second = (model(ImageFeatures(seen.map, points)) for points in (none, none * 5))
+        assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True) if a is not None)
+        whole, given = model(images), model(seen)
+        assert all(torch.equal(a, b) for a, b in zip(whole, given, strict=True) if a is not None)
+        assert not torch.equal(whole.camera, first.camera)
+
+
+def test_training_drops_and_jitters_keypoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    keypoints = torch.rand(4000, 17, 3) + 0.1
+    changed = disturbed(keypoints)
+    dropped = (changed[..., 2] == 0).float()
+    assert abs(float((dropped.mean(1) == 1).float().mean()) - queries.ALL_DROPPED) < 0.01
+    kept = dropped.mean(1) < 1
+    assert abs(float(dropped[kept].mean()) - queries.DROPPED) < 0.01
+    moved = (changed - keypoints)[..., :2].abs().median() / 0.6745  # a normal distribution's deviation, robustly
+    assert abs(float(moved) / queries.JITTER - 1) < 0.1
+    monkeypatch.setattr(queries, "disturbed", lambda points: points * 0)
+    module = keypoint_module(0.5)
+    assert module.train()(keypoints).there.sum() == 0 < module.eval()(keypoints).there.sum()
+
+
+def test_optimized_network_agrees(model: FastMETRO, images: torch.Tensor) -> None:
+    model.eval()
+    with torch.no_grad():
+        plain, fast = model(images), for_inference(model)(images)
+    for a, b in zip(plain, fast, strict=True):
+        assert (a is None and b is None) or float((a - b).abs().max()) < 1e-4
+
+
+def test_start_from_the_template(rule_body_dir: Path, images: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    model = tore.create_model(NAME, body_dir=rule_body_dir, **SMALL).eval()
+    joints, vertices = template_points("body", rule_body_dir)
+    start_from_template(model, vertices, joints)
+    with torch.no_grad():
+        seen = model.backbone(images)
+        absent = ImageFeatures(seen.map, torch.zeros(2, 17, 3))  # nothing moves a joint
+        prediction = model(absent)
+    assert (prediction.joints - joints).norm(dim=-1).mean() < 0.2
+    assert (prediction.vertices_coarse - vertices).norm(dim=-1).mean() < 0.3
+    with pytest.raises(ValueError, match="starts as the keypoints say"):
+        start_camera(model, (0.9, 0, 0))
+
+
+def test_cost_counts_the_frozen_backbone(model: FastMETRO) -> None:
+    cost = measure_cost(model)
+    assert cost.macs["backbone"] > 1e9 and cost.parameters["backbone"] > 6e6
+    assert cost.total_parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_what_cannot_be_is_refused(rule_body_dir: Path) -> None:
+    common = {"body_dir": rule_body_dir, "arch": MOVENET_THUNDER}
+    with pytest.raises(ValueError, match="movenet-thunder sees images of image_size 256"):
+        tore.create_model(image_size=224, **common)
+    with pytest.raises(ValueError, match="'test_resnet' finds no keypoints"):
+        tore.create_model(body_dir=rule_body_dir, arch="test_resnet", keypoint_queries=True)
+    with pytest.raises(ValueError, match="keypoint queries are FastMETRO's"):
+        tore.create_model("metro", keypoint_queries=True, **common)
+    with pytest.raises(ValueError, match="a body's, not a hand's"):
+        tore.create_model(body="hand", keypoint_queries=True, **common)
+    with pytest.raises(ValueError, match="no weights of test_resnet come with"):
+        load_backbone_weights(Backbone("test_resnet"), "shipped")
+    metro = tore.create_model("metro", widths=(64, 32, 16), layers=1, hidden=32, **common)
+    assert metro.eval()(torch.zeros(1, 3, 256, 256)).joints.shape == (1, 14, 3)
