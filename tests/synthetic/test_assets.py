@@ -157,7 +157,7 @@ def test_a_mesh_of_another_size_and_a_broken_image_are_left_out(folder: Path, tm
     mesh = tmp_path / "clothes" / "male_suit01" / "male_suit01.obj"
     mesh.write_text("v 0 0 0\n" + mesh.read_text())
     (tmp_path / "clothes" / "male_suit02" / "male_suit02.png").write_bytes(b"")
-    (tmp_path / "hdri" / "sky1.hdr").write_bytes(b"no image")
+    (tmp_path / "hdri" / "sky1.hdr").write_bytes((tmp_path / "hdri" / "sky2.hdr").read_bytes()[:90])
     (tmp_path / "hdri" / "sky.exr").write_bytes(b"")
     found = find_assets(tmp_path)
     assert len(found.suits) == 4 and len(found.panoramas) == 2

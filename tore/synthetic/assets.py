@@ -297,10 +297,8 @@ def check_image(path: Path) -> Path:
 
 
 def check_panorama(path: Path) -> Path:
-    """Raises ValueError where a file does not begin as a Radiance image does."""
-    with path.open("rb") as stream:
-        if not stream.read(2).startswith(b"#?"):
-            raise ValueError(f"{path} is not a Radiance .hdr image; get it again")
+    """Raises ValueError where a panorama cannot be read."""
+    read_panorama(path)
     return path
 
 
