@@ -32,6 +32,7 @@ setup(
             "modeling/shipped/*.bin",
             "modeling/shipped/*.safetensors",
             "synthetic/data/*.npz",
+            "synthetic/data/people/*",
             "visualize/page/*",
         ],
     },

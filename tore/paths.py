@@ -240,6 +240,11 @@ def example_photograph() -> Path:
     return PACKAGE_ROOT / "inference" / "data" / "astronaut.jpg"
 
 
+def example_people() -> Path:
+    """The yaml file of a set that comes with the package: 128 rendered images of people, 256 x 256, with all labels."""
+    return PACKAGE_ROOT / "synthetic" / "data" / "people" / "val.yaml"
+
+
 def backbone_weights(arch: str, override: str | Path | None = None) -> Path | None:
     """Path of the official ImageNet file of `arch`, or None where it has none or the file is not there."""
     if override:

@@ -16,6 +16,7 @@ from tore.cli import data, synth
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import TSVSet
 from tore.geometry.camera import PinholeCamera
+from tore.paths import example_people
 from tore.synthetic import writing
 from tore.synthetic.free_body import synthetic_body_dir
 from tore.synthetic.hand_scenes import HandStudio
@@ -165,3 +166,16 @@ def test_assets_for_drawn_figures_are_refused(
     arguments = ["images", "--assets", str(tmp_path), "--body_dir", str(synthetic_body_dir), "--train", "1"]
     assert synth.main([*arguments, "--out", str(tmp_path / "set")]) == 2
     assert "--assets dresses the synthetic body" in capsys.readouterr().err
+
+
+def test_the_set_of_the_package_passes_the_check_and_says_how_it_was_made(folder: Path) -> None:
+    yaml = example_people()
+    rows = TSVSet(yaml)
+    assert len(rows) == 128 and sum(path.stat().st_size for path in yaml.parent.iterdir()) < 3e6
+    assert data.main(["check", str(yaml), "--body_dir", str(folder)]) == 0
+    labels = [json.loads(rows.columns("label", index)[-1])[0] for index in range(len(rows))]
+    assert {label["people"] for label in labels} == {1, 2, 3}
+    assert 0.2 < np.mean([OUTSIDE in label["joints_visible"] for label in labels]) < 0.6
+    assert len({label["pose_kind"] for label in labels}) > 12
+    recipe = json.loads((yaml.parent / "val.recipe.json").read_text())
+    assert recipe["seed"] == 2 and recipe["split"] == "val" and recipe["size"] == 256
