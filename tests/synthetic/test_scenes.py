@@ -161,9 +161,9 @@ def test_assets_dress_people_and_are_split(folder: Path, tmp_path: Path, capsys:
 
 
 def test_assets_for_drawn_figures_are_refused(
-    synthetic_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    capsule_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["images", "--assets", str(tmp_path), "--body_dir", str(synthetic_body_dir), "--train", "1"]
+    arguments = ["images", "--assets", str(tmp_path), "--body_dir", str(capsule_body_dir), "--train", "1"]
     assert synth.main([*arguments, "--out", str(tmp_path / "set")]) == 2
     assert "--assets dresses the synthetic body" in capsys.readouterr().err
 
