@@ -19,8 +19,9 @@ from tore.body import MANO
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic.framing import look_from, placed
 from tore.synthetic.free_body import Forearm, Texture, forearm, texture
-from tore.synthetic.hand_poses import draw_hand_poses, random_rotation
-from tore.synthetic.held_things import held_thing
+from tore.synthetic.hand_pose_prior import HandPosePrior, HeldObject
+from tore.synthetic.hand_poses import random_rotation
+from tore.synthetic.held_things import gripped_thing, held_thing
 from tore.synthetic.image import BATCH, SPLITS, Sample
 from tore.synthetic.lighting import tone_mapped
 from tore.synthetic.look import Look
@@ -30,7 +31,7 @@ from tore.synthetic.posing import PosedMesh, Poser
 from tore.synthetic.rendering import Camera, Rendering, World, render
 from tore.synthetic.surfaces import Surface, vertex_normals
 from tore.synthetic.things import draw_pattern
-from tore.synthetic.visibility import joint_states
+from tore.synthetic.visibility import joint_states, visible_share
 
 Array = NDArray[np.float64]
 
@@ -42,9 +43,11 @@ FOREARM_TOWARD_CAMERA = -0.3  # least share of the way along which a forearm may
 BEND = np.array([20.0, 14.0, 22.0])  # degrees: the wrist's twist, its sideways bend, its bend
 BEND_LENGTH = 0.05  # meters of the forearm within which it bends
 ELONGATION = ((0.12, 1.1), (0.5, 1.3))  # meters beyond the forearm's end, and how much wider the arm is there
-SLEEVED, HOLDING, SECOND = 0.45, 0.25, 0.12  # shares of the images
+SLEEVED, SECOND = 0.45, 0.12  # shares of the images
+GRIPPING, HOLDING = 0.8, 0.1  # shares of the hands in a grip, and of the others, that hold something
 SLEEVE = (0.003, 0.010)  # meters over the skin
 WIDE = (1.0, 3.0)  # how much wider the background's field of view is
+LEAST_SEEN = 0.4  # of the hand; else the second one goes
 JOINT_DEPTH = 0.022  # meters below the skin
 SHAPE_LIMIT = 2.2
 SKIN_GLOSS = 0.2
@@ -61,6 +64,7 @@ class Hand(NamedTuple):
     mesh: Array
     root: Array
     surfaces: list[Surface]
+    held: HeldObject | None  # what its grip is for, in the world
 
 
 class HandStudio:
@@ -70,7 +74,7 @@ class HandStudio:
         self.figure = load_figure("hand", body_dir)
         assert isinstance(self.figure.model, MANO)
         self.size, self.look = size, look
-        self.poser = Poser(self.figure.model)
+        self.poser, self.gestures = Poser(self.figure.model), HandPosePrior.load()
         self.joint_rows = self.figure.model.output_rows.double().numpy()
         self.arm, arm_places = _elongated(forearm(), texture("forearm"))
         self.places = texture("hand"), arm_places
@@ -95,18 +99,18 @@ class HandStudio:
         if seen[2, 0] < FOREARM_TOWARD_CAMERA:
             seen = np.diag([-1.0, 1.0, -1.0]) @ seen
         hand = self.hand(rng, view.T @ seen)
-        surfaces = list(hand.surfaces)
-        if rng.random() < HOLDING:
-            thing = held_thing(rng, hand.mesh, self.joint_rows @ hand.mesh, draw_pattern(rng))
-            surfaces += [thing] if thing else []
-        if rng.random() < SECOND:
-            surfaces += self._second(rng, hand)
-        world = World(surfaces)
-        lens = PinholeCamera(
-            float(self.size / 2 / np.tan(np.radians(rng.uniform(*FIELD_OF_VIEW)) / 2)), (self.size / 2,) * 2
-        )
+        thing = self._held(rng, hand)
+        surfaces = [*hand.surfaces, *([thing] if thing else [])]
+        second = self._second(rng, hand) if rng.random() < SECOND else []
+        field = np.radians(rng.uniform(*FIELD_OF_VIEW))
+        lens = PinholeCamera(float(self.size / 2 / np.tan(field / 2)), (self.size / 2, self.size / 2))
         middle = self.size * (0.5 + STRAY * rng.standard_normal(2).clip(-2, 2))
         camera = placed(lens, view, hand.mesh, self.size * rng.uniform(*FILL), middle)
+        for further in (second, []):
+            world = World([*surfaces, *further])
+            mine = np.arange(len(world.surfaces)) == 0
+            if not further or visible_share(world, mine, camera, self.size) >= LEAST_SEEN:
+                break
         light = self.look.light(rng)
         background = self.look.photograph(rng, self.size)
         if background is None:
@@ -117,8 +121,8 @@ class HandStudio:
     def hand(self, rng: Generator, turn: Array) -> Hand:
         """A hand around the world's origin, turned by a rotation (3, 3) from fingers along -x, palm down."""
         betas = rng.standard_normal(10).clip(-SHAPE_LIMIT, SHAPE_LIMIT)
-        old = RandomState(int(rng.integers(2**32)))
-        pose = draw_hand_poses([old], self.figure.joints, self.figure.mean_pose)[0]
+        drawn = self.gestures.draw(rng)
+        pose = np.concatenate([np.zeros(3), drawn.fingers.ravel() - self.figure.mean_pose])
         mesh = self.poser.pose(pose, betas)
         root = mesh.rest[0].astype(np.float64)
         vertices = (mesh.vertices - root) @ turn.T
@@ -132,7 +136,17 @@ class HandStudio:
         if rng.random() < SLEEVED:
             surfaces.append(self._sleeve(rng, arm))
         pose[:3] = Rotation.from_matrix(turn).as_rotvec()
-        return Hand(pose, betas, vertices, root, surfaces)
+        held = drawn.held
+        if held is not None:
+            held = replace(held, center=turn @ (held.center - root), frame=turn @ held.frame)
+        return Hand(pose, betas, vertices, root, surfaces, held)
+
+    def _held(self, rng: Generator, hand: Hand) -> Surface | None:
+        """What the hand holds: most often what its grip is for, sometimes what other hands have space for."""
+        texture, chance = draw_pattern(rng), rng.random()
+        if hand.held is not None:
+            return gripped_thing(hand.held, hand.mesh, texture) if chance < GRIPPING else None
+        return held_thing(rng, hand.mesh, self.joint_rows @ hand.mesh, texture) if chance < HOLDING else None
 
     def _arm(self, rng: Generator, mesh: PosedMesh, betas: Array) -> Array:
         """(N, 3) the forearm in the hand's frame, bent at the wrist."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from tore.synthetic.hand_pose_prior import HeldObject
 from tore.synthetic.surfaces import Surface
 
 Array = NDArray[np.floating]
@@ -35,6 +36,7 @@ KINDS: dict[str, tuple[float, tuple[float, float], tuple[float, float]]] = {
     "box": (0.1, (0.03, 0.06), (0.01, 0.03)),
 }
 SMALLEST = 0.35  # of the drawn radius: what is thinner is not held
+LEAST_KEPT = 0.75  # of the radius of what a grip is for
 ROUND = ("ball", "stick", "can", "bottle")
 
 
@@ -75,6 +77,27 @@ def held_thing(rng: Generator, mesh: Array, joints: Array, texture: NDArray[np.u
         if found is not None:
             return found
     return None
+
+
+def gripped_thing(held: HeldObject, mesh: Array, texture: NDArray[np.uint8]) -> Surface:
+    """What a grip of the hand prior is for, as a surface; `held` is in the frame of the hand's vertices (V, 3).
+
+    A round thing is thinned where the hand's own shape leaves less space than the mean hand.
+    """
+    half = held.size / 2
+    if held.shape == "slab":
+        return _slab(held.shape, held.center, held.frame.T, half, texture)
+    axis = held.frame[:, 2 if held.shape == "coin" else 0]
+    length, radius = (half[2], half[0]) if held.shape == "coin" else (half[0], half[1])
+    if held.shape != "coin":
+        apart = mesh - held.center
+        along = apart @ axis
+        if held.shape == "cylinder":
+            apart = apart[np.abs(along) < length] - along[np.abs(along) < length, None] * axis
+        free = float(np.linalg.norm(apart, axis=1).min(initial=np.inf)) - SKIN_GAP
+        radius = float(np.clip(free, LEAST_KEPT * radius, radius))
+    kind = "ball" if held.shape == "ball" else "can"
+    return _turned_body(kind, held.center, axis, float(length), float(radius), texture)
 
 
 def _thing(rng: Generator, kind: str, palm: Palm, mesh: Array, texture: NDArray[np.uint8]) -> Surface | None:
