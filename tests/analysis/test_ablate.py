@@ -15,7 +15,9 @@ from tore import cli
 from tore.analysis import ablation
 from tore.analysis.ablation import Cell, cells_of, row_of
 from tore.analysis.tables import _widened
+from tore.cli.train import parse
 from tore.tools import run_tore_fm_bodymesh
+from tore.training.config import RunConfig
 
 SMALL = [flag for flag in SMALL_FM if flag not in ("--keep_ratio", "0.2")]
 BATCHES = ["--per_gpu_train_batch_size", "4", "--per_gpu_eval_batch_size", "4", "--num_workers", "0"]
@@ -127,6 +129,27 @@ def test_a_second_call_goes_on_and_adds(
         "itp",
         "random",
     }
+
+
+def test_a_file_gives_what_the_grid_does_not_set(
+    tiny_sets: Path, rule_body_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A training's own file: its loss weights hold for all cells; what the grid sets is answered with a line."""
+    seen = []
+    monkeypatch.setattr(ablation, "run", lambda config: seen.append(config) or 75)
+    flags = [*data_flags(tiny_sets, rule_body_dir, tmp_path / "run"), *SMALL, *QUICK, *BATCHES, "--seed", "3"]
+    args = parse([*flags, "--joints_loss_weight", "5", "--resume_checkpoint", "x.bin"], "fastmetro", "body")
+    RunConfig.from_flags(args, "fastmetro", "body").to_yaml(tmp_path / "config.yaml")
+    ablate = ["ablate", "--config", str(tmp_path / "config.yaml"), "--steps", "3", "--seeds", "9", "--no_plot"]
+    assert cli.main([*ablate, "--output_dir", str(tmp_path / "out")]) == 75
+    said, (config,) = capsys.readouterr().err, seen
+    assert config.losses.joints_loss_weight == 5 and config.data.num_workers == 0
+    assert (config.run.seed, config.network.resume_checkpoint) == (9, None)
+    for name in ("seed", "resume_checkpoint"):
+        assert f"config.yaml: {name} has no effect: the grid sets it" in said
+    with pytest.raises(SystemExit):
+        cli.main(ablate)
+    assert "--output_dir names the ablation's own folder" in capsys.readouterr().err
 
 
 def test_a_stopped_run_stops_the_grid(

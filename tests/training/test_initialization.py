@@ -151,6 +151,10 @@ def test_warmed_up_image_side_goes_into_training(tiny_sets: Path, rule_body_dir:
     warm += ["--model_dim_1", "32", "--keep_ratio", "0.2"]
     first, second = ["--output_dir", str(tmp_path / "first")], ["--output_dir", str(tmp_path / "second")]
     assert pretrain.main([*warm, *first, "--num_train_epochs", "1"]) == 0
+    file, again = tmp_path / "first" / "config.yaml", tmp_path / "again"
+    assert pretrain.main(["--config", str(file), "--output_dir", str(again)]) == 0
+    states = [torch.load(next(out.glob("*/state_dict.bin")), weights_only=True) for out in (tmp_path / "first", again)]
+    assert all(torch.equal(states[0][name], value) for name, value in states[1].items()), "the file repeats the run"
     assert pretrain.main([*warm, *first, "--num_train_epochs", "2"]) == 2, "an earlier run is there"
     longer = [*warm, *first, "--num_train_epochs", "2", "--resume", "auto"]
     assert pretrain.main(longer) == 2, "another schedule"

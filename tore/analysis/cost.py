@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,16 +132,20 @@ PAPER: list[dict[str, Any]] = [
 ]
 
 
-def configurations(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The paper's rows, or every combination of the options."""
-    if not options.arch:
-        return PAPER
+def configurations(
+    networks: Sequence[str],
+    archs: Sequence[str],
+    token_reductions: Sequence[str],
+    sizes: Sequence[str],
+    keep_ratios: Sequence[float],
+) -> list[dict[str, Any]]:
+    """Every combination, as options of `create_model`; METRO has no size, and only reduced tokens have a ratio."""
     rows: list[dict[str, Any]] = []
-    for network, arch, reduction in itertools.product(options.network, options.arch, options.token_reduction):
+    for network, arch, reduction in itertools.product(networks, archs, token_reductions):
         common = {"network": network, "arch": arch, "token_reduction": reduction}
-        sizes = [{}] if network == "metro" else [{"size": size} for size in options.size]
-        ratios = [{}] if network == "metro" or reduction == "none" else [{"keep_ratio": k} for k in options.keep_ratio]
-        rows += [common | size | ratio for size, ratio in itertools.product(sizes, ratios)]
+        own = [{}] if network == "metro" else [{"size": size} for size in sizes]
+        ratios = [{}] if network == "metro" or reduction == "none" else [{"keep_ratio": k} for k in keep_ratios]
+        rows += [common | size | ratio for size, ratio in itertools.product(own, ratios)]
     return rows
 
 

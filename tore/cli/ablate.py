@@ -3,8 +3,9 @@
 tore ablate --reducers none itp tome --keep_ratios 0.2 0.5 --gtr true --seeds 1 2 --steps 500 \
     --data_dir DATA --train_yaml train.yaml --val_yaml val.yaml --body_dir synthetic --output_dir OUT
 
-Every flag of --network's training script may be given too and holds for all cells. A second call with the same
---output_dir skips the runs that are done and resumes one that was stopped; it may add further cells and seeds.
+Every flag of --network's training script, and a --config file of one, may be given too and holds for all cells. A
+second call with the same --output_dir skips the runs that are done and resumes one that was stopped; it may add further
+cells and seeds.
 Written: OUT/CELL/seed-N/ (a training run each), and after each run OUT/table.md, table.csv, table.json and plot.png.
 """
 
@@ -33,13 +34,13 @@ from tore.analysis.cost import topology_at_hand
 from tore.analysis.tables import need_plot_package
 from tore.cli.flags import Rule, check_rules, typed_flags
 from tore.cli.train import build_parser
-from tore.cli.training_flags import true_or_false
+from tore.cli.training_flags import parse_over_file, true_or_false
 from tore.cli.training_rules import check_training_flags
 from tore.engine.faults import NonFiniteLossError
 from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.modeling.token_reduction_baselines import REDUCERS
-from tore.training.config import NETWORKS, RunConfig
+from tore.training.config import NETWORKS, RunConfig, official
 
 EXIT_SOME_FAILED = 1
 RULES = (
@@ -81,9 +82,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     for action in parser._actions:
         action.required |= action.dest == "output_dir"
     parser.set_defaults(keep_checkpoints=1, no_tensorboard=True, visual_steps=0, logging_steps=100)
-    args = parser.parse_args(argv)
+    args = parse_over_file(parser, argv, lambda path: RunConfig.from_yaml(path, network, "body"))
+    if "output_dir" in args.from_file:
+        parser.error("--output_dir names the ablation's own folder, not that of the --config file's run: give it")
+    usual = official(network, "body").values()
     for name, instead in SET_BY_THE_GRID.items():
-        if name in typed_flags(args):
+        if name in args.from_file:
+            args.notices.append(f"{args.config}: {name} has no effect: the grid sets it; use {instead}")
+            del args.typed[name]
+            setattr(args, name, usual[name])
+        elif name in typed_flags(args):
             parser.error(f"--{name} has no place in an ablation; use {instead}")
     return args
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from tore.analysis.cost import PARTS, configurations, measure_cost, row_of, topology_at_hand
+from tore.analysis.cost import PAPER, PARTS, configurations, measure_cost, row_of, topology_at_hand
 from tore.cli.flags import FlagParser, HelpFormatter, add_body_dir
 from tore.entry import entry_point
 from tore.modeling import create_model
@@ -63,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(argv)
     topology = topology_at_hand(options.body, options.body_dir)
     rows = []
-    for values in configurations(options):
+    grid = (options.network, options.arch, options.token_reduction, options.size, options.keep_ratio)
+    for values in configurations(*grid) if options.arch else PAPER:
         with torch.device("meta"):  # tensors without storage: only sizes count
             common = {"topology": topology, "body": options.body, "image_size": options.image_size}
             model = create_model(**common, **values, device="meta")

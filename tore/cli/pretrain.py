@@ -3,17 +3,16 @@
 tore pretrain --train_yaml train.yaml --arch mobilenetv4_conv_small --output_dir output/pretrain
 
 The newest checkpoint's state_dict.bin holds backbone, projection and token reduction; training takes it with
---pretrained. Use it where no ImageNet weights are to be had.
+--pretrained. Use it where no ImageNet weights are to be had. `--config output/pretrain/config.yaml` repeats a run.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, check_rules, names
-from tore.cli.training_flags import add_image_flags, set_usual
+from tore.cli.training_flags import add_image_flags, parse_over_file, set_usual
 from tore.device import keep_freed_memory
 from tore.engine.distributed import start_processes
 from tore.engine.faults import EXIT_STOPPED
@@ -22,6 +21,7 @@ from tore.engine.state import seed_process
 from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.training.pretraining import PretrainConfig, build_trainer
+from tore.training.run import CONFIG_FILE
 
 RULES = (
     Rule(
@@ -33,7 +33,7 @@ RULES = (
 )
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> FlagParser:
     """The command's flags."""
     parser = FlagParser(prog="tore pretrain", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
 @entry_point("tore pretrain")
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs with the flags of `argv`. 0: done, 2: something that the user can mend, 75: stopped after saving."""
-    args = build_parser().parse_args(argv)
+    args = parse_over_file(build_parser(), argv, PretrainConfig.from_yaml)
     check_outputs(folder=args.output_dir)
     config = PretrainConfig.from_flags(args)
     check_rules(args, RULES)
@@ -83,6 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if trainer.finished:
             log.line(f"finished: all {trainer.epochs} epochs are done, nothing is left to train")
             return 0
+        if processes.is_main:
+            config.to_yaml(Path(config.output_dir) / CONFIG_FILE)
         stopped_by = trainer.run()
         log.line("finished" if stopped_by is None else f"stopped by {stopped_by}; resume with --resume auto")
         return 0 if stopped_by is None else EXIT_STOPPED

@@ -14,7 +14,7 @@ from pathlib import Path
 from tore.cli.checkpoint_flags import open_checkpoint
 from tore.cli.flags import FlagParser, HelpFormatter
 from tore.cli.network_flags import OWN_FLAGS
-from tore.cli.training_flags import add_shared_flags, hand_options_of, set_usual
+from tore.cli.training_flags import add_shared_flags, hand_options_of, parse_over_file, set_usual
 from tore.cli.training_rules import check_training_flags
 from tore.engine.faults import EXIT_NOT_FINITE, NonFiniteLossError
 from tore.entry import Main, entry_point
@@ -47,19 +47,7 @@ def build_parser(network: str, body: str) -> FlagParser:
 
 def parse(argv: Sequence[str] | None, network: str, body: str) -> argparse.Namespace:
     """The parsed flags, over those of the --config file; what either gives counts as typed."""
-    parser = build_parser(network, body)
-    parser.add_argument("--config", metavar="FILE", help="YAML file of a configuration; flags go over it")
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--config")
-    path = first.parse_known_args(argv)[0].config
-    given: list[str] = []
-    if path is not None:
-        config = RunConfig.from_yaml(path, network, body)
-        set_usual(parser, config.values())
-        given = [name for name in config.values() if config.gives(name)]
-    args = parser.parse_args(argv)
-    args.typed = {**{name: f"--{name}" for name in given}, **args.typed}
-    return args
+    return parse_over_file(build_parser(network, body), argv, lambda path: RunConfig.from_yaml(path, network, body))
 
 
 def train(argv: Sequence[str] | None, network: str, body: str) -> int:

@@ -6,7 +6,7 @@ Their defaults and choices are those of the configuration (`tore.training.config
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from tore.datasets.convert.freihand import TRUTH_FILES
 from tore.datasets.convert.reading import require
 from tore.training.config import DataOptions, NetworkOptions, OptimizationOptions
 from tore.training.hand_submission import HandOptions
+from tore.training.resuming import Config
 
 SCALES = (0.7, 0.8, 0.9, 1.0, 1.1)
 ROTATIONS = (-90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0)
@@ -122,6 +123,30 @@ def set_usual(parser: argparse.ArgumentParser, values: Mapping[str, Any]) -> Non
         if action.dest in values and not action.required:
             value = values[action.dest]  # a list of numbers with commas between them is one word: a tuple
             action.default = tuple(value) if isinstance(value, list) and action.nargs is None else value
+
+
+def parse_over_file(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None, read: Callable[[str], Config]
+) -> argparse.Namespace:
+    """The parsed flags, over what the --config file gives, which counts as typed; `read`: the configuration of a file.
+
+    `from_file` of the result: the options that the file alone gives, and `config` its path, None without one.
+    """
+    parser.add_argument("--config", metavar="FILE", help="YAML file of a configuration; flags go over it")
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config")
+    path = first.parse_known_args(argv)[0].config
+    given: dict[str, Any] = {}
+    if path is not None:
+        config = read(path)
+        given = {name: value for name, value in config.values().items() if config.gives(name)}
+    for action in parser._actions:
+        action.required = action.required and action.dest not in given
+    set_usual(parser, given)
+    args = parser.parse_args(argv)
+    args.from_file = sorted(given.keys() - args.typed.keys())
+    args.typed = {**{name: f"--{name}" for name in given}, **args.typed}
+    return args
 
 
 def add_network_flags(group: argparse._ArgumentGroup, options: type[NetworkOptions], *, baseline: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from tore.datasets.label import Label
@@ -20,6 +21,7 @@ from tore.engine.optimization import Optimization, OptimizerRecipe, Schedule, bu
 from tore.engine.state import CheckpointFolder, Checkpointing, load_training_state
 from tore.engine.step import AMP_TYPES, Batch, StepResult
 from tore.engine.trainer import Trainer
+from tore.files import read_yaml, write_whole
 from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, STRIDE
 from tore.losses.criterion import weighted_sum
 from tore.losses.terms import absolute_distance, joints_2d_loss, labelled_mean
@@ -28,7 +30,7 @@ from tore.modeling.build import FastMETROConfig
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.initialization import WarmUpNetwork, load_parts, save_image_side
 from tore.training.config import BODIES
-from tore.training.options import Options, option
+from tore.training.options import Options, option, refuse_unknown
 from tore.training.resuming import Pace, accept_changes, changes_of, recorded
 from tore.training.set_check import check_before
 
@@ -113,6 +115,28 @@ class PretrainConfig(Options):
         """From the command's parsed flags; `typed` of them are the given ones."""
         values = {name: value for name, value in vars(args).items() if name in cls.names()}
         return cls(**values, given=frozenset(getattr(args, "typed", ())) & values.keys())
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> PretrainConfig:
+        """Reads what `to_yaml` writes; options may be left out. ValueError names the file and what is wrong."""
+        content = read_yaml(path) or {}
+        try:
+            if not isinstance(content, dict):
+                raise ValueError("a configuration of `tore pretrain` holds options, such as `lr: 1e-3`")
+            refuse_unknown(content, [*cls.names(), "given"], "tore pretrain")
+            values = {name: value for name, value in content.items() if name != "given"}
+            given = content.get("given", list(values))
+            if not isinstance(given, list):
+                raise ValueError("`given` is a list of options")
+            refuse_unknown(given, cls.names(), "tore pretrain")
+            return cls(**values, given=frozenset(given))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    def to_yaml(self, path: str | Path) -> None:
+        """Writes the configuration, whole or not at all."""
+        text = yaml.safe_dump({**self.plain(), "given": sorted(self.given)}, sort_keys=False, allow_unicode=True)
+        write_whole(path, text)
 
     def values(self) -> dict[str, Any]:
         """Option -> plain value."""
