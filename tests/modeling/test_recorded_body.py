@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,15 +11,16 @@ import torch
 from safetensors.torch import save_file
 
 import tore
+from tests import rules
 from tore.body import load_body
 from tore.inference.predictor import MeshRecovery
 from tore.modeling.checkpoints import official_state, read_checkpoint
 from tore.modeling.initialization import load_parts
 from tore.modeling.recorded_body import RECORD
-from tore.paths import shipped_checkpoint
+from tore.paths import SMPL_FILES, shipped_checkpoint
 
 SMALL = {"arch": "test_resnet", "size": "S", "widths": (32, 32), "hidden": (32, 32), "heads": 16, "keep_ratio": 0.2}
-BOTH = r"'synthetic' \(\w{8}-\w{8}\), and the one in use is 'capsules' \(.{8}-\w{8}\): use --body_dir synthetic"
+BOTH = r"'synthetic' \(\w{8}-\w{8}\), and the one in use is 'capsules' \(\S+-\w{8}\): use --body_dir synthetic"
 
 
 def network(body_dir: str | Path, kind: str = "body", **options):
@@ -137,3 +140,20 @@ def test_the_shipped_networks_are_refused_on_another_body(kind: str) -> None:
     with pytest.raises(ValueError, match=r"trained on the body model 'capsules' .*use --body_dir capsules"):
         tore.load_model(shipped_checkpoint(kind), "synthetic", "cpu")
     assert tore.load_model(shipped_checkpoint(kind), device="cpu").trained_on == load_body(kind, "capsules").identity
+
+
+@pytest.mark.parametrize("network_name", ["metro", "fastmetro"])
+def test_a_network_with_a_template_asks_for_the_whole_mesh(
+    network_name: str, rule_body_dir: Path, tmp_path: Path
+) -> None:
+    """Another mesh with the same levels: METRO, which reads a template, is refused at once, FastMETRO with the body."""
+    narrow = {"widths": (64, 32, 16), "hidden": 64} if network_name == "metro" else {"widths": (32, 32)}
+    model = tore.create_model(network_name, arch="test_resnet", body_dir=rule_body_dir, layers=1, **narrow)
+    tore.save_model(model, tmp_path / "a.bin")
+    other = Path(shutil.copytree(rule_body_dir, tmp_path / "other"))
+    (other / SMPL_FILES.model).write_bytes(pickle.dumps(rules.smpl_model(seed=70), protocol=2))
+    if network_name == "fastmetro":
+        tore.load_model(tmp_path / "a.bin", other, "cpu")
+    load = tore.load_model if network_name == "metro" else MeshRecovery.from_checkpoint
+    with pytest.raises(ValueError, match=r"a\.bin was trained on .* these are other files of that name"):
+        load(tmp_path / "a.bin", other, "cpu")

@@ -8,6 +8,7 @@ import pytest
 
 from tore import cli
 from tore.body.body_model import load_body
+from tore.datasets.convert.entries import BodyModels
 from tore.modeling import create_model
 from tore.paths import CAPSULE_BODY_FILES, SYNTHETIC_BODY_FILES, BodyFiles, body_dir_at_hand, find_body_files
 
@@ -39,6 +40,13 @@ def test_the_synthetic_body_stands_where_no_other_is(
         load_body("body")
     monkeypatch.setenv("TORE_BODY_DIR", "synthetic")
     assert len(load_body("body").faces) == 13776
+
+
+def test_a_made_body_has_no_gendered_one_and_converts_no_poses_of_smpl(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="'synthetic' has no female one"):
+        load_body("body", "synthetic", "female")
+    with pytest.raises(ValueError, match=r"poses and shapes are SMPL's, and the body model in use is 'capsules'"):
+        BodyModels({"neutral"}, "capsules")
 
 
 @pytest.mark.parametrize(

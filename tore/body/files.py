@@ -16,6 +16,7 @@ from tore.body.mesh_levels import MeshLevels
 from tore.paths import (
     BODY_FILES,
     CAPSULES,
+    MADE_BODIES,
     SMPL_GENDERED,
     SMPL_GENDERED_SITE,
     SUPPORT_SITE,
@@ -70,6 +71,8 @@ def model_path(kind: str, body_dir: str | Path | None = None, gender: str = "neu
     if kind != "body" or gender not in SMPL_GENDERED:
         known = ", ".join(["neutral", *(SMPL_GENDERED if kind == "body" else ())])
         raise ValueError(f"gender {gender!r} of a {kind} model is not known; choose from {known}")
+    if files.name in MADE_BODIES:
+        raise FileNotFoundError(f"the body model {files.name!r} has no {gender} one: leave the gender out")
     needed = needed_files(files)
     del needed[files.model]  # the neutral model is another one
     return require_file(folder, SMPL_GENDERED[gender], SMPL_GENDERED_SITE, needed)

@@ -9,7 +9,7 @@ import torch
 
 from tore.body.body_model import MANO, SMPL
 from tore.body.files import read_adjacency, read_levels
-from tore.body.identity import BodyIdentity, levels_fingerprint
+from tore.body.identity import BodyIdentity, body_identity, levels_fingerprint
 from tore.body.joints import NUM_JOINTS
 from tore.body.mesh_levels import MeshLevels
 from tore.paths import find_body_files, takes_data_dir
@@ -21,7 +21,7 @@ TEMPLATE_ROOT_ANGLE = 3.1416  # Official: half a turn about x to five digits, no
 class Topology:
     """A body or a hand as the networks need it.
 
-    - `identity`: which body model it is; the mesh is open
+    - `identity`: which body model it is; without a template the mesh is open
     - `adjacency (Vc, Vc)`: 0 where two coarse vertices do not touch
     - `template_joints (J, 3)`, `template_vertices (Vc, 3)`: float64, meters, root-centered; None unless requested
     """
@@ -68,5 +68,6 @@ def load_topology(kind: str, body_dir: str | Path | None = None, template: bool 
             "the files belong to different meshes; get the official ones again"
         )
     joints, vertices = template_points(kind, body_dir) if template else (None, None)
-    identity = BodyIdentity(find_body_files(kind, body_dir)[1].name, None, levels_fingerprint(levels))
+    name = find_body_files(kind, body_dir)[1].name
+    identity = body_identity(kind, body_dir) if template else BodyIdentity(name, None, levels_fingerprint(levels))
     return Topology(kind, NUM_JOINTS[kind], adjacency, levels, joints, vertices, identity)

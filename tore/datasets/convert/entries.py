@@ -14,6 +14,7 @@ from tore.body import SMPL
 from tore.body.files import model_path
 from tore.datasets.convert.reading import chunks
 from tore.datasets.crop import box_around
+from tore.paths import MADE_BODIES, find_body_files
 
 SIZES = {"body": (24, 72), "hand": (21, 48)}  # joints, pose numbers
 BETAS = 10
@@ -107,10 +108,17 @@ BEHIND = "the person is behind the camera"
 class BodyModels:
     """The SMPL models of the genders that a source needs, in float64, each loaded once.
 
-    `description` names the model files, so that an interrupted conversion is not taken up with others.
+    `description` names the model files, so that an interrupted conversion is not taken up with others. Raises
+    ValueError for the folder of another body model, whose joints would be others.
     """
 
     def __init__(self, genders: set[str], body_dir: str | Path | None = None) -> None:
+        name = find_body_files("body", body_dir)[1].name
+        if name in MADE_BODIES:
+            raise ValueError(
+                f"the source's poses and shapes are SMPL's, and the body model in use is {name!r}: name the folder of "
+                "SMPL's files with --body_dir (docs/DATA.md)"
+            )
         self._models = {gender: SMPL(body_dir, gender).double() for gender in sorted(genders)}
         self.description = {gender: model_path("body", body_dir, gender).name for gender in self._models}
 
