@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from benchmarks.detection import measure
 from tore.detection import Detection, Found, detector_of, find, hands_of, people_wanted
 from tore.detection.detector import ELBOW, SHOULDER, WRIST, chosen, overlaps, without_duplicates
 
@@ -135,3 +137,24 @@ def test_a_function_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             detector_of(name)
     with pytest.raises(ValueError, match="goes with movenet and torchvision"):
         detector_of("own_detector:two", weights="x")
+
+
+def test_the_benchmark_counts_people_boxes_and_joints(tmp_path: Path) -> None:
+    """Of two people one is found, whose left wrist lies 12 pixels off; one box is nobody, one somebody who is not
+    counted. The torso is 50 pixels long: 10 and 25 pixels are near."""
+    Image.fromarray(IMAGE).save(tmp_path / "a.png")
+    points = standing(20, 30)
+    points[[11, 12]] = [[30, 70, 2], [10, 70, 2]]
+    points[5, :2], points[12, :2] = (40, 30), (10, 70)
+    placed = points.copy()
+    placed[9, 0] += 12
+    people = [
+        {"file": "a.png", "box": [5, 5, 40, 80], "keypoints": points.tolist(), "source": "some"},
+        {"file": "a.png", "box": [150, 10, 40, 80], "source": "some"},
+    ]
+    content = {"people": people, "other_person_boxes": [{"file": "a.png", "box": [60, 0, 30, 40]}]}
+    boxes = np.array([[6.0, 5, 40, 80], [62, 2, 20, 30], [100, 50, 20, 20]])
+    counts, _ = measure(content, tmp_path, Known(Found(boxes, np.array([0.9, 0.8, 0.7]), np.stack([placed] * 3))))
+    found = counts["all"]
+    assert (found.people, found.found, found.large, found.wrong, found.joints) == (2, 1, 2, 1, 12)
+    assert found.right == {0.2: 11, 0.5: 12} and found.told() == counts["some"].told()
