@@ -126,6 +126,7 @@ def test_the_command_writes_a_scene_of_each_image(small_checkpoint: Path, tmp_pa
     for name in ("a.png", "b.png"):
         Image.fromarray(rules.photo(1, 240, 320)).save(folder / name)
     call = ["infer", "--checkpoint", str(small_checkpoint), "--images", str(folder), "--no_overlay", "--device", "cpu"]
+    call += ["--detector", "none"]
     assert cli.main([*call, "--save_scene", "obj", "--output_dir", str(tmp_path / "out")]) == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "a_tore_pred_scene.obj", "b_tore_pred_scene.obj",
