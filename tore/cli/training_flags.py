@@ -283,6 +283,24 @@ def _add_departures(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no_augmentation", action="store_true", help="crop training images as in evaluation, and mask no joint"
     )
+    group.add_argument(
+        "--shift_augmentation",
+        type=float,
+        metavar="SHARE",
+        help="move training crops by up to this share of a side",
+    )
+    group.add_argument(
+        "--occlusion_augmentation",
+        type=float,
+        metavar="SHARE",
+        help="share of training images with a rectangle on it",
+    )
+    group.add_argument(
+        "--cache_features",
+        metavar="DIR",
+        help="store what a frozen backbone gives for the training images there, once, and train on it",
+    )
+    group.add_argument("--cache_augmentations", type=int, metavar="N", help="how many of each image are stored")
 
 
 def _add_losses(parser: argparse.ArgumentParser, kind: str) -> None:

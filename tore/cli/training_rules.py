@@ -14,7 +14,8 @@ LOSSES = (
 TRAINING_ONLY = (
     "train_yaml", "fast_crop", "on_bad_sample", "per_gpu_train_batch_size", "lr", "num_train_epochs", "accumulate",
     "amp", "compile", "channels_last", "ema", "freeze_batch_norm", "schedule", "warm_up_share", "gradient_clip",
-    "gradient_clip_limit", "no_augmentation", "recipe", *LOSSES, "logging_steps", "visual_steps", "save_steps",
+    "gradient_clip_limit", "no_augmentation", "shift_augmentation", "occlusion_augmentation", "cache_features",
+    "cache_augmentations", "recipe", *LOSSES, "logging_steps", "visual_steps", "save_steps",
     "keep_checkpoints", "on_nan", "seed", "transformer_dropout", "drop_out",
 )  # fmt: skip
 FRESH_ONLY = ("warm_start", "warm_start_rooms", "template_start", "camera_start")  # what no checkpoint records
@@ -62,6 +63,12 @@ RULES = (
         ("resume",),
         lambda a: a.run_eval_only and a.resume != "none",
         "resumes training, but --run_eval_only trains nothing; leave one of the two out",
+    ),
+    Rule(("cache_augmentations",), lambda a: not a.cache_features, "goes with --cache_features DIR; add it"),
+    Rule(
+        ("shift_augmentation", "occlusion_augmentation", "cache_augmentations"),
+        lambda a: a.no_augmentation,
+        "cannot take effect beside --no_augmentation; leave one of the two out",
     ),
     Rule(("allow_changes",), lambda a: a.resume == "none", "goes with --resume; add --resume auto"),
     Rule(

@@ -5,7 +5,7 @@ The draws follow the official order and distributions, from the generator that i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 COLOR_NOISE = 0.4
 ROTATION_OFF_SHARE = 0.6
 FLIP_SHARE = 0.5
+OCCLUDER_SIDES = (0.1, 0.45)  # of the crop's side
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Ranges:
     rotation_std: float
     scale_std: float
     mask_share: float
+    shift: float = 0.0  # the crop's center moves by up to this share of its side along x and y
+    occlusion: float = 0.0  # share of the images in which a rectangle of one color covers a part
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class Draw:
     color: tuple[float, float, float] = (1.0, 1.0, 1.0)  # factors of R, G, B
     rotation: float = 0.0  # degrees
     scale: float = 1.0  # factor of the label's scale
+    shift: tuple[float, float] = (0.0, 0.0)  # of the crop's center along the image's x and y, shares of its side
+    occluder: tuple[float, ...] | None = (
+        None  # left, top, right, bottom, shares of a side; R, G, B
+    )
 
 
 def draw_augmentation(rng: RandomState, ranges: Ranges) -> Draw:
@@ -51,6 +58,26 @@ def draw_augmentation(rng: RandomState, ranges: Ranges) -> Draw:
     if rng.uniform() <= ROTATION_OFF_SHARE:
         rotation = 0.0
     return Draw(bool(flip), (float(color[0]), float(color[1]), float(color[2])), rotation, scale)
+
+
+def draw_more(rng: RandomState, draw: Draw, ranges: Ranges) -> Draw:
+    """What is not official, drawn behind everything else, so that the other draws are as without it."""
+    if ranges.shift:
+        x, y = rng.uniform(-ranges.shift, ranges.shift, 2)
+        draw = replace(draw, shift=(float(x), float(y)))
+    if ranges.occlusion and rng.uniform() <= ranges.occlusion:
+        sides, shade = rng.uniform(*OCCLUDER_SIDES, 2), rng.uniform(0, 255, 3)
+        corner = rng.uniform(-sides / 2, 1 - sides / 2)
+        draw = replace(draw, occluder=tuple(map(float, (*corner, *(corner + sides), *shade))))
+    return draw
+
+
+def covered(crop: np.ndarray, occluder: tuple[float, ...]) -> np.ndarray:
+    """A crop (n, n, 3) RGB, or its copy with the occluder of a draw on it."""
+    crop, bounds = crop.copy(), np.rint(np.multiply(occluder[:4], len(crop))).astype(int).clip(0, len(crop))
+    left, top, right, bottom = bounds
+    crop[top:bottom, left:right] = occluder[4:]
+    return crop
 
 
 def draw_mask(rng: RandomState, count: int, share: float) -> np.ndarray:
@@ -68,6 +95,8 @@ def finish_image(crop: np.ndarray, draw: Draw, image_format: ImageFormat = OFFIC
     """
     if draw.flip:
         crop = crop[:, ::-1]
+    if draw.occluder is not None:
+        crop = covered(crop, draw.occluder)
     if crop.dtype == np.uint8:
         shades = np.repeat(np.arange(256.0)[None, :, None], 3, axis=2)
         table = finish_image(shades, Draw(color=draw.color), image_format).transpose(1, 2, 0)  # (1, 256, 3)

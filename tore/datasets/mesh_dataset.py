@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,14 @@ from tore.datasets.augmentation import (
     augment_pose,
     draw_augmentation,
     draw_mask,
+    draw_more,
     finish_image,
 )
 from tore.datasets.crop import crop_image, decoding_reduction, fast_crop, rows_read
 from tore.datasets.images import decode_bgr, decode_image, row_key
 from tore.datasets.label import Label, parse_label
 from tore.datasets.sets import BadSample, BadSampleLog, TSVSet
-from tore.geometry.crop import Crop
+from tore.geometry.crop import PIXELS_PER_SCALE, Crop
 from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 
 
@@ -60,8 +61,11 @@ def sample_rng(seed: int, epoch: int, index: int) -> RandomState:
 
 
 def drawn_crop(label: Label, draw: Draw) -> Crop:
-    """A label's crop, scaled and rotated as a draw says. ValueError where it has no area."""
-    return Crop.of_label(label.center, draw.scale * label.scale, draw.rotation)
+    """A label's crop, scaled, rotated and shifted as a draw says. ValueError where it has no area."""
+    center = label.center
+    if draw.shift != (0, 0):
+        center = center + PIXELS_PER_SCALE * draw.scale * label.scale * np.array(draw.shift)
+    return Crop.of_label(center, draw.scale * label.scale, draw.rotation)
 
 
 def cropped(
@@ -95,10 +99,12 @@ class MeshDataset(Dataset):
         views: Sequence[Draw] = (),
         fast_crop: bool = False,
         image_format: ImageFormat = OFFICIAL_FORMAT,
+        shift: float = 0.0,
+        occlusion: float = 0.0,
     ) -> None:
         """`fast_crop`: crops by one affine warp of an image decoded no larger than needed, close to the official.
 
-        image_format: what the network is shown, its `config.image_format`.
+        image_format: what the network is shown, its `config.image_format`. shift, occlusion: as of `Ranges`.
         """
         if body not in LAYOUTS:
             raise ValueError(f"body kind {body!r} is not known; use 'body' or 'hand'")
@@ -111,6 +117,7 @@ class MeshDataset(Dataset):
         self.rows, self.views = TSVSet(yaml), tuple(views)
         self.train, self.layout, self.seed, self.on_bad_sample = train, LAYOUTS[body], seed, on_bad_sample
         self.fast_crop, self.image_format = fast_crop, image_format
+        self.ranges = replace(self.layout.ranges, shift=shift, occlusion=occlusion)
         self.bad_samples = BadSampleLog(len(self.rows))
         epoch = torch.zeros((), dtype=torch.int64, device="cpu")
         self._epoch = epoch.share_memory_()  # reaches workers that are already running
@@ -189,8 +196,24 @@ class MeshDataset(Dataset):
         `joint_mask`, `vertex_mask` 1 kept, 0 masked; `center` in source pixels, `scale` (times 200) and
         `rotation` in degrees of the crop; with views `views` (W, 3, n, n), the image cropped as each of them says.
         """
+        label, draw, targets = self._targets(index, rng)
+        try:
+            key, (image, *views) = self._crops(index, label, (draw, *self.views))
+            self._compare_keys(index, label, key)
+        except BadSample:
+            raise
+        except ValueError as error:
+            raise BadSample.at(self.rows.place("label", index), label.key, str(error)) from None
+        targets |= {"key": key, "image": torch.from_numpy(image)}
+        return targets | ({"views": torch.from_numpy(np.stack(views))} if views else {})
+
+    def targets(self, index: int, rng: RandomState | None = None) -> dict[str, Any]:
+        """The same without `image` and `views`: no image is read. The draws are the same for the same `rng`."""
+        return self._targets(index, rng)[2]
+
+    def _targets(self, index: int, rng: RandomState | None) -> tuple[Label, Draw, dict[str, Any]]:
         label = self.label(index)
-        draw, ranges = Draw(), self.layout.ranges
+        draw, ranges = Draw(), self.ranges
         tokens, vertices = self.layout.joint_tokens, self.layout.coarse_vertices
         joint_mask, vertex_mask = np.ones((tokens, 1), np.float32), np.ones((vertices, 1), np.float32)
         if self.train:
@@ -198,31 +221,31 @@ class MeshDataset(Dataset):
             draw = draw_augmentation(rng, ranges)
             joint_mask = draw_mask(rng, tokens, ranges.mask_share)
             vertex_mask = draw_mask(rng, vertices, ranges.mask_share)
+            draw = draw_more(rng, draw, ranges)
         try:
-            key, (image, *views) = self._crops(index, label, (draw, *self.views))
-            self._compare_keys(index, label, key)
             joints_2d = augment_joints_2d(label.joints_2d, drawn_crop(label, draw), draw, self.image_format.size)
-        except BadSample:
-            raise
         except ValueError as error:
             raise BadSample.at(self.rows.place("label", index), label.key, str(error)) from None
         joints_3d = label.joints_3d.copy()
         joints_3d[:, :3] -= joints_3d[self.layout.root, :3]
-        return {
-            "key": key,
-            "image": torch.from_numpy(image),
-            "pose": torch.from_numpy(augment_pose(label.pose, draw)),
-            "betas": torch.from_numpy(label.betas.astype(np.float32)),
-            "joints_3d": torch.from_numpy(augment_joints_3d(joints_3d, draw)),
-            "joints_2d": torch.from_numpy(joints_2d),
-            "has_smpl": label.has_smpl,
-            "has_3d_joints": label.has_3d_joints,
-            "has_2d_joints": label.has_2d_joints,
-            "joint_mask": torch.from_numpy(joint_mask),
-            "vertex_mask": torch.from_numpy(vertex_mask),
-            "gender": label.gender,
-            "center": torch.from_numpy(label.center.astype(np.float32)),
-            "scale": draw.scale * label.scale,
-            "rotation": draw.rotation,
-            "index": index,
-        } | ({"views": torch.from_numpy(np.stack(views))} if views else {})
+        return (
+            label,
+            draw,
+            {
+                "key": label.key,
+                "pose": torch.from_numpy(augment_pose(label.pose, draw)),
+                "betas": torch.from_numpy(label.betas.astype(np.float32)),
+                "joints_3d": torch.from_numpy(augment_joints_3d(joints_3d, draw)),
+                "joints_2d": torch.from_numpy(joints_2d),
+                "has_smpl": label.has_smpl,
+                "has_3d_joints": label.has_3d_joints,
+                "has_2d_joints": label.has_2d_joints,
+                "joint_mask": torch.from_numpy(joint_mask),
+                "vertex_mask": torch.from_numpy(vertex_mask),
+                "gender": label.gender,
+                "center": torch.from_numpy(label.center.astype(np.float32)),
+                "scale": draw.scale * label.scale,
+                "rotation": draw.rotation,
+                "index": index,
+            },
+        )

@@ -15,6 +15,7 @@ from tore.engine.distributed import Processes
 from tore.image_format import STRIDE
 from tore.losses.criterion import LabelCounts, Targets, loss_terms, weighted_sum
 from tore.losses.recipes import LossRecipe
+from tore.modeling.backbones import ImageFeatures
 
 Batch = Mapping[str, Any]
 AMP_TYPES = {"none": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -27,9 +28,16 @@ def to_device(batch: Batch, device: torch.device, channels_last: bool = False) -
         name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
         for name, value in batch.items()
     }
-    if channels_last:
+    if channels_last and "image" in moved:
         moved["image"] = moved["image"].contiguous(memory_format=torch.channels_last)
     return moved
+
+
+def shown_to(batch: Batch) -> Tensor | ImageFeatures:
+    """What the network is given of a batch: images, or the stored features of its frozen backbone."""
+    if "features" not in batch:
+        return batch["image"]
+    return ImageFeatures(batch["features"].float(), batch.get("keypoints"))
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ class LossStep:
         """The network's prediction, in full precision whatever ran inside."""
         with torch.autocast(self.processes.device.type, self.amp, enabled=self.amp is not None):
             masks = [torch.cat([batch[name] for name in self.masks], dim=1)] if self.masks else []
-            prediction = model(batch["image"], *masks)
+            prediction = model(shown_to(batch), *masks)
         return type(prediction)(*(_full(value) for value in prediction))
 
     def counts(self, targets: Targets) -> LabelCounts | None:
@@ -95,14 +103,16 @@ class LossStep:
 
     def losses(self, prediction: Any, targets: Targets, batch: Batch) -> dict[str, Tensor]:
         """The unweighted terms."""
-        height, width = batch["image"].shape[-2:]
+        seen = batch["features"] if "features" in batch else batch["image"]
+        times = 1 if "features" in batch else self.stride
+        height, width = seen.shape[-2:]
         return loss_terms(
             prediction,
             self.regress_joints(prediction.vertices),
             targets,
             self.recipe,
             faces=self.faces,
-            grid=(height // self.stride, width // self.stride),
+            grid=(height // times, width // times),
             counts=self.counts(targets),
         )
 

@@ -38,6 +38,7 @@ from tore.modeling.metro import METRO
 from tore.modeling.recorded_body import body_dir_for, refuse_another_body, trained_on_of
 from tore.training.config import COORDINATES, FastMETROOptions, METROOptions, RunConfig
 from tore.training.evaluate import Evaluation
+from tore.training.feature_storing import stored_dataset
 from tore.training.options import flag_text
 from tore.training.recipes import optimizer_from, recipe_from, surface_faces
 from tore.training.resuming import Pace, accept_changes, body_of_state, changes_of, check_same_network, record_of
@@ -240,18 +241,31 @@ def go_on(trainer: Trainer, setting: RunSetting, state: dict[str, Any], resumed:
         trainer.progress.best = None
 
 
-def training_batches(setting: RunSetting, image_format: ImageFormat) -> LoaderBatches:
-    """The training set's batches for this process, of images as the network is shown them."""
+def training_batches(setting: RunSetting, model: Network) -> LoaderBatches:
+    """The training set's batches for this process, of images as the network is shown them or of stored features."""
     config, options, processes = setting.config, setting.config.data, setting.processes
-    data = MeshDataset(
-        options.training_set,
-        not options.no_augmentation,
-        setting.kind,
-        seed=config.run.seed,
-        on_bad_sample=options.on_bad_sample,
-        fast_crop=options.fast_crop,
-        image_format=image_format,
-    )
+    chosen = {
+        "yaml": options.training_set,
+        "train": not options.no_augmentation,
+        "body": setting.kind,
+        "seed": config.run.seed,
+        "on_bad_sample": options.on_bad_sample,
+        "fast_crop": options.fast_crop,
+        "image_format": model.config.image_format,
+        "shift": options.shift_augmentation,
+        "occlusion": options.occlusion_augmentation,
+    }
+    data = MeshDataset(**chosen)
+    if options.cache_features is not None:
+        data = stored_dataset(
+            model,
+            chosen,
+            folder=options.cache_features,
+            augmentations=options.cache_augmentations,
+            workers=options.num_workers,
+            processes=processes,
+            say=setting.log.line,
+        )
     return LoaderBatches(
         data,
         batch_size=options.per_gpu_train_batch_size,
@@ -297,6 +311,9 @@ def drawing(setting: RunSetting, faces: Tensor, image_format: ImageFormat) -> Ca
     """The trainer's drawing function, or None where nothing is to be drawn."""
     if not setting.config.run.visual_steps or not setting.processes.is_main:
         return None
+    if setting.config.data.cache_features is not None:
+        setting.log.line("no images of the training are drawn: stored features hold none")
+        return None
     return TrainingSheet(setting.output_dir / "pictures", faces=faces, stride=STRIDE, image_format=image_format)
 
 
@@ -327,7 +344,7 @@ def build_trainer(setting: RunSetting) -> tuple[Trainer, MeshDataset]:
     setting = on_recorded_body(setting, state)
     config, body_dir = setting.config, setting.config.data.body_dir
     model = network_of(setting, state)
-    batches = training_batches(setting, model.config.image_format)
+    batches = training_batches(setting, model)
     body = load_body(setting.kind, body_dir).to(processes.device)
     began_on = trained_on_of(model) if state is None else body_of_state(state)
     refuse_another_body(began_on, body.identity, resume_from or "the network")

@@ -158,6 +158,10 @@ class DataOptions(Options):
     per_gpu_eval_batch_size: int = option(16, least=1)
     fast_crop: bool = option(False)
     no_augmentation: bool = option(False)
+    shift_augmentation: float = option(0.0, least=0)  # share of the crop's side
+    occlusion_augmentation: float = option(0.0, least=0)  # share of the images
+    cache_features: str | None = option(None)  # the folder of a frozen backbone's stored features
+    cache_augmentations: int = option(4, least=1)  # of each image in it
     on_bad_sample: str = option("raise", choices=("raise", "skip"))
 
     @property
