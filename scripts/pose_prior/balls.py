@@ -54,7 +54,7 @@ def fitted_balls(vertices: Array, normals: Array, weights: Array, joints: Array)
             radius.append(sizes[best])
             anchors.append(near)
             shares.append(affine_shares(vertices[near], candidates[best]))
-            beyond.append(np.linalg.norm(vertices[near] - candidates[best], axis=1).mean() - sizes[best])
+            beyond.append(np.linalg.norm(vertices[near] - candidates[best], axis=1).mean() / sizes[best])
     return {
         "ball_owner": np.array(owner, np.uint8),
         "ball_center": np.array(center) - joints[owner],

@@ -71,7 +71,7 @@ class BodyBalls:
 
     `joints (24, 3)` at rest; of B balls `owner (B,)`, `center (B, 3)` from the owner's joint, `radius (B,)`, and
     `pairs (P, 2)` that must not meet by more than `give (P,)`; of C contact points `touch_owner (C,)` and
-    `touch (C, 3)`. `anchors (B, A)` vertices with `shares (B, A)` give the centers, and lie `beyond (B,)` the radius on
+    `touch (C, 3)`. `anchors (B, A)` vertices with `shares (B, A)` give the centers, and lie at `beyond (B,)` radii on
     average; `touch_vertex (C,)` are the contact points' vertices.
     """
 
@@ -114,7 +114,7 @@ class BodyBalls:
         """The balls of another person: unposed vertices (6890, 3) and joints (24, 3) of the free body."""
         placed = vertices[self.anchors]  # (B, A, 3)
         center = np.einsum("ba,bac->bc", self.shares, placed)
-        radius = np.linalg.norm(placed - center[:, None], axis=2).mean(1) - self.beyond
+        radius = np.linalg.norm(placed - center[:, None], axis=2).mean(1) / self.beyond
         center -= joints[self.owner]
         pairs, give = meeting_pairs(joints, self.owner, center, radius)
         return replace(
