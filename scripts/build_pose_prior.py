@@ -33,7 +33,8 @@ from tore.synthetic.rig import vertex_normals
 LIMIT_MB = 1.0
 BATCH = 48  # groups solved at once
 MOST_GROUPS = 60  # of one kind
-RECORDED_SHARE = 0.35  # of a kind's draws, where poses of it were recorded
+RECORDED_SHARE = 0.35  # of a kind's draws, where many poses of it were recorded
+COMPONENT_SHARE = 0.03  # of a kind's draws for each component around recorded poses, at most
 CLUSTERS = 150  # of all recorded clips
 SINGLE_SHARE = 0.05  # of a single recorded pose, where a kind's clips together have 1
 HOLD_CLIP, HOLD_SINGLE = 5, 3  # every so many are held out for the check
@@ -47,6 +48,8 @@ POSE_KINDS = {
     "run": "running", "sit": "floor sitting", "standing": "standing",
 }  # fmt: skip
 OFF_GROUND = 0.10  # meters over a clip's lowest height from which on a climber counts as off the ground
+FOOT, FEET_APART = 10, 0.15  # the joint, and meters between the feet's heights of who stands on both
+UPRIGHT_PELVIS = 0.75  # meters over the feet
 BROKEN = np.radians(35)  # a recorded pose that exceeds the limits by more is left out
 
 
@@ -168,12 +171,20 @@ def mended(poses: Array) -> Array:
 
 
 def _sorted_clip(name: str, poses: Array, heights: Array, body: BodyBalls) -> list[Recording]:
+    """A clip of one kind, or a climber's in parts: on both feet, crouching on them, and off the ground."""
     if name in CLIP_KINDS:
         return [Recording(CLIP_KINDS[name], "ground", poses)]
-    lowest = np.array([joint_frames(pose, body.joints)[1][:, 1].min() - body.joints[0, 1] for pose in poses])
-    height = lowest + heights
-    off = height > np.percentile(height, 2) + OFF_GROUND
-    return [Recording("climbing", "hands", poses[off]), Recording("standing", "ground", poses[~off])]
+    places = np.stack([joint_frames(pose, body.joints)[1] for pose in poses])
+    lowest = places[:, :, 1].min(1)
+    height = lowest - body.joints[0, 1] + heights
+    on_feet = places[:, [FOOT, SMPL_FLIP[FOOT]], 1].max(1) < lowest + FEET_APART
+    down = (height < np.percentile(height, 2) + OFF_GROUND) & on_feet
+    upright = places[:, 0, 1] - lowest > UPRIGHT_PELVIS
+    return [
+        Recording("climbing", "hands", poses[~down]),
+        Recording("standing", "ground", poses[down & upright]),
+        Recording("crouching", "ground", poses[down & ~upright]),
+    ]
 
 
 def balanced(made: list[Component], seen: list[Component]) -> list[Component]:
@@ -181,7 +192,7 @@ def balanced(made: list[Component], seen: list[Component]) -> list[Component]:
     out = []
     for kind, share in shares().items():
         parts = [[one for one in source if one.kind == kind] for source in (made, seen)]
-        recorded_share = RECORDED_SHARE if parts[1] else 0.0
+        recorded_share = min(RECORDED_SHARE, COMPONENT_SHARE * len(parts[1]))
         for part, of_kind in zip(parts, (1 - recorded_share, recorded_share), strict=True):
             total = sum(one.weight for one in part)
             out += [replace(one, weight=one.weight / total * of_kind * share) for one in part]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from tore.synthetic.body_contact import EASY, joint_frames
-from tore.synthetic.free_body import BODY_PARENTS
+from tore.synthetic.body_contact import EASY, ground_height, joint_frames
+from tore.synthetic.free_body import BODY_PARENTS, build_free, people_shapes
 from tore.synthetic.joint_limits import (
     beyond_limits,
     from_swing_twist,
@@ -170,3 +170,19 @@ def test_energy_of_the_mixture_is_its_density(prior: PosePrior) -> None:
 
 def away_from(mean: np.ndarray, pose: np.ndarray) -> np.ndarray:
     return (Rotation.from_rotvec(mean).inv() * Rotation.from_rotvec(pose)).as_rotvec()
+
+
+def test_balls_fit_other_people(prior: PosePrior) -> None:
+    model = build_free("body").model
+    same = prior.body.shaped(model["v_template"], model["J_regressor"] @ model["v_template"])
+    assert np.allclose(same.center, prior.body.center, atol=2e-3)
+    assert np.allclose(same.radius, prior.body.radius, atol=2e-3)
+    shapes, ages = people_shapes()
+    child = model["v_template"] + model["shapedirs"] @ shapes[ages.argmin()]
+    small = prior.body.shaped(child, model["J_regressor"] @ child)
+    assert small.radius.min() > 0
+    assert np.median(small.radius / same.radius) < 0.75
+    drawn = prior.draw(np.random.default_rng(0), "standing", body=small)
+    assert np.ptp(small.touching(drawn.pose)[:, 1]) < 0.75 * np.ptp(prior.body.touching(drawn.pose)[:, 1])
+    assert prior.seat_height(model["v_template"]) > 0.5
+    assert ground_height(model["v_template"]) == model["v_template"][:, 1].min()

@@ -37,6 +37,7 @@ FLAT_FOOT = 10.0  # degrees of a sole that are leveled, of other kinds
 TILTS = {"lying": 30.0, "floor sitting": 25.0, "kneeling": 20.0, "crouching": 15.0, "upside down": 12.0}
 TILT = 8.0  # degrees by which a body is set on the ground, of other kinds
 NEAR_GROUND = 0.04  # meters
+SEAT_REACH = 0.15  # meters below the hips that a seat touches
 FARTHEST = 2.2  # standard deviations
 
 
@@ -136,8 +137,9 @@ class PosePrior:
         return DrawnPose(pose, found, support)
 
     def seat_height(self, vertices: Array) -> float:
-        """Height of the seat over the ground for the posed free body (6890, 3): its lowest point of hips and thighs."""
-        rows = self.body.touch_vertex[np.isin(self.body.touch_owner, (0, 1, 2))]
+        """Height of the seat over the ground for the posed free body (6890, 3): the lowest point around its hips."""
+        hips = np.isin(self.body.touch_owner, (0, 1, 2)) & (self.body.touch[:, 1] > -SEAT_REACH)
+        rows = self.body.touch_vertex[hips]
         return float(vertices[rows, 1].min()) - ground_height(vertices)
 
     def energy(self, pose: torch.Tensor) -> torch.Tensor:
