@@ -58,7 +58,7 @@ def main(given: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--poses", type=Path, nargs="+", required=True, help="zip archives of .asf/.amc or .bvh poses")
     parser.add_argument("--out", type=Path, default=FILE, help="the file to write")
-    parser.add_argument("--count", type=int, default=28, help="poses solved for each hand-made group")
+    parser.add_argument("--count", type=int, default=20, help="poses solved for each hand-made group")
     parser.add_argument("--check", action="store_true", help="measure the prior; also one that lacks some recordings")
     options = parser.parse_args(given)
     arrays = body_arrays() | hand_arrays()
