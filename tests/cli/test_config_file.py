@@ -38,6 +38,21 @@ def test_the_file_of_a_run_repeats_it(trained: Path, tmp_path: Path) -> None:
     assert again == first.changed(output_dir=str(tmp_path / "again")) and again.given == first.given
 
 
+def test_a_file_has_the_names_of_flags(trained: Path, tmp_path: Path) -> None:
+    """Written so, and read by the configuration's own names too, of which a file may have one."""
+    written = yaml.safe_load((trained / "config.yaml").read_text())
+    assert written["network"]["camera_initialization"] == [0.9, 0.0, 0.0]
+    assert "camera_initialization" in written["given"]
+    assert not {"camera_start", "warm_start", "resume_checkpoint"} & written["network"].keys()
+    for name in ("camera_initialization", "camera_start"):
+        (tmp_path / "a.yaml").write_text(yaml.safe_dump({"network": {name: [0.8, 0, 0]}}))
+        config = RunConfig.from_yaml(tmp_path / "a.yaml")
+        assert config.network.camera_start == (0.8, 0, 0) and config.given == {"camera_start"}
+    (tmp_path / "b.yaml").write_text("network: {pretrained: a.bin, warm_start: b.bin}\n")
+    with pytest.raises(ValueError, match=r"b\.yaml: warm_start and pretrained are names of one option"):
+        RunConfig.from_yaml(tmp_path / "b.yaml")
+
+
 def test_flags_go_over_the_file(trained: Path, tmp_path: Path) -> None:
     flags = ["--config", str(trained / "config.yaml"), "--output_dir", str(tmp_path), "--seed", "6", "--lr", "0"]
     assert run_tore_fm_bodymesh.main([*flags, "--num_train_epochs", "1"]) == 0

@@ -19,7 +19,16 @@ from tore.files import read_yaml, write_whole
 from tore.modeling.build import FastMETROConfig
 from tore.modeling.initialization import PARTS_TO_LOAD, REST
 from tore.modeling.model_names import NAMED_SIZES, TOKEN_REDUCTIONS, size_fields
-from tore.training.options import Options, flag_text, option, refuse_unknown, value_text
+from tore.training.options import (
+    FLAG_NAMES,
+    OPTION_NAMES,
+    Options,
+    flag_text,
+    option,
+    refuse_unknown,
+    renamed_options,
+    value_text,
+)
 
 BODIES = ("body", "hand")
 FASTMETRO_NAMES = tuple(f"FastMETRO{mark}{size}" for mark in "_-" for size in NAMED_SIZES)
@@ -336,7 +345,8 @@ class RunConfig:
 
     def to_yaml(self, path: str | Path) -> None:
         """Writes the configuration, whole or not at all."""
-        write_whole(path, yaml.safe_dump(self.plain(), sort_keys=False, allow_unicode=True))
+        content = renamed_options(self.plain(), FLAG_NAMES)
+        write_whole(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     @classmethod
     def from_yaml(cls, path: str | Path, network: str | None = None, body: str | None = None) -> RunConfig:
@@ -346,7 +356,7 @@ class RunConfig:
         network, body: what it must be of, where that is certain. ValueError names the file and what is wrong.
         """
         try:
-            return _from_plain(read_yaml(path) or {}, network, body)
+            return _from_plain(renamed_options(read_yaml(path) or {}, OPTION_NAMES), network, body)
         except ValueError as error:
             text = str(error)
             raise ValueError(text if text.startswith(str(path)) else f"{path}: {text}") from None

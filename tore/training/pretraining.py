@@ -30,7 +30,7 @@ from tore.modeling.build import FastMETROConfig
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.initialization import WarmUpNetwork, load_parts, save_image_side
 from tore.training.config import BODIES
-from tore.training.options import Options, option, refuse_unknown
+from tore.training.options import FLAG_NAMES, OPTION_NAMES, Options, option, refuse_unknown, renamed_options
 from tore.training.resuming import Pace, accept_changes, changes_of, recorded
 from tore.training.set_check import check_before
 
@@ -121,6 +121,7 @@ class PretrainConfig(Options):
         """Reads what `to_yaml` writes; options may be left out. ValueError names the file and what is wrong."""
         content = read_yaml(path) or {}
         try:
+            content = renamed_options(content, OPTION_NAMES)
             if not isinstance(content, dict):
                 raise ValueError("a configuration of `tore pretrain` holds options, such as `lr: 1e-3`")
             refuse_unknown(content, [*cls.names(), "given"], "tore pretrain")
@@ -135,8 +136,8 @@ class PretrainConfig(Options):
 
     def to_yaml(self, path: str | Path) -> None:
         """Writes the configuration, whole or not at all."""
-        text = yaml.safe_dump({**self.plain(), "given": sorted(self.given)}, sort_keys=False, allow_unicode=True)
-        write_whole(path, text)
+        content = renamed_options({**self.plain(), "given": sorted(self.given)}, FLAG_NAMES)
+        write_whole(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     def values(self) -> dict[str, Any]:
         """Option -> plain value."""
