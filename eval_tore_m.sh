@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 torchrun --standalone --nproc_per_node="${NPROC:-1}" tore/tools/run_tore_m_bodymesh.py \
     --run_eval_only \
-    --resume_checkpoint "${CHECKPOINT:?name the checkpoint: CHECKPOINT=path/state_dict.bin bash eval_tore_m.sh}" \
+    --checkpoint "${CHECKPOINT:?name the checkpoint: CHECKPOINT=path/state_dict.bin bash eval_tore_m.sh}" \
     --data_dir "${DATA_DIR:-datasets}" \
     --val_yaml "${VAL_YAML:-human3.6m/valid.protocol2.yaml}" \
     --output_dir "${OUTPUT_DIR:-output/eval_tore_m}" \

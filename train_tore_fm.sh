@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains FastMETRO+TORE on bodies with the published settings: 4 processes x 16 pictures, 60 epochs.
+# Trains FastMETRO+TORE on bodies with the official settings: 4 processes x 16 images, 60 epochs.
 # Environment: DATA_DIR, OUTPUT_DIR, NPROC. Further flags are added to the command: `bash train_tore_fm.sh --amp bf16`, or
 # for FastMETRO by its own recipe `bash train_tore_fm.sh --token_reduction none --recipe fastmetro`.
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains METRO+TORE on bodies with the published settings: 8 processes x 32 pictures, 200 epochs.
+# Trains METRO+TORE on bodies with the official settings: 8 processes x 32 images, 200 epochs.
 # Environment: DATA_DIR, OUTPUT_DIR, NPROC. Further flags are added to the command; for METRO by its own recipe
 # `bash train_tore_m.sh --token_reduction none --recipe metro`.
 set -euo pipefail

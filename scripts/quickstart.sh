@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the project and runs it on synthetic people, without any licensed file or download: `tore demo`, whose last line
-# is the path of its report. Arguments go to the demo. Interrupted and started again, it goes on where it was.
+# is the path of its report. Arguments go to the demo. Started again after an interruption, it resumes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh

@@ -109,7 +109,7 @@ def add_shared_flags(parser: argparse.ArgumentParser, kind: str) -> None:
     take_negative_numbers(parser)
     _add_data(parser)
     _add_training(parser)
-    _add_departures(parser)
+    _add_deviations(parser)
     _add_losses(parser, kind)
     _add_run(parser)
     if kind == "hand":
@@ -225,8 +225,15 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         *names("--lr"),
         type=float,
-        help="learning rate; as in the official code it falls to a tenth at half of the epochs",
+        help="learning rate; --schedule says how it falls",
     )
+    group.add_argument(
+        "--schedule",
+        type=current_word("schedule"),
+        choices=OptimizationOptions.choices("schedule"),
+        help="official: to a tenth at half of the epochs; cosine: to zero",
+    )
+    group.add_argument("--warm_up_share", type=float, help="share of the steps in which the rate rises first")
     group.add_argument("--num_train_epochs", type=int, help="passes over the training set")
     group.add_argument("--accumulate", type=int, help="batches per step")
     group.add_argument("--amp", choices=OptimizationOptions.choices("amp"), help="dtype of the forward pass")
@@ -238,16 +245,9 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--freeze_batch_norm", action="store_true", help="keep running statistics as they are")
 
 
-def _add_departures(parser: argparse.ArgumentParser) -> None:
+def _add_deviations(parser: argparse.ArgumentParser) -> None:
     text = "what short runs from scratch need; none of it is official, and all of it is off by default"
-    group = parser.add_argument_group("departures", text)
-    group.add_argument(
-        "--schedule",
-        type=current_word("schedule"),
-        choices=OptimizationOptions.choices("schedule"),
-        help="how the learning rate falls",
-    )
-    group.add_argument("--warm_up_share", type=float, help="share of the steps in which the rate rises")
+    group = parser.add_argument_group("deviations", text)
     group.add_argument(
         "--gradient_clip",
         choices=OptimizationOptions.choices("gradient_clip"),

@@ -1,4 +1,7 @@
-"""Image token pruning (ITP): clusters image tokens into fewer; and what every token reducer has in common."""
+"""Image token pruning (ITP): clusters image tokens into fewer; and what every token reducer has in common.
+
+The loss that trains ITP is `itp_loss` in `tore/losses/terms.py`.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,8 @@ class TokenReducer(nn.Module):
     """A feature map's h * w tokens -> M tokens.
 
     A subclass's forward takes features (B, width, h, w) and returns tokens (B, M, width) and a heatmap (B, M, h * w).
-    Row m of the heatmap sums to 1 and says where token m looked; no heatmap means at every position, row by row. No
-    image's tokens depend on the rest of the batch.
+    Row m of the heatmap sums to 1 and says which positions token m attends to; no heatmap means that the tokens are the
+    positions, row by row. No image's tokens depend on the rest of the batch.
     """
 
     listed: ClassVar[bool] = False  # the tokens have the position code of a list; else it follows the heatmap
