@@ -25,7 +25,7 @@ from tore.synthetic.surfaces import Surface
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-VERSION = 2  # counts up when the same recipe gives other rendered images
+VERSION = 3  # counts up when the same recipe gives other rendered images
 PART_OF = {"train": "train", "val": "heldout"}  # of the assets, by the split
 PHOTOGRAPHED = 0.5  # share of the images before a photograph, where panoramas are there too
 KEY_LIGHT = 0.3  # share of the images with a sun beside the panorama's own
