@@ -93,8 +93,9 @@ class Checkout:
             image = self.tree / "docs/images/demo_people.jpg"
             image = image if image.exists() else sorted((self.tree / "docs").rglob("demo_people.jpg"))[0]
             found[f"infer_{kind}"] = [
-                f"{cli} infer --resume_checkpoint {self.shipped(kind)} --image_file_or_path {image} --output_dir "
-                f"infer_{kind} --no_overlay --save_results npz --data_dir stand-in --device cpu"
+                f"{self.tree}/tore/tools/tore_inference_fm.py --resume_checkpoint {self.shipped(kind)} "
+                f"--image_file_or_path {image} --output_dir infer_{kind} --no_overlay "
+                f"--save_results npz --data_dir stand-in --device cpu"
             ]
         count = "--train_images" if (self.tree / "tore/demo").is_dir() else "--train_pictures"
         found["demo"] = [
