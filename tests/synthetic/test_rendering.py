@@ -6,12 +6,27 @@ import trimesh
 
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic.framing import VIEWS, draw_camera, look_from, placed
-from tore.synthetic.lighting import Light, harmonic_basis, light_of_panorama, panorama_directions
-from tore.synthetic.photo_effects import encoded, photographed
+from tore.synthetic.lighting import (
+    Light,
+    film_radiance,
+    harmonic_basis,
+    light_of_panorama,
+    panorama_directions,
+    tone_mapped,
+)
+from tore.synthetic.photo_effects import encoded, exposed, photographed
 from tore.synthetic.rendering import Camera, World, render
 from tore.synthetic.surfaces import Surface, plain_texture
 from tore.synthetic.things import box, car, cylinder, draw_pattern, in_front, leaves
-from tore.synthetic.visibility import HIDDEN, OUTSIDE, VISIBLE, joint_states, visible_share
+from tore.synthetic.visibility import (
+    HIDDEN,
+    OUTSIDE,
+    VISIBLE,
+    covered_share,
+    joint_states,
+    visible_share,
+    visible_shares,
+)
 
 SIZE = 64
 
@@ -146,6 +161,70 @@ def test_visibility_of_a_ball_behind_a_ball_and_beside_the_image():
     joints = np.array([[0, 0, 0.95], [0.5, 0.5, 0.6], [9.0, 0, 0]])
     states = joint_states(World([ball, cover]), camera(), joints, 0.3, SIZE)
     assert states == [HIDDEN, VISIBLE, OUTSIDE]
+
+
+def test_what_is_seen_within_the_image_and_how_much_of_it():
+    mine = np.array([True])
+    world = World([sphere("half", (4 * SIZE / 2 / (1.2 * SIZE), 0, 0))])  # its middle on the image's border
+    seen = visible_shares(world, mine, camera(), SIZE)
+    assert 0.3 < seen.share < 0.7 and seen.framed > 0.97
+    covered = (drawn(world.surfaces).surface == 0).mean()
+    assert covered_share(world, mine, camera(), SIZE) == pytest.approx(covered, abs=0.01)
+
+
+def test_a_camera_has_four_joints_of_limbs_in_view_where_it_can():
+    rng = np.random.default_rng(3)
+    points = rng.uniform([-0.3, 0, -0.2], [0.3, 1.7, 0.2], (2400, 3))
+    parts, limbs = np.repeat(np.arange(24), 100), points[::200]
+    for view in ("aside", "bust"):
+        for _ in range(20):
+            seen = draw_camera(rng, points, parts, view, 0.3, SIZE, 0.0, limbs).project(limbs)
+            assert ((seen >= 0) & (seen < SIZE)).all(1).sum() >= 4
+
+
+def test_a_panoramas_ground_begins_at_the_horizon_and_is_as_near_as_the_people():
+    height, width = 256, 512
+    down = (np.arange(height) + 0.5) / height * np.pi - np.pi / 2
+    rings = 1.6 / np.tan(np.maximum(down, 1e-3)) < 2.0  # dark within two meters of the panorama's tripod
+    panorama = np.where(down > 0, np.where(rings, 0.05, 0.3), 1.0)[:, None, None] * np.ones((1, width, 3))
+    light = light_of_panorama(panorama)
+    far = sphere("far", (0, 50, 0), 0.1)
+    for eye in (1.0, 1.6, 2.4):
+        lens = PinholeCamera(0.6 * SIZE, (SIZE / 2, SIZE / 2))
+        seen = Camera(lens, look_from(0.0, np.radians(25), 0.0), np.array([0.0, eye, 0.0]))
+        column = render(World([far]), seen, light, SIZE, np.random.default_rng(0), ground=0.0).color[:, SIZE // 2, 0]
+        horizon, ring = (seen.project(np.array(point))[1] for point in ((0, eye, -1e6), (0, 0, -2.0)))
+        assert abs(np.argmax(column < 0.5 * (column[0] + column[int(horizon) + 4])) - horizon) < 1.5
+        assert abs(np.argmax(column < column[int(horizon) + 4] - 0.1) - ring) < 1.5
+
+
+def test_film_radiance_inverts_the_films_curve():
+    radiance = np.linspace(0.01, 5, 50, dtype=np.float32)
+    assert film_radiance(tone_mapped(radiance)) == pytest.approx(radiance, rel=1e-2)
+
+
+@pytest.mark.parametrize("brightness", [0.25, 0.5, 0.9, 1.0])
+def test_the_person_is_exposed_neither_clipped_nor_a_lump(brightness):
+    rng = np.random.default_rng(0)
+    image = np.full((SIZE, SIZE, 3), 0.5, np.float32)
+    person = np.zeros((SIZE, SIZE), bool)
+    person[10:50, 20:40] = True
+    image[person] = (brightness * rng.uniform(0.4, 1.0, (person.sum(), 1))).astype(np.float32)
+    own = exposed(image, person)[person]
+    assert np.percentile(own, 96) < 0.92 and np.percentile(own, 90) > 0.35 - 0.01
+    for seed in range(20):
+        shot = photographed(np.random.default_rng(seed), image, person)[person]
+        assert (shot >= 250).mean() < 0.08 and np.percentile(shot, 90) > 55
+    fitting = exposed(image * 0 + 0.5, person)
+    assert fitting == pytest.approx(0.5)
+
+
+def test_a_bright_background_takes_light_from_the_image():
+    image = np.full((SIZE, SIZE, 3), 0.98, np.float32)
+    person = np.zeros((SIZE, SIZE), bool)
+    person[10:50, 20:40] = True
+    image[person] = 0.6
+    assert 0.8 < exposed(image, person)[0, 0, 0] < 0.93
 
 
 def test_things_are_sound_surfaces():

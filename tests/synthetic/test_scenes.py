@@ -107,7 +107,7 @@ def test_people_stand_on_the_ground_and_apart(studios: dict[str, PeopleStudio]) 
     for person in people:
         lowest = min(surface.vertices[:, 1].min() for surface in person.surfaces)
         assert lowest == pytest.approx(0, abs=1e-5) or (person.support not in ("ground", "seat") and lowest > 0)
-    other = studio._beside(np.random.default_rng(5), people[0])
+    (other,) = studio._beside(np.random.default_rng(5), people[:1])
     gaps = np.linalg.norm(people[0].skin[::9, None] - other.skin[None, ::9], axis=2)
     assert gaps.min() > 0
 

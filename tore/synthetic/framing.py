@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic.rendering import Camera
+from tore.synthetic.visibility import inside
 
 Array = NDArray[np.float64]
 
@@ -22,6 +23,7 @@ ROLL, TILTED = 3.0, 0.07  # degrees; share of the cameras that are held aslant
 TILTED_SPREAD = 22.0
 NEAREST = 0.12  # meters between the camera and anything of the person
 GROUND_CLEARANCE = 0.12  # meters of the camera above the ground
+LEAST_LIMBS = 4  # joints of the limbs in the image, so that there is something to learn from
 TRIES = 12
 
 # Joints of SMPL's skeleton whose skin is in view, the share of the images, and the box's longer side over the image's.
@@ -55,9 +57,17 @@ def look_from(yaw: float, down: float, roll: float) -> Array:
 
 
 def draw_camera(
-    rng: Generator, points: Array, parts: NDArray[np.integer], view: str, facing: float, size: int, ground: float | None
+    rng: Generator,
+    points: Array,
+    parts: NDArray[np.integer],
+    view: str,
+    facing: float,
+    size: int,
+    ground: float | None,
+    limbs: Array | None = None,
 ) -> Camera:
-    """A camera that has the part of the person that `view` names in the image of `size` pixels.
+    """A camera that has the part of the person that `view` names in the image of `size` pixels, and of the `limbs
+    (J, 3)`, where they are given, at least `LEAST_LIMBS`.
 
     points: (N, 3) of the person's skin, meters; parts: (N,) the joint that each follows; facing: radians about the
     vertical from +z to where the person looks; ground: height of the plane that the camera stays above.
@@ -67,7 +77,8 @@ def draw_camera(
     for _ in range(TRIES):
         camera = _drawn(rng, shown, fill, facing, size, stray=0.3 if view == "aside" else 0.08)
         nearest = camera.to_camera(points)[:, 2].min()
-        if nearest > NEAREST and (ground is None or camera.position[1] > ground + GROUND_CLEARANCE):
+        framed = limbs is None or inside(camera, limbs, size).sum() >= LEAST_LIMBS
+        if framed and nearest > NEAREST and (ground is None or camera.position[1] > ground + GROUND_CLEARANCE):
             return camera
     return _level(points, facing, size)
 

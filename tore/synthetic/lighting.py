@@ -51,6 +51,20 @@ class Light:
             sun_color=self.sun_color * np.float32(factor),
         )
 
+    def tinted(self, color: NDArray[np.floating]) -> Light:
+        """All of it times a color (3,) of mean 1."""
+        own = np.asarray(color, np.float32)
+        return replace(
+            self,
+            panorama=self.panorama * own,
+            harmonics=self.harmonics * own,
+            sun_color=self.sun_color * own,
+        )
+
+    def tint(self) -> Floats:
+        """(3,) the color of the light from all around, of mean 1."""
+        return np.asarray(self.harmonics[0] / max(float(self.harmonics[0].mean()), 1e-6), np.float32)
+
     def with_sun(self, toward: NDArray[np.floating], color: NDArray[np.floating]) -> Light:
         """The same light with another sun: `toward (3,)` in the world, `color (3,)`."""
         own = np.asarray(toward, np.float32) @ _yaw_matrix(self.yaw)
@@ -142,6 +156,13 @@ def tone_mapped(radiance: Floats) -> Floats:
     x = np.maximum(radiance, 0)
     film = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
     return np.asarray(np.minimum(film, 1) ** (1 / GAMMA), np.float32)
+
+
+def film_radiance(display: Floats) -> Floats:
+    """The linear radiance that `tone_mapped` shows as a display value in [0, 1]."""
+    y = np.minimum(display, np.float32(0.999)) ** np.float32(GAMMA)
+    a, b, c = 2.51 - 2.43 * y, 0.03 - 0.59 * y, -0.14 * y
+    return np.asarray((-b + np.sqrt(b * b - 4 * a * c)) / (2 * a), np.float32)
 
 
 def _yaw_matrix(yaw: float) -> Floats:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tore.synthetic.assets import Assets, find_assets, read_panorama
 from tore.synthetic.dressing import choose_outfit, dress, gender_of
 from tore.synthetic.hand_skin import hand_skin
-from tore.synthetic.lighting import Light, light_of_panorama
+from tore.synthetic.lighting import GAMMA, Light, light_of_panorama
 from tore.synthetic.plain_look import plain_panorama
 from tore.synthetic.posing import PosedMesh
 from tore.synthetic.scene import draw_background, find_photographs
@@ -25,12 +25,13 @@ from tore.synthetic.surfaces import Surface
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-VERSION = 3  # counts up when the same recipe gives other rendered images
+VERSION = 4  # counts up when the same recipe gives other rendered images
 PART_OF = {"train": "train", "val": "heldout"}  # of the assets, by the split
 PHOTOGRAPHED = 0.5  # share of the images before a photograph, where panoramas are there too
 KEY_LIGHT = 0.3  # share of the images with a sun beside the panorama's own
 KEY_STRENGTH = (0.3, 1.3)
 EXPOSURE = 0.25
+PHOTOGRAPH_TINT = 0.5  # how far the light takes the mean color of a photograph behind people; 1: wholly
 
 
 class Look:
@@ -48,8 +49,8 @@ class Look:
         """A skin texture (H, W, 4) for a hand and its forearm."""
         return hand_skin(self.assets, rng)
 
-    def light(self, rng: Generator) -> Light:
-        """The light of a scene, from any side."""
+    def light(self, rng: Generator, background: Floats | None = None) -> Light:
+        """The light of a scene, from any side, in part in the color of the photograph `background (H, W, 3)`."""
         entries = self.assets.panoramas if self.assets else ()
         if entries:
             light = _panorama_light(entries[int(rng.integers(len(entries)))].path)
@@ -58,8 +59,11 @@ class Look:
         light = light.turned(float(rng.uniform(-np.pi, np.pi))).dimmed(float(np.exp(EXPOSURE * rng.standard_normal())))
         if rng.random() < KEY_LIGHT:
             toward = rng.standard_normal(3) * [1, 0.5, 1] + [0, 0.6, 0]
-            color = rng.uniform(*KEY_STRENGTH) * rng.uniform(0.85, 1.15, 3)
+            color = rng.uniform(*KEY_STRENGTH) * rng.uniform(0.92, 1.08, 3) * light.tint()
             light = light.with_sun(toward, color)
+        if background is not None:
+            mean = np.maximum((background[::4, ::4] ** GAMMA).mean((0, 1)), 1e-3)
+            light = light.tinted((mean / mean.mean() / light.tint()) ** PHOTOGRAPH_TINT)
         return light
 
     def photograph(self, rng: Generator, size: int) -> Floats | None:

@@ -34,6 +34,9 @@ SUN_SPREAD = 0.02
 EDGE_OFFSETS = np.array([(-0.33, -0.17), (0.33, -0.17), (0.0, 0.36)], np.float32)  # pixels, beside the center
 DEPTH_STEP = 1.04  # of neighboring pixels, from which on there is an edge between them
 GROUND_REACH = 2.5  # meters around the surfaces within which the ground takes their shadow
+GROUND_DARK = 0.75  # power of the ground's share of light by which the display is darker; 1 / 2.2 would be matt paper
+PANORAMA_HEIGHT = 1.6  # meters above the ground from which panoramas are taken
+GROUND_STRETCH = (0.5, 2.5)  # least and most change of a panorama's ground to the camera's height
 HIGHLIGHT = (0.35, 18.0)  # strength at full gloss, exponent
 SHEEN = 0.12
 
@@ -159,11 +162,26 @@ def render(
     shade = _spread(size, half.pixels, open_sky, 5), _spread(size, half.pixels, sunlit, 3)
     samples = Hits(*(np.concatenate(pair) for pair in zip(hits, more, strict=True)))
     shown = _shaded(world, camera, light, samples, shade)
-    behind = background if background is not None else tone_mapped(light.radiance(camera.all_directions(size)))
+    behind = background if background is not None else tone_mapped(light.radiance(_around(camera, size, ground)))
     if ground is not None:
-        behind = behind * _ground_shadow(world, camera, light, size, ground, rng)[..., None] ** (1 / GAMMA)
+        behind = behind * _ground_shadow(world, camera, light, size, ground, rng)[..., None] ** np.float32(GROUND_DARK)
     color, coverage = _gathered(size, samples.pixels, shown, edge)
     return Rendering(color + (1 - coverage)[..., None] * behind, at, coverage)
+
+
+def _around(camera: Camera, size: int, ground: float | None) -> Floats:
+    """(size, size, 3) where in the panorama each pixel looks.
+
+    The horizon is at the camera's height. The panorama's ground, seen from `PANORAMA_HEIGHT`, is looked at where the
+    camera's rays meet the ground plane, so that it is as near as the people on it.
+    """
+    directions = camera.all_directions(size)
+    if ground is None:
+        return directions
+    factor = PANORAMA_HEIGHT / max(float(camera.position[1] - ground), 1e-3)
+    down = np.minimum(directions[..., 1], 0) * np.float32(np.clip(factor, *GROUND_STRETCH))
+    directions[..., 1] = np.maximum(directions[..., 1], 0) + down
+    return _unit(directions.reshape(-1, 3)).reshape(directions.shape)
 
 
 def _maps(world: World, hits: Hits, size: int) -> tuple[Index, Floats]:

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from tore.body import SMPL
 from tore.body.joints import J24_NAMES
 from tore.datasets.crop import box_around
 from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from tore.synthetic.clearance import Balls, corner_balls, people_gap, posed_balls, solids_gap
 from tore.synthetic.framing import draw_camera, draw_view
 from tore.synthetic.free_body import people_shapes
 from tore.synthetic.image import BATCH, SPLITS, Sample
@@ -30,8 +30,8 @@ from tore.synthetic.pose_prior import PosePrior
 from tore.synthetic.posing import PosedMesh, Poser
 from tore.synthetic.rendering import Camera, Rendering, World, render
 from tore.synthetic.surfaces import Surface
-from tore.synthetic.things import SEAT_JOINTS, in_front, support
-from tore.synthetic.visibility import joint_states, visible_share
+from tore.synthetic.things import SEAT_JOINTS, clear_in_front, support
+from tore.synthetic.visibility import covered_share, joint_states, visible_shares
 
 Array = NDArray[np.float64]
 Index = NDArray[np.integer]
@@ -39,9 +39,15 @@ Index = NDArray[np.integer]
 COMPANY = (0.58, 0.28, 0.14)  # shares of the images with no, one and two further people
 TOUCHING = 0.3  # share of further people who stand as near as they can
 APART = (0.0, 1.8)  # meters between people who do not touch
-SKIN_GAP = 0.07  # meters between points of the skins of people who touch, which lie about as far apart
 BEFORE = 0.3  # share of the images with something in front
-LEAST_SEEN = 0.3  # of the person's side toward the camera; else what hides it goes
+LEAST_FRAMED = 0.35  # of the person's side toward the camera in the image is seen; else what hides it goes
+LEAST_COVERED = 0.03  # of the image's pixels show the person; else another camera is drawn
+CAMERAS = 4  # that are drawn at most
+PEOPLE_DRAWN = 4  # until what bears somebody does not run through the body
+LEAST_AGE = 0.2  # of further people, on the scale of `people_shapes`: no babies, who look like people far away
+NEAR_SHARE = 0.5  # of the first person's distance from the camera that further people have at least
+STEP_ASIDE = 0.1  # meters
+LIMBS = 12  # first joints of J24_NAMES
 SHAPE_NOISE = 0.25  # of a standard deviation, beside the drawn person of the table
 ABOVE_GROUND = {  # meters, by what bears the body
     "ground": (0.0, 0.0),
@@ -58,8 +64,8 @@ TRUNK_DEPTH = 0.17
 @dataclass(frozen=True)
 class Person:
     """Somebody in the world: `pose (72,)` with the root in the world, `betas (10,)`, the mesh in its own frame, the
-    `shift (3,)` that places it, what is seen of it, the `facing` in radians about the vertical from +z, and the
-    `kind` of the pose and what bears the body, as in `DrawnPose`.
+    `shift (3,)` that places it, what is seen of it, the `facing` in radians about the vertical from +z, the `kind` of
+    the pose and what bears the body, as in `DrawnPose`, the body as `balls`, and the things `below` that bear it.
     """
 
     pose: Array
@@ -70,6 +76,8 @@ class Person:
     facing: float
     kind: str
     support: str
+    balls: Balls
+    below: tuple[Surface, ...] = ()
 
     @property
     def skin(self) -> Array:
@@ -78,15 +86,27 @@ class Person:
 
     def moved(self, by: Array) -> Person:
         """The same person elsewhere."""
-        moved = tuple(replace(s, vertices=s.vertices + by.astype(s.vertices.dtype)) for s in self.surfaces)
-        return replace(self, shift=self.shift + by, surfaces=moved)
+        moved, below = (
+            tuple(replace(s, vertices=s.vertices + by.astype(s.vertices.dtype)) for s in part)
+            for part in (self.surfaces, self.below)
+        )
+        return replace(self, shift=self.shift + by, surfaces=moved, below=below, balls=self.balls.moved(by))
+
+    def gap(self, other: Person) -> float:
+        """Meters between the two and what bears them; negative where they run through each other."""
+        things = solids_gap(corner_balls(self.below), other.below), solids_gap(corner_balls(other.below), self.below)
+        beside = solids_gap(self.balls, other.below), solids_gap(other.balls, self.below)
+        return min(people_gap(self.balls, other.balls), *beside, *things)
+
+
+Scene = tuple[Person, ...]
 
 
 class Drawn(NamedTuple):
     """An image before the camera's effects, and all that made it."""
 
     rendering: Rendering
-    people: tuple[Person, ...]
+    people: Scene
     world: World
     camera: Camera
     owners: Index  # (S,) of every surface the number of the person; -1 for things
@@ -112,38 +132,54 @@ class PeopleStudio:
         """One row of the set."""
         rng = np.random.default_rng([seed, SPLITS[split], index])
         drawn = self.draw(rng)
-        image = photographed(rng, drawn.rendering.color)
         mask = np.isin(drawn.rendering.surface, np.flatnonzero(drawn.owners == 0))
+        image = photographed(rng, drawn.rendering.color, mask)
         return Sample(encoded(rng, image), self.label(drawn), mask)
 
     def draw(self, rng: Generator) -> Drawn:
         """An image of one person or more; the first is the labeled one."""
-        main = self.person(rng)
-        company = [self._beside(rng, main) for _ in range(int(rng.choice(3, p=COMPANY)))]
-        camera = draw_camera(rng, main.skin, self.figure.part, draw_view(rng), main.facing, self.size, ground=0.0)
-        below = [
-            surface
-            for person in (main, *company)
-            for surface in support(rng, person.support, person.skin, self.figure.part, person.facing)
-        ]
-        before = in_front(rng, camera, main.skin, self.size) if rng.random() < BEFORE else []
-        everybody = (main, *company)
-        for people, extra in ((everybody, before), (everybody, []), ((main,), [])):
-            world, owners = gathered(people, [*below, *extra])
-            visible = visible_share(world, owners == 0, camera, self.size)
-            if visible >= LEAST_SEEN:
-                break
-        light = self.look.light(rng)
+        everybody = [self.person(rng)]
+        for _ in range(int(rng.choice(3, p=COMPANY))):
+            everybody += self._beside(rng, everybody)
+        people, world, owners, camera, visible = self._framed(rng, everybody)
         background = self.look.photograph(rng, self.size)
+        light = self.look.light(rng, background)
         rendering = render(world, camera, light, self.size, rng, background=background, ground=0.0)
         return Drawn(rendering, people, world, camera, owners, visible)
 
-    def person(self, rng: Generator) -> Person:
-        """Somebody at the origin, on the ground, looking anywhere."""
-        row = int(rng.integers(len(self.shapes)))
+    def _framed(self, rng: Generator, everybody: Sequence[Person]) -> tuple[Scene, World, Index, Camera, float]:
+        """Who is in the image, with what, and how much is seen of the first person, who takes enough of the image."""
+        main, view = everybody[0], draw_view(rng)
+        limbs = self.joint_rows[:LIMBS] @ main.skin
+        for _ in range(CAMERAS):
+            camera = draw_camera(rng, main.skin, self.figure.part, view, main.facing, self.size, 0.0, limbs)
+            least = NEAR_SHARE * float(np.linalg.norm(main.skin[::9].mean(0) - camera.position))
+            clear = tuple(p for p in everybody if p is main or _nearest(p, camera) > least)
+            balls, solids = [p.balls for p in clear], [s for p in clear for s in p.below]
+            before = clear_in_front(rng, camera, main.skin, self.size, balls, solids) if rng.random() < BEFORE else []
+            for people, extra in ((clear, before), (clear, []), ((main,), [])):
+                world, owners = gathered(people, extra)
+                seen = visible_shares(world, owners == 0, camera, self.size)
+                if seen.framed >= LEAST_FRAMED and covered_share(world, owners == 0, camera, self.size) > LEAST_COVERED:
+                    return people, world, owners, camera, seen.share
+            view = "whole"
+        return people, world, owners, camera, seen.share
+
+    def person(self, rng: Generator, youngest: float = 0.0) -> Person:
+        """Somebody at the origin, on the ground, looking anywhere; `youngest` on the scale of `people_shapes`."""
+        for _ in range(PEOPLE_DRAWN):
+            person = self._somebody(rng, youngest)
+            below = support(rng, person.support, person.skin, self.figure.part, person.facing, person.balls)
+            if below is not None:
+                return replace(person, below=tuple(below))
+        return person
+
+    def _somebody(self, rng: Generator, youngest: float) -> Person:
+        row = int(rng.choice(np.flatnonzero(self.ages >= youngest)))
         betas = self.shapes[row] + SHAPE_NOISE * rng.standard_normal(10) * (np.arange(10) > 0)
         shaped, joints = (part.astype(np.float64) for part in self.poser.shaped(betas))
-        drawn = self.poses.draw(rng, body=self.poses.body.shaped(shaped, joints))
+        body = self.poses.body.shaped(shaped, joints)
+        drawn = self.poses.draw(rng, body=body)
         facing = float(rng.uniform(-np.pi, np.pi))
         pose = np.asarray(drawn.pose, np.float64).reshape(-1).copy()
         pose[:3] = rotated(_about_vertical(facing), pose[:3])
@@ -155,20 +191,26 @@ class PeopleStudio:
             above = max(seat - float(mesh.vertices[np.isin(self.figure.part, SEAT_JOINTS), 1].min()) + lowest, 0.0)
         shift = -mesh.transforms[0, :3, :3] @ mesh.rest[0] - mesh.transforms[0, :3, 3]
         shift = np.array([shift[0], above - lowest, shift[2]], np.float64)
-        person = Person(pose, betas, mesh, np.zeros(3), surfaces, facing, drawn.kind, drawn.support)
+        balls = posed_balls(body, mesh)
+        person = Person(pose, betas, mesh, np.zeros(3), surfaces, facing, drawn.kind, drawn.support, balls)
         return person.moved(shift)
 
-    def _beside(self, rng: Generator, main: Person) -> Person:
-        """Somebody else near the first person, skins apart."""
-        other = self.person(rng)
+    def _beside(self, rng: Generator, others: Sequence[Person]) -> list[Person]:
+        """Somebody else near the first person, clear of all others and of what bears them; nobody where none fits."""
+        other = self.person(rng, LEAST_AGE)
         angle = rng.uniform(0, 2 * np.pi)
         toward = np.array([np.cos(angle), 0.0, np.sin(angle)])
         gap = 0.0 if rng.random() < TOUCHING else rng.uniform(*APART)
-        near, far = main.skin[::40], other.skin[::40]
-        tried = np.arange(0.1, 3.0, 0.1)
-        apart = np.array([cdist(near, far + distance * toward).min() for distance in tried])
-        distance = tried[np.argmax(apart > SKIN_GAP)] if (apart > SKIN_GAP).any() else tried[-1]
-        return other.moved((distance + gap) * toward)
+        free: float | None = None  # distance at which the other touches nobody yet
+        for distance in np.arange(STEP_ASIDE, 5.0, STEP_ASIDE):
+            if free is not None and distance < free + gap:
+                continue
+            moved = other.moved(distance * toward)
+            if min(moved.gap(person) for person in others) > 0:
+                if free is not None or gap == 0:
+                    return [moved]
+                free = float(distance)
+        return []
 
     def label(self, drawn: Drawn) -> dict:
         """Every field of the official format, `camera`, and what is visible."""
@@ -204,10 +246,17 @@ class PeopleStudio:
 
 
 def gathered(people: Sequence[Person], beside: Sequence[Surface]) -> tuple[World, Index]:
-    """People and things as one world, and for every surface (S,) the number of its person, -1 for things."""
+    """People, what bears them and things as one world, and of every surface (S,) the person's number, -1 for things."""
     surfaces = [surface for person in people for surface in person.surfaces]
+    beside = [*(surface for person in people for surface in person.below), *beside]
     owners = [number for number, person in enumerate(people) for _ in person.surfaces]
     return World([*surfaces, *beside]), np.array([*owners, *(-1 for _ in beside)])
+
+
+def _nearest(person: Person, camera: Camera) -> float:
+    """Meters between the camera and somebody or what bears somebody."""
+    eye = Balls(camera.position[None], np.zeros(1), np.zeros(1, np.int64))
+    return min(people_gap(person.balls, eye), solids_gap(eye, person.below))
 
 
 def _about_vertical(angle: float) -> Array:

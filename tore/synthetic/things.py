@@ -10,6 +10,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from tore.synthetic.body_contact import FLESH
+from tore.synthetic.clearance import Balls, corner_balls, solid_gaps, solids_gap
 from tore.synthetic.rendering import Camera
 from tore.synthetic.surfaces import Surface
 
@@ -24,8 +26,13 @@ ROUND = 16  # corners of a cylinder
 SEAT_HEIGHT = 0.13  # meters from which on somebody who sits needs a seat
 SEAT_JOINTS = (0, 1, 2)  # whose skin rests on it
 SINK = 0.015  # meters by which it gives way
+BUTTOCKS = 0.2  # meters around the hips, seen from above
+SEAT_GIVE, SADDLE_GIVE = 0.05, 0.05  # meters that flesh and cushion give where they bear somebody
+CROTCH, SADDLE_RADIUS = 0.07, (0.05, 0.11)
 HANDS = (22, 23)  # SMPL's joints of the hands
+GRASPING = (20, 21, *HANDS)
 KINDS = {"box": 0.24, "post": 0.2, "table": 0.22, "leaves": 0.2, "car": 0.14}  # in front, shares
+THINGS_DRAWN = 5  # until one runs through nobody
 CAR_GLASS = (0.12, 0.14, 0.17)
 
 
@@ -130,33 +137,63 @@ def car(rng: Generator, base: Array, turn: float) -> list[Surface]:
     return out
 
 
-def support(rng: Generator, kind: str, skin: Array, parts: NDArray[np.integer], facing: float) -> list[Surface]:
-    """What bears somebody in the world: a "seat", a "saddle" or, of the "hands", a bar; nothing for other kinds.
+def support(
+    rng: Generator, kind: str, skin: Array, parts: NDArray[np.integer], facing: float, balls: Balls
+) -> list[Surface] | None:
+    """What bears somebody in the world: a "seat", a "saddle" or, of the "hands", a bar; nothing for other kinds, and
+    None where it would run through the body.
 
-    skin: (6890, 3) meters, the ground at y = 0; parts: (6890,) joints that it follows; facing: radians from +z.
+    skin: (6890, 3) meters, the ground at y = 0; parts: (6890,) joints that it follows; facing: radians from +z;
+    balls: the body's.
     """
     ahead = np.array([np.sin(facing), 0.0, np.cos(facing)])
     if kind == "hands":
         left, right = (skin[parts == hand].mean(0) for hand in HANDS)
         along = (right - left) / max(float(np.linalg.norm(right - left)), 1e-6)
-        return [cylinder("bar", 0.018, left - 0.5 * along, right + 0.5 * along, draw_pattern(rng))]
+        bar = cylinder("bar", 0.018, left - 0.5 * along, right + 0.5 * along, draw_pattern(rng))
+        return _if_free(balls, bar, GRASPING, np.inf)
     seat = skin[np.isin(parts, SEAT_JOINTS)]
-    height = float(seat[:, 1].min()) + SINK
-    if height < SEAT_HEIGHT:
+    if kind not in ("seat", "saddle") or float(seat[:, 1].min()) + SINK < SEAT_HEIGHT:
         return []
-    middle = seat.mean(0) * [1, 0, 1]
-    if kind == "seat":
-        size = (rng.uniform(0.4, 1.2), height, rng.uniform(0.34, 0.42))
-        return [box("seat", size, middle - 0.1 * ahead, facing, draw_pattern(rng))]
     if kind == "saddle":
-        radius = min(rng.uniform(0.06, 0.13), 0.45 * height)
-        low = middle + [0, height - radius, 0]
-        return [cylinder("mount", radius, low - 0.6 * ahead, low + 0.7 * ahead, draw_pattern(rng))]
-    return []
+        crotch = seat[np.linalg.norm((seat - seat.mean(0)) @ np.diag([1.0, 0.0, 1.0]), axis=1) < CROTCH]
+        height = float((crotch if len(crotch) else seat)[:, 1].min()) + SINK
+        radius = min(rng.uniform(*SADDLE_RADIUS), 0.45 * height)
+        low = seat.mean(0) * [1, 0, 1] + [0, height - radius, 0]
+        mount = cylinder("mount", radius, low - 0.6 * ahead, low + 0.7 * ahead, draw_pattern(rng))
+        return _if_free(balls, mount, SEAT_JOINTS, SADDLE_GIVE)
+    return _seat(rng, seat, ahead, facing, balls)
+
+
+def _seat(rng: Generator, seat: Array, ahead: Array, facing: float, balls: Balls) -> list[Surface] | None:
+    """A box under the buttocks of the skin `seat (N, 3)`, as wide and as far forward as the legs and hands leave it."""
+    hips = balls.center[np.isin(balls.owner, SEAT_JOINTS[:1])].mean(0)
+    buttocks = seat[np.linalg.norm((seat - hips)[:, [0, 2]], axis=1) < BUTTOCKS]
+    lowest = float(buttocks[:, 1].min())
+    middle = buttocks[buttocks[:, 1] < lowest + 0.03].mean(0) * [1, 0, 1]
+    wide, deep, texture = rng.uniform(0.4, 1.2), rng.uniform(0.34, 0.42), draw_pattern(rng)
+    for front in (0.2, 0.14, 0.08, 0.04):
+        for width in (wide, 0.38, 0.28):
+            base = middle + (front - 0.5 * deep) * ahead
+            block = box("seat", (width, lowest + SINK, deep), base, facing, texture)
+            found = _if_free(balls, block, SEAT_JOINTS, SEAT_GIVE)
+            if found:
+                return found
+    return None
+
+
+def _if_free(balls: Balls, solid: Surface, bearing: Sequence[int], give: float) -> list[Surface] | None:
+    """The solid, or None where it runs through the body: by more than `give` meters where it bears the body."""
+    gaps = solid_gaps(balls, solid)
+    gaps = gaps + np.where(np.isin(balls.owner, bearing), give, FLESH)
+    return [solid] if gaps.min() >= 0 else None
 
 
 def in_front(rng: Generator, camera: Camera, skin: Array, size: int) -> list[Surface]:
-    """One thing between the camera and somebody whose skin (N, 3) it may hide in part; the ground is at y = 0."""
+    """One thing between the camera and somebody whose skin (N, 3) it may hide in part; the ground is at y = 0.
+
+    It may run through other things and people: `clear_in_front` draws until it does not.
+    """
     kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
     point = skin[int(rng.integers(len(skin)))]
     middle = camera.position + rng.uniform(0.45, 0.85) * (point - camera.position)
@@ -178,6 +215,19 @@ def in_front(rng: Generator, camera: Camera, skin: Array, size: int) -> list[Sur
     if rng.random() < 0.5:  # on the ground
         return [box("crate", (extent[0], max(middle[1], 0.1), extent[2]), floor, turn, texture)]
     return [box("board", extent, middle - [0, 0.5 * extent[1], 0], turn, texture)]
+
+
+def clear_in_front(
+    rng: Generator, camera: Camera, skin: Array, size: int, people: Sequence[Balls], solids: Sequence[Surface]
+) -> list[Surface]:
+    """As `in_front`, and through none of the people and the solids; nothing where `THINGS_DRAWN` tries all do."""
+    for _ in range(THINGS_DRAWN):
+        made = in_front(rng, camera, skin, size)
+        corners, others = corner_balls([thing for thing in made if not thing.cut_out]), corner_balls(solids)
+        apart = solids_gap(corners, solids), solids_gap(others, made), *(solids_gap(p, made) for p in people)
+        if min(apart) > 0:
+            return made
+    return []
 
 
 def _leaf(rng: Generator) -> Bytes:

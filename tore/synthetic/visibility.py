@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +15,17 @@ Mask = NDArray[np.bool_]
 
 OUTSIDE, HIDDEN, VISIBLE = 0, 1, 2
 SKIN_POINTS = 500
+GRID = 32  # rays a side that measure how much of an image somebody takes
 TOLERANCE = 0.02  # meters
+
+
+class Seen(NamedTuple):
+    """Of somebody's side toward the camera the shares that can be seen: `share` of all of it, `framed` of what lies in
+    the image.
+    """
+
+    share: float
+    framed: float
 
 
 def visible_share(world: World, mine: Mask, camera: Camera, size: int) -> float:
@@ -21,6 +33,11 @@ def visible_share(world: World, mine: Mask, camera: Camera, size: int) -> float:
 
     mine: (S,) which of the world's surfaces are the person's.
     """
+    return visible_shares(world, mine, camera, size).share
+
+
+def visible_shares(world: World, mine: Mask, camera: Camera, size: int) -> Seen:
+    """As `visible_share`, also among what lies in the image."""
     faces = np.flatnonzero(mine[world.surface_of])
     corners = world.vertices[world.faces[faces[:: max(1, len(faces) // SKIN_POINTS)]]].astype(np.float64)
     points = corners.mean(1)
@@ -28,11 +45,21 @@ def visible_share(world: World, mine: Mask, camera: Camera, size: int) -> float:
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     weight = np.maximum(-np.einsum("pc,pc->p", across, way), 0) / (way**2).sum(1) ** 1.5  # as large as it looks
     if not weight.any():
-        return 0.0
+        return Seen(0.0, 0.0)
     first, distance, surface = _toward(world, camera, points)
     own = (surface >= 0) & mine[surface]
-    seen = inside(camera, points, size) & (own | (first > distance - TOLERANCE))
-    return float((weight * seen).sum() / weight.sum())
+    framed = inside(camera, points, size)
+    seen = float(weight @ (framed & (own | (first > distance - TOLERANCE))))
+    return Seen(seen / float(weight.sum()), seen / max(float(weight @ framed), 1e-12))
+
+
+def covered_share(world: World, mine: Mask, camera: Camera, size: int) -> float:
+    """The share of the image's pixels that show somebody, by `GRID` x `GRID` rays; mine: as in `visible_share`."""
+    x, y = np.meshgrid(*2 * [(np.arange(GRID, dtype=np.float32) + 0.5) * size / GRID])
+    directions = camera.directions(np.stack([x.ravel(), y.ravel()], 1).astype(np.float32))
+    origins = np.broadcast_to(camera.position.astype(np.float32), directions.shape)
+    met = world.first(origins, directions)["primID"]
+    return float(mine[world.surface_of[met[met >= 0]]].sum()) / GRID**2
 
 
 def joint_states(world: World, camera: Camera, joints: Array, depth: Array | float, size: int) -> list[int]:
