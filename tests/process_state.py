@@ -18,7 +18,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import scipy.sparse  # noqa: F401  its import adds a warnings filter
+import scipy.sparse  # noqa: F401  these imports add warnings filters
+import scipy.spatial  # noqa: F401
 import timm  # noqa: F401
 import torch
 import torchvision  # noqa: F401
