@@ -11,7 +11,7 @@ REQUIREMENTS = [
 ]
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tore" / "__init__.py").read_text(encoding="utf-8"))[1]
 RENDER = ["matplotlib>=3.7"]
-SYNTHETIC = ["scikit-image>=0.22", "embreex>=2.17.7"]
+SYNTHETIC = ["embreex>=2.17.7"]
 TESTS = ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=1.11", "types-PyYAML", "types-tqdm"]
 DOCS = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-import scipy.sparse  # noqa: F401  these imports add warnings filters
+import scipy.sparse  # these imports add warnings filters
 import scipy.spatial  # noqa: F401
 import timm  # noqa: F401
 import torch
