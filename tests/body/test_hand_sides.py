@@ -20,8 +20,8 @@ SHAPE = torch.tensor([[2.0, -2.0, 1.0] + [0.5] * 7])
 
 
 @pytest.fixture(scope="module")
-def right(synthetic_body_dir: Path) -> dict[str, np.ndarray]:
-    return load_body_arrays(synthetic_body_dir / "standin_hand.pkl")
+def right(capsule_body_dir: Path) -> dict[str, np.ndarray]:
+    return load_body_arrays(capsule_body_dir / "standin_hand.pkl")
 
 
 def mirrored(right: dict[str, np.ndarray], faulty: bool) -> dict[str, np.ndarray]:

@@ -73,10 +73,10 @@ class FastMETROForm(nn.Module):
         grid = (features.shape[2], features.shape[3])
         key = self._key(grid, heatmap)
 
-        camera, queries = self.camera_token.expand(len(images), 1, -1), None
+        camera, queries = self.camera_token.expand(images.shape[0], 1, -1), None
         if self.keypoint_queries is not None:
             hints = self.keypoint_queries(seen.keypoints)
-            learned = self.queries.expand(len(images), -1, -1)  # (B, Q, wide)
+            learned = self.queries.expand(images.shape[0], -1, -1)  # (B, Q, wide)
             camera, queries = camera + hints.of_camera, with_hints(learned, hints.of_joints)
         tokens = torch.cat((camera, tokens), dim=1)  # (B, 1 + M, wide)
         placement = self.transformer_1.place(lambda: self.wide_positions(grid, heatmap), key)
@@ -191,7 +191,7 @@ class METROForm(nn.Module):
         """images (B, 3, H, W), normalized as its configuration says."""
         x = self.select_tokens(self.backbone(images))  # (B, Q, C)
         if self.template is not None:
-            x = torch.cat((self.template.expand(len(x), -1, -1), x), dim=2)
+            x = torch.cat((self.template.expand(x.shape[0], -1, -1), x), dim=2)
         for block in self.blocks:
             x, hidden = block(x)
         joints, coarse, camera = self.geometry(x, hidden)

@@ -172,7 +172,7 @@ class FastEncoderDecoder(nn.Module):
         keys, values = memory[:, :, :layers].unbind(2), memory[:, :, layers:].unbind(2)
         for index, decode in enumerate(self.decoder):
             if queries is None:
-                queries, asked = self._first(len(tokens))
+                queries, asked = self._first(tokens.shape[0])
             else:
                 queries, asked = decode.ask(queries)
             queries = decode.answer(queries, asked, keys[index], values[index])

@@ -147,8 +147,8 @@ class FastMETRO(nn.Module):
         tokens, heatmap = self.token_reduction(features)  # (B, M, wide), (B, M, h*w)
         grid = (features.shape[2], features.shape[3])
 
-        camera = self.camera_token.expand(len(features), -1, -1)  # (B, 1, wide)
-        queries, allowed = self.query_tokens(len(features)), self.query_tokens.allowed  # (B, Q, wide), (Q, Q)
+        camera = self.camera_token.expand(features.shape[0], -1, -1)  # (B, 1, wide)
+        queries, allowed = self.query_tokens(features.shape[0]), self.query_tokens.allowed  # (B, Q, wide), (Q, Q)
         if self.keypoint_queries is not None:
             hints = self.keypoint_queries(seen.keypoints)
             camera, queries = camera + hints.of_camera, with_hints(queries, hints.of_joints)

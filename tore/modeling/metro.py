@@ -220,7 +220,7 @@ class METRO(WithConstants):
         """
         seen = self.backbone(images) if isinstance(images, Tensor) else images.map  # (B, C, h, w)
         features = self.select_tokens(seen)  # (B, Q, C)
-        template = beside(self.template + self.template_remainder, seen).expand(len(seen), -1, -1)  # (B, Q, 3)
+        template = beside(self.template + self.template_remainder, seen).expand(seen.shape[0], -1, -1)  # (B, Q, 3)
         x = torch.cat((template, features), dim=2)  # (B, Q, 3 + C)
         if joint_mask is not None:
             x = mask_tokens(x, joint_mask)
