@@ -82,13 +82,13 @@ def test_mending_needs_the_right_hand(tmp_path: Path, right: dict[str, np.ndarra
 
 
 def test_a_hand_under_the_other_ones_name_is_refused(
-    tmp_path: Path, right: dict[str, np.ndarray], synthetic_body_dir: Path
+    tmp_path: Path, right: dict[str, np.ndarray], capsule_body_dir: Path
 ) -> None:
     write_hands(tmp_path, mirrored(right, faulty=True), right)
     for side, other in (("right", "left"), ("left", "right")):
         with pytest.raises(ValueError, match=rf"MANO_{side.upper()}\.pkl holds a {other} hand, and a {side} one"):
             ManoLayer(mano_root=tmp_path, side=side)
-    for path in synthetic_body_dir.glob("standin_hand_*"):
+    for path in capsule_body_dir.glob("standin_hand_*"):
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / "MANO_RIGHT.pkl").rename(tmp_path / "standin_hand.pkl")
     assert model_path("hand", tmp_path).name == "standin_hand.pkl"
