@@ -203,7 +203,7 @@ class METROForm(nn.Module):
             joints, coarse = points[:, : self.num_joints], points[:, self.num_joints :]
             return joints, coarse, self.camera_head(points if self.camera_of_all else coarse)
         assert self.camera_token is not None
-        camera = self.camera_token.expand(len(hidden), 1, -1)
+        camera = self.camera_token.expand(hidden.shape[0], 1, -1)
         coarse, camera = self.shape_regressor(torch.cat((camera, hidden), dim=1))
         return points, coarse, self.camera_head(camera)
 
