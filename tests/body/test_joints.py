@@ -61,3 +61,10 @@ def test_edges_connect_every_joint(names: tuple[str, ...], edges: tuple[tuple[in
         reached |= {end for edge in edges if reached & set(edge) for end in edge}
     assert reached == set(range(len(names)))
     assert len({frozenset(edge) for edge in edges}) == len(edges)
+
+
+def test_manos_skeleton_names_agree_with_the_hand_order() -> None:
+    """The 16 skeleton joints, brought into the order of the 21 hand joints, carry those joints' names."""
+    for name, row in zip(J.HAND_NAMES, J.MANO_TO_HAND, strict=True):
+        assert row >= 16 or J.MANO_NAMES[row] == name
+    assert {kind: len(names) for kind, names in J.SKELETON_NAMES.items()} == {"body": 24, "hand": 16}
