@@ -29,12 +29,12 @@ TRIES = 12
 # Joints of SMPL's skeleton whose skin is in view, the share of the images, and the box's longer side over the image's.
 UPPER = (3, 6, 9, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23)
 VIEWS: dict[str, tuple[float, tuple[int, ...], tuple[float, float]]] = {
-    "whole": (0.66, tuple(range(24)), (0.5, 0.93)),
-    "to the knees": (0.10, (0, 1, 2, *UPPER), (0.75, 1.0)),
-    "to the hips": (0.10, UPPER, (0.75, 1.0)),
+    "whole": (0.58, tuple(range(24)), (0.5, 0.93)),
+    "to the knees": (0.13, (0, 1, 2, *UPPER), (0.75, 1.0)),
+    "to the hips": (0.13, UPPER, (0.75, 1.0)),
     "bust": (0.07, (9, 12, 13, 14, 15, 16, 17), (0.6, 0.95)),
     "legs": (0.03, (0, 1, 2, 4, 5, 7, 8, 10, 11), (0.8, 1.05)),
-    "aside": (0.04, tuple(range(24)), (0.8, 1.1)),
+    "aside": (0.06, tuple(range(24)), (0.8, 1.1)),
 }
 
 

@@ -23,7 +23,6 @@ from tore.synthetic.hand_pose_prior import HandPosePrior, HeldObject
 from tore.synthetic.hand_poses import random_rotation
 from tore.synthetic.held_things import gripped_thing, held_thing
 from tore.synthetic.image import BATCH, SPLITS, Sample
-from tore.synthetic.lighting import tone_mapped
 from tore.synthetic.look import Look
 from tore.synthetic.people import People, Shot, label_of, load_figure
 from tore.synthetic.photo_effects import encoded, photographed
@@ -87,7 +86,7 @@ class HandStudio:
         """One row of the set."""
         rng = np.random.default_rng([seed, SPLITS[split], index])
         hand, world, camera, rendering = self.draw(rng)
-        image = photographed(rng, rendering.color)
+        image = photographed(rng, rendering.radiance, rendering.surface == 0)
         mask = (rendering.surface >= 0) & (rendering.surface < len(hand.surfaces))
         return Sample(encoded(rng, image), self.label(hand, world, camera), mask)
 
@@ -115,7 +114,7 @@ class HandStudio:
         background = self.look.photograph(rng, self.size)
         if background is None:
             wide = Camera(replace(lens, focal_length=lens.focal_length / rng.uniform(*WIDE)), view, camera.position)
-            background = tone_mapped(light.radiance(wide.all_directions(self.size)))
+            background = light.radiance(wide.all_directions(self.size))
         return hand, world, camera, render(world, camera, light, self.size, rng, background=background)
 
     def hand(self, rng: Generator, turn: Array) -> Hand:

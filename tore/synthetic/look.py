@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tore.synthetic.assets import Assets, find_assets, read_panorama
 from tore.synthetic.dressing import choose_outfit, dress, gender_of
 from tore.synthetic.hand_skin import hand_skin
-from tore.synthetic.lighting import GAMMA, Light, light_of_panorama
+from tore.synthetic.lighting import Light, film_radiance, light_of_panorama
 from tore.synthetic.plain_look import plain_panorama
 from tore.synthetic.posing import PosedMesh
 from tore.synthetic.scene import draw_background, find_photographs
@@ -25,7 +25,7 @@ from tore.synthetic.surfaces import Surface
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-VERSION = 4  # counts up when the same recipe gives other rendered images
+VERSION = 5  # counts up when the same recipe gives other rendered images
 PART_OF = {"train": "train", "val": "heldout"}  # of the assets, by the split
 PHOTOGRAPHED = 0.5  # share of the images before a photograph, where panoramas are there too
 KEY_LIGHT = 0.3  # share of the images with a sun beside the panorama's own
@@ -62,17 +62,17 @@ class Look:
             color = rng.uniform(*KEY_STRENGTH) * rng.uniform(0.92, 1.08, 3) * light.tint()
             light = light.with_sun(toward, color)
         if background is not None:
-            mean = np.maximum((background[::4, ::4] ** GAMMA).mean((0, 1)), 1e-3)
+            mean = np.maximum(background[::4, ::4].mean((0, 1)), 1e-3)
             light = light.tinted((mean / mean.mean() / light.tint()) ** PHOTOGRAPH_TINT)
         return light
 
     def photograph(self, rng: Generator, size: int) -> Floats | None:
-        """A background (size, size, 3) in [0, 1] in place of the panorama, or None."""
+        """A background (size, size, 3), linear radiance, in place of the panorama, or None."""
         drawn = self.assets is None or not self.assets.panoramas
         if not self.photographs or (rng.random() >= PHOTOGRAPHED and not drawn):
             return None
         old = RandomState(int(rng.integers(2**32)))
-        return np.asarray(draw_background(old, size, self.photographs), np.float32) / np.float32(255)
+        return film_radiance(np.asarray(draw_background(old, size, self.photographs), np.float32) / np.float32(255))
 
 
 def open_look(assets: str | Path | None, backgrounds: str | Path | None, split: str) -> Look:

@@ -26,19 +26,19 @@ BRIGHT, CEILING = 96.0, 0.95  # percentile of the person's brightest channel, an
 BACKGROUND = 0.88  # that the 60th percentile of the background's gray values should not exceed
 AGAINST_LIGHT = 0.5  # of the light that the person needs is enough before a bright background
 AROUND_STEP = 7  # one pixel in as many of the background is looked at
-MOST_CHANGE = (0.3, 6.0)
+MOST_CHANGE = (0.1, 6.0)
+LEAST_RADIANCE = 1e-3
 QUALITY = (45, 96)
 
 
-def photographed(rng: Generator, image: Floats, person: Mask | None = None) -> Bytes:
-    """An image (H, W, 3) in [0, 1] as a camera would have taken it, uint8, exposed for the `person (H, W)` in it."""
-    size = len(image)
-    if person is not None and person.any():
-        image = exposed(image, person, night=rng.random() < NIGHT)
+def photographed(rng: Generator, radiance: Floats, person: Mask) -> Bytes:
+    """Linear radiance (H, W, 3) as a camera's image, uint8, exposed for the `person (H, W)` in it if there is one."""
+    size = len(radiance)
+    image = tone_mapped(radiance * np.float32(exposure(radiance, person, night=rng.random() < NIGHT)))
     gain = np.exp(EXPOSURE * rng.standard_normal() + CAST * rng.standard_normal(3)).astype(np.float32)
     contrast = np.float32(rng.uniform(*CONTRAST))
-    image = ((image.astype(np.float32) - 0.43) * contrast + 0.43) * gain
-    if person is not None and person.any():
+    image = ((image - 0.43) * contrast + 0.43) * gain
+    if person.any():
         brightest = float(np.percentile(image[person].max(1), BRIGHT))
         image = image * np.float32(min(1.0, CEILING / max(brightest, 1e-6)))
     chance = rng.random(4)
@@ -61,26 +61,24 @@ def photographed(rng: Generator, image: Floats, person: Mask | None = None) -> B
     return np.rint(image.clip(0, 1) * 255).astype(np.uint8)
 
 
-def exposed(image: Floats, person: Mask, night: bool = False) -> Floats:
-    """The image with more or less light, so that the person is neither clipped nor a dark lump.
+def exposure(radiance: Floats, person: Mask, night: bool = False) -> float:
+    """The factor on linear radiance (H, W, 3) at which the `person (H, W)` is neither clipped nor a dark lump.
 
-    At `night` the person may be darker. The background counts too, as far as the person stays bright enough.
+    It is measured before anything is clipped. At `night` the person may be darker. The background counts too, as far as
+    the person stays bright enough.
     """
-    own, around = image[person], image[~person][::AROUND_STEP]
+    if not person.any():
+        return 1.0
+    own, around = radiance[person], radiance[~person][::AROUND_STEP]
     bright = float(np.percentile(own.max(1), BRIGHT))
-    gray = own @ GRAY_OF
-    middle, light = np.percentile(gray, [50, 90])
+    middle, light = np.maximum(np.percentile(own @ GRAY_OF, [50, 90]), LEAST_RADIANCE)
     share = NIGHT_SHARE if night else 1.0
-    need = max(linear_light(share * MIDDLE) / linear_light(middle), linear_light(share * LIGHT) / linear_light(light))
-    most = linear_light(CEILING - 0.05) / linear_light(bright)
+    need = max(linear_light(share * MIDDLE) / float(middle), linear_light(share * LIGHT) / float(light))
     factor = max(1.0, need)
     if len(around):  # a bright background keeps the person half as dark at most
-        background = float(np.percentile(around @ GRAY_OF, 60))
-        factor = max(min(1.0, AGAINST_LIGHT * need), min(factor, linear_light(BACKGROUND) / linear_light(background)))
-    factor = float(np.clip(min(factor, most), *MOST_CHANGE))
-    if abs(factor - 1) < 0.02:
-        return image
-    return tone_mapped(film_radiance(image) * np.float32(factor))
+        background = max(float(np.percentile(around @ GRAY_OF, 60)), LEAST_RADIANCE)
+        factor = max(min(1.0, AGAINST_LIGHT * need), min(factor, linear_light(BACKGROUND) / background))
+    return float(np.clip(min(factor, linear_light(CEILING - 0.05) / max(bright, LEAST_RADIANCE)), *MOST_CHANGE))
 
 
 def linear_light(display: float) -> float:

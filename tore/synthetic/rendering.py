@@ -15,7 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from tore.geometry.camera import PinholeCamera
-from tore.synthetic.lighting import GAMMA, Light, tone_mapped
+from tore.synthetic.lighting import GAMMA, Light
 from tore.synthetic.ray_casting import need_render_packages
 from tore.synthetic.surfaces import Surface
 from tore.visualize.renderer import vertex_normals
@@ -34,7 +34,7 @@ SUN_SPREAD = 0.02
 EDGE_OFFSETS = np.array([(-0.33, -0.17), (0.33, -0.17), (0.0, 0.36)], np.float32)  # pixels, beside the center
 DEPTH_STEP = 1.04  # of neighboring pixels, from which on there is an edge between them
 GROUND_REACH = 2.5  # meters around the surfaces within which the ground takes their shadow
-GROUND_DARK = 0.75  # power of the ground's share of light by which the display is darker; 1 / 2.2 would be matt paper
+GROUND_DARK = 1.65  # power of the ground's share of light by which it is darker; 1 would be matt paper
 PANORAMA_HEIGHT = 1.6  # meters above the ground from which panoramas are taken
 GROUND_STRETCH = (0.5, 2.5)  # least and most change of a panorama's ground to the camera's height
 HIGHLIGHT = (0.35, 18.0)  # strength at full gloss, exponent
@@ -91,11 +91,11 @@ class Hits(NamedTuple):
 
 
 class Rendering(NamedTuple):
-    """An image and what each pixel shows: `color (H, W, 3)` in [0, 1] as on a display, `surface (H, W)` the number of
-    the surface at the pixel's center, -1 for none, `coverage (H, W)` the share that surfaces cover.
+    """An image and what each pixel shows: `radiance (H, W, 3)` in the light's linear units, `surface (H, W)` the number
+    of the surface at the pixel's center, -1 for none, `coverage (H, W)` the share that surfaces cover.
     """
 
-    color: Floats
+    radiance: Floats
     surface: Index
     coverage: Floats
 
@@ -146,7 +146,7 @@ def render(
 ) -> Rendering:
     """An image of `size` x `size` pixels.
 
-    `background (size, size, 3)` in [0, 1] as on a display stands in place of the light's panorama; `ground` is the
+    `background (size, size, 3)`, linear radiance, stands in place of the light's panorama; `ground` is the
     height in meters of the plane that takes the shadows.
     """
     textures = _fitting_textures(world, camera)
@@ -162,11 +162,11 @@ def render(
     shade = _spread(size, half.pixels, open_sky, 5), _spread(size, half.pixels, sunlit, 3)
     samples = Hits(*(np.concatenate(pair) for pair in zip(hits, more, strict=True)))
     shown = _shaded(world, camera, light, samples, shade)
-    behind = background if background is not None else tone_mapped(light.radiance(_around(camera, size, ground)))
+    behind = background if background is not None else light.radiance(_around(camera, size, ground))
     if ground is not None:
         behind = behind * _ground_shadow(world, camera, light, size, ground, rng)[..., None] ** np.float32(GROUND_DARK)
-    color, coverage = _gathered(size, samples.pixels, shown, edge)
-    return Rendering(color + (1 - coverage)[..., None] * behind, at, coverage)
+    radiance, coverage = _gathered(size, samples.pixels, shown, edge)
+    return Rendering(radiance + (1 - coverage)[..., None] * behind, at, coverage)
 
 
 def _around(camera: Camera, size: int, ground: float | None) -> Floats:
@@ -193,8 +193,8 @@ def _maps(world: World, hits: Hits, size: int) -> tuple[Index, Floats]:
 
 
 def _gathered(size: int, pixels: Index, shown: Floats, edge: Mask) -> tuple[Floats, Floats]:
-    """The mean color (size, size, 3) of each pixel's samples (P, 3), those beside all surfaces black, and the share of
-    those on one.
+    """The mean radiance (size, size, 3) of each pixel's samples (P, 3), those beside all surfaces black, and the share
+    of those on one.
     """
     total = np.where(edge, np.float32(1 + len(EDGE_OFFSETS)), np.float32(1))
     flat, count = pixels[:, 1] * size + pixels[:, 0], size * size
@@ -357,7 +357,7 @@ def _edges(at: Index, depth: Floats) -> Mask:
 
 
 def _shaded(world: World, camera: Camera, light: Light, hits: Hits, shade: tuple[Floats, Floats]) -> Floats:
-    """(P, 3) display colors of hits; `shade` are maps of the shares of the sky and of the sun that pixels see."""
+    """(P, 3) radiance of hits; `shade` are maps of the shares of the sky and of the sun that pixels see."""
     normals = _points(world, camera, hits)[1]
     open_sky, sunlit = (part[hits.pixels[:, 1], hits.pixels[:, 0]] for part in shade)
     facing_sun = np.maximum(normals @ light.sun_direction(), 0) * sunlit
@@ -367,7 +367,7 @@ def _shaded(world: World, camera: Camera, light: Light, hits: Hits, shade: tuple
     shiny = np.flatnonzero(gloss > 0)
     shine = _shine(light, normals[shiny], hits.directions[shiny], open_sky[shiny], sunlit[shiny])
     radiance[shiny] += gloss[shiny, None] * shine
-    return tone_mapped(radiance)
+    return radiance
 
 
 def _shine(light: Light, normals: Floats, ahead: Floats, open_sky: Floats, sunlit: Floats) -> Floats:

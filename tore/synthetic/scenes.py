@@ -133,7 +133,7 @@ class PeopleStudio:
         rng = np.random.default_rng([seed, SPLITS[split], index])
         drawn = self.draw(rng)
         mask = np.isin(drawn.rendering.surface, np.flatnonzero(drawn.owners == 0))
-        image = photographed(rng, drawn.rendering.color, mask)
+        image = photographed(rng, drawn.rendering.radiance, mask)
         return Sample(encoded(rng, image), self.label(drawn), mask)
 
     def draw(self, rng: Generator) -> Drawn:
