@@ -42,15 +42,6 @@ STUDIO = Lighting(
 )
 
 
-def shade(normals: np.ndarray, colors: np.ndarray, directions: np.ndarray, lighting: Lighting) -> np.ndarray:
-    """Light that a surface sends to the viewer.
-
-    normals: (3, P) unit, outward. colors: (3, P) in [0, 1]. directions: (3, P) of the viewing rays, any length.
-    Returns (3, P) in [0, 1].
-    """
-    return np.clip(colors * incoming_light(normals, lighting) + highlights(normals, directions, lighting), 0, 1)
-
-
 def incoming_light(normals: np.ndarray, lighting: Lighting) -> np.ndarray:
     """What falls on surfaces with unit normals (3, P): (3, P) RGB."""
     up = (0.5 - 0.5 * normals[1]).astype(np.float32)  # (P,): 1 looks up, 0 looks down
