@@ -1,6 +1,6 @@
 """Draws the figures of capsules, and the synthetic body and hand, into docs/images.
 
-    python scripts/make_figure_sheets.py [--output_dir DIR]
+python scripts/make_figure_sheets.py [--output_dir DIR]
 """
 
 from __future__ import annotations

@@ -92,7 +92,6 @@ def _dressing(
     }
 
 
-
 def _fitted_levels(half: HalfBody, halves: Array, own: OwnSkin) -> list[Level]:
     """The coarser levels with up-sampling fitted to people in T-pose and to poses of the mean person."""
     posed = np.stack([own(world_rotations(pose)) for pose in some_poses(LEVEL_MESHES, seed=11)])

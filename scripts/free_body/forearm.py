@@ -46,9 +46,7 @@ def with_forearm(
     return out
 
 
-def _behind(
-    source: Source, rig: Rig, place: Array, cut: Index, points: Index, faces: Index
-) -> tuple[Index, Index]:
+def _behind(source: Source, rig: Rig, place: Array, cut: Index, points: Index, faces: Index) -> tuple[Index, Index]:
     """Faces (F, 3) of the left forearm that end at the hand's rim, and the hand's vertices on it."""
     arm = [row for row, label in enumerate(rig.labels) if label.startswith("lowerarm") and label.endswith(".L")]
     elbow = place[np.asarray(rig.weights[:, arm].sum(1)).ravel() > 0.5, 0].min()

@@ -50,4 +50,3 @@ def single_vertex(meshes: Array, points: Array) -> Array:
 def errors(rows: Array, meshes: Array, points: Array) -> Array:
     """(N, K) meters between the rows' points of the meshes and the points (N, K, 3)."""
     return np.linalg.norm(np.einsum("kv,nvc->nkc", rows, meshes) - points, axis=2)
-

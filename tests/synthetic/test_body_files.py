@@ -105,9 +105,7 @@ def test_made_again_gives_the_same_bytes(capsule_body_dir: Path, tmp_path: Path)
         for name in body_files.file_names(CAPSULE_FILES[kind]):
             same = (tmp_path / name).read_bytes() == (capsule_body_dir / name).read_bytes()
             assert same, f"{name} differs from the cache: count up paths.CAPSULES_VERSION if the figures changed"
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
-        path.name for path in capsule_body_dir.iterdir()
-    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in capsule_body_dir.iterdir())
 
 
 def test_the_folder_is_made_once_and_only_when_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -466,5 +466,3 @@ def test_hand_grows_with_its_first_shape_number(hand: Figure) -> None:
         return float(np.linalg.norm(joints[6] - joints[0]))
 
     assert length(np.eye(10)[0]) > 1.1 * length(-np.eye(10)[0])
-
-

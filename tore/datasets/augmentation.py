@@ -43,9 +43,7 @@ class Draw:
     rotation: float = 0.0  # degrees
     scale: float = 1.0  # factor of the label's scale
     shift: tuple[float, float] = (0.0, 0.0)  # of the crop's center along the image's x and y, shares of its side
-    occluder: tuple[float, ...] | None = (
-        None  # left, top, right, bottom, shares of a side; R, G, B
-    )
+    occluder: tuple[float, ...] | None = None  # left, top, right, bottom, shares of a side; R, G, B
 
 
 def draw_augmentation(rng: RandomState, ranges: Ranges) -> Draw:
