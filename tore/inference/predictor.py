@@ -28,6 +28,7 @@ from tore.inference.focal_length import FocalChoice, image_camera
 from tore.inference.frames import mirrored_back, rotated_back
 from tore.inference.images import ImageSource, read_photograph
 from tore.inference.pairing import Asked, paired
+from tore.inference.pretrained import HubOptions, pretrained_file, push_to_hub, save_pretrained
 from tore.inference.result import BodyParameters, Recovery, place
 from tore.modeling.build import image_format_of
 from tore.modeling.checkpoints import Checkpoint, load_model
@@ -136,6 +137,58 @@ class MeshRecovery:
         if (fast or compiled) and not amp:
             network = for_inference(model, Parts(compiled=compiled))
         return cls(network, body, amp=amp, checkpoint=str(path.path if isinstance(path, Checkpoint) else path))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path | None = None,
+        *,
+        body: str | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        **options: Any,
+    ) -> MeshRecovery:
+        """The network that ships, or one of a folder, a file or the Hugging Face hub: `from_pretrained("OWNER/NAME")`.
+
+        name: None is the shipped network of `body`, "body" (where none is given) or "hand". A text of the form
+        OWNER/NAME that is no local path is a repository of the hub, whose `model.safetensors` is downloaded once.
+        body: what the named network must recover. revision (branch, tag or commit), token, cache_dir and
+        local_files_only (take nothing that is not in the cache) are the hub's. options: of `from_checkpoint`.
+
+        Raises FileNotFoundError where there is no such network, ValueError for a file that is none and another body.
+        """
+        file = pretrained_file(name, body or "body", HubOptions(revision, token, cache_dir, local_files_only))
+        recovery = cls.from_checkpoint(file, **options)
+        if body not in (None, recovery.body.kind):
+            raise ValueError(f"{name or file} recovers a {recovery.body.kind}, not a {body}; leave body out")
+        recovery.checkpoint = str(name or file)
+        return recovery
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
+        """Writes the network as `folder/model.safetensors`, which `from_pretrained(folder)` reads, and a README.md.
+
+        half: learned numbers in 16 bits. Returns the file's path. Raises ValueError for an optimized model (fast) and
+        what else `tore.save_model` refuses, OutputError where the folder cannot be written.
+        """
+        return save_pretrained(self.model, folder, half=half)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        half: bool = False,
+        private: bool | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+    ) -> str:
+        """Writes the same into a repository OWNER/NAME of the Hugging Face hub, which is made when missing.
+
+        private: of a repository that is made. revision: the branch. A README.md that is there stays. Returns the
+        commit's address. Raises ConnectionError where the hub refuses or is not reached.
+        """
+        return push_to_hub(self.model, repository, half=half, private=private, revision=revision, token=token)
 
     @property
     def image_format(self) -> ImageFormat:

@@ -29,10 +29,10 @@ from tore.modeling.heads import SMPLRegressor
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.metro import METRO
 from tore.modeling.model_names import METRO_REDUCTIONS, TOKEN_REDUCTIONS, chosen_options, size_fields
-from tore.paths import takes_data_dir
+from tore.paths import BODY_FILES, takes_data_dir
 
-# Fields that no constructor takes.
-BESIDE = ("arch", "frozen_backbone", "body", "image_size", "image_mean", "image_std")
+SHOWN = ("image_size", "image_mean", "image_std")  # fields of `ShownImage`, which checks them
+BESIDE = ("arch", "frozen_backbone", "body", *SHOWN)  # fields that no constructor takes
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ WITHOUT_GEOMETRY_REDUCTION: dict[tuple[str, str], dict[str, Any]] = {
 def configure(network: str, **values: Any) -> ModelConfig:
     """A configuration of `network` with `values` for some of its fields.
 
-    Raises ValueError naming a network or a field that does not exist.
+    Raises ValueError naming a network or a field that does not exist, or a value that a field cannot have.
     """
     if network not in CONFIGS:
         raise ValueError(f"network {network!r} is not known; use one of {', '.join(CONFIGS)}")
@@ -120,7 +120,25 @@ def configure(network: str, **values: Any) -> ModelConfig:
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{network} has no option {', '.join(unknown)}; it has {', '.join(sorted(known))}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    if (body := values.get("body", "body")) not in BODY_FILES:
+        raise ValueError(f"body kind {body!r} is not known; use 'body' or 'hand'")
+    for field in fields(CONFIGS[network]):
+        value = values.get(field.name, field.default)
+        optional = value is None and field.name == "kept_tokens"
+        if not (optional or field.name in SHOWN or _is_like(value, field.default)):
+            raise ValueError(f"{network} cannot have {field.name} {value!r}; the official one is {field.default!r}")
     return CONFIGS[network](**values)
+
+
+def _is_like(value: Any, usual: Any) -> bool:
+    """Whether a value is of the kind of the usual one: as many numbers, none of them negative."""
+    if isinstance(usual, tuple):
+        same = isinstance(value, tuple) and len(value) == len(usual)
+        return same and all(map(_is_like, value, usual))
+    if isinstance(usual, bool | str):
+        return isinstance(value, type(usual))
+    wanted = int if isinstance(usual, int) else int | float
+    return isinstance(value, wanted) and not isinstance(value, bool) and value >= 0
 
 
 def describe(config: ModelConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: the wrappings of other programs around it, and what the shapes of its entries tell."""
+"""Which file a checkpoint is, the wrappings of other programs around what it holds, and what its shapes tell."""
 
 from __future__ import annotations
 
@@ -11,8 +11,30 @@ from typing import Any
 from torch import Tensor, nn
 
 SET_FREELY = ("dropout", "frozen_backbone")  # fields of a configuration that change no weight and may be set by hand
+FILE_NAME = "state_dict.bin"  # in the folder of a training checkpoint
+PRETRAINED_NAME = "model.safetensors"  # in a folder that `MeshRecovery.save_pretrained` wrote, and on the hub
+FILE_NAMES = (FILE_NAME, PRETRAINED_NAME)
 HAND_VERTICES = 195  # of the coarse mesh
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+def checkpoint_file(path: str | Path) -> Path:
+    """The file that the path of a checkpoint means: itself, or the file of `FILE_NAMES` in a checkpoint folder.
+
+    Raises FileNotFoundError for a folder without one, such as that of a whole run, naming the folders in it that do,
+    and ValueError for a folder with both.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    held = [path / name for name in FILE_NAMES if (path / name).is_file()]
+    if len(held) == 1:
+        return held[0]
+    if held:
+        raise ValueError(f"{path} holds {' and '.join(FILE_NAMES)}: name the file that is meant")
+    inside = sorted({file.parent.name for name in FILE_NAMES for file in path.glob(f"*/{name}")})
+    others = f"; name a checkpoint folder in it: {', '.join(inside)}" if inside else "; name the checkpoint itself"
+    raise FileNotFoundError(f"{path} is a folder without a {' or '.join(FILE_NAMES)}{others}")
 
 
 def shape_facts(network: str, shapes: Shapes) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tore.body.identity import BodyIdentity
+from tore.body.topology import Topology
 from tore.device import resolve_device
 from tore.files import read_tensors, write_tensors
 from tore.image_format import OFFICIAL_FORMAT, STRIDE
@@ -29,6 +30,7 @@ from tore.modeling.build import (
 from tore.modeling.checkpoint_contents import (
     bare_name,
     check_overrides,
+    checkpoint_file,
     named_tensors,
     not_finite,
     own_state,
@@ -49,8 +51,7 @@ from tore.modeling.recorded_body import (
 )
 from tore.paths import takes_data_dir
 
-OWN_FORMAT = "tore-1"
-FILE_NAME = "state_dict.bin"  # in a checkpoint folder
+FORMATS, OWN_FORMAT = "tore-", "tore-1"  # what the names of all our formats begin with, and today's
 OFFICIAL_REDUCTIONS = ("itp", "none")  # of image tokens
 BACKBONE = "backbone."
 TRUNK = "backbone.trunk."
@@ -100,7 +101,7 @@ def load_model(
     with torch.device("cpu"), torch.random.fork_rng(devices=[]):  # the caller's generator and default device stay
         topology = topology_for(checkpoint.config, body_dir_for(checkpoint.trained_on, body_dir))
         refuse_another_body(checkpoint.trained_on, topology.identity, checkpoint.path)
-        model = build_model(checkpoint.config, topology)
+        model = _built(checkpoint, topology)
     model.trained_on = checkpoint.trained_on
     expected = model.state_dict()
     # Files of old torch versions, and many that were converted, have no step counters in their batch norms.
@@ -118,17 +119,12 @@ def load_model(
     return model.to(resolve_device(device), dtype).eval()
 
 
-def checkpoint_file(path: str | Path) -> Path:
-    """The file that the path of a checkpoint means: itself, or the state_dict.bin of a checkpoint folder.
-
-    Raises FileNotFoundError for a folder without one, such as that of a whole run, naming the folders in it that do.
-    """
-    path = Path(path)
-    if not path.is_dir() or (path / FILE_NAME).is_file():
-        return path / FILE_NAME if path.is_dir() else path
-    inside = sorted(file.parent.name for file in path.glob(f"*/{FILE_NAME}"))
-    others = f"; name a checkpoint folder in it: {', '.join(inside)}" if inside else "; name the checkpoint itself"
-    raise FileNotFoundError(f"{path} is a folder without a {FILE_NAME}{others}")
+def _built(checkpoint: Checkpoint, topology: Topology) -> FastMETRO | METRO:
+    """The network of the configuration that a file tells. ValueError, naming the file, where that makes none."""
+    try:
+        return build_model(checkpoint.config, topology)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{checkpoint.path} tells of a network that cannot be ({error}); get the file again") from None
 
 
 def read_checkpoint(path: str | Path, *, trained_on: str | None = None, **overrides: Any) -> Checkpoint:
@@ -146,6 +142,11 @@ def _read(path: Path, overrides: Mapping[str, Any]) -> Checkpoint:
     content = read_tensors(path)
     if isinstance(content, dict) and content.get("format") == OWN_FORMAT:
         return _own_layout(content, path, overrides)
+    if isinstance(content, dict) and str(content.get("format")).startswith(FORMATS):
+        raise ValueError(
+            f"{path} has the format {content['format']} of another version of tore, and this one reads {OWN_FORMAT}: "
+            "install that version, or have the file written by this one"
+        )
     if isinstance(content, dict) and {"iteration", "optimizer"} <= content.keys():
         raise ValueError(f"{path} is the state of a training run; use {path.with_name('state_dict.bin')} beside it")
     entries = named_tensors(content, path)
@@ -261,7 +262,7 @@ def save_model(model: nn.Module, path: str | Path, half: bool = False) -> None:
     Raises ValueError for what is no FastMETRO or METRO network, or would not load again, as with numbers that are not
     finite.
     """
-    network = _network_in(model)
+    network = network_in(model)
     state = own_state(network)
     if half:
         learned = {bare_name(name) for name, _ in network.named_parameters()}
@@ -276,7 +277,7 @@ def save_model(model: nn.Module, path: str | Path, half: bool = False) -> None:
     write_tensors(content, path)
 
 
-def _network_in(model: nn.Module) -> FastMETRO | METRO:
+def network_in(model: nn.Module) -> FastMETRO | METRO:
     """The network in its wrappers. ValueError for anything else."""
     network = unwrapped(model)
     if not isinstance(network, FastMETRO | METRO) or not hasattr(network, "config"):
@@ -317,7 +318,7 @@ def save_weights(model: nn.Module, path: str | Path) -> None:
     The official layout does not tell the attention heads, nor which images a network takes, nor that its backbone is
     frozen: others than the usual need our own.
     """
-    config = _network_in(model).config
+    config = network_in(model).config
     usual = _usual_heads(config) and config.image_format == OFFICIAL_FORMAT and not config.frozen_backbone
     (save_official if usual and _has_official_layout(config) else save_model)(model, path)
 
@@ -350,7 +351,7 @@ def official_state(model: nn.Module) -> dict[str, Tensor]:
 
     Raises ValueError for a network that the official layout cannot tell from another.
     """
-    model = _network_in(model)
+    model = network_in(model)
     config, state = model.config, own_state(model)
     _check_loadable(model, state)
     if not _has_official_layout(config):

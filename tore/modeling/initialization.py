@@ -16,7 +16,8 @@ from tore.body.identity import BodyIdentity
 from tore.files import read_tensors, write_tensors
 from tore.image_format import STRIDE
 from tore.modeling.backbones import Backbone
-from tore.modeling.checkpoints import checkpoint_file, read_checkpoint
+from tore.modeling.checkpoint_contents import checkpoint_file
+from tore.modeling.checkpoints import read_checkpoint
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.image_token_pruning import TokenReduction
 from tore.modeling.metro import METRO
