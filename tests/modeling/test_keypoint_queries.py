@@ -17,6 +17,7 @@ from tore.export import for_inference
 from tore.geometry.camera import project_weak_perspective
 from tore.image_format import FORMATS, MOVENET_THUNDER
 from tore.modeling import keypoint_queries as queries
+from tore.modeling import shipped_backbone
 from tore.modeling.backbones import Backbone, ImageFeatures, load_backbone_weights
 from tore.modeling.build import image_format_of
 from tore.modeling.fastmetro import FastMETRO
@@ -77,6 +78,32 @@ def test_names_and_files_hold_the_configuration(model: FastMETRO, rule_body_dir:
     assert loaded.config == config and loaded.backbone.frozen
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in loaded.state_dict().items())
     assert imagenet_file(MOVENET_THUNDER, None) == "shipped"
+
+
+def test_files_without_the_backbone_that_comes_with_the_package(
+    model: FastMETRO, rule_body_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / name for name in ("net.safetensors", "net.bin")]
+    for path in paths:
+        tore.save_model(model, path, half=True, leave_out_backbone=True)
+        assert path.stat().st_size < 2e6  # the backbone alone has 12 MB in 16 bits
+        loaded = tore.load_model(path, rule_body_dir, "cpu")
+        assert loaded.config == model.config and loaded.backbone.frozen
+        for name, value in model.state_dict().items():
+            exact = name.startswith("backbone.") or not value.is_floating_point()
+            torch.testing.assert_close(
+                loaded.state_dict()[name], value, rtol=0 if exact else 1e-3, atol=0 if exact else 1e-3
+            )
+    with torch.no_grad():
+        loaded.backbone.trunk.network.stem.bias[0] += 1
+    with pytest.raises(
+        ValueError, match=r"is not the movenet-thunder that comes with this package .* leave_out_backbone"
+    ):
+        tore.save_model(loaded, paths[0], leave_out_backbone=True)
+    tore.load_model(paths[0], rule_body_dir, "cpu")  # the file is as it was, and so is the package's backbone
+    monkeypatch.setattr(shipped_backbone, "_shipped", lambda arch: ({}, "01234567"))
+    with pytest.raises(ValueError, match=r"net\.bin leaves its backbone out, movenet-thunder .* has 01234567: use"):
+        tore.load_model(paths[1], rule_body_dir, "cpu")
 
 
 def test_frozen_backbone_stays_in_evaluation_mode(rule_body_dir: Path) -> None:

@@ -49,6 +49,7 @@ from tore.modeling.recorded_body import (
     refuse_another_body,
     without_mark,
 )
+from tore.modeling.shipped_backbone import LEFT_OUT, left_out_entries, without_backbone
 from tore.paths import takes_data_dir
 
 FORMATS, OWN_FORMAT = "tore-", "tore-1"  # what the names of all our formats begin with, and today's
@@ -169,6 +170,8 @@ def _own_layout(content: Mapping[str, Any], path: Path, overrides: Mapping[str, 
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     state = {bare_name(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    if LEFT_OUT in content:
+        state |= left_out_entries(configured.arch, content[LEFT_OUT], path)
     return Checkpoint(path, "own", configured, state, told, (), (), body)
 
 
@@ -250,7 +253,7 @@ def _with_image_size(told: dict[str, Any]) -> dict[str, Any]:
     return told | {"image_size": STRIDE * math.isqrt(told["image_tokens"])}
 
 
-def save_model(model: nn.Module, path: str | Path, half: bool = False) -> None:
+def save_model(model: nn.Module, path: str | Path, half: bool = False, leave_out_backbone: bool = False) -> None:
     """Writes our own layout: it remembers what shapes cannot tell (heads, dropout, any backbone, the body model).
 
     A network inside torch.compile, DataParallel, DistributedDataParallel or AveragedModel is taken out of them. A path
@@ -259,21 +262,26 @@ def save_model(model: nn.Module, path: str | Path, half: bool = False) -> None:
     `half` stores learned numbers in 16 bits, for half the file; they are loaded as float32. Running statistics, which
     may lie beyond 16 bits, stay as they are.
 
+    `leave_out_backbone` leaves out a backbone that comes with this package and is as it came; the file names it by its
+    checksum (`tore.modeling.shipped_backbone`).
+
     Raises ValueError for what is no FastMETRO or METRO network, or would not load again, as with numbers that are not
-    finite.
+    finite, and for a backbone to leave out that is another one.
     """
     network = network_in(model)
     state = own_state(network)
+    _check_loadable(network, state)
+    record: dict[str, Any] = {}
+    if leave_out_backbone:
+        state, record[LEFT_OUT] = without_backbone(network.config.arch, state)
     if half:
         learned = {bare_name(name) for name, _ in network.named_parameters()}
         state |= {name: value.detach().half() for name, value in state.items() if name in learned}
     if bad := not_finite(state):
         beyond = "; leave half out" if half else ""
         raise ValueError(f"{len(bad)} entries, such as {bad[0]}, would hold numbers that are not finite{beyond}")
-    _check_loadable(network, state)
-    body = network.trained_on
-    record = None if body is None else body.described()
-    content = {"format": OWN_FORMAT, "config": describe(network.config), RECORD: record, "state_dict": state}
+    record[RECORD] = None if network.trained_on is None else network.trained_on.described()
+    content = {"format": OWN_FORMAT, "config": describe(network.config), **record, "state_dict": state}
     write_tensors(content, path)
 
 

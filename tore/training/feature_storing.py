@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from tore.datasets.loader import start_worker, use_one_opencv_thread
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.stored_features import FeatureStore, StoredFeatures, origin_of
 from tore.engine.distributed import Processes
+from tore.export.parts import Parts
+from tore.export.tracing import backbone_form
 from tore.modeling.backbones import Backbone, ImageFeatures
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
@@ -70,7 +74,8 @@ def _store(
     device: torch.device,
     say: Callable[[str], None],
 ) -> None:
-    """Reads, crops and stores part by part; `workers` processes read ahead."""
+    """Reads, crops and stores part by part; `workers` processes read ahead. The backbone runs in its optimized form."""
+    optimized = backbone_form(copy.deepcopy(backbone), Parts())
     if workers:
         use_one_opencv_thread()
     said = begun = time.monotonic()
@@ -87,7 +92,7 @@ def _store(
         )
         rows: list[int] = []
         found: list[ImageFeatures] = []
-        for batch_rows, features in _computed(backbone, loader, device):
+        for batch_rows, features in _computed(optimized, loader, device):
             rows += batch_rows
             found.append(features)
         points = [each.keypoints for each in found if each.keypoints is not None]
@@ -101,7 +106,7 @@ def _store(
 
 @torch.no_grad()
 def _computed(
-    backbone: Backbone, loader: DataLoader, device: torch.device
+    backbone: nn.Module, loader: DataLoader, device: torch.device
 ) -> Iterator[tuple[list[int], ImageFeatures]]:
     """The samples of each batch and what the backbone gives for them, the map in 16 bits, on the CPU."""
     for batch in loader:
