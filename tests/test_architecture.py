@@ -16,7 +16,7 @@ LAYERS = (  # from the lowest; a package imports from layers below its own and f
     {"losses", "evaluation", "export", "datasets"},
     {"synthetic", "detection"},
     {"engine", "inference"},
-    {"training"},
+    {"training", "motion"},
     {"analysis"},
     {"demo"},
     {"cli"},

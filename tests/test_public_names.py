@@ -28,6 +28,7 @@ NAMES = {
     "tore.geometry": ["Crop", "PinholeCamera", "align_similarity", "axis_angle_to_matrix"],
     "tore.inference": ["Crop", "MeshRecovery", "PersonCrop", "Recovery", "read_image"],
     "tore.losses": ["LossRecipe", "itp_loss", "loss_terms", "weighted_sum"],
+    "tore.motion": ["Motion", "read_motions", "rig_of", "save_bvh", "save_glb"],
     "tore.visualize": ["overlay", "render", "save_mesh"],
 }  # fmt: skip
 

@@ -14,6 +14,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "use": {
         "demo": ("tore.cli.demo", "the whole project on synthetic people, and a report page; needs nothing"),
         "infer": ("tore.cli.infer", "from images to meshes, drawn over them and saved"),
+        "animate": ("tore.cli.animate", "from body parameters to animation files: skinned GLB, BVH"),
         "info": ("tore.cli.info", "what a checkpoint holds: network, backbone, size, parameters per part"),
     },
     "train and evaluate": {
