@@ -28,6 +28,7 @@ from tore.body.joints import (
     SMPL_TO_J24,
 )
 from tore.body.mesh_levels import MeshLevels
+from tore.geometry.rotations import matrix_to_axis_angle
 from tore.paths import find_body_files, takes_data_dir
 
 
@@ -90,6 +91,11 @@ class BodyModel(WithConstants):
         if pose.shape[1:] != (3 * joints,):
             raise ValueError(f"pose has shape {tuple(pose.shape)}, not (B, {3 * joints}) or (B, {joints}, 3, 3)")
         return axis_angle_to_matrix(pose.unflatten(1, (joints, 3)))
+
+    @full_precision
+    def pose_of(self, rotations: torch.Tensor) -> torch.Tensor:
+        """The pose (B, 3 K) of rotation matrices (B, K, 3, 3): the inverse of `rotations`."""
+        return matrix_to_axis_angle(rotations).flatten(1)
 
     @full_precision
     def skin(self, pose: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -198,6 +204,20 @@ class MANO(BodyModel):
     def rotations(self, pose: torch.Tensor) -> torch.Tensor:
         """Rotation matrices (B, 16, 3, 3) of a pose (B, 48), the mean hand added; matrices are taken as they are."""
         return pose if pose.ndim == 4 else self.layer.rotations(pose)
+
+    @full_precision
+    def pose_of(self, rotations: torch.Tensor) -> torch.Tensor:
+        """The pose (B, 48), whose fingers count from the mean hand, of rotation matrices (B, 16, 3, 3)."""
+        pose = matrix_to_axis_angle(rotations).flatten(1)
+        return torch.cat([pose[:, :3], pose[:, 3:] - self.layer.th_hands_mean], 1)
+
+    @full_precision
+    def pca_of(self, pose: torch.Tensor) -> torch.Tensor:
+        """All 45 PCA coefficients (B, 45) of a pose (B, 48): times the file's components they are its fingers.
+
+        The first n of them are the closest pose of a layer with `ncomps=n`, as the components are orthonormal.
+        """
+        return torch.linalg.solve(self.layer.th_comps.mT, pose[:, 3:, None]).squeeze(-1)
 
     @full_precision
     def layer_joints(self, pose: torch.Tensor, betas: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
