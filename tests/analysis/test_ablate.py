@@ -13,7 +13,7 @@ from PIL import Image
 from tests.training_runs import QUICK, SMALL_FM, data_flags
 from tore import cli
 from tore.analysis import ablation
-from tore.analysis.ablation import Cell, cells_of, row_of
+from tore.analysis.ablation import Cell, cells_of, claim, last_validation, row_of
 from tore.analysis.tables import _widened
 from tore.cli.train import parse
 from tore.tools import run_tore_fm_bodymesh
@@ -101,6 +101,23 @@ def test_row_is_the_mean_over_seeds() -> None:
     assert (row["lowest PA-MPJPE"], row["highest PA-MPJPE"], row["seeds"], row["GTR"]) == (50, 70, 2, "no")
 
 
+def test_a_result_is_that_of_the_last_epoch(tmp_path: Path) -> None:
+    log = tmp_path / "metrics.jsonl"
+    lines = [{"kind": "train", "iteration": 6, "epoch": 1, "loss": 1.0}]
+    lines += [{"kind": "validation", "iteration": 3 * n, "epoch": n, "mpjpe": 90.0 - n} for n in (1, 2)]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert last_validation(log, 2) == {"steps": 6, "mpjpe": 88.0}
+    with pytest.raises(ValueError, match=r"metrics\.jsonl has no validation after epoch 3, the last one"):
+        last_validation(log, 3)
+
+
+def test_settings_under_the_old_names_of_options_are_the_same(tmp_path: Path) -> None:
+    (tmp_path / "ablation.json").write_text(json.dumps({"warm_start": "a.bin", "warm_start_rooms": ["backbone"]}))
+    claim(tmp_path, {"pretrained": "a.bin", "pretrained_parts": ["backbone"]})
+    with pytest.raises(ValueError, match=r"--pretrained a\.bin \(now b\.bin\)"):
+        claim(tmp_path, {"pretrained": "b.bin", "pretrained_parts": ["backbone"]})
+
+
 def test_small_differences_look_small() -> None:
     assert _widened((99.0, 101.0)) == pytest.approx((90, 110))
     assert _widened((50.0, 150.0)) == (50, 150)
@@ -144,8 +161,8 @@ def test_a_file_gives_what_the_grid_does_not_set(
     assert cli.main([*ablate, "--output_dir", str(tmp_path / "out")]) == 75
     said, (config,) = capsys.readouterr().err, seen
     assert config.losses.joints_loss_weight == 5 and config.data.num_workers == 0
-    assert (config.run.seed, config.network.resume_checkpoint) == (9, None)
-    for name in ("seed", "resume_checkpoint"):
+    assert (config.run.seed, config.network.checkpoint) == (9, None)
+    for name in ("seed", "checkpoint"):
         assert f"config.yaml: {name} has no effect: the grid sets it" in said
     with pytest.raises(SystemExit):
         cli.main(ablate)

@@ -47,7 +47,7 @@ def test_a_file_has_the_names_of_flags(trained: Path, tmp_path: Path) -> None:
     for name in ("camera_initialization", "camera_start"):
         (tmp_path / "a.yaml").write_text(yaml.safe_dump({"network": {name: [0.8, 0, 0]}}))
         config = RunConfig.from_yaml(tmp_path / "a.yaml")
-        assert config.network.camera_start == (0.8, 0, 0) and config.given == {"camera_start"}
+        assert config.network.camera_initialization == (0.8, 0, 0) and config.given == {"camera_initialization"}
     (tmp_path / "b.yaml").write_text("network: {pretrained: a.bin, warm_start: b.bin}\n")
     with pytest.raises(ValueError, match=r"b\.yaml: warm_start and pretrained are names of one option"):
         RunConfig.from_yaml(tmp_path / "b.yaml")
@@ -66,7 +66,7 @@ def test_flags_go_over_the_file(trained: Path, tmp_path: Path) -> None:
 REFUSED = [
     ({"network": {"keep_ratio": 0.8}}, ["--keep_ratio 0.8, but the file has 9 tokens"]),
     ({"network": {"model_name": "FastMETRO_L"}}, ["--model_name FastMETRO_L, but the file has FastMETRO_S"]),
-    ({"network": {"warm_start": "x.bin"}}, ["--warm_start x.bin", "--resume_checkpoint gives every weight"]),
+    ({"network": {"pretrained": "x.bin"}}, ["--pretrained x.bin", "--resume_checkpoint gives every weight"]),
     ({"optimization": {"gradient_clip": "none", "gradient_clip_limit": 1}}, ["limits nothing"]),
     ({"losses": {"smpl_param_loss_weight": 1000}}, ["--smpl_param_loss_weight 1000 weighs"]),
 ]

@@ -128,7 +128,8 @@ def test_a_checkpoint_that_records_less_goes_on_with_a_line(
     del state["per_epoch"], state["config"]["sets"]
     flags = recorded(state)  # as version 0.1 recorded them: flat, with flags of no configuration among them
     del flags["warm_up_share"], flags["schedule"], flags["body"], state["config"]["run"]
-    state["config"]["flags"] = {**flags, "conv_1x1_dim": None, "local_rank": None}
+    old = {"warm_start": flags.pop("pretrained"), "camera_start": flags.pop("camera_initialization")}
+    state["config"]["flags"] = {**flags, **old, "conv_1x1_dim": None, "local_rank": None}
     torch.save(state, run / TWO_DONE / "training.pt")
     note = run / TWO_DONE / "complete.json"
     size = (run / TWO_DONE / "training.pt").stat().st_size
@@ -138,6 +139,10 @@ def test_a_checkpoint_that_records_less_goes_on_with_a_line(
     another = str(of_size(tiny_sets, rule_body_dir, 24))
     assert train(tiny_sets, rule_body_dir, run, "--resume", "auto", "--train_yaml", another) == 2
     assert "6 steps instead of 3" in capfd.readouterr().err
+    assert train(tiny_sets, rule_body_dir, run, "--resume", "auto", "--pretrained", "other.bin") == 2
+    assert (
+        "--pretrained other.bin: the run resumes with its own weights and began with it None" in capfd.readouterr().err
+    )
     assert train(tiny_sets, rule_body_dir, run, "--resume", "auto") == 0
     said = capfd.readouterr().err
     assert "does not record --schedule: taken as given" in said and "is of version 0.1" in said

@@ -71,7 +71,7 @@ def test_a_set_of_the_other_kind_is_refused_with_the_command(
     yaml = sound_set(tmp_path)
     found = refusal(yaml, "hand", body_dir="the bodies")
     assert found and "describes a body, and a hand is expected" in found
-    assert f"`tore data check {yaml} --body hand --data_dir 'the bodies'` shows more" in found
+    assert f"`tore data check {yaml} --body hand --body_dir 'the bodies'` shows more" in found
 
     def to_hand(_: int, person: Person) -> None:
         person |= {"3d_joints": person["3d_joints"][:21], "2d_joints": person["2d_joints"][:21]}

@@ -31,10 +31,10 @@ def test_a_command_without_flags_is_the_official_run(network: str, body: str, tm
 
 def test_a_changed_configuration_leaves_the_first_as_it_is(tmp_path: Path) -> None:
     first = official("fastmetro", "body")
-    second = first.changed(camera_start=(0.9, 0, 0), lr=1e-5, warm_start_rooms=["backbone"], ema=0.9)
+    second = first.changed(camera_initialization=(0.9, 0, 0), lr=1e-5, pretrained_parts=["backbone"], ema=0.9)
     assert first == official("fastmetro", "body") and second != first
-    assert second.network.camera_start == (0.9, 0.0, 0.0) and second.network.warm_start_rooms == ("backbone",)
-    assert second.given == {"camera_start", "lr", "warm_start_rooms", "ema"}
+    assert second.network.camera_initialization == (0.9, 0.0, 0.0) and second.network.pretrained_parts == ("backbone",)
+    assert second.given == {"camera_initialization", "lr", "pretrained_parts", "ema"}
     assert second.gives("lr") and not second.gives("seed")
     with pytest.raises(FrozenInstanceError):
         second.run.seed = 3  # type: ignore[misc]
@@ -71,8 +71,8 @@ def test_what_a_person_writes_counts_as_given(tmp_path: Path) -> None:
         ("optimization: {amp: fp8}", ["--amp fp8 cannot be; use one of none, bf16, fp16"]),
         ("optimization: {ema: 1}", ["--ema 1 is no decay"]),
         ("optimization: {warm_up_share: 1}", ["--warm_up_share 1"]),
-        ("network: {warm_start_rooms: [roof]}", ["--warm_start_rooms roof cannot be"]),
-        ("network: {camera_start: [1, 2]}", ["--camera_initialization", "three numbers"]),
+        ("network: {warm_start_rooms: [roof]}", ["--pretrained_parts roof cannot be"]),
+        ("network: {camera_initialization: [1, 2]}", ["--camera_initialization", "three numbers"]),
         ("losses: {recipe: metro}", ["--recipe metro cannot be; use one of tore, fastmetro"]),
         ("given: [speed]", ["a run has no option speed"]),
         ("data: {train_yaml: [a", ["is not a yaml file"]),

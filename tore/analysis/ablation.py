@@ -21,6 +21,7 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.files import read_json, write_json, write_whole
 from tore.modeling import create_model
 from tore.training.config import RunConfig
+from tore.training.options import current_names
 from tore.training.run import run
 
 ITP = "itp"  # the paper's image token pruning; the configuration's name for it is "tore"
@@ -112,6 +113,7 @@ def claim(folder: Path, settings: dict[str, Any]) -> None:
         there = read_json(path)
         if not isinstance(there, dict):
             raise ValueError(f"{path} holds no settings of an ablation: give another --output_dir")
+        there = current_names(there)
         other = [f"--{n} {there.get(n)} (now {wanted[n]})" for n in wanted if there.get(n) != wanted[n]]
         if other:
             raise ValueError(
@@ -133,15 +135,24 @@ def train_cell(config: RunConfig, cell: Cell, seed: int, folder: Path) -> int:
     """
     code = run(cell_config(config, cell, seed, folder))
     if code == 0:
-        write_json(folder / RESULT, {**cell.facts(), "seed": seed, **last_validation(folder / "metrics.jsonl")})
+        found = last_validation(folder / "metrics.jsonl", config.optimization.num_train_epochs)
+        write_json(folder / RESULT, {**cell.facts(), "seed": seed, **found})
     return code
 
 
-def last_validation(path: Path) -> dict[str, Any]:
-    """The errors after the last epoch (not the best ones): {"steps", "mpjpe", "pa_mpjpe", ...}."""
+def last_validation(path: Path, epochs: int) -> dict[str, Any]:
+    """What the run's own `Evaluation` found after its last epoch (not the best): {"steps", "mpjpe", "pa_mpjpe", ...}.
+
+    Raises ValueError for a log without that validation.
+    """
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    last = [line for line in lines if line["kind"] == "validation"][-1]
-    return {"steps": last["iteration"]} | {n: v for n, v in last.items() if n not in ("kind", "iteration", "epoch")}
+    last = [line for line in lines if line["kind"] == "validation" and line["epoch"] == epochs]
+    if not last:
+        raise ValueError(
+            f"{path} has no validation after epoch {epochs}, the last one: delete its folder to train the cell again"
+        )
+    found = last[-1]
+    return {"steps": found["iteration"]} | {n: v for n, v in found.items() if n not in ("kind", "iteration", "epoch")}
 
 
 def results_under(folder: Path) -> dict[Cell, list[dict[str, Any]]]:

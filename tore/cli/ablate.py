@@ -54,7 +54,7 @@ SET_BY_THE_GRID = {
     "seed": "--seeds",
     "num_train_epochs": "--steps",
     "resume": "the same --output_dir to resume",
-    "resume_checkpoint": "--steps to train longer",
+    "checkpoint": "--steps to train longer",
     "run_eval_only": "the same --output_dir to see the table",
     "allow_changes": "another --output_dir",
 }

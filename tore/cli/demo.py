@@ -42,14 +42,14 @@ def build_parser() -> argparse.ArgumentParser:
     add(*names("--output_dir"), type=Path, default=Path("output/demo"), help="report and everything behind it")
     add("--device", default="auto", help="auto, cpu, cuda, mps")
     processes = min(os.cpu_count() or 1, 8)
-    add(*names("--num_workers"), dest="workers", type=int, default=processes, help="processes that make images")
+    add(*names("--num_workers"), type=int, default=processes, help="processes that make images")
     add("--seed", type=int, default=0, help="of images, weights and order")
     return parser
 
 
 def check(args: argparse.Namespace) -> None:
     """ValueError for numbers that cannot be."""
-    lowest = {"val_images": 1, "train_images": 16, "shown": 1, "overfit_images": 1, "workers": 1}
+    lowest = {"val_images": 1, "train_images": 16, "shown": 1, "overfit_images": 1, "num_workers": 1}
     for name, least in lowest.items():
         if getattr(args, name) < least:
             raise ValueError(f"{shown(args, name)}: give {least} or more")

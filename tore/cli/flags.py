@@ -183,15 +183,9 @@ def typed_flags(args: argparse.Namespace) -> Mapping[str, str]:
     return getattr(args, "typed", {})
 
 
-def flag_name(args: argparse.Namespace, dest: str) -> str:
-    """A flag's name as it was typed, else today's."""
-    today = next((flag for flag, old in ALIASES.items() if f"--{dest}" in old and dest != "data_dir"), f"--{dest}")
-    return typed_flags(args).get(dest, today)
-
-
 def shown(args: argparse.Namespace, dest: str) -> str:
-    """A flag with its value, as on a command line."""
-    name, value = flag_name(args, dest), getattr(args, dest)
+    """A flag with its value, as on a command line: by the name that was typed, else by its own."""
+    name, value = typed_flags(args).get(dest, f"--{dest}"), getattr(args, dest)
     if value is True:
         return name
     return f"{name} {value_text(value)}"

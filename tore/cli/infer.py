@@ -59,10 +59,10 @@ RULES = (
     Rule(("frame_rate",), lambda args: args.save_poses is None, "is written with the poses; add --save_poses"),
     Rule(
         ("compile",),
-        lambda args: args.plain or args.amp,
+        lambda args: args.no_fast or args.amp,
         "is for the optimized model in single precision; leave --no_fast and --amp out",
     ),
-    Rule(("plain",), lambda args: args.amp, "--amp runs the plain network", refused=False),
+    Rule(("no_fast",), lambda args: args.amp, "--amp runs the plain network", refused=False),
     Rule(("fast",), lambda args: args.amp, "--amp runs the plain network; leave one of the two out"),
 )
 
@@ -108,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--amp", action="store_true", help="half precision where that is safe")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--fast", action="store_true", help=f"the optimized model, as for {FAST_FROM} images or more")
-    form.add_argument(*names("--no_fast"), dest="plain", action="store_true", help="never the optimized model")
+    form.add_argument(*names("--no_fast"), action="store_true", help="never the optimized model")
     compiled = "by torch.compile: the first pass takes minutes, thousands pay for it; a CPU needs a C++ compiler"
     add("--compile", action="store_true", help=compiled)
     add("--overwrite", action="store_true", help="replace files that are there")
@@ -268,7 +268,7 @@ def save(poses: PoseFile) -> bool:
 
 def is_fast(args: argparse.Namespace, images: int) -> bool:
     """Whether optimized models are to be made."""
-    return args.fast or (images >= FAST_FROM and not (args.plain or args.amp))
+    return args.fast or (images >= FAST_FROM and not (args.no_fast or args.amp))
 
 
 def recovery_for(args: argparse.Namespace, images: int) -> MeshRecovery:
@@ -295,7 +295,7 @@ def official_main(argv: Sequence[str] | None = None) -> int:
     """`main` as the official script: its crop and its camera where the command line names none, of a checkpoint."""
     args = build_parser().parse_args(argv)
     if args.checkpoint is None:
-        raise ValueError("no checkpoint is named; add --resume_checkpoint FILE")
+        raise ValueError("no checkpoint is named; add --checkpoint FILE")
     if args.detector is None and args.box is None and args.left_box is None:
         args.detector = CENTER
     if args.focal_length is None and args.fov is None:

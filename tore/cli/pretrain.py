@@ -26,7 +26,7 @@ from tore.training.run import CONFIG_FILE
 RULES = (
     Rule(
         ("backbone_weights",),
-        lambda args: args.warm_start is not None,
+        lambda args: args.pretrained is not None,
         "the backbone starts from --pretrained; leave one of the two out",
     ),
     Rule(("allow_changes",), lambda args: args.resume == "none", "goes with --resume; add --resume auto"),
@@ -51,7 +51,7 @@ def build_parser() -> FlagParser:
     add("--warm_up_share", type=float, help="share of the steps in which the rate rises")
     add("--backbone_weights", help="ImageNet file of the backbone to start from, or timm for timm's own weights")
     file = "state_dict.bin, or its folder, of an earlier pre-training to start from, of any --size"
-    add(*names("--pretrained"), dest="warm_start", metavar="PATH", help=file)
+    add(*names("--pretrained"), metavar="PATH", help=file)
     add("--amp", choices=PretrainConfig.choices("amp"), help="dtype of the forward pass")
     add("--num_workers", type=int, help="loading processes of each training process")
     add("--on_bad_sample", choices=PretrainConfig.choices("on_bad_sample"))

@@ -60,8 +60,8 @@ def train(argv: Sequence[str] | None, network: str, body: str) -> int:
     config = RunConfig.from_flags(args, network, body)
     notices = [*args.notices, *check_training_flags(args)]
     checkpoint, hand = None, HandOptions()
-    if args.resume_checkpoint is not None:
-        checkpoint, notes = open_checkpoint(args, args.resume_checkpoint)
+    if args.checkpoint is not None:
+        checkpoint, notes = open_checkpoint(args, args.checkpoint)
         notices += notes
     if body == "hand" and args.run_eval_only:
         hand = hand_options_of(args, usual_zip=Path(args.output_dir) / "pred.zip")

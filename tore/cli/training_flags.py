@@ -199,7 +199,6 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument(*names("--output_dir"), help="folder of checkpoints, logs and images")
     group.add_argument(
         *names("--checkpoint"),
-        dest="resume_checkpoint",
         metavar="PATH",
         help="a state_dict.bin (or its folder) to start or evaluate from",
     )
@@ -256,26 +255,22 @@ def _add_deviations(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--gradient_clip_limit", type=float, help="of an entry or of the norm [as the recipe]")
     group.add_argument(
         *names("--pretrained"),
-        dest="warm_start",
         metavar="PATH",
         help="state_dict.bin, or its folder, of `tore pretrain` or of a network: where parts of the new one start",
     )
     group.add_argument(
         *names("--pretrained_parts"),
-        dest="warm_start_rooms",
         nargs="+",
-        choices=NetworkOptions.choices("warm_start_rooms"),
+        choices=NetworkOptions.choices("pretrained_parts"),
         help="what of it is taken; rest: all behind the token reduction",
     )
     group.add_argument(
         *names("--template_initialization"),
-        dest="template_start",
         action="store_true",
         help="start the shape regressor at the resting body's mesh",
     )
     group.add_argument(
         *names("--camera_initialization"),
-        dest="camera_start",
         type=numbers,
         metavar="S,X,Y",
         help="start the camera at this scale and shift (0.9,0,0)",

@@ -18,7 +18,8 @@ TRAINING_ONLY = (
     "cache_augmentations", "recipe", *LOSSES, "logging_steps", "visual_steps", "save_steps",
     "keep_checkpoints", "on_nan", "seed", "transformer_dropout", "drop_out",
 )  # fmt: skip
-FRESH_ONLY = ("warm_start", "warm_start_rooms", "template_start", "camera_start")  # what no checkpoint records
+# What no checkpoint records.
+FRESH_ONLY = ("pretrained", "pretrained_parts", "template_initialization", "camera_initialization")
 HAND_VIEWS, HAND_ONLY = ("sc", "rot"), ("multiscale_inference", "sc", "rot", "pred_zip", "annotations")
 
 
@@ -29,7 +30,7 @@ def _judged(args: argparse.Namespace) -> bool:
 
 def _from_file(args: argparse.Namespace) -> bool:
     """Whether the network's weights come from a checkpoint; a resumed run is compared with its own flags instead."""
-    return args.resume_checkpoint is not None
+    return args.checkpoint is not None
 
 
 def _names_backbone_file(args: argparse.Namespace) -> bool:
@@ -50,12 +51,12 @@ RULES = (
     ),
     Rule(
         ("backbone_weights",),
-        lambda a: _names_backbone_file(a) and bool(a.warm_start) and PARTS_TO_LOAD[0] in a.warm_start_rooms,
+        lambda a: _names_backbone_file(a) and bool(a.pretrained) and PARTS_TO_LOAD[0] in a.pretrained_parts,
         "the backbone starts from --pretrained; leave one out, or 'backbone' out of --pretrained_parts",
     ),
-    Rule(("warm_start_rooms",), lambda a: not a.warm_start, "goes with --pretrained FILE; add it"),
+    Rule(("pretrained_parts",), lambda a: not a.pretrained, "goes with --pretrained FILE; add it"),
     Rule(
-        ("warm_start_rooms",),
+        ("pretrained_parts",),
         lambda a: not hasattr(a, "model_name"),
         "METRO takes the backbone alone from --pretrained; leave --pretrained_parts out",
     ),

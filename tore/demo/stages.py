@@ -50,7 +50,7 @@ class DemoOptions:
     overfit_steps: int
     output_dir: Path
     device: str
-    workers: int
+    num_workers: int
     seed: int
 
 
@@ -130,7 +130,9 @@ class Demo:
         self.options, self.say = options, say
         self.stages = Stages(options.output_dir, say)
         self.device = resolve_device(options.device)
-        self.where = training.Where(options.body, options.device, min(options.workers - 1, MOST_LOADERS), options.seed)
+        self.where = training.Where(
+            options.body, options.device, min(options.num_workers - 1, MOST_LOADERS), options.seed
+        )
         self.known = {"arch": options.arch} if options.arch else {}
         self.checkpoint = self._checkpoint()
         self.config = None if self.checkpoint is None else read_checkpoint(self.checkpoint, **self.known).config
@@ -148,8 +150,8 @@ class Demo:
         """All stages, in the order that the report tells them."""
         options = self.options
         self.say(f"TORE demo: {options.body}, {self.device}, into {options.output_dir}")
-        held_out = image_set(options.body, "val", options.val_images, options.seed, options.workers)
-        training_set = image_set(options.body, "train", options.train_images, options.seed, options.workers)
+        held_out = image_set(options.body, "val", options.val_images, options.seed, options.num_workers)
+        training_set = image_set(options.body, "train", options.train_images, options.seed, options.num_workers)
         where = held_out.parent.parent
         self.say(f"images: {options.train_images} to train on, {options.val_images} held out, in {where}")
         body = load_body(options.body, paths.CAPSULES)

@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
     "model_dim_1": 256,
     "feedforward_dim_1": 1024,
     "backbone_weights": "none",
-    "template_start": True,
+    "template_initialization": True,
     "lr": 5e-4,
 }
 CAMERA_START = {"body": (0.9, 0.0, 0.0), "hand": (8.0, 0.0, 0.0)}  # a figure that fills most of the crop
@@ -88,12 +88,12 @@ class Plan:
 
 def from_scratch(arch: str, kind: str) -> RunConfig:
     """The configuration of a new small network of a "body" or "hand"."""
-    return official(NETWORK, kind).changed(**SHARED, **SMALL, arch=arch, camera_start=CAMERA_START[kind])
+    return official(NETWORK, kind).changed(**SHARED, **SMALL, arch=arch, camera_initialization=CAMERA_START[kind])
 
 
 def going_on(checkpoint: Path, network: ModelConfig) -> RunConfig:
     """The configuration that trains on from a checkpoint of this network."""
-    of_file = {"resume_checkpoint": str(checkpoint), "arch": network.arch, "transformer_nhead": network.heads}
+    of_file = {"checkpoint": str(checkpoint), "arch": network.arch, "transformer_nhead": network.heads}
     return official(NETWORK, network.body).changed(**SHARED, **GOING_ON, **of_file)
 
 

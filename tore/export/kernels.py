@@ -137,6 +137,6 @@ def _symmetric(conv: nn.Conv2d, size: torch.Size) -> tuple[list[int], Tensor]:
     if any(grow) and any(d != 1 for d in conv.dilation):
         raise ValueError(
             f"the backbone pads a convolution of dilation {conv.dilation} as TensorFlow does, which an optimized one "
-            "cannot; use the plain network (tore infer --plain)"
+            "cannot; use the plain network (tore infer --no_fast)"
         )
     return padding, F.pad(conv.weight, (grow[1], 0, grow[0], 0))

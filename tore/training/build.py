@@ -75,18 +75,18 @@ def imagenet_file(arch: str, wanted: str | None) -> Path | str | None:
 def _starts_warm(config: RunConfig) -> bool:
     """Whether --pretrained brings the backbone of a network by timm's name; METRO takes nothing else from it."""
     options = config.network
-    takes = isinstance(options, METROOptions) or PARTS_TO_LOAD[0] in options.warm_start_rooms
-    return bool(options.warm_start) and takes and options.arch not in paths.BACKBONE_WEIGHTS
+    takes = isinstance(options, METROOptions) or PARTS_TO_LOAD[0] in options.pretrained_parts
+    return bool(options.pretrained) and takes and options.arch not in paths.BACKBONE_WEIGHTS
 
 
 def checkpoint_of(config: RunConfig) -> Checkpoint | None:
     """The checkpoint whose network the run takes, if any; what no file tells is as the options say."""
     options = config.network
-    if options.resume_checkpoint is None:
+    if options.checkpoint is None:
         return None
     names = ("arch", "image_size", "image_mean", "image_std")
     overrides = {name: getattr(options, name) for name in names if config.gives(name)}
-    checkpoint = read_checkpoint(options.resume_checkpoint, **overrides)
+    checkpoint = read_checkpoint(options.checkpoint, **overrides)
     fast = isinstance(options, FastMETROOptions)
     places = {"heads": "transformer_nhead" if fast else "num_attention_heads"}
     places["dropout"] = "transformer_dropout" if fast else "drop_out"
@@ -98,13 +98,13 @@ def checkpoint_of(config: RunConfig) -> Checkpoint | None:
 def start_network(model: Network, config: RunConfig) -> None:
     """The deviations from the official start that the options ask for."""
     options = config.network
-    if options.warm_start:
-        load_parts(model, options.warm_start, list(options.warm_start_rooms))
-    if options.template_start:
+    if options.pretrained:
+        load_parts(model, options.pretrained, list(options.pretrained_parts))
+    if options.template_initialization:
         joints, vertices = template_points(model.config.body, config.data.body_dir)
         start_from_template(model, vertices, joints)
-    if options.camera_start:
-        start_camera(model, options.camera_start)
+    if options.camera_initialization:
+        start_camera(model, options.camera_initialization)
 
 
 def build_network(config: RunConfig, checkpoint: Checkpoint | None, *, fresh: bool) -> tuple[Network, list[str]]:

@@ -20,13 +20,11 @@ from tore.modeling.build import FastMETROConfig
 from tore.modeling.initialization import PARTS_TO_LOAD, REST
 from tore.modeling.model_names import NAMED_SIZES, TOKEN_REDUCTIONS, size_fields
 from tore.training.options import (
-    FLAG_NAMES,
-    OPTION_NAMES,
     Options,
+    current_names,
     flag_text,
     option,
     refuse_unknown,
-    renamed_options,
     value_text,
 )
 
@@ -54,18 +52,18 @@ class NetworkOptions(Options):
     image_std: tuple[float, ...] | None = option(None)
     freeze_backbone: bool | None = option(None)  # None: MoveNet's alone
     backbone_weights: str | None = option(None)  # None: the usual one; "timm": timm's own; "none": a random start
-    resume_checkpoint: str | None = option(None)  # a file or folder whose network is taken
-    warm_start: str | None = option(None)
-    warm_start_rooms: tuple[str, ...] = option(PARTS_TO_LOAD, choices=(*PARTS_TO_LOAD, REST))
-    template_start: bool = option(False)
-    camera_start: tuple[float, ...] | None = option(None)  # scale, x, y
+    checkpoint: str | None = option(None)  # a file or folder whose network is taken
+    pretrained: str | None = option(None)
+    pretrained_parts: tuple[str, ...] = option(PARTS_TO_LOAD, choices=(*PARTS_TO_LOAD, REST))
+    template_initialization: bool = option(False)
+    camera_initialization: tuple[float, ...] | None = option(None)  # scale, x, y
 
     def __post_init__(self) -> None:
         """Checks also what the shared options cannot be together."""
         super().__post_init__()
-        if self.camera_start is not None and len(self.camera_start) != COORDINATES:
+        if self.camera_initialization is not None and len(self.camera_initialization) != COORDINATES:
             raise ValueError(
-                f"--camera_initialization {value_text(self.camera_start)} is not three numbers such as 0.9,0,0"
+                f"--camera_initialization {value_text(self.camera_initialization)} is not three numbers such as 0.9,0,0"
             )
 
     def create_options(self) -> dict[str, Any]:
@@ -285,7 +283,7 @@ class RunConfig:
             self._refuse(("vloss_w_sub2",), "a hand has two mesh levels")
             if network.smpl_regressor:
                 raise ValueError("--smpl_regressor: the SMPL parameter regressor reads a body's mesh; leave it out")
-        fresh = network.resume_checkpoint is None  # else the file tells the widths, and is compared with the flags
+        fresh = network.checkpoint is None  # else the file tells the widths, and is compared with the flags
         if isinstance(network, METROOptions) and fresh and "input_feat_dim" in self.given:
             follow = tuple(width // 2 for width in network.hidden_feat_dim[:-1])
             if network.input_feat_dim[1:] != follow:
@@ -345,8 +343,7 @@ class RunConfig:
 
     def to_yaml(self, path: str | Path) -> None:
         """Writes the configuration, whole or not at all."""
-        content = renamed_options(self.plain(), FLAG_NAMES)
-        write_whole(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        write_whole(path, yaml.safe_dump(self.plain(), sort_keys=False, allow_unicode=True))
 
     @classmethod
     def from_yaml(cls, path: str | Path, network: str | None = None, body: str | None = None) -> RunConfig:
@@ -356,7 +353,7 @@ class RunConfig:
         network, body: what it must be of, where that is certain. ValueError names the file and what is wrong.
         """
         try:
-            return _from_plain(renamed_options(read_yaml(path) or {}, OPTION_NAMES), network, body)
+            return _from_plain(current_names(read_yaml(path) or {}), network, body)
         except ValueError as error:
             text = str(error)
             raise ValueError(text if text.startswith(str(path)) else f"{path}: {text}") from None

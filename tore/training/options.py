@@ -21,27 +21,27 @@ VALUE_ALIASES: dict[str, dict[str, str]] = {
     "schedule": {"published": "official"},
 }
 
-# Option -> the name of its flag, where that is another; files have the flags' names, and the options' are taken too.
-FLAG_NAMES = {
+# Old name of an option -> its name, in files and training states of earlier versions.
+OLD_OPTION_NAMES = {
     "resume_checkpoint": "checkpoint",
     "warm_start": "pretrained",
     "warm_start_rooms": "pretrained_parts",
     "template_start": "template_initialization",
     "camera_start": "camera_initialization",
 }
-OPTION_NAMES = {flag: name for name, flag in FLAG_NAMES.items()}
 
 
-def renamed_options(content: Any, names: Mapping[str, str]) -> Any:
-    """A configuration's plain values, sections and `given` included, with other names for some options.
+def current_names(content: Any) -> Any:
+    """A configuration's plain values, sections and `given` included, by today's names of the options.
 
     Raises ValueError where an option is there by both names.
     """
     if not isinstance(content, dict):
         return content
-    if both := sorted(f"{new} and {old}" for old, new in names.items() if old in content and new in content):
+    names = OLD_OPTION_NAMES
+    if both := sorted(f"{old} and {new}" for old, new in names.items() if old in content and new in content):
         raise ValueError(f"{', '.join(both)} are names of one option; keep one of them")
-    found = {names.get(key, key): renamed_options(value, names) for key, value in content.items()}
+    found = {names.get(key, key): current_names(value) for key, value in content.items()}
     if isinstance(found.get("given"), list):
         found["given"] = [names.get(name, name) for name in map(str, found["given"])]
     return found

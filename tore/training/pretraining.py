@@ -30,7 +30,7 @@ from tore.modeling.build import FastMETROConfig
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.initialization import WarmUpNetwork, load_parts, save_image_side
 from tore.training.config import BODIES
-from tore.training.options import FLAG_NAMES, OPTION_NAMES, Options, option, refuse_unknown, renamed_options
+from tore.training.options import Options, current_names, option, refuse_unknown
 from tore.training.resuming import Pace, accept_changes, changes_of, recorded
 from tore.training.set_check import check_before
 
@@ -97,7 +97,7 @@ class PretrainConfig(Options):
     lr: float = option(2e-3, least=0)
     warm_up_share: float = option(0.05)
     backbone_weights: str | None = option(None)
-    warm_start: str | None = option(None)
+    pretrained: str | None = option(None)
     amp: str = option("none", choices=tuple(AMP_TYPES))
     num_workers: int = option(4, least=0)
     on_bad_sample: str = option("raise", choices=("raise", "skip"))
@@ -121,7 +121,7 @@ class PretrainConfig(Options):
         """Reads what `to_yaml` writes; options may be left out. ValueError names the file and what is wrong."""
         content = read_yaml(path) or {}
         try:
-            content = renamed_options(content, OPTION_NAMES)
+            content = current_names(content)
             if not isinstance(content, dict):
                 raise ValueError("a configuration of `tore pretrain` holds options, such as `lr: 1e-3`")
             refuse_unknown(content, [*cls.names(), "given"], "tore pretrain")
@@ -136,7 +136,7 @@ class PretrainConfig(Options):
 
     def to_yaml(self, path: str | Path) -> None:
         """Writes the configuration, whole or not at all."""
-        content = renamed_options({**self.plain(), "given": sorted(self.given)}, FLAG_NAMES)
+        content = {**self.plain(), "given": sorted(self.given)}
         write_whole(path, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
     def values(self) -> dict[str, Any]:
@@ -202,8 +202,8 @@ def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> 
         joints=data.layout.joint_rows[0],
         size=config.size,
     )
-    if config.warm_start is not None:
-        load_parts(network, config.warm_start)
+    if config.pretrained is not None:
+        load_parts(network, config.pretrained)
     sets = {"train_yaml": set_identity(data.rows)}
     schedule = Schedule("cosine", config.warm_up_share)
     network.to(processes.device).to(memory_format=torch.channels_last)

@@ -16,7 +16,7 @@ from tore.engine.optimization import Schedule
 from tore.engine.state import is_of_another_size, position_under, steps_per_epoch
 from tore.modeling.build import configure, describe
 from tore.modeling.recorded_body import RECORD, without_mark
-from tore.training.options import current_value, value_text
+from tore.training.options import current_names, current_value, value_text
 
 
 class Config(Protocol):
@@ -44,7 +44,8 @@ FREE = {
 }  # fmt: skip
 # How a new network is initialized: a resumed run has one already, and a typed flag must agree with it.
 START = {
-    "backbone_weights", "warm_start", "warm_start_rooms", "template_start", "camera_start", "resume_checkpoint",
+    "backbone_weights", "checkpoint", "pretrained", "pretrained_parts", "template_initialization",
+    "camera_initialization",
 }  # fmt: skip
 # What the network's configuration, which is compared by itself, follows from.
 NETWORK = {
@@ -92,12 +93,12 @@ class Changes:
 
 
 def recorded(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Option -> value of the run that wrote a training state; of version 0.1 they are its flags, by the same names."""
+    """Option -> value of the run that wrote a training state; of version 0.1 they are its flags, by their names."""
     config = state["config"]
     if "run" not in config:
-        return {name: current_value(name, value) for name, value in config["flags"].items()}
+        return {name: current_value(name, value) for name, value in current_names(config["flags"]).items()}
     found: dict[str, Any] = {}
-    for name, value in config["run"].items():
+    for name, value in current_names(config["run"]).items():
         found |= value if isinstance(value, dict) else {name: value}
     return found
 

@@ -150,7 +150,7 @@ def _labels(dataset: MeshDataset) -> Iterator[Label]:
 def check_command(dataset: MeshDataset, body_dir: str | Path | None) -> str:
     """The command line that checks every row of the set."""
     words = ["tore", "data", "check", str(dataset.rows.path), "--body", dataset.layout.kind]
-    return shlex.join(words + (["--data_dir", str(body_dir)] if body_dir else []))
+    return shlex.join(words + (["--body_dir", str(body_dir)] if body_dir else []))
 
 
 def _is_of_linelist(finding: Finding, dataset: MeshDataset) -> bool:
