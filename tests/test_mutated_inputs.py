@@ -21,7 +21,7 @@ from tests.datasets import sources
 from tests.datasets.data_sets import write_set
 from tests.mutations import mutated
 from tore.analysis.ablation import claim
-from tore.analysis.benchmark import parse_subject
+from tore.analysis.subjects import parse_subject
 from tore.datasets.convert.freihand import FreiHand
 from tore.datasets.convert.spin import SpinAnnotations
 from tore.datasets.convert.threedpw import load_tracks

@@ -146,7 +146,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "tools.bench": ("cli.bench",),
     "tools.bench_end_to_end": ("analysis.benchmark",),
     "tools.bench_report": ("analysis.benchmark_report",),
-    "tools.bench_subjects": ("analysis.benchmark",),
+    "tools.bench_subjects": ("analysis.subjects",),
     "tools.bench_timing": ("analysis.benchmark", "device"),
     "tools.checkpoint_flags": ("cli.checkpoint_flags",),
     "tools.convert": ("cli.convert",),

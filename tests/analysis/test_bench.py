@@ -17,7 +17,7 @@ import tore
 from tests.conftest import assert_agrees
 from tore import cli
 from tore.analysis import benchmark
-from tore.analysis.benchmark import paper_requests, parse_subject, subjects_of
+from tore.analysis.subjects import paper_requests, parse_subject, subjects_of
 from tore.analysis.tables import csv_text, markdown, shown
 from tore.evaluation.protocol import PAPER_HUMAN36M, paper_row
 from tore.modeling.checkpoints import save_model

@@ -141,7 +141,7 @@ def test_a_checkpoint_that_records_less_goes_on_with_a_line(
     assert "6 steps instead of 3" in capfd.readouterr().err
     assert train(tiny_sets, rule_body_dir, run, "--resume", "auto", "--pretrained", "other.bin") == 2
     assert (
-        "--pretrained other.bin: the run resumes with its own weights and began with it None" in capfd.readouterr().err
+        "--pretrained other.bin: the run resumes with its own weights and began with it unset" in capfd.readouterr().err
     )
     assert train(tiny_sets, rule_body_dir, run, "--resume", "auto") == 0
     said = capfd.readouterr().err

@@ -14,8 +14,9 @@ import tore
 from tests import rules
 from tore.body import load_body
 from tore.inference.predictor import MeshRecovery
-from tore.modeling.checkpoints import official_state, read_checkpoint
+from tore.modeling.checkpoints import read_checkpoint
 from tore.modeling.initialization import load_parts
+from tore.modeling.official_layout import official_state
 from tore.modeling.recorded_body import RECORD
 from tore.paths import SMPL_FILES, shipped_checkpoint
 
@@ -31,7 +32,10 @@ def written(model: torch.nn.Module, way: str, folder: Path) -> Path:
     """A file of the model in one of the kinds that there are."""
     path = folder / ("a.safetensors" if way.endswith("safetensors") else "a.bin")
     if way == "wrapped official":
-        torch.save({"model": {f"module.{name}": value for name, value in official_state(model).items()}}, path)
+        torch.save(
+            {"model": {f"module.{name}": value for name, value in official_state(model, model.state_dict()).items()}},
+            path,
+        )
     else:
         (tore.save_official if way.startswith("official") else tore.save_model)(model, path)
     return path
@@ -62,7 +66,7 @@ def test_a_licensed_body_is_recorded_and_asked_for(rule_body_dir: Path, tmp_path
 @pytest.mark.parametrize("way", ["official", "own of before"])
 def test_a_file_without_a_record_is_one_of_the_licensed_body(way: str, rule_body_dir: Path, tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
-    entries = official_state(network(rule_body_dir))
+    entries = official_state(model := network(rule_body_dir), model.state_dict())
     del entries[RECORD]
     torch.save(entries, path)
     if way == "own of before":
@@ -71,7 +75,7 @@ def test_a_file_without_a_record_is_one_of_the_licensed_body(way: str, rule_body
         del content[RECORD]
         torch.save(content | {"config": content["config"] | {"stand_in": False}}, path)
     model = tore.load_model(path, rule_body_dir, "cpu", arch="test_resnet")
-    assert RECORD not in official_state(model), "saving does not make up what nobody recorded"
+    assert RECORD not in official_state(model, model.state_dict()), "saving does not make up what nobody recorded"
     for made in ("synthetic", "capsules"):
         with pytest.raises(ValueError, match=f"records no fingerprint and counts as trained on .*'SMPL'.*{made}"):
             tore.load_model(path, made, "cpu", arch="test_resnet")
@@ -108,7 +112,7 @@ def test_a_plain_state_dict_tells_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"no JSON", b'["SMPL"]', b'{"name": 3}'])
 def test_a_damaged_record_is_refused(content: bytes, tmp_path: Path) -> None:
-    entries = official_state(network("synthetic"))
+    entries = official_state(model := network("synthetic"), model.state_dict())
     save_file({n: v.contiguous().clone() for n, v in entries.items()}, tmp_path / "whole.safetensors")
     torch.save(entries | {RECORD: torch.tensor(list(content), dtype=torch.uint8)}, tmp_path / "a.bin")
     with pytest.raises(ValueError, match=r"a\.bin is damaged: its record of the body model"):

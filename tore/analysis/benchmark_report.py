@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tore.analysis.benchmark import Subject
 from tore.analysis.cost import PARTS
+from tore.analysis.subjects import Subject
 from tore.analysis.tables import Panel, Point, markdown
 
 Row = dict[str, Any]

@@ -40,7 +40,8 @@ from tore.engine.faults import NonFiniteLossError
 from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.modeling.token_reduction_baselines import REDUCERS
-from tore.training.config import NETWORKS, RunConfig, official
+from tore.training.config import RunConfig, official
+from tore.training.network_options import NETWORKS
 
 EXIT_SOME_FAILED = 1
 RULES = (

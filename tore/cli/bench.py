@@ -26,21 +26,9 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from tore.analysis.benchmark import (
-    BASELINES,
-    FORMS,
-    Subject,
-    alternate,
-    judged,
-    made_images,
-    median_and_p90,
-    paper_requests,
-    parse_subject,
-    peak_memory,
-    subjects_of,
-    time_stages,
-)
+from tore.analysis.benchmark import alternate, made_images, median_and_p90, peak_memory, time_stages
 from tore.analysis.benchmark_report import flat_rows, panels_of, report
+from tore.analysis.subjects import BASELINES, FORMS, Subject, judged, paper_requests, parse_subject, subjects_of
 from tore.analysis.tables import csv_text, draw, need_plot_package
 from tore.body.body_model import load_body
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, names

@@ -19,7 +19,7 @@ from tore.modeling.build import reduction_fields
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.model_names import NARROW, NARROW_FIELDS, SIZES
-from tore.training.config import BERT_INTERMEDIATE, COORDINATES
+from tore.training.network_options import BERT_INTERMEDIATE, COORDINATES
 
 HEADS = {"fastmetro": "transformer_nhead", "metro": "num_attention_heads"}
 DROPOUT = {"fastmetro": "transformer_dropout", "metro": "drop_out"}

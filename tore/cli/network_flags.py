@@ -6,7 +6,7 @@ import argparse
 
 from tore.cli.flags import add_idle_flags
 from tore.cli.training_flags import add_network_flags, true_or_false, widths
-from tore.training.config import BERT_INTERMEDIATE, FastMETROOptions, METROOptions
+from tore.training.network_options import BERT_INTERMEDIATE, FastMETROOptions, METROOptions
 
 FASTMETRO_IDLE = {
     "--pos_type": "the position code is the sine code",

@@ -15,8 +15,9 @@ from tore.cli.flags import add_body_dir, add_idle_flags, current_word, names, ta
 from tore.datasets.augmentation import Draw
 from tore.datasets.convert.freihand import TRUTH_FILES
 from tore.datasets.convert.reading import require
-from tore.training.config import DataOptions, NetworkOptions, OptimizationOptions
+from tore.training.config import DataOptions, OptimizationOptions
 from tore.training.hand_submission import HandOptions
+from tore.training.network_options import NetworkOptions
 from tore.training.resuming import Config
 
 SCALES = (0.7, 0.8, 0.9, 1.0, 1.1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from tore.files import read_tensors, write_tensors
 from tore.image_format import OFFICIAL_FORMAT, STRIDE
 from tore.modeling.backbones import OFFICIAL, identify
 from tore.modeling.build import (
-    CONFIGS,
     WITHOUT_GEOMETRY_REDUCTION,
     ModelConfig,
     build_model,
@@ -39,11 +38,19 @@ from tore.modeling.checkpoint_contents import (
 )
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
-from tore.modeling.official_keys import UNREAD, backbone_names, network_name
+from tore.modeling.official_layout import (
+    SHAPE_REGRESSOR,
+    TRUNK,
+    from_official_names,
+    has_official_layout,
+    network_of,
+    official_state,
+    recorded_heads,
+    usual_heads,
+)
 from tore.modeling.recorded_body import (
     RECORD,
     body_dir_for,
-    entry_of,
     identity_in,
     licensed,
     refuse_another_body,
@@ -53,12 +60,6 @@ from tore.modeling.shipped_backbone import LEFT_OUT, left_out_entries, without_b
 from tore.paths import takes_data_dir
 
 FORMATS, OWN_FORMAT = "tore-", "tore-1"  # what the names of all our formats begin with, and today's
-OFFICIAL_REDUCTIONS = ("itp", "none")  # of image tokens
-BACKBONE = "backbone."
-TRUNK = "backbone.trunk."
-HEADS = ("heads", "regressor_heads")
-HEADS_ENTRY = "attention_heads"
-SHAPE_REGRESSOR = "transformer_3."  # what tells TORE's files from the baselines'
 
 
 @dataclass(frozen=True)
@@ -212,26 +213,13 @@ def from_official(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -
 
     Raises ValueError when the entries are of neither network or the backbone is not recognised.
     """
-    dropped = tuple(name for name in entries if UNREAD.fullmatch(name))
-    network = _network_of(entries, path)
+    network = network_of(entries, path)
     geometry_reduction = any(name.startswith(SHAPE_REGRESSOR) for name in entries)
-    state: dict[str, Tensor] = {}
-    unexpected = []
-    inside = [n.removeprefix(BACKBONE) for n in entries if n.startswith(BACKBONE) and n not in dropped]
-    for name, ours in backbone_names(inside).items():
-        state[TRUNK + ours] = entries[BACKBONE + name]
-    for name, value in entries.items():
-        if name.startswith(BACKBONE) or name in (*dropped, HEADS_ENTRY, RECORD):
-            continue
-        ours_or_none = network_name(name, network, geometry_reduction)
-        if ours_or_none is None:
-            unexpected.append(name)
-        else:
-            state[ours_or_none] = value
+    state, dropped, unexpected = from_official_names(entries, network, geometry_reduction)
     facts = _with_image_size(shape_facts(network, {name: tuple(value.shape) for name, value in state.items()}))
     usual = {} if geometry_reduction else WITHOUT_GEOMETRY_REDUCTION.get((network, facts.get("body", "body")), {})
     told = {"network": network, "body": "body", "geometry_reduction": geometry_reduction, **facts}
-    told |= _recorded_heads(entries, network, path)
+    told |= recorded_heads(entries, network, path)
     arch = _arch_of(state)
     if arch is not None:
         told["arch"] = arch
@@ -243,7 +231,7 @@ def from_official(entries: Mapping[str, Tensor], path: Path, **overrides: Any) -
     check_overrides(told, overrides, path)
     config = configure(**{**usual, **told, **overrides})
     body = identity_in(entries[RECORD], path) if RECORD in entries else licensed(config.body)
-    return Checkpoint(path, "official", config, state, told, dropped, tuple(unexpected), body)
+    return Checkpoint(path, "official", config, state, told, dropped, unexpected, body)
 
 
 def _with_image_size(told: dict[str, Any]) -> dict[str, Any]:
@@ -314,7 +302,10 @@ def save_official(model: nn.Module, path: str | Path) -> None:
     Two entries are ours, which `load_model` reads and the official code passes over: `attention_heads`, where they are
     not the usual ones, and `trained_on`, the body model, where its fingerprint is known.
     """
-    write_tensors(official_state(model), path)
+    network = network_in(model)
+    state = own_state(network)
+    _check_loadable(network, state)
+    write_tensors(official_state(network, state), path)
 
 
 save_published = save_official  # its name until version 0.3
@@ -327,99 +318,8 @@ def save_weights(model: nn.Module, path: str | Path) -> None:
     frozen: others than the usual need our own.
     """
     config = network_in(model).config
-    usual = _usual_heads(config) and config.image_format == OFFICIAL_FORMAT and not config.frozen_backbone
-    (save_official if usual and _has_official_layout(config) else save_model)(model, path)
-
-
-def _has_official_layout(config: ModelConfig) -> bool:
-    return getattr(config, "image_reduction", "itp") in OFFICIAL_REDUCTIONS
-
-
-def _heads_of(config: ModelConfig) -> dict[str, int]:
-    """The numbers of attention heads, which the shape of no entry tells, by the configuration's fields."""
-    return {field.name: getattr(config, field.name) for field in fields(config) if field.name in HEADS}
-
-
-def _usual_heads(config: ModelConfig) -> bool:
-    return _heads_of(config) == _heads_of(type(config)())
-
-
-def _recorded_heads(entries: Mapping[str, Tensor], network: str, path: Path) -> dict[str, int]:
-    """The heads that a file of the official layout records by an entry of ours; empty where they are the usual ones."""
-    if HEADS_ENTRY not in entries:
-        return {}
-    names, numbers = list(_heads_of(CONFIGS[network]())), entries[HEADS_ENTRY].flatten().tolist()
-    if len(names) != len(numbers):
-        raise ValueError(f"{path} is damaged: {HEADS_ENTRY} holds {numbers} for {', '.join(names)}; get it again")
-    return {name: int(number) for name, number in zip(names, numbers, strict=True)}
-
-
-def official_state(model: nn.Module) -> dict[str, Tensor]:
-    """The network's tensors under their official names, and zeros for the official entries nothing reads.
-
-    Raises ValueError for a network that the official layout cannot tell from another.
-    """
-    model = network_in(model)
-    config, state = model.config, own_state(model)
-    _check_loadable(model, state)
-    if not _has_official_layout(config):
-        raise ValueError(
-            f"the official layout knows no token reduction {config.image_reduction!r}; write it with save_model"
-        )
-    if config.image_format != OFFICIAL_FORMAT:
-        raise ValueError(f"the official layout does not tell of {config.image_format}; write it with save_model")
-    trunk = backbone_names(
-        (name.removeprefix(TRUNK) for name in state if name.startswith(TRUNK)), to_official=True, arch=config.arch
-    )
-    out = {BACKBONE + official: state[TRUNK + ours] for ours, official in trunk.items()}
-    for name, value in state.items():
-        if not name.startswith(TRUNK):
-            official_name = network_name(name, config.network, config.geometry_reduction, to_official=True)
-            if official_name is None:
-                raise ValueError(f"the official layout has no entry for {name}; write it with save_model")
-            out[official_name] = value
-    if not _usual_heads(config):
-        out[HEADS_ENTRY] = torch.tensor(list(_heads_of(config).values()), device="cpu")
-    if model.trained_on is not None and (model.trained_on.is_known or model.trained_on != licensed(config.body)):
-        out[RECORD] = entry_of(model.trained_on)
-    for name, shape in _unread_shapes(model).items():
-        out[name] = torch.zeros(1).expand(shape)  # one stored number, whatever the shape
-    return out
-
-
-def _unread_shapes(model: FastMETRO | METRO) -> dict[str, tuple[int, ...]]:
-    """Official entries that nothing reads: BERT's embeddings and poolers, ImageNet classifiers."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    arch = model.config.arch
-    classifier = "_fc" if arch.startswith("efficientnet") else "classifier" if arch.startswith("hrnet") else None
-    if classifier and arch in OFFICIAL:
-        shapes[f"{BACKBONE}{classifier}.weight"] = (1000, model.backbone.channels)
-        shapes[f"{BACKBONE}{classifier}.bias"] = (1000,)
-    widths = model.config.widths if isinstance(model, METRO) else ()
-    for index, width in enumerate(widths):
-        bert = f"trans_encoder.{index}.bert"
-        shapes[f"{bert}.embeddings.word_embeddings.weight"] = (30522, width)
-        shapes[f"{bert}.embeddings.position_embeddings.weight"] = (512, width)
-        shapes[f"{bert}.embeddings.token_type_embeddings.weight"] = (2, width)
-        shapes[f"{bert}.embeddings.LayerNorm.weight"] = (width,)
-        shapes[f"{bert}.embeddings.LayerNorm.bias"] = (width,)
-        shapes[f"{bert}.pooler.dense.weight"] = (width, width)
-        shapes[f"{bert}.pooler.dense.bias"] = (width,)
-    return shapes
-
-
-def _network_of(entries: Iterable[str], path: Path) -> str:
-    names = list(entries)
-    if any(name.startswith("trans_encoder.") for name in names):
-        return "metro"
-    if any(name.startswith("transformer_1.") for name in names):
-        return "fastmetro"
-    first = list(dict.fromkeys(name.partition(".")[0] for name in names))
-    raise ValueError(
-        f"{path} is no checkpoint of FastMETRO or METRO: none of its {len(names)} entries begins with "
-        f"transformer_1 or trans_encoder, but with {', '.join(first[:5])}; use the state_dict.bin of a checkpoint "
-        "folder, or save the network's own state_dict() where it lies beside other modules"
-    )
+    usual = usual_heads(config) and config.image_format == OFFICIAL_FORMAT and not config.frozen_backbone
+    (save_official if usual and has_official_layout(config) else save_model)(model, path)
 
 
 def _arch_of(state: Mapping[str, Tensor]) -> str | None:

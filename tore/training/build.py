@@ -36,9 +36,10 @@ from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.initialization import PARTS_TO_LOAD, load_parts, start_camera, start_from_template
 from tore.modeling.metro import METRO
 from tore.modeling.recorded_body import body_dir_for, refuse_another_body, trained_on_of
-from tore.training.config import COORDINATES, FastMETROOptions, METROOptions, RunConfig
+from tore.training.config import RunConfig
 from tore.training.evaluate import Evaluation
 from tore.training.feature_storing import stored_dataset
+from tore.training.network_options import COORDINATES, FastMETROOptions, METROOptions
 from tore.training.options import flag_text
 from tore.training.recipes import optimizer_from, recipe_from, surface_faces
 from tore.training.resuming import Pace, accept_changes, body_of_state, changes_of, check_same_network, record_of

@@ -29,7 +29,7 @@ from tore.modeling.backbones import Backbone, load_backbone_weights
 from tore.modeling.build import FastMETROConfig
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.initialization import WarmUpNetwork, load_parts, save_image_side
-from tore.training.config import BODIES
+from tore.training.network_options import BODIES
 from tore.training.options import Options, current_names, option, refuse_unknown
 from tore.training.resuming import Pace, accept_changes, changes_of, recorded
 from tore.training.set_check import check_before

@@ -13,7 +13,8 @@ from tore.body.files import read_level_faces
 from tore.engine.optimization import BASELINE_OPTIMIZERS, CLIPS, OPTIMIZERS, OptimizerRecipe
 from tore.losses.recipes import BASELINE_RECIPES, RECIPES, LossRecipe
 from tore.modeling.build import ModelConfig, prunes_image_tokens
-from tore.training.config import TORE_RECIPE, RunConfig
+from tore.training.config import RunConfig
+from tore.training.network_options import TORE_RECIPE
 from tore.training.options import flag_text
 
 FULL_LEVEL = -1
