@@ -1,6 +1,6 @@
 """Times the body models and the alignment of joints against plain transcriptions, in one run.
 
-    python -m benchmarks.body [--batch 16] [--threads 2] [--repeats 20]
+    python -m benchmarks.body [--batch_size 16] [--threads 2] [--repeats 20]
 
 Bodies come from the test suite's rules, so that no licensed file is needed.
 """
@@ -83,15 +83,15 @@ def cases(folder: Path, batch: int) -> dict[str, Callable[[], object]]:
 def main() -> None:
     """Prints one line per case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch_size", "--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        for name, function in cases(Path(folder), arguments.batch).items():
+        for name, function in cases(Path(folder), arguments.batch_size).items():
             median, least = milliseconds(function, arguments.repeats)
-            print(f"{name:<32} batch {arguments.batch}: median {median:8.2f} ms, least {least:8.2f} ms")
+            print(f"{name:<32} batch {arguments.batch_size}: median {median:8.2f} ms, least {least:8.2f} ms")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ DEPTH_TOLERANCE = 1e-3  # meters within which two bodies touch, and either may s
 
 
 def placed(figure: Figure, count: int, height: float) -> list[np.ndarray]:
-    """Bodies (V, 3) in the middle of the image, `height` pixels high."""
+    """Bodies (V, 3) in the center of the image, `height` pixels high."""
     bodies = []
     for start in range(0, count, 16):
         for vertices in draw_people(figure, [RandomState([18, index]) for index in range(start, start + 16)]).vertices:

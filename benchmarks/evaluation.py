@@ -1,6 +1,7 @@
 """Times the evaluation of a set, loading and metrics included, against the network alone on as many images.
 
-    python -m benchmarks.evaluation [--images 1000] [--side 1000] [--batch 16] [--workers 2] [--arch A] [--fast]
+    python -m benchmarks.evaluation [--images 1000] [--side 1000] [--batch_size 16] [--num_workers 2] [--arch A]
+        [--fast]
 
 FastMETRO_L+TORE on the synthetic body, JPEG images with boxes of 600 pixels. The network alone sees half of the
 images before the evaluation and half behind it. Beside the time by the clock stands the processors' time, the
@@ -63,8 +64,8 @@ def evaluation(model: torch.nn.Module, body: BodyModel, yaml: Path, options: arg
         network="fastmetro",
         body_dir=capsule_body_dir(),
         processes=Processes(device=torch.device("cpu")),
-        batch_size=options.batch,
-        workers=options.workers,
+        batch_size=options.batch_size,
+        workers=options.num_workers,
     )
     measured(model)
 
@@ -83,10 +84,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", "--pictures", type=int, default=1000)
     parser.add_argument("--side", type=int, default=1000)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--batch_size", "--batch", type=int, default=16)
+    parser.add_argument("--num_workers", "--workers", type=int, default=2)
     parser.add_argument("--arch", default="efficientnet-b0")
-    parser.add_argument("--fast", action="store_true", help="the inference form on both sides")
+    parser.add_argument("--fast", action="store_true", help="the optimized model on both sides")
     options = parser.parse_args()
     keep_freed_memory()
     network = create_model("fastmetro", arch=options.arch, body_dir=capsule_body_dir()).eval()
@@ -94,14 +95,14 @@ def main() -> None:
     body = load_body("body", capsule_body_dir())
     with tempfile.TemporaryDirectory() as folder:
         yaml = make_set(Path(folder), options.side, BOX_SCALE, options.images, person_of(body, options.side))
-        network_alone(model, options.batch, options.batch)
+        network_alone(model, options.batch_size, options.batch_size)
         half = options.images // 2
-        before = seconds(lambda: network_alone(model, half, options.batch))
+        before = seconds(lambda: network_alone(model, half, options.batch_size))
         whole = seconds(lambda: evaluation(model, body, yaml, options))
-        behind = seconds(lambda: network_alone(model, options.images - half, options.batch))
+        behind = seconds(lambda: network_alone(model, options.images - half, options.batch_size))
     alone = [sum(each) for each in zip(before, behind, strict=True)]
-    name = f"{options.arch}'s inference form" if options.fast else options.arch
-    print(f"{options.images} images, {name}, {torch.get_num_threads()} threads, {options.workers} workers")
+    name = f"{options.arch}'s optimized model" if options.fast else options.arch
+    print(f"{options.images} images, {name}, {torch.get_num_threads()} threads, {options.num_workers} workers")
     print(f"{'network alone':<14}{alone[0]:8.2f} s by the clock, {alone[1]:8.2f} s of processors")
     print(f"{'evaluation':<14}{whole[0]:8.2f} s by the clock, {whole[1]:8.2f} s of processors")
     print(f"{'ratio':<14}{whole[0] / alone[0]:8.2f} {whole[1] / alone[1]:18.2f}")

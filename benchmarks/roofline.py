@@ -1,7 +1,7 @@
-"""What a training step, or a network's inference form, spends its time on, beside the least each operation could take.
+"""What a training step, or a network's optimized model, spends its time on, beside the least each operation could take.
 
     python -m benchmarks.roofline step [flags of benchmarks/train_step.py]
-    python -m benchmarks.roofline form [--arch efficientnet-b0] [--batch 1]
+    python -m benchmarks.roofline form [--arch efficientnet-b0] [--batch_size 1]
 
 Every operation that torch runs is timed. The least is its arithmetic at the rate of the faster of a large matrix
 product and a large convolution, or the bytes that it reads and writes at the bandwidth of a sum of arrays of that size,
@@ -25,8 +25,8 @@ import torch
 
 import tore
 from benchmarks import train_step
-from benchmarks.inference_form import alternate, limit_sides
 from benchmarks.operations import Limits, Operations, Work, measure_bandwidth
+from benchmarks.optimized_model import alternate, limit_sides
 from tore.device import keep_freed_memory
 from tore.export import for_inference
 from tore.paths import SYNTHETIC
@@ -47,14 +47,14 @@ def training_call(folder: Path, flags: list[str]) -> Callable[[], None]:
 
 
 def form_call(flags: list[str]) -> Callable[[], None]:
-    """The inference form of a network on a batch of noise."""
+    """The optimized model of a network on a batch of noise."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--network", default="fastmetro", choices=("fastmetro", "metro"))
     parser.add_argument("--arch", default="efficientnet-b0")
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--batch_size", "--batch", type=int, default=1)
     args = parser.parse_args(flags)
     form = for_inference(tore.create_model(args.network, arch=args.arch, body_dir=SYNTHETIC, device="cpu"))
-    images = torch.randn(args.batch, 3, 224, 224)
+    images = torch.randn(args.batch_size, 3, 224, 224)
 
     @torch.no_grad()
     def call() -> None:

@@ -72,7 +72,7 @@ def measure(sample: Sample, person: Recovery, faces: np.ndarray) -> Overlap:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the overlaps and writes the sheet where one is asked for."""
+    """Prints the overlaps and writes the sheet where one is wanted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", "--pictures", type=int, default=50)
     parser.add_argument("--size", type=int, default=512, help="side of the images in pixels")

@@ -2,7 +2,7 @@
 
 Defaults: FastMETRO_L, EfficientNet-b0, keep 0.8, batch 16, the synthetic body, made-up images and labels.
 
-    python benchmarks/train_step.py [--device cuda] [--amp bf16] [--compile] [--batch 16] [--steps 5]
+    python benchmarks/train_step.py [--device cuda] [--amp bf16] [--compile] [--batch_size 16] [--steps 5]
 """
 
 from __future__ import annotations
@@ -137,9 +137,9 @@ def prepare(args: argparse.Namespace, folder: Path) -> Run:
     if args.compile:
         model.compile()
     optimizer = build_optimizer(model.parameters(), FASTMETRO_OPTIMIZER, 1e-4)
-    dataset = MeshDataset(write_images(folder, args.batch * (args.steps + 1)), True)
+    dataset = MeshDataset(write_images(folder, args.batch_size * (args.steps + 1)), True)
     pin = device.type == "cuda"
-    batches = LoaderBatches(dataset, batch_size=args.batch, workers=args.workers, pin_memory=pin)
+    batches = LoaderBatches(dataset, batch_size=args.batch_size, workers=args.num_workers, pin_memory=pin)
     return Run(model, step, optimizer, batches.epoch(0, 0), args.channels_last)
 
 
@@ -147,9 +147,11 @@ def flags() -> argparse.ArgumentParser:
     """What is trained, and how."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", default="efficientnet-b0")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch_size", "--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=0, help="0: the data part is all of the loading")
+    parser.add_argument(
+        "--num_workers", "--workers", type=int, default=0, help="0: the data part is all of the loading"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--amp", choices=tuple(AMP_TYPES), default="none")
     parser.add_argument("--compile", action="store_true")
@@ -168,13 +170,16 @@ def main() -> int:
         run, watch = prepare(args, Path(folder)), Stopwatch(torch.device(args.device))
         for _ in range(args.steps + 1):
             run.one(watch)
-    operations = giga_flops(run.model, args.batch)
+    operations = giga_flops(run.model, args.batch_size)
     speed = giga_flops_per_second(torch.device(args.device))
     median = {part: statistics.median(seconds[1:]) for part, seconds in watch.seconds.items()}
     for part, seconds in median.items():
         print(f"{part:<10}{1000 * seconds:10.1f} ms   (least {1000 * min(watch.seconds[part][1:]):.1f})")
     whole = sum(median.values())
-    print(f"{'step':<10}{1000 * whole:10.1f} ms   {args.batch / whole:.1f} images/s, {torch.get_num_threads()} threads")
+    print(
+        f"{'step':<10}{1000 * whole:10.1f} ms   {args.batch_size / whole:.1f} images/s, "
+        f"{torch.get_num_threads()} threads"
+    )
     needed = 1000 * operations / speed
     print(f"arithmetic{needed:10.1f} ms   {operations:.0f} GFLOP at the {speed:.0f} GFLOP/s of a large matrix product")
     if args.device.startswith("cuda"):

@@ -27,14 +27,16 @@ def main(given: list[str] | None = None) -> int:
     """Writes both files, then checks if asked to. Returns 1 where a check fails."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--cache", type=Path, default=cache_dir() / "free-body-source.npz", help="people from Anny")
-    parser.add_argument("--out", type=Path, help="folder for the two files, in place of the package's own")
+    parser.add_argument(
+        "--output_dir", "--out", type=Path, help="folder for the two files, in place of the package's own"
+    )
     parser.add_argument("--check", action="store_true", help="measure the result against Anny")
     parser.add_argument("--poses", type=Path, nargs="*", default=[], help="zip archives of .asf/.amc or .bvh poses")
     options = parser.parse_args(given)
     source = read_source(options.cache)
     body = build_body(source)
     hand = build_hand(source, body.rig, body.people)
-    if write(body, hand, options.out) > LIMIT_MB:
+    if write(body, hand, options.output_dir) > LIMIT_MB:
         print(f"the files are larger than {LIMIT_MB} MB", file=sys.stderr)
         return 1
     return check(source, body, hand, options.poses) if options.check else 0

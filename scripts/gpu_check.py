@@ -44,7 +44,7 @@ class Mode:
     """How the device computes, and how far it may be from the CPU's float32, relative to the largest value.
 
     An untrained network's gradients are steep: through its batch norms a rounded activation moves them far, so that
-    half precision is only asked for their direction and fp16 for a little more.
+    half precision is compared by their direction alone, and fp16 by a little more.
     """
 
     name: str
@@ -336,7 +336,7 @@ def run_part(part: str, setting: Setting) -> Iterator[Row]:
             if time.monotonic() - start > SECONDS[part] and not setting.tiny:
                 yield Row(part, "the rest", "skipped", note=f"the part's {SECONDS[part]} s are over")
                 return
-    except Exception as error:  # the other parts go on
+    except Exception as error:  # the other parts continue
         yield Row(
             part, "", "failed", note=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         )

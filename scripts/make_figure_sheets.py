@@ -92,7 +92,7 @@ def save(images: list[np.ndarray], captions: list[str], columns: int, path: Path
 
 
 def draw_capsules(out: Path) -> None:
-    """synthetic_body_model.jpg and synthetic_hand_model.jpg."""
+    """capsule_body_model.jpg and capsule_hand_model.jpg."""
     arrays = load_body_arrays(capsule_body_dir() / CAPSULE_BODY_FILES.model)
     model, images = SkinnedModel(arrays), []
     for _, angles, shape, turn, width in BODY:
@@ -100,14 +100,14 @@ def draw_capsules(out: Path) -> None:
         for joint, degrees in angles.items():
             pose[joint] = np.radians(degrees)
         images.append(draw(skin(model, pose, numbers(shape)), arrays["f"], 8, turn, width))
-    save(images, [row[0] for row in BODY], 4, out / "synthetic_body_model.jpg")
+    save(images, [row[0] for row in BODY], 4, out / "capsule_body_model.jpg")
     arrays = load_body_arrays(capsule_body_dir() / CAPSULE_HAND_FILES.model)
     model, mean, images = SkinnedModel(arrays), arrays["hands_mean"].reshape(5, 3, 3), []
     for _, curl, (tilt, turn), shape in HAND:
         fingers = mean * np.array(curl)[:, None, None]
         pose = np.concatenate([np.zeros((1, 3)), fingers.reshape(15, 3)])
         images.append(draw(skin(model, pose, numbers(shape)), arrays["f"], tilt, turn, 0.25))
-    save(images, [row[0] for row in HAND], 4, out / "synthetic_hand_model.jpg")
+    save(images, [row[0] for row in HAND], 4, out / "capsule_hand_model.jpg")
 
 
 def draw_synthetic(out: Path) -> None:

@@ -71,7 +71,7 @@ def overfit(args: argparse.Namespace) -> int | None:
     for iteration in range(1, args.steps + 1):
         set_learning_rate(optimizer, args.lr * min(1.0, iteration / max(1, args.warmup)))
         optimizer.zero_grad(set_to_none=True)
-        step(model, part_of(batch, args.batch), progress=3.0).total.backward()
+        step(model, part_of(batch, args.batch_size), progress=3.0).total.backward()
         clip_gradients(model.parameters(), FASTMETRO_OPTIMIZER)
         optimizer.step()
         if iteration % WATCH_STEPS == 0:
@@ -87,7 +87,7 @@ def main() -> int:
     """Runs the check."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", "--pictures", type=int, default=32)
-    parser.add_argument("--batch", type=int, default=8, help="images of one step")
+    parser.add_argument("--batch_size", "--batch", type=int, default=8, help="images of one step")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--share", type=float, default=0.15, help="of the MPJPE before the first step")
     parser.add_argument("--arch", default="mobilenetv3_small_100", help="backbone")

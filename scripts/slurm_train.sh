@@ -9,7 +9,7 @@
 #SBATCH --open-mode=append
 #SBATCH --signal=USR1@180
 # One task per GPU, no launcher between SLURM and Python: three minutes before the time is up every task gets SIGUSR1,
-# finishes its step, saves and leaves with code 75; the job then puts itself back into the queue and goes on.
+# finishes its step, saves and leaves with code 75; the job then puts itself back into the queue and resumes.
 #     sbatch scripts/slurm_train.sh tore/tools/run_tore_fm_bodymesh.py --output_dir output/fm --arch resnet50 ...
 set -uo pipefail
 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)

@@ -72,7 +72,7 @@ def step_files() -> set[Path]:
             return whole(self, *arguments)
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        main(["synth", "images", "--out", folder, "--train", "4", "--val", "1", "--workers", "1"])
+        main(["synth", "images", "--output_dir", folder, "--train", "4", "--val", "1", "--num_workers", "1"])
         Trainer._train_epoch = observed  # type: ignore[method-assign]
         try:
             flags = ["--data_dir", folder, "--train_yaml", "train.yaml", "--output_dir", f"{folder}/run"]

@@ -11,7 +11,7 @@ from tore.synthetic.free_body import Attachments, face_frames
 from tore.synthetic.mesh import nearest_on_triangles
 
 NEAR = 24  # faces that are tried for each point
-TEXTURE_REACH = 0.05  # of the texture's side: so far may a corner lie from the middle of Anny's nearest face
+TEXTURE_REACH = 0.05  # of the texture's side: so far may a corner lie from the center of Anny's nearest face
 
 
 def nearest_faces(points: Array, vertices: Array, faces: Index) -> Index:

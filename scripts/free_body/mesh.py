@@ -73,7 +73,7 @@ def wanted_edge(vertices: Array, place: Array, source: Source) -> Array:
 
 
 def _front(place: Array, source: Source, kind: int) -> Array:
-    """The middle of the foremost tenth of the left points of the eyeball or of the inside of the mouth."""
+    """The center of the foremost tenth of the left points of the eyeball or of the inside of the mouth."""
     points = place[np.unique(source.faces[source.cavity == kind])]
     points = points[points[:, 0] > -PLANE]
     if kind == EYEBALL:  # not the tongue

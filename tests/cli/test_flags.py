@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,42 @@ def test_help_shows_no_old_spelling(capsys: pytest.CaptureFixture[str]) -> None:
         infer.main(["--help"])
     said = capsys.readouterr().out
     assert "--body_dir" in said and "--data_dir" not in said and "--resume_checkpoint" not in said
+
+
+FLAG = re.compile(r"--[a-z][\w-]*")
+OLD = {old: [flag for flag in ALIASES if old in ALIASES[flag]] for olds in ALIASES.values() for old in olds}
+# An old spelling of some commands' flag that is another's own: the files whose texts mean the latter.
+OWN = {
+    "--data_dir": (
+        "training_flags.py", "pretrain.py", "evaluate.py", "ablate.py", "trace_files.py", "train_tore_fm.sh",
+        "train_tore_m.sh", "eval_tore_fm.sh", "eval_tore_m.sh",
+    ),
+    "--out": ("data.py", "sets.py", "plot_run.py", "ship_checkpoint.py", "convert_movenet.py", "build_pose_prior.py"),
+}  # fmt: skip
+# The table itself; a value of --boxes, which counts as a file whatever its name; commands of both of two commits.
+TABLES = ("flags.py", "people_flags.py", "compare_commits.py")
+SOURCES = [path for folder in ("tore", "scripts", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *ROOT.glob("*.sh"), *ROOT.glob("scripts/*.sh")], ids=lambda path: path.name)
+def test_texts_name_flags_by_their_main_spellings(path: Path) -> None:
+    """Beside the main spelling, as in `add_argument("--images", "--pictures")`, an old one may stand."""
+    if path.name in TABLES:
+        pytest.skip("lists old spellings")
+    text = path.read_text(encoding="utf-8")
+    pairs = [(flag, old) for old, flags in OLD.items() for flag in flags]
+    bare = re.sub("|".join(rf'"{flag}",\s*"{old}"' for flag, old in pairs), "", text)
+    wrong = [f for f in re.findall(FLAG, bare) if f in OLD and path.name not in OWN.get(f, ())]
+    assert not wrong, f"{path.name} names old spellings: {[(flag, OLD[flag]) for flag in wrong]}"
+
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_pages_name_flags_by_their_main_spellings(path: Path) -> None:
+    """Where a spelling is one command's own, tests/test_readme.py compares the command with its help."""
+    if path.name == "FLAGS.md":
+        pytest.skip("lists old spellings")
+    named = re.findall(FLAG, path.read_text(encoding="utf-8"))
+    assert not [f"{flag}: write {OLD[flag]}" for flag in named if flag in OLD and flag not in OWN]

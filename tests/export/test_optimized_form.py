@@ -1,4 +1,4 @@
-"""The inference form against the plain network, which is the oracle: the same numbers to rounding."""
+"""The optimized model against the plain network, which is the oracle: the same numbers to rounding."""
 
 from __future__ import annotations
 

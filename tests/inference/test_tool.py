@@ -313,7 +313,7 @@ def test_the_shell_script(small_checkpoint: Path, images: Path, tmp_path: Path) 
     assert names(tmp_path / "out") == ["one_tore_pred.jpg", "two_tore_pred.jpg"]
 
 
-def test_many_images_get_the_inference_form(
+def test_many_images_get_the_optimized_model(
     small_checkpoint: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless told otherwise; the results are the plain network's to rounding."""

@@ -1,6 +1,7 @@
-"""Times the inference form against the plain network, alternating, and both against the machine's arithmetic.
+"""Times the optimized model against the plain network, alternating, and both against the machine's arithmetic.
 
-    python -m benchmarks.inference_form [--arch efficientnet-b0 resnet50 hrnet-w64] [--batch 1 8] [--parts] [--compiled]
+    python -m benchmarks.optimized_model [--arch efficientnet-b0 resnet50 hrnet-w64] [--batch_size 1 8] [--parts]
+        [--compiled]
 
 The limit is the faster of a large matrix product and a large convolution, timed in between. A share is the time that
 the network's multiply-accumulates (`tore cost`) would take at the limit, over the time taken. `--parts` leaves out each
@@ -95,7 +96,7 @@ def main() -> None:
     parser.add_argument("--body", default="body", choices=("body", "hand"))
     parser.add_argument("--arch", nargs="+", default=["efficientnet-b0", "resnet50", "hrnet-w64"])
     parser.add_argument("--reduction", default="tore", help="token reduction")
-    parser.add_argument("--batch", nargs="+", type=int, default=[1, 8])
+    parser.add_argument("--batch_size", "--batch", nargs="+", type=int, default=[1, 8])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--parts", action="store_true", help="also the form without each of its parts")
@@ -113,7 +114,7 @@ def main() -> None:
         network |= {"body_dir": SYNTHETIC, "device": device}
         model = tore.create_model(options.network, **network).eval()
         gflop = 2 * measure_cost(model).total_macs_here / 1e9
-        for batch in options.batch:
+        for batch in options.batch_size:
             images = torch.randn(batch, 3, 224, 224, device=device)
             limits, work = limit_sides(device)
             sides = network_sides(model, images, options.parts, options.compiled)
