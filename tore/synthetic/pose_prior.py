@@ -28,7 +28,7 @@ from tore.synthetic.joint_limits import (
     to_quaternion,
     within_limits,
 )
-from tore.synthetic.pose_energy import PoseEnergy
+from tore.synthetic.pose_energy import PoseEnergy, PoseTerm
 
 FILE = DATA / "pose_prior.npz"
 SUPPORTS = ("ground", "seat", "saddle", "hands", "nothing")
@@ -149,6 +149,10 @@ class PosePrior:
         mirror image have the same energy.
         """
         return self._energy(pose)
+
+    def nearest(self, rotations: torch.Tensor) -> PoseTerm:
+        """The likeliest component of each pose (B, 24, 3, 3), as residuals that pull toward it."""
+        return self._energy.nearest(rotations)
 
 
 def read_prior(path: Path = FILE) -> dict[str, NDArray[Any]]:
