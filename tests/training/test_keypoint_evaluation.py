@@ -20,6 +20,7 @@ from tore.body.body_model import BodyModel
 from tore.body.joints import COCO_NAMES, COCO_TO_J24
 from tore.datasets.keypoints import read_keypoints
 from tore.detection.detector import Found
+from tore.inference import predictor
 from tore.inference.predictor import MeshRecovery
 from tore.synthetic.free_body import keypoint_rows
 from tore.training.keypoint_evaluation import evaluate_keypoints, joint_rows
@@ -89,6 +90,30 @@ def test_crops_follow_the_factor_and_the_mesh_is_projected_by_the_camera(
     assert wide.judgment.everyone["network"].fine < 0.5
 
 
+def test_refined_people_are_judged_beside_the_predicted_ones(
+    tmp_path: Path, standing: tuple[np.ndarray, BodyModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The camera of the network is beside the people; the pose network sees them where they are, but one of them."""
+    vertices, body = standing
+    file = read_keypoints(labeled_scene(tmp_path, vertices, body))
+    joints = torch.from_numpy(joint_rows(body)[0] @ vertices).float()  # (17, 3)
+    shares = (1 + CAMERA[0] * (joints[:, :2] + torch.from_numpy(CAMERA[1:]).float())) / 2
+
+    def see(images: torch.Tensor, _: object) -> torch.Tensor:
+        certain = torch.full((len(images), 17, 1), 0.9)
+        certain[1:] = 0.1  # the second person of the first image
+        return torch.cat([shares.expand(len(images), -1, -1), certain], -1)
+
+    monkeypatch.setattr(predictor, "crop_keypoints", see)
+    cameras = np.tile(CAMERA + [0, 0.2, 0], (6, 1))
+    network = MeshRecovery(KnownNetwork(cameras, vertices), body)
+    found = evaluate_keypoints(network, file, tmp_path, refine=True)
+    everyone = found.judgment.everyone
+    assert everyone["network"].fine < 0.2 and everyone["refined"].fine >= 2 / 3
+    assert found.not_refined == 1 and "1 are not refined, for want of certain keypoints" in found.text()
+    assert found.judgment.ways == ["network", "refined", "constant pose"]
+
+
 class Finds:
     """A detector that finds the given boxes in every image, and a false one first."""
 
@@ -155,6 +180,7 @@ def test_the_command_prints_the_table_and_writes_the_numbers(
         (["--keypoints", "{}", "--box_factor", "-1"], "--box_factor -1: give a number above 0"),
         (["--keypoints", "{}", "--detector", "nobody"], "detector 'nobody' is not known"),
         (["--val_yaml", "x.yaml", "--detector", "movenet"], "--detector movenet: goes with --keypoints FILE"),
+        (["--val_yaml", "x.yaml", "--refine"], "--refine: goes with --keypoints FILE"),
         (["--keypoints", "{}", "--images", "nowhere"], "nowhere is not a folder"),
         (["--keypoints", "{}.json"], "labels.json.json: no such file or directory"),
     ],

@@ -38,7 +38,7 @@ TSV_ONLY = (
     *("val_yaml", "data_dir", "oracle", "per_gpu_eval_batch_size", "num_workers", "samples", "worst", "worst_sheet"),
     *HAND_ONLY,
 )
-KEYPOINTS_ONLY = ("images", "box_factor", "detector")
+KEYPOINTS_ONLY = ("images", "box_factor", "detector", "refine")
 RULES = (
     Rule(TSV_ONLY, lambda args: args.keypoints is not None, "is for TSV sets; leave it out, or leave --keypoints out"),
     Rule(KEYPOINTS_ONLY, lambda args: args.keypoints is None, "goes with --keypoints FILE; add it"),
@@ -75,6 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     keypoints.add_argument(
         "--detector", metavar="NAME", help=f"find people: {', '.join(DETECTORS)}, module:function [labeled boxes]"
     )
+    keypoints.add_argument("--refine", action="store_true", help="judge people refined by MoveNet's keypoints, too")
     parser.set_defaults(notices=[])
     add_checkpoint_flags(parser)
     add_hand_flags(parser)
@@ -133,7 +134,7 @@ def run_keypoints(args: argparse.Namespace, checkpoint: Checkpoint, processes: P
     detector, tell = None, partial(print, file=sys.stderr)
     if args.detector is not None:
         detector = detector_of(args.detector, device=processes.device, fast=args.fast, tell=tell)
-    options = {"box_factor": args.box_factor, "detector": detector, "progress": with_bar}
+    options = {"box_factor": args.box_factor, "detector": detector, "progress": with_bar, "refine": args.refine}
     found = evaluate_keypoints(recovery, file, images, **options)
     print(found.text())
     if args.json is not None:

@@ -45,6 +45,7 @@ from tore.inference.names import json_text, readable
 from tore.inference.outputs import TURNS, PoseFile, Wanted
 from tore.inference.pipeline import Job, Report, Run
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
+from tore.inference.refinement import STAYED
 from tore.inference.result import FORMATS as RESULT_FORMATS
 from tore.inference.result import as_plain
 from tore.paths import shipped_checkpoint
@@ -78,6 +79,7 @@ class Row(NamedTuple):
     beyond: int  # boxes that reach beyond the image
     outside: int  # boxes that were left out, since no part of them lies in it
     focal_length: FocalLength | None  # where somebody was recovered
+    stayed: list[str]  # why people were not refined, where that was asked for
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -102,6 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--views", nargs="*", choices=tuple(TURNS), help="draw the mesh from other sides (alone: side and back)")
     add("--show_tokens", action="store_true", help="draw the attention map of each kept image token")
     add("--no_overlay", action="store_true", help="leave <name>_tore_pred.jpg out")
+    add("--refine", action="store_true", help="move people toward the keypoints that MoveNet finds in their crops")
     add("--batch_size", type=int, default=BATCH_SIZE, help="most people in one pass")
     add("--arch", metavar="NAME", help="the backbone's name, for one that the file does not tell")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
@@ -155,7 +158,7 @@ def pose_file(args: argparse.Namespace, recovery: MeshRecovery, jobs: list[Job])
     """Where --save_poses gathers the poses; ValueError for a network that regresses none."""
     if args.save_poses is None:
         return None
-    if not recovery.regresses_parameters:
+    if not (recovery.regresses_parameters or args.refine):
         raise ValueError(f"{args.checkpoint} has no SMPL parameter regressor; leave --save_poses out")
     images = [job.image for job in jobs]
     return PoseFile(args.save_poses, images, frame_rate=args.frame_rate, overwrite=args.overwrite)
@@ -213,7 +216,8 @@ def row_of(report: Report) -> Row:
     beyond = sum(reaches_beyond(person.crop) for person in report.people)
     side, people, failed = " x ".join(map(str, size)), len(report.people), report.error is not None
     focal = report.people[0].focal_length if report.people else None
-    return Row(name, side, people, written, failed, beyond, report.outside, focal)
+    stayed = [person.refinement for person in report.people if person.refinement.startswith(STAYED)]
+    return Row(name, side, people, written, failed, beyond, report.outside, focal, stayed)
 
 
 def reaches_beyond(crop: PersonCrop) -> bool:
@@ -225,12 +229,15 @@ def reaches_beyond(crop: PersonCrop) -> bool:
 
 
 def tell_doubts(rows: list[Row], args: argparse.Namespace) -> None:
-    """Says where a box file left nobody, or may hold corners."""
+    """Says where a box file left nobody, or may hold corners, and who was not refined."""
     outside = sum(row.outside for row in rows)
     people = sum(row.people for row in rows) + outside
     beyond = sum(row.beyond for row in rows) + outside
     if outside:
         tell(f"{outside} of {people} boxes lie outside of their image and were left out")
+    if stayed := [text for row in rows for text in row.stayed]:
+        shown = "; ".join(sorted(set(stayed))[:3])
+        tell(f"{len(stayed)} of {people - outside} people were not refined but are {shown}")
     file = boxes_file(args)
     if file and not people and not any(row.failed for row in rows):
         tell(f"nobody was recovered: {file} has no box for any image that could be read")
@@ -316,7 +323,7 @@ def run_inference(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.checkpoint} recovers people; leave --left and --left_box out")
     fast = is_fast(args, len(jobs))
     finder = finder_for(args, recovery.body.kind, recovery.device, fast=fast, tell=tell)
-    options = {"focal_length": args.focal_length, "fov": args.fov, "overwrite": args.overwrite}
+    options = {"focal_length": args.focal_length, "fov": args.fov, "overwrite": args.overwrite, "refine": args.refine}
     run = Run(recovery, wanted, batch_size=args.batch_size, finder=finder, **options)
     poses = pose_file(args, recovery, jobs)
     rows = follow(run, jobs, args.json_lines, poses)

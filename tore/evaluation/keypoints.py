@@ -119,6 +119,11 @@ class Judgment:
     joints: dict[str, By]
     without_torso: int  # bodies that are measured by their box
 
+    @property
+    def ways(self) -> list[str]:
+        """The names of the predictions."""
+        return list(self.everyone)
+
     def rows(self) -> list[tuple[str, By]]:
         """Everyone, each kind of image, each joint, with their names."""
         groups = [("all", self.everyone)] if self.everyone else []

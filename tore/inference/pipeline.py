@@ -69,7 +69,7 @@ class Run:
 
     batch_size: most crops in one forward pass. focal_length, fov: of the images' camera, as for `MeshRecovery.predict`.
     overwrite: replace files that are there; else such an image fails. finder: from an image (H, W, 3) uint8 to its
-    people, for jobs without boxes.
+    people, for jobs without boxes. refine: as for `predict`. Raises ValueError where people cannot be refined.
     """
 
     def __init__(
@@ -82,11 +82,15 @@ class Run:
         fov: float | None = None,
         overwrite: bool = False,
         finder: Callable[[np.ndarray], list[Detection]] | None = None,
+        refine: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size}: give 1 or more")
         self.recovery, self.wanted, self.batch_size = recovery, wanted, batch_size
         self.focal, self.overwrite, self.finder = FocalChoice(focal_length, fov), overwrite, finder
+        self.refine = refine
+        if refine:
+            recovery.refiner()
         stages = ("reading", *(["finding"] if finder else []), "cropping", "network", "drawing", "writing")
         self.seconds = dict.fromkeys(stages, 0.0)
         self._planned: set[Path] = set()
@@ -172,7 +176,9 @@ class Run:
         with self._timed("network"):
             for start in range(0, len(crops), self.batch_size):
                 part = crops[start : start + self.batch_size]
-                people += self.recovery.recover(part, focal_length=self.focal.focal_length, fov=self.focal.fov)
+                people += self.recovery.recover(
+                    part, focal_length=self.focal.focal_length, fov=self.focal.fov, refine=self.refine
+                )
         return people
 
     def _finish(self, waiting: Sequence[_Waiting], people: list[Recovery]) -> list[Report]:

@@ -28,7 +28,8 @@ from tore.inference.focal_length import FocalChoice, image_camera
 from tore.inference.frames import mirrored_back, rotated_back
 from tore.inference.images import ImageSource, read_photograph
 from tore.inference.pairing import Asked, paired
-from tore.inference.pretrained import HubOptions, pretrained_file, push_to_hub, save_pretrained
+from tore.inference.pretrained import Pretrained
+from tore.inference.refinement import Refiner, crop_keypoints
 from tore.inference.result import BodyParameters, Recovery, place
 from tore.modeling.build import image_format_of
 from tore.modeling.checkpoints import Checkpoint, load_model
@@ -69,7 +70,7 @@ BATCH_SIZE = 8
 Boxes = Sequence[Place] | np.ndarray | torch.Tensor
 
 
-class MeshRecovery:
+class MeshRecovery(Pretrained):
     """A network and its body model, from images to meshes.
 
     model: on any device and of any dtype, which are read at each call; it runs in evaluation mode, and each of its
@@ -91,6 +92,7 @@ class MeshRecovery:
         check_body(model, body, checkpoint or "the network")
         self.model = model
         self._largest = 0
+        self._refiner: Refiner | None = None
         self.body = body
         self.amp, self.checkpoint = amp, checkpoint
         self.faces: np.ndarray = body.faces.cpu().numpy()  # (F, 3)
@@ -138,58 +140,6 @@ class MeshRecovery:
             network = for_inference(model, Parts(compiled=compiled))
         return cls(network, body, amp=amp, checkpoint=str(path.path if isinstance(path, Checkpoint) else path))
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        name: str | Path | None = None,
-        *,
-        body: str | None = None,
-        revision: str | None = None,
-        token: str | bool | None = None,
-        cache_dir: str | Path | None = None,
-        local_files_only: bool = False,
-        **options: Any,
-    ) -> MeshRecovery:
-        """The network that ships, or one of a folder, a file or the Hugging Face hub: `from_pretrained("OWNER/NAME")`.
-
-        name: None is the shipped network of `body`, "body" (where none is given) or "hand". A text of the form
-        OWNER/NAME that is no local path is a repository of the hub, whose `model.safetensors` is downloaded once.
-        body: what the named network must recover. revision (branch, tag or commit), token, cache_dir and
-        local_files_only (take nothing that is not in the cache) are the hub's. options: of `from_checkpoint`.
-
-        Raises FileNotFoundError where there is no such network, ValueError for a file that is none and another body.
-        """
-        file = pretrained_file(name, body or "body", HubOptions(revision, token, cache_dir, local_files_only))
-        recovery = cls.from_checkpoint(file, **options)
-        if body not in (None, recovery.body.kind):
-            raise ValueError(f"{name or file} recovers a {recovery.body.kind}, not a {body}; leave body out")
-        recovery.checkpoint = str(name or file)
-        return recovery
-
-    def save_pretrained(self, folder: str | Path, *, half: bool = False) -> Path:
-        """Writes the network as `folder/model.safetensors`, which `from_pretrained(folder)` reads, and a README.md.
-
-        half: learned numbers in 16 bits. Returns the file's path. Raises ValueError for an optimized model (fast) and
-        what else `tore.save_model` refuses, OutputError where the folder cannot be written.
-        """
-        return save_pretrained(self.model, folder, half=half)
-
-    def push_to_hub(
-        self,
-        repository: str,
-        *,
-        half: bool = False,
-        private: bool | None = None,
-        revision: str | None = None,
-        token: str | bool | None = None,
-    ) -> str:
-        """Writes the same into a repository OWNER/NAME of the Hugging Face hub, which is made when missing.
-
-        private: of a repository that is made. revision: the branch. A README.md that is there stays. Returns the
-        commit's address. Raises ConnectionError where the hub refuses or is not reached.
-        """
-        return push_to_hub(self.model, repository, half=half, private=private, revision=revision, token=token)
-
     @property
     def image_format(self) -> ImageFormat:
         """What the network is shown: its configuration's, the official one for a module without a configuration."""
@@ -224,6 +174,7 @@ class MeshRecovery:
         value_range: ValueRange | None = None,
         channel_order: str = "rgb",
         keep_crop: bool = True,
+        refine: bool = False,
     ) -> list[Recovery]:
         """The people of one image or of many, in order: one per image, or one per box.
 
@@ -243,6 +194,8 @@ class MeshRecovery:
         to 255 whatever their dtype, floats from 0 to 1 or, where they go beyond 16, to 255; `tore.datasets.image_files`
         has the rule, and what it cannot tell is refused.
         keep_crop: False lets go of what each crop showed (0.75 MB a person); drawing over it then raises ValueError.
+        refine: moves each person toward the keypoints that MoveNet finds in the crop (`tore.inference.refinement`);
+        `Recovery.refinement` says what became of it.
 
         Raises FileNotFoundError or ValueError naming the image that cannot be read: its path, or its number from 1.
         """
@@ -258,6 +211,7 @@ class MeshRecovery:
                 value_range=value_range,
                 channel_order=channel_order,
                 keep_crop=keep_crop,
+                refine=refine,
             )
         )
 
@@ -275,6 +229,7 @@ class MeshRecovery:
         value_range: ValueRange | None = None,
         channel_order: str = "rgb",
         keep_crop: bool = True,
+        refine: bool = False,
     ) -> Iterator[Recovery]:
         """The results of `predict` one by one: no more images are read ahead than a batch takes.
 
@@ -285,6 +240,8 @@ class MeshRecovery:
             raise ValueError(f"batch size {batch_size!r}: give 1 or more")
         choice = FocalChoice(focal_length, fov)
         check_reading(value_range, channel_order)
+        if refine:
+            self.refiner()
 
         def crops(asked: Asked) -> list[PersonCrop]:
             pixels, lens = read_photograph(
@@ -295,14 +252,16 @@ class MeshRecovery:
                 places = list(find(detector, pixels, hands=self.body.kind == "hand"))
             return crops_of(pixels, places, asked.name, asked.left, self.image_format, lens=lens)
 
-        found = self._batches(map(crops, paired(images, boxes, left)), int(batch_size), choice)
+        found = self._batches(map(crops, paired(images, boxes, left)), int(batch_size), choice, refine)
         return found if keep_crop else (replace(person, crop=person.crop.without_pixels()) for person in found)
 
-    def _batches(self, crops: Iterator[list[PersonCrop]], batch_size: int, choice: FocalChoice) -> Iterator[Recovery]:
+    def _batches(
+        self, crops: Iterator[list[PersonCrop]], batch_size: int, choice: FocalChoice, refine: bool
+    ) -> Iterator[Recovery]:
         """A pass whenever as many crops wait as a batch takes, and one for the rest, also before an error."""
         waiting: list[PersonCrop] = []
         failure: Exception | None = None
-        camera: dict[str, Any] = {"focal_length": choice.focal_length, "fov": choice.fov}
+        options: dict[str, Any] = {"focal_length": choice.focal_length, "fov": choice.fov, "refine": refine}
         while True:
             try:
                 waiting += next(crops)
@@ -312,15 +271,20 @@ class MeshRecovery:
                 failure = error
                 break
             while len(waiting) >= batch_size:
-                yield from self.recover(waiting[:batch_size], **camera)
+                yield from self.recover(waiting[:batch_size], **options)
                 waiting = waiting[batch_size:]
-        yield from self.recover(waiting, **camera)
+        yield from self.recover(waiting, **options)
         if failure is not None:
             raise failure
 
     @torch.inference_mode()
     def recover(
-        self, crops: Sequence[PersonCrop], *, focal_length: float | str | None = None, fov: float | None = None
+        self,
+        crops: Sequence[PersonCrop],
+        *,
+        focal_length: float | str | None = None,
+        fov: float | None = None,
+        refine: bool = False,
     ) -> list[Recovery]:
         """One forward pass over the crops of `tore.inference.crops`: a result for each."""
         choice = FocalChoice(focal_length, fov)
@@ -341,14 +305,29 @@ class MeshRecovery:
         with torch.autocast(device.type, enabled=False):
             with evaluating(self.model), self._precision(device):
                 prediction = self._predict(images)
-            return self._recoveries(crops, prediction, body, choice)
+            keypoints = crop_keypoints(images, self.image_format) if refine else None
+            return self._recoveries(crops, prediction, body, choice, keypoints)
+
+    def refiner(self) -> Refiner:
+        """What moves people of this body model toward keypoints. ValueError for hands."""
+        if self._refiner is None or self._refiner.body is not self.body:
+            self._refiner = Refiner(self.body)
+        return self._refiner
 
     def _recoveries(
-        self, crops: Sequence[PersonCrop], prediction: MeshPrediction, body: BodyModel, choice: FocalChoice
+        self,
+        crops: Sequence[PersonCrop],
+        prediction: MeshPrediction,
+        body: BodyModel,
+        choice: FocalChoice,
+        keypoints: torch.Tensor | None,
     ) -> list[Recovery]:
-        """What the network said, in the frames of the crops' images."""
+        """What the network said, in the frames of the crops' images; with keypoints of the crops, refined."""
         prediction = mirrored_back(prediction, [crop.left for crop in crops], self.image_format.size // STRIDE)
-        prediction = rotated_back(prediction, [crop.region.rotation for crop in crops])
+        rotations, notes = [crop.region.rotation for crop in crops], [""] * len(crops)
+        prediction = rotated_back(prediction, rotations)
+        if keypoints is not None:
+            prediction, notes = self.refiner().of_crops(prediction, keypoints, rotations)
         vertices = prediction.vertices.float()
         mesh_joints = _numpy(body.regress_joints(vertices))
         cameras, joints = _numpy(prediction.camera), _numpy(prediction.joints)
@@ -371,6 +350,7 @@ class MeshRecovery:
                 focal_length=lengths[i],
                 checkpoint=self.checkpoint,
                 parameters=parameters[i],
+                refinement=notes[i],
             )
             for i, crop in enumerate(crops)
         ]

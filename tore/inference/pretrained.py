@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -22,6 +22,9 @@ from tore.modeling.build import ModelConfig, reduction_of
 from tore.modeling.checkpoint_contents import FILE_NAME, PRETRAINED_NAME
 from tore.modeling.checkpoints import network_in, save_model
 from tore.paths import MADE_BODIES, shipped_checkpoint
+
+if TYPE_CHECKING:
+    from typing import Self  # of Python 3.11
 
 CARD_NAME = "README.md"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
@@ -52,6 +55,93 @@ people = tore.MeshRecovery.from_pretrained("OWNER/NAME"{body_dir}).predict("phot
 
 What it was trained on, how well it does and its license are not known to the program that wrote this page: add them.
 """
+
+
+class Pretrained:
+    """What `MeshRecovery` has to read and write networks by name."""
+
+    model: Any
+    body: Any
+    checkpoint: str
+    from_checkpoint: Any
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path | None = None,
+        *,
+        body: str | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
+        **options: Any,
+    ) -> Self:
+        """The network that ships, or one of a folder, a file or the Hugging Face hub: `from_pretrained("OWNER/NAME")`.
+
+        name: None is the shipped network of `body`, "body" (where none is given) or "hand". A text of the form
+        OWNER/NAME that is no local path is a repository of the hub, whose `model.safetensors` is downloaded once.
+        body: what the named network must recover. revision (branch, tag or commit), token, cache_dir and
+        local_files_only (take nothing that is not in the cache) are the hub's. options: of `from_checkpoint`.
+
+        Raises FileNotFoundError where there is no such network, ValueError for a file that is none and another body.
+        """
+        file = pretrained_file(name, body or "body", HubOptions(revision, token, cache_dir, local_files_only))
+        recovery: Self = cls.from_checkpoint(file, **options)
+        if body not in (None, recovery.body.kind):
+            raise ValueError(f"{name or file} recovers a {recovery.body.kind}, not a {body}; leave body out")
+        recovery.checkpoint = str(name or file)
+        return recovery
+
+    def save_pretrained(self, folder: str | Path, *, half: bool = False, leave_out_backbone: bool = False) -> Path:
+        """Writes the network as `folder/model.safetensors`, which `from_pretrained(folder)` reads, and a README.md.
+
+        The folder is made when missing; a README.md that is there stays. half: learned numbers in 16 bits.
+        leave_out_backbone: see `tore.save_model`. Returns the file's path.
+
+        Raises ValueError for an optimized model (fast) and what else `tore.save_model` refuses, and for the folder of a
+        training checkpoint; OutputError where nothing can be written.
+        """
+        folder = Path(folder)
+        check_output_folder(folder)
+        if (folder / FILE_NAME).exists():
+            raise ValueError(f"{folder} is a training checkpoint: it holds a {FILE_NAME}; name another folder")
+        save_model(self.model, folder / PRETRAINED_NAME, half, leave_out_backbone)
+        if not (folder / CARD_NAME).exists():
+            write_whole(folder / CARD_NAME, card_of(self.model))
+        return folder / PRETRAINED_NAME
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        half: bool = False,
+        leave_out_backbone: bool = False,
+        private: bool | None = None,
+        revision: str | None = None,
+        token: str | bool | None = None,
+    ) -> str:
+        """Writes the same into a repository OWNER/NAME of the Hugging Face hub, which is made when missing.
+
+        private: of a repository that is made. revision: the branch. A README.md that is there stays. Returns the
+        commit's address. Raises ConnectionError, saying why, where the hub refuses or is not reached.
+        """
+        from huggingface_hub import HfApi
+
+        if not is_hub_id(repository):
+            raise ValueError(f"{repository!r} is no repository of the Hugging Face hub: give OWNER/NAME")
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, half=half, leave_out_backbone=leave_out_backbone)
+            with _telling(repository):
+                api = HfApi(token=token, library_name="tore")
+                api.create_repo(repository, private=private, exist_ok=True)
+                if api.file_exists(repository, CARD_NAME, revision=revision):
+                    Path(folder, CARD_NAME).unlink()
+                message = f"A network of tore {__version__}"
+                commit = api.upload_folder(
+                    repo_id=repository, folder_path=folder, commit_message=message, revision=revision
+                )
+        return str(commit.commit_url)
 
 
 @dataclass(frozen=True)
@@ -121,22 +211,6 @@ def _first_line(error: Exception) -> str:
     return (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
 
 
-def save_pretrained(model: nn.Module, folder: str | Path, *, half: bool = False) -> Path:
-    """Writes a network's file into a folder, which is made when missing, and a README.md where it has none.
-
-    half: see `tore.save_model`. Returns the file's path. Raises ValueError as `save_model` does, and for the folder of
-    a training checkpoint; OutputError where nothing can be written.
-    """
-    folder = Path(folder)
-    check_output_folder(folder)
-    if (folder / FILE_NAME).exists():
-        raise ValueError(f"{folder} is a training checkpoint: it holds a {FILE_NAME}; name another folder")
-    save_model(model, folder / PRETRAINED_NAME, half=half)
-    if not (folder / CARD_NAME).exists():
-        write_whole(folder / CARD_NAME, card_of(model))
-    return folder / PRETRAINED_NAME
-
-
 def card_of(model: nn.Module) -> str:
     """The README.md of a network: what its configuration says, and how to load it."""
     network = network_in(model)
@@ -154,31 +228,6 @@ def card_of(model: nn.Module) -> str:
         body=body if made or body is None else f"{body}, whose files are not part of this repository",
         body_dir="" if made else ", body_dir=FOLDER_OF_THE_BODY_MODEL",
     )
-
-
-def push_to_hub(
-    model: nn.Module, repository: str, *, half: bool, private: bool | None, revision: str | None, token: Any
-) -> str:
-    """Writes a network into a repository, which is made when missing; its README.md stays where there is one.
-
-    Returns the commit's address. Raises ConnectionError, saying why, where the hub refuses or is not reached.
-    """
-    from huggingface_hub import HfApi
-
-    if not is_hub_id(repository):
-        raise ValueError(f"{repository!r} is no repository of the Hugging Face hub: give OWNER/NAME")
-    with TemporaryDirectory() as folder:
-        save_pretrained(model, folder, half=half)
-        with _telling(repository):
-            api = HfApi(token=token, library_name="tore")
-            api.create_repo(repository, private=private, exist_ok=True)
-            if api.file_exists(repository, CARD_NAME, revision=revision):
-                Path(folder, CARD_NAME).unlink()
-            message = f"A network of tore {__version__}"
-            commit = api.upload_folder(
-                repo_id=repository, folder_path=folder, commit_message=message, revision=revision
-            )
-    return str(commit.commit_url)
 
 
 @contextmanager

@@ -8,11 +8,14 @@ what no keypoint shows, stay near the prediction. People with few certain keypoi
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from manopth.tensors import full_precision
@@ -20,6 +23,10 @@ from tore.body.body_model import BodyModel
 from tore.body.fitting import NETWORK, fit_parameters
 from tore.body.gauss_newton import BodyState, Kinematics, Points, Posed, ResidualBlock, gauss_newton
 from tore.body.joints import COCO_TO_J24, SMPL_NAMES
+from tore.geometry.crop import rotation_2d
+from tore.image_format import ImageFormat
+from tore.modeling.heads import MeshPrediction
+from tore.modeling.movenet import THUNDER_SIZE, MoveNet, decode_keypoints, load_movenet
 from tore.paths import SYNTHETIC
 from tore.synthetic.free_body import keypoint_rows
 from tore.synthetic.joint_limits import within_limits
@@ -39,6 +46,7 @@ TURNS = {
     "Knee": 0.4, "Ankle": 0.1, "Foot": 0.05, "Shoulder": 0.4, "Elbow": 0.5, "Wrist": 0.05, "Hand": 0.05,
 }  # fmt: skip
 BETAS, PLACE, SCALE = 0.5, 0.1, 0.1
+STAYED = "as predicted"  # what the notes of people who were not moved begin with
 SMALL = 1e-3  # parts of a keypoint that hang less than this on a joint are left out
 ROWS_OF_BODY = "COCO's keypoints, regressed from the mesh"
 ROWS_OF_LABELS = "those of the 24 label joints, regressed from the mesh"
@@ -75,7 +83,9 @@ class Refiner:
     def __init__(self, body: BodyModel) -> None:
         """Raises ValueError for hands."""
         if body.kind != "body":
-            raise ValueError("only people are refined, by a pose network's keypoints; leave refine out for hands")
+            raise ValueError(
+                "only people are refined, by a pose network's keypoints; leave refine (--refine) out for hands"
+            )
         self.body, self.kinematics, self.prior = body, Kinematics(body.skinned), PosePrior.load()
         like = body.skinned.basis
         self.points, self.sums = keypoint_points(self.kinematics, torch.from_numpy(coco_rows(body)[0]).to(like))
@@ -112,6 +122,28 @@ class Refiner:
             moved,
         )
 
+    def of_crops(
+        self, prediction: MeshPrediction, keypoints: Tensor, rotations: Sequence[float]
+    ) -> tuple[MeshPrediction, list[str]]:
+        """A prediction along the axes of the images, moved toward keypoints (B, 17, 3) of its crops, and the notes.
+
+        keypoints: x, y in shares of the crop's sides, score, as the crops show them. rotations: the crops', in degrees.
+        Joints are those of the moved meshes. Everyone has rotations and betas: people who stayed the network's own,
+        or those of the body closest to the mesh.
+        """
+        turns = torch.from_numpy(np.stack([rotation_2d(angle) for angle in rotations])).to(self.turns)  # (B, 2, 2)
+        keypoints = keypoints.to(self.turns)
+        beside = (2 * keypoints[..., :2] - 1) @ turns.mT
+        found = self(prediction.vertices, prediction.camera, torch.cat([beside, keypoints[..., 2:]], -1))
+        moved = found.moved[:, None, None]
+        joints = torch.where(moved, self.body.regress_joints(found.vertices), prediction.joints)
+        turned, betas = self.body.rotations(found.pose), found.betas
+        if prediction.rotations is not None and prediction.betas is not None:
+            turned = torch.where(moved[..., None], turned, prediction.rotations)
+            betas = torch.where(found.moved[:, None], betas, prediction.betas)
+        changed = {"vertices": found.vertices, "camera": found.camera, "joints": joints}
+        return prediction._replace(**changed, rotations=turned, betas=betas), found.notes
+
     def _moved(self, start: BodyState, camera: Tensor, keypoints: Tensor) -> BodyState:
         """The bodies nearer to the keypoints."""
         score = torch.where(keypoints[..., 2] >= SURE, keypoints[..., 2], 0)
@@ -129,12 +161,30 @@ class Refiner:
         return gauss_newton(self.kinematics, state, [*blocks, held], steps=LAST_STEPS).state
 
 
+@functools.cache
+def _pose_network(device: torch.device) -> MoveNet:
+    return load_movenet("thunder").to(device)
+
+
+def crop_keypoints(images: Tensor, shown: ImageFormat) -> Tensor:
+    """The keypoints (B, 17, 3) that MoveNet Thunder finds in crops (B, 3, n, n), normalized as `shown` says.
+
+    x, y in shares of the crop's sides, score. Crops of another size than Thunder's are resized.
+    """
+    mean, deviation = (images.new_tensor(values)[:, None, None] for values in (shown.mean, shown.std))
+    colors = (images * deviation + mean).float()
+    if shown.size != THUNDER_SIZE:
+        colors = F.interpolate(colors, (THUNDER_SIZE, THUNDER_SIZE), mode="bilinear", antialias=True)
+    network = _pose_network(images.device)
+    return decode_keypoints(network.maps(network.features_of_normalized(2 * colors - 1)))
+
+
 def note(keypoints: int, residual: float) -> str:
     """Why somebody with that many certain keypoints, whose mesh is that many millimeters off, stays; "" if not."""
     if keypoints < FEWEST:
-        return f"as predicted: {keypoints} of 17 keypoints are certain, and {FEWEST} are needed"
+        return f"{STAYED}: {keypoints} of 17 keypoints are certain, and {FEWEST} are needed"
     if not residual <= WORST_FIT:
-        return f"as predicted: the mesh lies {residual:.0f} mm beside any body of the model"
+        return f"{STAYED}: the mesh lies {residual:.0f} mm beside any body of the model"
     return ""
 
 

@@ -52,7 +52,8 @@ class Recovery:
     translation: np.ndarray  # (3,) brings the mesh before `image_camera`
     focal_length: FocalLength  # of `image_camera`, and what it is from
     checkpoint: str
-    parameters: BodyParameters | None = None  # None without the SMPL parameter regressor
+    parameters: BodyParameters | None = None  # None without the SMPL parameter regressor and without refinement
+    refinement: str = ""  # what came of it: to how many keypoints a person was moved, or why not; "" without
 
     def __repr__(self) -> str:
         where = ", ".join(f"{value:.2f}" for value in self.translation)
@@ -132,6 +133,7 @@ UNITS = {
     "crop_rotation": "degrees by which it shows the image rotated counter-clockwise; all results are rotated back",
     "crop_origin": "what the crop was made from: center (of the image), box, or crop",
     "crop_camera": "scale, tx, ty: (x, y) meters land at crop_center + crop_size / 2 * scale * (x + tx, y + ty)",
+    "refinement": "moved to N keypoints, or as predicted and why; empty where it was not asked for",
     "box": "x, y, width, height, pixels of the whole image; none where the crop was not made from a box",
     "detector": "who told the box: movenet, torchvision:MODEL, module:function, a file of boxes; empty if it was given",
     "score": "the detector's, from 0 to 1; NaN (in JSON null) where there is none",
@@ -171,6 +173,7 @@ def as_values(recovery: Recovery) -> dict[str, Any]:
         "crop_origin": crop.origin,
         **_detected(crop),
         "crop_camera": recovery.camera,
+        "refinement": recovery.refinement,
         "focal_length": camera.focal_length,
         "focal_length_source": recovery.focal_length.source,
         "focal_length_detail": recovery.focal_length.detail,

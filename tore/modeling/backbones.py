@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import timm
 import torch
@@ -18,6 +18,9 @@ from tore.modeling.checkpoint_contents import named_tensors
 from tore.modeling.movenet import KEYPOINTS, ThunderTrunk, decode_keypoints, load_thunder_trunk
 from tore.modeling.official_keys import backbone_names
 from tore.ops.depthwise import quicken_depthwise
+
+if TYPE_CHECKING:
+    from typing import Self  # of Python 3.11
 
 OFFICIAL = {
     "resnet50": "resnet50",

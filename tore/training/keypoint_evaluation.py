@@ -8,27 +8,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from tore.body.body_model import BodyModel
-from tore.body.joints import COCO_TO_J24
 from tore.datasets.keypoints import KeypointFile, LabeledPerson
 from tore.detection.detector import Detector, find
 from tore.evaluation.keypoints import JUDGED, MEASURES, Judgment, in_boxes, judge, matched, mean_pose
 from tore.geometry.crop import Crop
 from tore.inference.images import read_image
 from tore.inference.predictor import MeshRecovery
+from tore.inference.refinement import STAYED, coco_rows
 from tore.inference.result import Recovery
-from tore.paths import SYNTHETIC
-from tore.synthetic.free_body import keypoint_rows
 
-NETWORK, CONSTANT = "network", "constant pose"
+NETWORK, REFINED, CONSTANT = "network", "refined", "constant pose"
 WHOM = {"body": "people", "hand": "hands"}
 NO_LIMB = "no joint that is judged is labeled"
 BOX_FACTOR = 1.25  # side of the crop over the longer side of the labeled box
-ROWS_OF_BODY = "COCO's keypoints, regressed from the mesh"
-ROWS_OF_LABELS = "those of the 24 label joints, regressed from the mesh"
 ROWS_OF_HAND = "the hand's 21 joints, regressed from the mesh"
 
 
@@ -47,6 +42,7 @@ class KeypointReport:
     left_out: dict[str, int]  # reason -> people
     side_unknown: int  # hands that are taken for right ones
     not_found: int  # people whom the detector missed: none of their joints is near
+    not_refined: int | None  # found people who stayed as predicted; None without refinement
     judgment: Judgment
 
     def as_dict(self) -> dict[str, Any]:
@@ -61,6 +57,8 @@ class KeypointReport:
             notes += f"; {self.side_unknown} whose side is not said are taken for right ones"
         if self.not_found:
             notes += f"; {self.not_found} were not found, and all their joints count as wrong"
+        if self.not_refined:
+            notes += f"; {self.not_refined} are not refined, for want of certain keypoints, and count as predicted"
         lines = [
             f"{self.keypoints}: {self.judged} of {self.people} {whom} in {self.images} images are judged{notes}",
             f"boxes: {self.boxes}; joints: {self.joints}",
@@ -68,30 +66,20 @@ class KeypointReport:
             + (f" ({self.judgment.without_torso} people)" if self.judgment.kind == "body" else ""),
             f"{CONSTANT}: {self.baseline}",
             "",
-            f"{'':24s}{whom:>7s}{'joints':>8s}{NETWORK:>16s}{CONSTANT:>18s}",
+            f"{'':24s}{whom:>7s}{'joints':>8s}" + "".join(f"{way:>18s}" for way in self.judgment.ways),
         ]
         for name, by in self.judgment.rows():
-            network, constant = by[NETWORK], by[CONSTANT]
-            shares = f"{network.coarse:9.3f}{network.fine:7.3f}{constant.coarse:11.3f}{constant.fine:7.3f}"
-            lines.append(f"{name:24s}{network.people:7d}{network.joints:8d}{shares}")
+            shares = "".join(f"{by[way].coarse:11.3f}{by[way].fine:7.3f}" for way in self.judgment.ways)
+            lines.append(f"{name:24s}{by[NETWORK].people:7d}{by[NETWORK].joints:8d}{shares}")
         return "\n".join(lines)
 
 
 def joint_rows(body: BodyModel) -> tuple[np.ndarray, str]:
-    """The matrix (K, V) that gives a file's keypoints of a mesh's vertices, and what they are.
-
-    The synthetic body knows COCO's keypoints.
-    """
-    if body.kind == "hand":
-        return _array(body.output_rows), ROWS_OF_HAND
-    if body.identity.name == SYNTHETIC:
-        return keypoint_rows(), ROWS_OF_BODY
-    assert isinstance(body.j24_rows, torch.Tensor)
-    return _array(body.j24_rows)[list(COCO_TO_J24)], ROWS_OF_LABELS
-
-
-def _array(rows: Any) -> np.ndarray:
-    return np.asarray(rows.to_dense().cpu() if rows.is_sparse else rows.cpu(), np.float64)
+    """The matrix (K, V) that gives a file's keypoints of a mesh's vertices, and what they are."""
+    if body.kind == "body":
+        return coco_rows(body)
+    rows = body.output_rows
+    return np.asarray(rows.to_dense().cpu() if rows.is_sparse else rows.cpu(), np.float64), ROWS_OF_HAND
 
 
 def evaluate_keypoints(
@@ -102,12 +90,13 @@ def evaluate_keypoints(
     box_factor: float = BOX_FACTOR,
     detector: Detector | None = None,
     progress: Callable[[Any], Any] | None = None,
+    refine: bool = False,
 ) -> KeypointReport:
     """Judges a network on the people of a file whose image names start from the folder `images`.
 
     Each person's crop is the square about the center of the labeled box, `box_factor` times its longer side; with a
     detector, of the found box that overlaps the labeled one, in the rotation that it names. progress: wraps the loop
-    over images.
+    over images. refine: judges the people as predicted and refined (`tore.inference.refinement`).
 
     Raises ValueError for a network of another kind, a file without anybody to judge, and an image of another size than
     the file says; FileNotFoundError for an image that is missing.
@@ -124,15 +113,19 @@ def evaluate_keypoints(
     for name in by_image:
         if not (images / name).is_file():
             raise FileNotFoundError(f"{images / name} is missing: put the images of {file.path} below {images}")
-    predicted, found = np.full((*keypoints.shape[:2], 2), np.nan), 0
+    ways = {NETWORK: False} | ({REFINED: True} if refine else {})
+    predicted = {way: np.full((*keypoints.shape[:2], 2), np.nan) for way in ways}
+    found, stayed = 0, 0
     for name, own in (progress or _same)(list(by_image.items())):
         shown = [people[index] for index in own]
         image = checked_image(images / name, shown)
         places = places_of(image, shown, box_factor, detector, file.kind)
-        for place, person in zip(places, recover_places(recovery, image, places), strict=True):
-            predicted[own[place.person]] = person.to_pixels(rows @ person.vertices)
+        for way, refined in ways.items():
+            for place, person in zip(places, recover_places(recovery, image, places, refined), strict=True):
+                predicted[way][own[place.person]] = person.to_pixels(rows @ person.vertices)
+                stayed += person.refinement.startswith(STAYED)
         found += len(places)
-    predictions = {NETWORK: predicted, CONSTANT: in_boxes(mean_pose(keypoints, boxes), boxes)}
+    predictions = predicted | {CONSTANT: in_boxes(mean_pose(keypoints, boxes), boxes)}
     sides_matter = file.kind == "hand" and detector is None
     return KeypointReport(
         keypoints=str(file.path),
@@ -146,6 +139,7 @@ def evaluate_keypoints(
         left_out=left_out,
         side_unknown=sum(person.side is None for person in people) if sides_matter else 0,
         not_found=len(people) - found,
+        not_refined=stayed if refine else None,
         judgment=judge(predictions, keypoints, boxes, file.kind, [person.image_kind for person in people]),
     )
 
@@ -204,10 +198,12 @@ def places_of(
     return [PersonPlace(index, crop_around(box, box_factor, turn), left) for index, box, turn, left in boxes]
 
 
-def recover_places(recovery: MeshRecovery, image: np.ndarray, places: list[PersonPlace]) -> list[Recovery]:
+def recover_places(
+    recovery: MeshRecovery, image: np.ndarray, places: list[PersonPlace], refine: bool = False
+) -> list[Recovery]:
     """What the network recovers there."""
     left = [place.left for place in places] if recovery.body.kind == "hand" else False
-    return recovery.predict(image, [place.crop for place in places], left=left, keep_crop=False)
+    return recovery.predict(image, [place.crop for place in places], left=left, keep_crop=False, refine=refine)
 
 
 def crop_around(box: np.ndarray, factor: float, rotation: float = 0.0) -> Crop:
