@@ -11,8 +11,9 @@ import torch
 import tore
 from tests import rules
 from tore.analysis.cost import measure_cost
+from tore.body import load_body
 from tore.body.joints import COCO_NAMES, J14_NAMES
-from tore.body.topology import template_points
+from tore.body.topology import load_topology, template_points
 from tore.export import for_inference
 from tore.geometry.camera import project_weak_perspective
 from tore.image_format import FORMATS, MOVENET_THUNDER
@@ -22,8 +23,9 @@ from tore.modeling.backbones import Backbone, ImageFeatures, load_backbone_weigh
 from tore.modeling.build import image_format_of
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.initialization import start_camera, start_from_template
-from tore.modeling.keypoint_queries import KeypointQueries, disturbed, fitted_camera
+from tore.modeling.keypoint_queries import KeypointQueries, disturbed, fitted_camera, smooth_displacements
 from tore.modeling.movenet import decode_keypoints, load_movenet
+from tore.paths import SYNTHETIC
 from tore.training.build import imagenet_file
 
 NAME = "fastmetro_tore_xs_movenet_thunder"
@@ -72,7 +74,7 @@ def test_names_and_files_hold_the_configuration(model: FastMETRO, rule_body_dir:
     config = model.config
     assert config.keypoint_queries and config.frozen_backbone and config.kept_tokens == 51 and config.layers == 1
     wide = tore.create_model(NAME, body_dir=rule_body_dir, device="meta").config
-    assert (wide.widths, wide.hidden) == ((256, 128), (1024, 512))
+    assert (wide.widths, wide.hidden) == ((256, 64), (1024, 256))
     tore.save_model(model, tmp_path / "net.safetensors")
     loaded = tore.load_model(tmp_path / "net.safetensors", rule_body_dir, "cpu")
     assert loaded.config == config and loaded.backbone.frozen
@@ -149,19 +151,38 @@ def test_matching_keypoints_have_their_joints_names() -> None:
     assert [J14_NAMES[i] for i, k in enumerate(queries.MATCHING) if k < 0] == ["Neck", "Head"]
 
 
+VERTICES = 56
+RING = torch.eye(VERTICES).roll(1, 0) + torch.eye(VERTICES) + torch.eye(VERTICES).roll(-1, 0)  # each with two others
+ROWS = torch.eye(14).repeat_interleave(4, dim=1) / 4  # joint j is the mean of vertices 4 j to 4 j + 3
+
+
+def test_displacements_move_one_joint_each_and_are_smooth() -> None:
+    found = smooth_displacements(ROWS, RING)
+    torch.testing.assert_close(ROWS.double() @ found, torch.eye(14).double())
+    whole = found.sum(1)  # all joints by 1: the mesh moves as a whole
+    torch.testing.assert_close(whole, torch.ones(VERTICES).double(), rtol=0, atol=1e-6)
+
+    def bending(values: torch.Tensor) -> torch.Tensor:
+        return sum((values[v] - (values[v - 1] + values[(v + 1) % VERTICES]) / 2).square() for v in range(VERTICES))
+
+    moving_none = torch.randn(VERTICES, 8).double()
+    moving_none -= (ROWS.T * 4 @ ROWS).double() @ moving_none  # no joint moves
+    assert (bending(found[:, 3:4] + 0.01 * moving_none) > bending(found[:, 3])).all()
+
+
 def keypoint_module(share: float) -> KeypointQueries:
     """One that moves joints to their keypoints by a share, and shifts nothing."""
     torch.manual_seed(0)
-    module = KeypointQueries(keypoints=17, vertices=9, width=16, narrow=8).eval()
+    module = KeypointQueries(keypoints=17, joint_rows=ROWS, adjacency=RING, width=16, narrow=8).eval()
     with torch.no_grad():
-        module.correction.bias[2] = torch.logit(torch.tensor(share))
+        module.trust[:, 0] = torch.logit(torch.tensor(share))
     return module
 
 
 def test_projected_joints_lie_between_their_own_place_and_the_keypoint() -> None:
     keypoints = torch.rand(2, 17, 3)
     keypoints[1, COCO_NAMES.index("left_knee"), 2] = 0  # not there
-    joints, coarse, narrow = torch.randn(2, 14, 3), torch.randn(2, 9, 3), torch.randn(2, 14, 8)
+    joints, coarse, narrow = torch.randn(2, 14, 3), torch.randn(2, VERTICES, 3), torch.randn(2, 14, 8)
     raw = torch.tensor([[0.1, 0.2, -0.1], [-0.2, 0.0, 0.3]])
     results = {}
     for share in (1e-6, 0.25, 1 - 1e-7):
@@ -169,7 +190,7 @@ def test_projected_joints_lie_between_their_own_place_and_the_keypoint() -> None
         camera, moved, mesh = module.correct(module(keypoints), narrow, raw, joints, coarse)
         results[share] = project_weak_perspective(moved, camera)
         assert torch.equal(moved[..., 2], joints[..., 2])
-        torch.testing.assert_close(mesh, coarse + moved.mean(1, keepdim=True))  # an equal mixture at the start
+        torch.testing.assert_close(ROWS @ mesh, moved, rtol=0, atol=1e-4)  # the mesh's joints are the corrected ones
     free, between, full = results.values()
     for b in range(2):
         for joint, name in enumerate(J14_NAMES):
@@ -203,6 +224,9 @@ def test_training_drops_and_jitters_keypoints(monkeypatch: pytest.MonkeyPatch) -
     assert abs(float(dropped[kept].mean()) - queries.DROPPED) < 0.01
     moved = (changed - keypoints)[..., :2].abs().median() / 0.6745  # a normal distribution's deviation, robustly
     assert abs(float(moved) / queries.JITTER - 1) < 0.1
+    hips = [COCO_NAMES.index(f"{side}_hip") for side in ("left", "right")]
+    nearer_other = (changed[:, hips, :2] - keypoints[:, hips[::-1], :2]).norm(dim=-1).amax(1) < 0.03
+    assert abs(float(nearer_other.float().mean()) - queries.SWAPPED) < 0.01
     monkeypatch.setattr(queries, "disturbed", lambda points: points * 0)
     module = keypoint_module(0.5)
     assert module.train()(keypoints).there.sum() == 0 < module.eval()(keypoints).there.sum()
@@ -216,17 +240,21 @@ def test_optimized_network_agrees(model: FastMETRO, images: torch.Tensor) -> Non
         assert (a is None and b is None) or float((a - b).abs().max()) < 1e-4
 
 
-def test_start_from_the_template(rule_body_dir: Path, images: torch.Tensor) -> None:
+def test_start_from_the_template(images: torch.Tensor) -> None:
     torch.manual_seed(0)
-    model = tore.create_model(NAME, body_dir=rule_body_dir, **SMALL).eval()
-    joints, vertices = template_points("body", rule_body_dir)
+    model = tore.create_model(NAME, body_dir=SYNTHETIC, **SMALL).eval()
+    joints, vertices = template_points("body", SYNTHETIC)
     start_from_template(model, vertices, joints)
     with torch.no_grad():
         seen = model.backbone(images)
         absent = ImageFeatures(seen.map, torch.zeros(2, 17, 3))  # nothing moves a joint
         prediction = model(absent)
     assert (prediction.joints - joints).norm(dim=-1).mean() < 0.2
-    assert (prediction.vertices_coarse - vertices).norm(dim=-1).mean() < 0.3
+    assert (prediction.vertices_coarse - vertices).norm(dim=-1).mean() < 0.2
+    rows = load_topology("body", SYNTHETIC, joint_rows=True).joint_rows
+    torch.testing.assert_close(rows @ prediction.vertices_coarse, prediction.joints, rtol=0, atol=1e-4)
+    body = load_body("body", SYNTHETIC)
+    torch.testing.assert_close(body.regress_joints(prediction.vertices), prediction.joints, rtol=0, atol=1e-4)
     with pytest.raises(ValueError, match="starts as the keypoints say"):
         start_camera(model, (0.9, 0, 0))
 

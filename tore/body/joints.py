@@ -53,6 +53,7 @@ FINGERTIP_JOINTS = tuple(HAND_NAMES.index(f"{finger}_4") for finger in FINGERS)
 
 # Joint i of a mirrored image is joint FLIP[i] of the original one.
 J24_FLIP = (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, *range(12, 20), 21, 20, 23, 22)
+COCO_FLIP = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 J14_FLIP = (*J24_FLIP[:12], 12, 13)
 SMPL_FLIP = (0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 18, 21, 20, 23, 22)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tore.body.body_model import MANO, SMPL
-from tore.body.files import read_adjacency, read_levels
+from tore.body.files import read_adjacency, read_levels, read_regressor
 from tore.body.identity import BodyIdentity, body_identity, levels_fingerprint
-from tore.body.joints import NUM_JOINTS
+from tore.body.joints import H36M_NAMES, H36M_TO_J14, NUM_JOINTS
 from tore.body.mesh_levels import MeshLevels
 from tore.paths import find_body_files, takes_data_dir
 
@@ -23,6 +24,7 @@ class Topology:
 
     - `identity`: which body model it is; without a template the mesh is open
     - `adjacency (Vc, Vc)`: 0 where two coarse vertices do not touch
+    - `joint_rows (J, Vc)`: float32; what gives the joints of a coarse mesh; None unless requested
     - `template_joints (J, 3)`, `template_vertices (Vc, 3)`: float64, meters, root-centered; None unless requested
     """
 
@@ -33,6 +35,7 @@ class Topology:
     template_joints: torch.Tensor | None
     template_vertices: torch.Tensor | None
     identity: BodyIdentity | None = None
+    joint_rows: torch.Tensor | None = None
 
 
 @torch.no_grad()
@@ -56,8 +59,12 @@ def template_points(kind: str, body_dir: str | Path | None = None) -> tuple[torc
 
 
 @takes_data_dir
-def load_topology(kind: str, body_dir: str | Path | None = None, template: bool = False) -> Topology:
+def load_topology(
+    kind: str, body_dir: str | Path | None = None, template: bool = False, joint_rows: bool = False
+) -> Topology:
     """The topology of a "body" or a "hand" from its files; only `template` needs the licensed model file.
+
+    joint_rows: of a body, with them.
 
     Raises FileNotFoundError and ValueError as `tore.body.files` says, and where adjacency and levels disagree.
     """
@@ -70,4 +77,13 @@ def load_topology(kind: str, body_dir: str | Path | None = None, template: bool 
     joints, vertices = template_points(kind, body_dir) if template else (None, None)
     name = find_body_files(kind, body_dir)[1].name
     identity = body_identity(kind, body_dir) if template else BodyIdentity(name, None, levels_fingerprint(levels))
-    return Topology(kind, NUM_JOINTS[kind], adjacency, levels, joints, vertices, identity)
+    rows = coarse_joint_rows(levels, body_dir) if joint_rows else None
+    return Topology(kind, NUM_JOINTS[kind], adjacency, levels, joints, vertices, identity, rows)
+
+
+def coarse_joint_rows(levels: MeshLevels, body_dir: str | Path | None = None) -> torch.Tensor:
+    """(14, Vc): what gives a body's predicted joints of its coarse mesh, brought to the full one by `levels`."""
+    name = find_body_files("body", body_dir)[1].regressor_h36m
+    rows = read_regressor(name, len(H36M_NAMES), levels.sizes[-1], body_dir)[list(H36M_TO_J14)]
+    coarse = torch.eye(levels.sizes[0], device="cpu")[None]
+    return torch.from_numpy(rows.astype(np.float32)) @ levels.upsample(coarse)[-1][0]

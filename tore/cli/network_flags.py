@@ -22,7 +22,7 @@ def add_fastmetro_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model_name",
         choices=FastMETROOptions.choices("model_name"),
-        help="1, 2 or 3 layers a side: S, M, L; XS: as S with half the widths",
+        help="1, 2 or 3 layers a side: S, M, L; XS: as S, narrower",
     )
     add_network_flags(group, FastMETROOptions, baseline="FastMETRO")
     group.add_argument("--keep_ratio", type=float, help="share of the image tokens that is kept")

@@ -186,6 +186,8 @@ def build_model(config: ModelConfig, topology: Topology) -> FastMETRO | METRO:
     if getattr(config, "keypoint_queries", False) and topology.kind != "body":
         raise ValueError(f"keypoint queries are a body's, not a {topology.kind}'s; leave them out")
     keypoints = isinstance(config, FastMETROConfig) and config.keypoint_queries
+    if keypoints and topology.joint_rows is None:
+        raise ValueError("keypoint queries need the joints of the coarse mesh: load_topology(..., joint_rows=True)")
     backbone = Backbone(config.arch, keypoints=keypoints, frozen=config.frozen_backbone)
     options = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in BESIDE}
     kind: type[FastMETRO] | type[METRO] = METRO
@@ -205,7 +207,8 @@ def _note(model: FastMETRO | METRO, config: ModelConfig) -> None:
 
 def topology_for(config: ModelConfig, body_dir: str | Path | None = None) -> Topology:
     """The joints and mesh levels that the configured network works on, of the body model in `body_dir`."""
-    return load_topology(config.body, body_dir, template=isinstance(config, METROConfig))
+    with_rows = isinstance(config, FastMETROConfig) and config.keypoint_queries and config.body == "body"
+    return load_topology(config.body, body_dir, template=isinstance(config, METROConfig), joint_rows=with_rows)
 
 
 @takes_data_dir
@@ -234,8 +237,8 @@ def create_model(
     Args:
         network: a name of `tore.list_models()`, which says the next three and the body, or "fastmetro" or "metro".
         arch: backbone, see `tore.modeling.backbones`; "resnet50" where nothing says it.
-        size: FastMETRO's S, M or L (the usual one): 1, 2 or 3 layers on each side of each Transformer; XS: as S with
-            half the widths. METRO has one.
+        size: FastMETRO's S, M or L (the usual one): 1, 2 or 3 layers on each side of each Transformer; XS: as S,
+            narrower. METRO has one.
         token_reduction: "tore" (the paper's, and the usual one), "none" (the official baseline), or for FastMETRO
             another way to fewer image tokens, see `tore.modeling.token_reduction_baselines`.
         geometry_reduction: whether the main Transformer sees joints alone; None means in all cases but "none".

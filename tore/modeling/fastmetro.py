@@ -129,8 +129,13 @@ class FastMETRO(nn.Module):
         self.smpl_regressor = SMPLRegressor(vertices=topology.levels.sizes[1]) if smpl_regressor else None
         self.keypoint_queries = None
         if keypoint_queries:
+            assert topology.joint_rows is not None, "keypoint queries move the mesh by its joints"
             self.keypoint_queries = KeypointQueries(
-                keypoints=KEYPOINTS_OF[backbone.arch], vertices=len(adjacency), width=wide, narrow=narrow
+                keypoints=KEYPOINTS_OF[backbone.arch],
+                joint_rows=topology.joint_rows,
+                adjacency=adjacency,
+                width=wide,
+                narrow=narrow,
             )
             nn.init.zeros_(self.camera_head.weight)  # the camera is the keypoints' at first
             nn.init.zeros_(self.camera_head.bias)

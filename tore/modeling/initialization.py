@@ -35,7 +35,7 @@ CAMERA_SHRINK = 0.1  # of the camera head's weights, whose random start would ou
 def start_from_template(model: FastMETRO | METRO, vertices: Tensor, joints: Tensor | None = None) -> None:
     """Makes an untrained network give about the coarse mesh `vertices` (Vc, 3) whatever it sees.
 
-    With keypoint queries it gives about the `joints` (J, 3) too, which must be there: the mesh follows them.
+    With keypoint queries it gives about the `joints` (J, 3) too, which must be there.
 
     The vertex tokens become random waves over the template, so that neighbors in space are alike, and the head that
     reads the vertices is fitted to the mesh by least squares over random features. With geometry reduction both are the
@@ -45,10 +45,9 @@ def start_from_template(model: FastMETRO | METRO, vertices: Tensor, joints: Tens
     """
     regressor = model.shape_regressor
     if isinstance(model, FastMETRO) and model.keypoint_queries is not None:
-        assert joints is not None, "the mesh of keypoint queries is a mixture of joints"
-        near = model.keypoint_queries.start_from(joints, vertices)
-        vertices = vertices.to(near) - near
+        assert joints is not None, "keypoint queries correct resting joints"
         with torch.no_grad():
+            model.keypoint_queries.resting_joints.copy_(joints)
             model.point_head.weight.mul_(POINT_SHRINK)
             model.point_head.bias.zero_()
     if regressor is not None:

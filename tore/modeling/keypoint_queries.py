@@ -1,4 +1,4 @@
-"""Queries that carry a pose network's keypoints, and points and camera predicted as corrections of them.
+"""Queries that carry a pose network's keypoints, and a mesh whose joints are corrections of them.
 
 With `FastMETRO(keypoint_queries=True)` the backbone gives keypoints beside its feature map. They enter the network in
 two places:
@@ -7,9 +7,10 @@ two places:
   all keypoints;
 - behind the heads, joints and camera are corrected toward the keypoints. The scale and shift of the weak-perspective
   camera are those that bring the spread and the center of the predicted joints to those of the keypoints, in closed
-  form, times and plus what the camera head predicts. A keypoint back-projected by this camera is where its joint would
-  have to be; each joint moves there by a share that the network predicts, beside a shift. The coarse mesh is a learned
-  mixture of the corrected joints plus what the shape regressor predicts, so that it follows them.
+  form, times and plus what the camera head predicts. A keypoint back-projected by this camera is about where its joint
+  would have to be: beside it by a small shift, which the joint's query predicts. Each joint moves there by a share that
+  depends on the keypoint's score alone, since that means the same in photographs as in rendered images. The coarse mesh
+  of the shape regressor is then displaced, as smoothly as can be, so that its joints are the corrected ones.
 
 Joints without a keypoint, and keypoints that are dropped in training, change nothing.
 """
@@ -22,18 +23,22 @@ import torch
 from torch import Tensor, nn
 
 from manopth.tensors import WithConstants, beside, full_precision
-from tore.body.joints import COCO_TO_J24, J24_TO_J14, NUM_JOINTS
+from tore.body.joints import COCO_FLIP, COCO_NAMES, COCO_TO_J24, J24_TO_J14
 
 MATCHING = tuple(COCO_TO_J24.index(joint) if joint in COCO_TO_J24 else -1 for joint in J24_TO_J14)
 HIDDEN = 128  # width within the embedding
 USUAL_SCALE = 0.9  # of the camera, where no keypoint tells: a person who fills most of the crop
 PRIOR = 0.05  # square meters; how much that counts beside the spread of the keypoints, about 1
-FULL_TRUST = 2.0  # the start of what a sigmoid makes the share by which a joint moves to its keypoint
-NEARNESS = 0.01  # square meters; how fast a joint's share in a vertex falls with the distance, at the start
+FULL_TRUST = 3.0  # the start of what a sigmoid makes the share by which a joint moves to its keypoint
+REACH = 0.08  # meters; how far a joint may lie beside its keypoint: hips and shoulders are not the same points
+SMALL = 1e-9  # beside the smoothness of a displacement: one of all vertices alike costs something too
 # What training does to keypoints, of which photographs have worse ones than the rendered images.
 DROPPED, ALL_DROPPED = 0.1, 0.05  # shares of keypoints, and of images that lose all
 JITTER = 0.008  # of the image's side
 WRONG, WRONG_BY = 0.03, 0.1  # share of keypoints that are far off, and how far
+HELD = 0.3  # share of joints that do not move in training, so that the heads' own joints are trained too
+SWAPPED = 0.02  # share of images whose left and right arms, or legs, are taken for each other
+LEGS = tuple(int(name.endswith(("hip", "knee", "ankle"))) for name in COCO_NAMES)
 
 
 class Hints(NamedTuple):
@@ -50,20 +55,27 @@ class KeypointQueries(WithConstants):
     """Embeds keypoints, and corrects what the heads predict; see the module's text."""
 
     matching: Tensor
+    joint_rows: Tensor
+    displacements: Tensor
 
-    def __init__(self, *, keypoints: int, vertices: int, width: int, narrow: int) -> None:
-        """`keypoints`: how many the backbone finds. vertices: of the coarse mesh. width, narrow: of the tokens."""
+    def __init__(self, *, keypoints: int, joint_rows: Tensor, adjacency: Tensor, width: int, narrow: int) -> None:
+        """`keypoints`: how many the backbone finds. joint_rows, adjacency: of the coarse mesh, as in `Topology`.
+
+        width, narrow: of the tokens.
+        """
         super().__init__()
-        joints = NUM_JOINTS["body"]
+        joints = len(joint_rows)
+        self.keep_constant("joint_rows", joint_rows.float())
+        self.keep_constant("displacements", smooth_displacements(joint_rows, adjacency).float())
         self.keep_constant("matching", torch.tensor(MATCHING))
         self.embedding = nn.Sequential(nn.Linear(3, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, width))
         self.camera_embedding = nn.Linear(3 * keypoints, width)
-        self.correction = nn.Linear(narrow, 3)  # shift x, y; what a sigmoid makes the share
+        self.shift = nn.Linear(narrow, 2)  # x, y; what tanh makes a part of `REACH`
+        self.trust = nn.Parameter(torch.tensor([FULL_TRUST, 0.0]).repeat(joints, 1))  # offset, and factor of the score
         self.resting_joints = nn.Parameter(torch.zeros(joints, 3))
-        self.mixture = nn.Parameter(torch.zeros(vertices, joints))  # what a softmax makes the joints' shares
         with torch.no_grad():
-            self.correction.weight.zero_()
-            self.correction.bias.copy_(torch.tensor([0.0, 0.0, FULL_TRUST]))
+            self.shift.weight.zero_()
+            self.shift.bias.zero_()
 
     def forward(self, keypoints: Tensor) -> Hints:
         """keypoints (B, 17, 3): x, y in shares of the image's sides, score; disturbed in training."""
@@ -96,19 +108,31 @@ class KeypointQueries(WithConstants):
         joints = joints + self.resting_joints
         scale, shift = fitted_camera(joints[..., :2], hints.points, hints.there * hints.scores)
         scale, shift = scale * camera[:, :1].exp(), shift + camera[:, 1:]  # (B, 1), (B, 2)
-        moved, share = self.correction(queries).split((2, 1), -1)
-        wanted = hints.points / scale[:, None] - shift[:, None]  # (B, J, 2) meters
-        step = hints.there * share.sigmoid() * (wanted + moved - joints[..., :2])
+        wanted = hints.points / scale[:, None] - shift[:, None] + REACH * self.shift(queries).tanh()  # (B, J, 2) meters
+        share = hints.there * (self.trust[:, :1] + self.trust[:, 1:] * hints.scores).sigmoid()  # (B, J, 1)
+        if self.training:
+            share = share * (torch.rand_like(share) >= HELD)
+        step = share * (wanted - joints[..., :2])
         joints = torch.cat((joints[..., :2] + step, joints[..., 2:]), -1)
-        return torch.cat((scale, shift), -1), joints, coarse + self.mixture.softmax(-1) @ joints
+        rows, displacements = beside(self.joint_rows, joints), beside(self.displacements, joints)
+        return torch.cat((scale, shift), -1), joints, coarse + displacements @ (joints - rows @ coarse)
 
-    def start_from(self, joints: Tensor, vertices: Tensor) -> Tensor:
-        """Starts at resting joints (J, 3), each vertex (Vc, 3) a mixture of near ones; returns the mixtures (Vc, 3)."""
-        distances = torch.cdist(vertices.double(), joints.double()).square()
-        with torch.no_grad():
-            self.resting_joints.copy_(joints)
-            self.mixture.copy_(-distances / NEARNESS)
-            return self.mixture.softmax(-1) @ self.resting_joints
+
+def smooth_displacements(joint_rows: Tensor, adjacency: Tensor) -> Tensor:
+    """(Vc, J): column j is the smoothest displacement of a mesh's vertices that moves joint j by 1 and no other joint.
+
+    joint_rows (J, Vc) gives the joints of the vertices; adjacency (Vc, Vc) is not 0 between neighbors. Smooth: a vertex
+    is displaced nearly as the mean of its neighbors is, by least squares. Float64.
+    """
+    touching = (adjacency != 0).double().fill_diagonal_(0)
+    rows, (joints, vertices) = joint_rows.double(), joint_rows.shape
+    same = torch.eye(vertices + joints, dtype=rows.dtype, device=rows.device)
+    bending = same[:vertices, :vertices] - touching / touching.sum(1, keepdim=True).clamp(min=1)
+    system = torch.zeros_like(same)  # of the minimum under the condition
+    system[:vertices, :vertices] = bending.T @ bending + SMALL * same[:vertices, :vertices]
+    system[:vertices, vertices:], system[vertices:, :vertices] = rows.T, rows
+    wanted = same[:, vertices:]
+    return torch.linalg.solve(system, wanted)[:vertices]
 
 
 def fitted_camera(joints: Tensor, points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,7 +152,12 @@ def fitted_camera(joints: Tensor, points: Tensor, weights: Tensor) -> tuple[Tens
 
 
 def disturbed(keypoints: Tensor) -> Tensor:
-    """Keypoints (B, K, 3) jittered, some far off, some and in some images all dropped: their score becomes 0."""
+    """Keypoints (B, K, 3) jittered, some far off, some and in some images all dropped: their score becomes 0.
+
+    In some images left and right arms, or legs, change places.
+    """
+    swapped = torch.rand_like(keypoints[:, :2, :1])[:, list(LEGS)] < SWAPPED  # (B, K, 1)
+    keypoints = torch.where(swapped, keypoints[:, list(COCO_FLIP)], keypoints)
     places, scores = keypoints.split((2, 1), -1)
     wrong = torch.rand_like(scores) < WRONG
     places = places + torch.randn_like(places) * torch.where(wrong, WRONG_BY, JITTER)

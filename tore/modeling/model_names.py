@@ -25,8 +25,8 @@ from tore.modeling.token_reduction_baselines import REDUCERS
 from tore.paths import BACKBONE_WEIGHTS
 
 SIZES = {"S": 1, "M": 2, "L": 3}  # FastMETRO's layers on each side of each Transformer
-NARROW = "XS"  # as S, with half the widths
-NARROW_FIELDS: dict[str, Any] = {"layers": 1, "widths": (256, 128), "hidden": (1024, 512)}
+NARROW = "XS"  # as S, narrower
+NARROW_FIELDS: dict[str, Any] = {"layers": 1, "widths": (256, 64), "hidden": (1024, 256)}
 NAMED_SIZES = (NARROW, *SIZES)
 TOKEN_REDUCTIONS = ("tore", *(name for name in REDUCERS if name != "itp"))
 METRO_REDUCTIONS = ("tore", "none")
