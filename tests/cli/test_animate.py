@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 from tests.motion.readers import Bvh, Glb
+from tests.processes import ROOT
+from tests.test_readme import commands_of
 from tore import cli
 from tore.body import load_body
 
@@ -88,6 +91,23 @@ def test_official_files_are_animated(rule_body_dir: Path, tmp_path: Path) -> Non
     hands = save_poses(tmp_path / "hands.npz", poses=POSES[:, :48])
     assert animate(hands, "--save", tmp_path / "hand.glb", "--left", body_dir=rule_body_dir) == 0
     assert Glb(tmp_path / "hand.glb").joints(0).keys() >= {"Wrist", "Thumb_3"}
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The foot that bears the body stays, the other one swings; the written files say the same in both ways."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "ANIMATION.md").read_text(encoding="utf-8")
+    pieces = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(pieces) == 2
+    for piece in pieces:
+        exec(piece, {})  # the page's own words
+    by_python = Path("walk.glb").read_bytes()
+    (command,) = [line for line in commands_of("docs/ANIMATION.md") if line.startswith("tore animate walk")]
+    assert cli.main(command.split()[1:]) == 0 and Path("walk.glb").read_bytes() == by_python
+    bvh = Bvh(Path("walk.bvh"))
+    feet = np.array([[bvh.joints(t)[f"{side}_Foot"] for side in "LR"] for t in range(0, len(bvh.rows), 4)])
+    steps = np.linalg.norm(np.diff(feet[..., [0, 2]], axis=0), axis=2).min(1)
+    assert np.median(steps) < 0.01 and np.ptp(feet[..., 0]) > 100  # centimeters
 
 
 @pytest.mark.parametrize(
