@@ -21,17 +21,17 @@ SMALL = {"arch": "resnet10t", "widths": (64, 32), "hidden": (64, 64), "heads": 4
 class KnownNetwork(nn.Module):
     """Answers every batch with the cameras (B, 3) and the one mesh (V, 3) that it holds."""
 
-    def __init__(self, cameras: np.ndarray, vertices: np.ndarray) -> None:
+    def __init__(self, cameras: np.ndarray, vertices: np.ndarray, joints: int = 14) -> None:
         super().__init__()
         self.cameras = nn.Parameter(torch.from_numpy(cameras).float())
         self.vertices = torch.from_numpy(vertices).float()
-        self.asked = 0
+        self.asked, self.joints = 0, joints
 
     def forward(self, images: torch.Tensor) -> MeshPrediction:
         cameras = self.cameras[self.asked : self.asked + len(images)]
         self.asked += len(images)
         mesh = self.vertices.expand(len(images), -1, -1)
-        return MeshPrediction(cameras, mesh[:, :14], mesh[:, :431], None, mesh, None)
+        return MeshPrediction(cameras, mesh[:, : self.joints], mesh[:, :431], None, mesh, None)
 
 
 @pytest.fixture(scope="session")

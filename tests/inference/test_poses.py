@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tests import rules
 from tests.inference.conftest import SMALL
 from tore import cli
 from tore.body.body_model import load_body
+from tore.body.joints import SMPL_NAMES
 from tore.inference.outputs import PoseFile
 from tore.inference.predictor import MeshRecovery
 from tore.inference.result import as_plain, as_values, save_result
@@ -58,7 +60,7 @@ def test_poses_put_the_body_where_the_mesh_stands(
     with np.load(path, allow_pickle=False) as held:
         assert set(held.files) == {
             "poses", "trans", "betas", "frame_betas", "gender", "mocap_framerate", "picture", "person", "frame",
-            "picture_index", "valid", "focal_length",
+            "picture_index", "valid", "focal_length", "residual_mm", "joint_names", "schema", "body_model",
         }  # fmt: skip
         poses, trans, shapes = held["poses"], held["trans"], held["frame_betas"]
         assert poses.shape == (3, 72) and trans.shape == (3, 3) and shapes.shape == (3, 10)
@@ -87,15 +89,22 @@ def test_poses_put_the_body_where_the_mesh_stands(
 def test_results_hold_the_parameters(checkpoint: Path, tmp_path: Path) -> None:
     (person,) = MeshRecovery.from_checkpoint(checkpoint, device="cpu").predict(rules.photo(3, 200, 200))
     with np.load(save_result(tmp_path / "person.npz", person)) as held:
-        for name, value in vars(person.parameters).items():
-            assert np.array_equal(held[f"smpl_{name}"], value)
-        assert "smpl_pose" in str(held["units"])
+        for name in ("pose", "betas", "translation"):
+            assert np.array_equal(held[f"smpl_{name}"], getattr(person.parameters, name))
+        assert "smpl_pose" in str(held["units"]) and "smpl_residual_mm" not in held
+        assert str(held["smpl_source"]) == "regressor" and tuple(held["smpl_joint_names"]) == SMPL_NAMES
     assert len(as_plain(person)["smpl_betas"]) == 10
 
 
 def test_a_network_without_the_regressor(small_checkpoint: Path, images: Path, tmp_path: Path, capsys) -> None:
-    assert infer(small_checkpoint, images, "--save_poses", tmp_path / "poses.npz") == 2
-    assert "has no SMPL parameter regressor; leave --save_poses out" in capsys.readouterr().err
+    """Its meshes are fitted for a file of poses, which is said; a prediction without `fit` has no parameters."""
+    path = tmp_path / "poses.npz"
+    assert infer(small_checkpoint, images, "--save_poses", path) == 1  # one image is broken
+    told = capsys.readouterr()
+    assert "fitted to its meshes, as with --fit" in told.err and "fit: vertices lie" in told.out
+    with np.load(path, allow_pickle=False) as held:
+        assert np.isfinite(held["residual_mm"]).tolist() == [True, True, False]
+        assert "radians" in json.loads(str(held["schema"]))["poses"]
     (person,) = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu").predict(rules.photo(3, 200, 200))
     assert person.parameters is None and not any(name.startswith("smpl_") for name in as_values(person))
 
@@ -107,6 +116,7 @@ def test_a_network_without_the_regressor(small_checkpoint: Path, images: Path, t
         (("--save_poses", "there.npz"), "is there already; add --overwrite"),
         (("--save_poses", "poses.npz", "--frame_rate", "0"), "frame rate 0"),
         (("--save_results", "json", "--frame_rate", "25"), "add --save_poses"),
+        (("--save_mesh", "obj", "--fit"), "--fit: the parameters would be written nowhere"),
     ],
 )
 def test_what_cannot_be_written(

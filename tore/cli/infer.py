@@ -57,6 +57,11 @@ FAST_FROM = 16  # images; making the optimized model takes as long as it saves o
 BEYOND = 1.02  # of the image's width or height: a box that ends behind it may be corners
 EXIT_SOME_FAILED, EXIT_NOT_STARTED = 1, 2
 RULES = (
+    Rule(
+        ("fit",),
+        lambda args: not (args.save_results or args.save_poses or args.json_lines),
+        "the parameters would be written nowhere; add --save_results, --save_poses or --json_lines",
+    ),
     Rule(("frame_rate",), lambda args: args.save_poses is None, "is written with the poses; add --save_poses"),
     Rule(
         ("compile",),
@@ -80,6 +85,7 @@ class Row(NamedTuple):
     outside: int  # boxes that were left out, since no part of them lies in it
     focal_length: FocalLength | None  # where somebody was recovered
     stayed: list[str]  # why people were not refined, where that was asked for
+    residuals: list[float]  # millimeters, of fitted parameters
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -99,7 +105,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--save_mesh", choices=MESH_FORMATS, help="write each mesh")
     add("--save_scene", choices=SCENE_FORMATS, help="write all people of an image before its camera into one file")
     add("--save_results", choices=RESULT_FORMATS, help="write joints, vertices, cameras, names and units")
-    add("--save_poses", type=Path, metavar="NPZ", help="write everyone's SMPL pose, shape and place into one file")
+    add("--save_poses", type=Path, metavar="NPZ", help="write everyone's pose, shape and place into one file")
+    fitted = "the default for --save_poses where the network does not regress them"
+    add("--fit", action="store_true", help=f"fit pose, shape and place of the body model to each mesh; {fitted}")
     add("--frame_rate", type=float, help="images per second where they are a film's frames, for --save_poses")
     add("--views", nargs="*", choices=tuple(TURNS), help="draw the mesh from other sides (alone: side and back)")
     add("--show_tokens", action="store_true", help="draw the attention map of each kept image token")
@@ -155,11 +163,9 @@ def tell(text: str) -> None:
 
 
 def pose_file(args: argparse.Namespace, recovery: MeshRecovery, jobs: list[Job]) -> PoseFile | None:
-    """Where --save_poses gathers the poses; ValueError for a network that regresses none."""
+    """Where --save_poses gathers the poses."""
     if args.save_poses is None:
         return None
-    if not (recovery.regresses_parameters or args.refine):
-        raise ValueError(f"{args.checkpoint} has no SMPL parameter regressor; leave --save_poses out")
     images = [job.image for job in jobs]
     return PoseFile(args.save_poses, images, frame_rate=args.frame_rate, overwrite=args.overwrite)
 
@@ -217,7 +223,9 @@ def row_of(report: Report) -> Row:
     side, people, failed = " x ".join(map(str, size)), len(report.people), report.error is not None
     focal = report.people[0].focal_length if report.people else None
     stayed = [person.refinement for person in report.people if person.refinement.startswith(STAYED)]
-    return Row(name, side, people, written, failed, beyond, report.outside, focal, stayed)
+    known = (person.parameters for person in report.people if person.parameters is not None)
+    residuals = [parameters.residual_mm for parameters in known if parameters.residual_mm is not None]
+    return Row(name, side, people, written, failed, beyond, report.outside, focal, stayed, residuals)
 
 
 def reaches_beyond(crop: PersonCrop) -> bool:
@@ -256,6 +264,11 @@ def print_table(rows: list[Row], seconds: dict[str, float]) -> None:
         print(f"... and {len(rows) - len(shown)} more")
     for line in summary((row.name, row.focal_length) for row in rows if row.focal_length is not None):
         print(line)
+    if residuals := [residual for row in rows for residual in row.residuals]:
+        mean = sum(residuals) / len(residuals)
+        print(
+            f"fit: vertices lie {mean:.1f} mm beside those of the fitted body on average, at most {max(residuals):.1f}"
+        )
     failed, people = sum(row.failed for row in rows), sum(row.people for row in rows)
     times = ", ".join(f"{stage} {taken:.2f} s" for stage, taken in seconds.items())
     print(f"{len(rows)} images, {failed} failed, {people} people; {times}")
@@ -324,7 +337,10 @@ def run_inference(args: argparse.Namespace) -> int:
     fast = is_fast(args, len(jobs))
     finder = finder_for(args, recovery.body.kind, recovery.device, fast=fast, tell=tell)
     options = {"focal_length": args.focal_length, "fov": args.fov, "overwrite": args.overwrite, "refine": args.refine}
-    run = Run(recovery, wanted, batch_size=args.batch_size, finder=finder, **options)
+    fit = args.fit or (args.save_poses is not None and not (recovery.regresses_parameters or args.refine))
+    if fit and not args.fit:
+        tell("the network regresses no parameters: pose, shape and place are fitted to its meshes, as with --fit")
+    run = Run(recovery, wanted, batch_size=args.batch_size, finder=finder, fit=fit, **options)
     poses = pose_file(args, recovery, jobs)
     rows = follow(run, jobs, args.json_lines, poses)
     tell_doubts(rows, args)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tore.body.joints import SKELETON_NAMES
 from tore.files import write_whole
 from tore.inference.names import readable
-from tore.inference.result import BodyParameters, Recovery, save_result
+from tore.inference.parameters import PREFIXES, BodyParameters, parameter_schema
+from tore.inference.result import Recovery, save_result
 from tore.visualize.drawing import contact_sheet, overlay, token_sheet, view
 from tore.visualize.mesh_files import TO_VIEWER, PlacedMesh, save_mesh, save_scene
 from tore.visualize.renderer import MESH_COLOR
@@ -78,6 +81,7 @@ def tokens(recovery: Recovery) -> np.ndarray:
     return token_sheet(recovery.crop.pixels, recovery.heatmap)
 
 
+SIDES = ("right", "left")  # by whether a hand is a left one
 FRAME = "the camera of each image: x right, y down, z away; meters and radians; principal point in its center"
 
 
@@ -106,13 +110,17 @@ class PoseFile:
         self.path, self.frame_rate = path, frame_rate
         self._people: dict[str, dict[int, BodyParameters]] = {str(image): {} for image in images}
         self._focal_lengths: dict[str, float] = {}
+        self._kind = "body"
+        self._sides: dict[tuple[str, int], str] = {}  # of each image's people, where they are hands
 
     def add(self, image: str | Path, people: Iterable[Recovery]) -> None:
-        """Takes the parameters of an image's people, from a network that regresses them; none where it failed."""
+        """Takes the parameters of an image's people, regressed or fitted; none where it failed."""
         own = self._people.setdefault(str(image), {})
         for person in people:
-            assert person.parameters is not None, "the network regresses no SMPL parameters"
+            assert person.parameters is not None, "the parameters are neither regressed nor fitted"
             own[person.crop.person] = person.parameters
+            self._kind = person.kind
+            self._sides[str(image), person.crop.person] = SIDES[person.crop.left]
             self._focal_lengths[str(image)] = person.image_camera.focal_length
 
     @property
@@ -136,12 +144,13 @@ class PoseFile:
         valid = np.array([row is not None for row in rows])
         first = next(row for row in rows if row is not None)
         values = {}
-        for name in ("pose", "betas", "translation"):
-            blank = np.full(getattr(first, name).shape, np.nan)
-            values[name] = np.stack([blank if row is None else getattr(row, name) for row in rows]).astype(np.float64)
+        for name in ("pose", "betas", "translation", "residual_mm", *(["pca"] if self._kind == "hand" else [])):
+            blank = np.full(np.shape(getattr(first, name)), np.nan)
+            found = [blank if row is None or getattr(row, name) is None else getattr(row, name) for row in rows]
+            values[name] = np.stack(found).astype(np.float64)
         focal = [self._focal_lengths.get(image, np.nan) for image in images]
         arrays: dict[str, Any] = {
-            "poses": values["pose"],  # (N, 72), N = images * most
+            "poses": values["pose"],  # (N, 72), of hands (N, 48), N = images * most
             "trans": values["translation"],  # (N, 3)
             "betas": values["betas"][valid].mean(0),  # (10,)
             "frame_betas": values["betas"],  # (N, 10)
@@ -152,8 +161,36 @@ class PoseFile:
             "picture": np.repeat(np.array(images), most),  # (N,)
             "picture_index": np.repeat(np.arange(len(images)), most),  # (N,), from 0: over the frame rate it is seconds
             "person": np.tile(np.arange(1, most + 1), len(images)),  # (N,), from 1
+            "residual_mm": values["residual_mm"],  # (N,) NaN where the network regressed the parameters
+            "joint_names": np.array(SKELETON_NAMES[self._kind]),  # (24,) or (16,)
+            "schema": np.array(json.dumps(pose_file_schema(self._kind))),
         }
+        if first.body_model is not None:
+            arrays["body_model"] = np.array(json.dumps(first.body_model.described()))
+        if self._kind == "hand":
+            numbers = [(image, number + 1) for image in images for number in range(most)]
+            arrays["side"] = np.array([self._sides.get(who, SIDES[False]) for who in numbers])  # (N,)
+            arrays["pca"] = values["pca"]  # (N, 45)
         return arrays if self.frame_rate is None else arrays | {"mocap_framerate": np.array(self.frame_rate)}
+
+
+def pose_file_schema(kind: str) -> dict[str, str]:
+    """What the entries of a file of poses of a "body" or "hand" are: units, frame, order."""
+    words = {name.removeprefix(PREFIXES[kind]): text for name, text in parameter_schema(kind).items()}
+    more = {
+        "poses": words["pose"].replace(PREFIXES[kind], ""),
+        "trans": words["translation"],
+        "betas": "the mean of frame_betas over the valid rows",
+        "frame_betas": "the shape of each row",
+        "valid": "false where a row has nobody: its numbers are NaN",
+        "focal_length": "pixels, of the camera before which trans places bodies",
+        "picture_index": "from 0: over mocap_framerate it is seconds",
+        "person": "of the image, from 1",
+        "mocap_framerate": "images per second; absent unless the images are a film's frames",
+    }
+    if kind == "hand":
+        more |= {"side": "right or left, of each row", "pca": words["pca"]}
+    return {**more, **{name: words[name] for name in ("residual_mm", "joint_names", "body_model")}}
 
 
 JPEG_QUALITY = 95

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class Run:
 
     batch_size: most crops in one forward pass. focal_length, fov: of the images' camera, as for `MeshRecovery.predict`.
     overwrite: replace files that are there; else such an image fails. finder: from an image (H, W, 3) uint8 to its
-    people, for jobs without boxes. refine: as for `predict`. Raises ValueError where people cannot be refined.
+    people, for jobs without boxes. fit, refine: as for `predict`. Raises ValueError where people cannot be refined.
     """
 
     def __init__(
@@ -83,12 +84,14 @@ class Run:
         overwrite: bool = False,
         finder: Callable[[np.ndarray], list[Detection]] | None = None,
         refine: bool = False,
+        fit: bool = False,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size}: give 1 or more")
         self.recovery, self.wanted, self.batch_size = recovery, wanted, batch_size
-        self.focal, self.overwrite, self.finder = FocalChoice(focal_length, fov), overwrite, finder
-        self.refine = refine
+        FocalChoice(focal_length, fov)  # one that cannot be is told before anything is read
+        self.overwrite, self.finder = overwrite, finder
+        self.options: dict[str, Any] = {"focal_length": focal_length, "fov": fov, "fit": fit, "refine": refine}
         if refine:
             recovery.refiner()
         stages = ("reading", *(["finding"] if finder else []), "cropping", "network", "drawing", "writing")
@@ -176,9 +179,7 @@ class Run:
         with self._timed("network"):
             for start in range(0, len(crops), self.batch_size):
                 part = crops[start : start + self.batch_size]
-                people += self.recovery.recover(
-                    part, focal_length=self.focal.focal_length, fov=self.focal.fov, refine=self.refine
-                )
+                people += self.recovery.recover(part, **self.options)
         return people
 
     def _finish(self, waiting: Sequence[_Waiting], people: list[Recovery]) -> list[Report]:

@@ -21,16 +21,16 @@ from tore.datasets.image_files import ValueRange, check_reading
 from tore.detection.detector import Detector, find
 from tore.export.networks import FastMETROForm, for_inference
 from tore.export.parts import Parts
-from tore.geometry.rotations import matrix_to_axis_angle
 from tore.image_format import STRIDE, ImageFormat
 from tore.inference.crops import PersonCrop, Place, crops_of
 from tore.inference.focal_length import FocalChoice, image_camera
 from tore.inference.frames import mirrored_back, rotated_back
 from tore.inference.images import ImageSource, read_photograph
 from tore.inference.pairing import Asked, paired
+from tore.inference.parameters import FITTED, REFINED, REGRESSED, fitted, regressed
 from tore.inference.pretrained import Pretrained
-from tore.inference.refinement import Refiner, crop_keypoints
-from tore.inference.result import BodyParameters, Recovery, place
+from tore.inference.refinement import STAYED, Refiner, crop_keypoints
+from tore.inference.result import Recovery, place
 from tore.modeling.build import image_format_of
 from tore.modeling.checkpoints import Checkpoint, load_model
 from tore.modeling.fastmetro import FastMETRO
@@ -175,6 +175,7 @@ class MeshRecovery(Pretrained):
         channel_order: str = "rgb",
         keep_crop: bool = True,
         refine: bool = False,
+        fit: bool = False,
     ) -> list[Recovery]:
         """The people of one image or of many, in order: one per image, or one per box.
 
@@ -196,6 +197,8 @@ class MeshRecovery(Pretrained):
         keep_crop: False lets go of what each crop showed (0.75 MB a person); drawing over it then raises ValueError.
         refine: moves each person toward the keypoints that MoveNet finds in the crop (`tore.inference.refinement`);
         `Recovery.refinement` says what became of it.
+        fit: fit pose, shape and place of the body model to each mesh (`Recovery.parameters`), also where the network
+        regresses them.
 
         Raises FileNotFoundError or ValueError naming the image that cannot be read: its path, or its number from 1.
         """
@@ -212,6 +215,7 @@ class MeshRecovery(Pretrained):
                 channel_order=channel_order,
                 keep_crop=keep_crop,
                 refine=refine,
+                fit=fit,
             )
         )
 
@@ -230,6 +234,7 @@ class MeshRecovery(Pretrained):
         channel_order: str = "rgb",
         keep_crop: bool = True,
         refine: bool = False,
+        fit: bool = False,
     ) -> Iterator[Recovery]:
         """The results of `predict` one by one: no more images are read ahead than a batch takes.
 
@@ -252,16 +257,16 @@ class MeshRecovery(Pretrained):
                 places = list(find(detector, pixels, hands=self.body.kind == "hand"))
             return crops_of(pixels, places, asked.name, asked.left, self.image_format, lens=lens)
 
-        found = self._batches(map(crops, paired(images, boxes, left)), int(batch_size), choice, refine)
+        found = self._batches(map(crops, paired(images, boxes, left)), int(batch_size), choice, fit, refine)
         return found if keep_crop else (replace(person, crop=person.crop.without_pixels()) for person in found)
 
     def _batches(
-        self, crops: Iterator[list[PersonCrop]], batch_size: int, choice: FocalChoice, refine: bool
+        self, crops: Iterator[list[PersonCrop]], batch_size: int, choice: FocalChoice, fit: bool, refine: bool
     ) -> Iterator[Recovery]:
         """A pass whenever as many crops wait as a batch takes, and one for the rest, also before an error."""
         waiting: list[PersonCrop] = []
         failure: Exception | None = None
-        options: dict[str, Any] = {"focal_length": choice.focal_length, "fov": choice.fov, "refine": refine}
+        options: dict[str, Any] = {"focal_length": choice.focal_length, "fov": choice.fov, "fit": fit, "refine": refine}
         while True:
             try:
                 waiting += next(crops)
@@ -285,8 +290,10 @@ class MeshRecovery(Pretrained):
         focal_length: float | str | None = None,
         fov: float | None = None,
         refine: bool = False,
+        fit: bool = False,
     ) -> list[Recovery]:
-        """One forward pass over the crops of `tore.inference.crops`: a result for each."""
+        """One forward pass over the crops of `tore.inference.crops`: a result for each; `fit` and `refine` as for
+        `predict`."""
         choice = FocalChoice(focal_length, fov)
         if not crops:
             return []
@@ -306,7 +313,7 @@ class MeshRecovery(Pretrained):
             with evaluating(self.model), self._precision(device):
                 prediction = self._predict(images)
             keypoints = crop_keypoints(images, self.image_format) if refine else None
-            return self._recoveries(crops, prediction, body, choice, keypoints)
+            return self._recoveries(crops, prediction, body, choice, keypoints, fit)
 
     def refiner(self) -> Refiner:
         """What moves people of this body model toward keypoints. ValueError for hands."""
@@ -321,13 +328,17 @@ class MeshRecovery(Pretrained):
         body: BodyModel,
         choice: FocalChoice,
         keypoints: torch.Tensor | None,
+        fit: bool,
     ) -> list[Recovery]:
         """What the network said, in the frames of the crops' images; with keypoints of the crops, refined."""
         prediction = mirrored_back(prediction, [crop.left for crop in crops], self.image_format.size // STRIDE)
         rotations, notes = [crop.region.rotation for crop in crops], [""] * len(crops)
+        sources = [REGRESSED] * len(crops)
         prediction = rotated_back(prediction, rotations)
         if keypoints is not None:
+            own = FITTED if prediction.rotations is None else REGRESSED
             prediction, notes = self.refiner().of_crops(prediction, keypoints, rotations)
+            sources = [own if text.startswith(STAYED) else REFINED for text in notes]
         vertices = prediction.vertices.float()
         mesh_joints = _numpy(body.regress_joints(vertices))
         cameras, joints = _numpy(prediction.camera), _numpy(prediction.joints)
@@ -335,7 +346,10 @@ class MeshRecovery(Pretrained):
         lengths = [choice.of(crop.image_size, crop.lens) for crop in crops]
         views = [image_camera(crop.image_size, one.pixels) for crop, one in zip(crops, lengths, strict=True)]
         translations, meshes = place(cameras, list(crops), views), _numpy(vertices)
-        parameters = _parameters(body, prediction, vertices, translations)
+        if fit:
+            parameters = fitted(body, vertices, translations, [crop.left for crop in crops])
+        else:
+            parameters = regressed(body, prediction, vertices, translations, sources)
         return [
             Recovery(
                 kind=self.body.kind,
@@ -374,19 +388,6 @@ class MeshRecovery(Pretrained):
         if not self.amp:
             return nullcontext()
         return torch.autocast(device.type, AMP_TYPES.get(device.type, torch.bfloat16))
-
-
-def _parameters(
-    body: BodyModel, prediction: MeshPrediction, vertices: torch.Tensor, translations: np.ndarray
-) -> list[BodyParameters | None]:
-    """The regressed body of each mesh (B, V, 3) and of its translation (B, 3), None without the regressor."""
-    if prediction.rotations is None or prediction.betas is None:
-        return [None] * len(vertices)
-    rotations, betas = prediction.rotations.float(), prediction.betas.float()
-    offset = body.root(vertices) - body.root(body(rotations, betas))  # (B, 1, 3)
-    moved = translations + _numpy(offset.squeeze(1))
-    poses = _numpy(matrix_to_axis_angle(rotations).flatten(1))  # (B, 72)
-    return [BodyParameters(*parts) for parts in zip(poses, _numpy(betas), moved, strict=True)]
 
 
 def _numpy(values: torch.Tensor) -> np.ndarray:

@@ -17,22 +17,10 @@ from tore.geometry.camera import PinholeCamera, image_translation
 from tore.inference.crops import PersonCrop
 from tore.inference.focal_length import FocalLength
 from tore.inference.names import json_text
+from tore.inference.parameters import BodyParameters, parameter_schema
 from tore.modeling.movenet import KEYPOINT_NAMES
 
 NOT_FINITE = "the network's numbers are not finite; leave half precision out, or get the checkpoint again"
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class BodyParameters:
-    """A neutral SMPL body that stands where the network's mesh stands: its pelvis is the mesh's."""
-
-    pose: np.ndarray  # (72,) axis-angle of the 24 joints, radians, each relative to its parent
-    betas: np.ndarray  # (10,)
-    translation: np.ndarray  # (3,) brings the body's vertices before the whole image's camera
-
-    def __repr__(self) -> str:
-        where = ", ".join(f"{value:.2f}" for value in self.translation)
-        return f"BodyParameters({len(self.pose) // 3} joints, {len(self.betas)} shapes, at ({where}) m)"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,7 +40,7 @@ class Recovery:
     translation: np.ndarray  # (3,) brings the mesh before `image_camera`
     focal_length: FocalLength  # of `image_camera`, and what it is from
     checkpoint: str
-    parameters: BodyParameters | None = None  # None without the SMPL parameter regressor and without refinement
+    parameters: BodyParameters | None = None  # None where they are neither regressed, fitted nor refined
     refinement: str = ""  # what came of it: to how many keypoints a person was moved, or why not; "" without
 
     def __repr__(self) -> str:
@@ -62,8 +50,8 @@ class Recovery:
     @property
     def finite(self) -> bool:
         """Whether all that the network said are finite numbers."""
-        more = vars(self.parameters).values() if self.parameters is not None else ()
-        return all(np.isfinite(values).all() for values in (self.camera, self.joints, self.vertices, *more))
+        known = self.parameters is None or self.parameters.finite
+        return known and all(np.isfinite(values).all() for values in (self.camera, self.joints, self.vertices))
 
     @property
     def in_front(self) -> bool:
@@ -145,19 +133,13 @@ UNITS = {
     "translation": "meters; added to vertices or joints it brings them before the whole image's camera",
     "image_size": "height, width, pixels",
 }
-# Of a network with the SMPL parameter regressor besides.
-PARAMETER_UNITS = {
-    "smpl_pose": "axis-angle of the 24 joints of a neutral SMPL body, radians, each relative to its parent",
-    "smpl_betas": "its shape",
-    "smpl_translation": "meters; added to that body's vertices it brings them before the whole image's camera",
-}
 
 
 def as_values(recovery: Recovery) -> dict[str, Any]:
     """Everything that is saved, by name: arrays, tuples, numbers and strings."""
     crop, camera = recovery.crop, recovery.image_camera
-    known = vars(recovery.parameters) if recovery.parameters is not None else {}
-    parameters = {f"smpl_{name}": value for name, value in known.items()}
+    kind = recovery.kind
+    parameters = recovery.parameters.as_values(kind) if recovery.parameters is not None else {}
     side = {"side": "left" if crop.left else "right"} if recovery.kind == "hand" else {}
     return {
         "picture": crop.source,
@@ -186,7 +168,7 @@ def as_values(recovery: Recovery) -> dict[str, Any]:
         "mesh_joints_2d": recovery.mesh_joints_2d,
         "vertices": recovery.vertices,
         **parameters,
-        "units": UNITS | (PARAMETER_UNITS if parameters else {}),
+        "units": UNITS | {name: text for name, text in parameter_schema(kind).items() if name in parameters},
     }
 
 
@@ -209,9 +191,9 @@ def as_plain(recovery: Recovery) -> dict[str, Any]:
 def save_result(path: str | Path, recovery: Recovery) -> Path:
     """Writes one person's result; the ending chooses npz or json.
 
-    In npz `units` is a JSON text, a missing box or missing keypoints are an empty array and a missing score is NaN; in
-    json joints and keypoints are objects by name. ValueError
-    for another ending, and for values that are not finite.
+    In npz `units` and `body_model` are JSON texts, a missing box or missing keypoints are an empty array and a missing
+    score is NaN; in json joints and keypoints are objects by name. ValueError for another ending, and for values that
+    are not finite.
     """
     path = Path(path)
     kind = path.suffix.lower().lstrip(".")
@@ -226,6 +208,8 @@ def save_result(path: str | Path, recovery: Recovery) -> Path:
 
 def _npz(values: dict[str, Any]) -> bytes:
     plain = {**values, "units": json.dumps(values["units"])}
+    if "body_model" in values:
+        plain["body_model"] = json.dumps(values["body_model"])
     for name in ("box", "keypoints"):
         plain[name] = np.zeros(0) if values[name] is None else np.asarray(values[name])
     plain["score"] = np.nan if values["score"] is None else values["score"]
