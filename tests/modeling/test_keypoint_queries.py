@@ -152,6 +152,7 @@ def test_matching_keypoints_have_their_joints_names() -> None:
 
 
 VERTICES = 56
+FEATURES = torch.zeros(1, 16, 8, 8)
 RING = torch.eye(VERTICES).roll(1, 0) + torch.eye(VERTICES) + torch.eye(VERTICES).roll(-1, 0)  # each with two others
 ROWS = torch.eye(14).repeat_interleave(4, dim=1) / 4  # joint j is the mean of vertices 4 j to 4 j + 3
 
@@ -175,7 +176,7 @@ def keypoint_module(share: float) -> KeypointQueries:
     torch.manual_seed(0)
     module = KeypointQueries(keypoints=17, joint_rows=ROWS, adjacency=RING, width=16, narrow=8).eval()
     with torch.no_grad():
-        module.trust[:, 0] = torch.logit(torch.tensor(share))
+        module.trust.copy_(torch.tensor([float(torch.logit(torch.tensor(share))) / queries.TRUST_UNIT, 0.0, 0.0]))
     return module
 
 
@@ -184,22 +185,21 @@ def test_projected_joints_lie_between_their_own_place_and_the_keypoint() -> None
     keypoints[1, COCO_NAMES.index("left_knee"), 2] = 0  # not there
     joints, coarse, narrow = torch.randn(2, 14, 3), torch.randn(2, VERTICES, 3), torch.randn(2, 14, 8)
     raw = torch.tensor([[0.1, 0.2, -0.1], [-0.2, 0.0, 0.3]])
-    results = {}
     for share in (1e-6, 0.25, 1 - 1e-7):
         module = keypoint_module(share)
-        camera, moved, mesh = module.correct(module(keypoints), narrow, raw, joints, coarse)
-        results[share] = project_weak_perspective(moved, camera)
+        camera, moved, mesh = module.correct(
+            module(keypoints, FEATURES.expand(2, -1, -1, -1)), narrow, raw, joints, coarse
+        )
+        placed, own = (project_weak_perspective(points, camera) for points in (moved, joints))
         assert torch.equal(moved[..., 2], joints[..., 2])
         torch.testing.assert_close(ROWS @ mesh, moved, rtol=0, atol=1e-4)  # the mesh's joints are the corrected ones
-    free, between, full = results.values()
-    for b in range(2):
-        for joint, name in enumerate(J14_NAMES):
-            match = queries.MATCHING[joint]
-            aim = 2 * keypoints[b, match, :2] - 1
-            if match < 0 or (b == 1 and name == "L_Knee"):
-                aim = free[b, joint]
-            torch.testing.assert_close(full[b, joint], aim, rtol=0, atol=1e-4)
-            torch.testing.assert_close(between[b, joint], 0.25 * aim + 0.75 * free[b, joint], rtol=0, atol=1e-4)
+        for b in range(2):
+            for joint, name in enumerate(J14_NAMES):
+                match = queries.MATCHING[joint]
+                there = match >= 0 and not (b == 1 and name == "L_Knee")
+                aim = 2 * keypoints[b, match, :2] - 1 if there else own[b, joint]
+                expected = share * aim + (1 - share) * own[b, joint]
+                torch.testing.assert_close(placed[b, joint], expected, rtol=0, atol=1e-4)
 
 
 def test_keypoints_that_are_not_there_say_nothing(model: FastMETRO, images: torch.Tensor) -> None:
@@ -229,7 +229,8 @@ def test_training_drops_and_jitters_keypoints(monkeypatch: pytest.MonkeyPatch) -
     assert abs(float(nearer_other.float().mean()) - queries.SWAPPED) < 0.01
     monkeypatch.setattr(queries, "disturbed", lambda points: points * 0)
     module = keypoint_module(0.5)
-    assert module.train()(keypoints).there.sum() == 0 < module.eval()(keypoints).there.sum()
+    given = (keypoints, FEATURES.expand(4000, -1, -1, -1))
+    assert module.train()(*given).there.sum() == 0 < module.eval()(*given).there.sum()
 
 
 def test_optimized_network_agrees(model: FastMETRO, images: torch.Tensor) -> None:

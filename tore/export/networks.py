@@ -75,7 +75,7 @@ class FastMETROForm(nn.Module):
 
         camera, queries = self.camera_token.expand(images.shape[0], 1, -1), None
         if self.keypoint_queries is not None:
-            hints = self.keypoint_queries(seen.keypoints)
+            hints = self.keypoint_queries(seen.keypoints, features)
             learned = self.queries.expand(images.shape[0], -1, -1)  # (B, Q, wide)
             camera, queries = camera + hints.of_camera, with_hints(learned, hints.of_joints)
         tokens = torch.cat((camera, tokens), dim=1)  # (B, 1 + M, wide)

@@ -155,7 +155,7 @@ class FastMETRO(nn.Module):
         camera = self.camera_token.expand(features.shape[0], -1, -1)  # (B, 1, wide)
         queries, allowed = self.query_tokens(features.shape[0]), self.query_tokens.allowed  # (B, Q, wide), (Q, Q)
         if self.keypoint_queries is not None:
-            hints = self.keypoint_queries(seen.keypoints)
+            hints = self.keypoint_queries(seen.keypoints, features)
             camera, queries = camera + hints.of_camera, with_hints(queries, hints.of_joints)
         positions = self.wide_positions(grid, heatmap)
         camera, tokens, queries = self.transformer_1(tokens, camera, queries, positions, allowed)

@@ -3,14 +3,15 @@
 With `FastMETRO(keypoint_queries=True)` the backbone gives keypoints beside its feature map. They enter the network in
 two places:
 
-- the query of each joint gets an embedding of position and score of the matching keypoint, and the camera token one of
-  all keypoints;
+- the query of each joint gets an embedding of position and score of the matching keypoint and of the image's features
+  there, and the camera token one of all keypoints;
 - behind the heads, joints and camera are corrected toward the keypoints. The scale and shift of the weak-perspective
   camera are those that bring the spread and the center of the predicted joints to those of the keypoints, in closed
   form, times and plus what the camera head predicts. A keypoint back-projected by this camera is about where its joint
   would have to be: beside it by a small shift, which the joint's query predicts. Each joint moves there by a share that
-  depends on the keypoint's score alone, since that means the same in photographs as in rendered images. The coarse mesh
-  of the shape regressor is then displaced, as smoothly as can be, so that its joints are the corrected ones.
+  depends on the keypoint's score and the mean score alone, which mean the same in photographs as in rendered images.
+  The coarse mesh of the shape regressor is then displaced, as smoothly as can be, so that its joints are the corrected
+  ones.
 
 Joints without a keypoint, and keypoints that are dropped in training, change nothing.
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from manopth.tensors import WithConstants, beside, full_precision
@@ -29,7 +31,8 @@ MATCHING = tuple(COCO_TO_J24.index(joint) if joint in COCO_TO_J24 else -1 for jo
 HIDDEN = 128  # width within the embedding
 USUAL_SCALE = 0.9  # of the camera, where no keypoint tells: a person who fills most of the crop
 PRIOR = 0.05  # square meters; how much that counts beside the spread of the keypoints, about 1
-FULL_TRUST = 3.0  # the start of what a sigmoid makes the share by which a joint moves to its keypoint
+TRUST = (-1.0, 10.0, 0.0)  # of what a sigmoid makes a joint's share, at the start: offset, factors of the scores
+TRUST_UNIT = 10.0  # by which these are divided to be learned, so that they move as quickly as they have to
 REACH = 0.08  # meters; how far a joint may lie beside its keypoint: hips and shoulders are not the same points
 SMALL = 1e-9  # beside the smoothness of a displacement: one of all vertices alike costs something too
 # What training does to keypoints, of which photographs have worse ones than the rendered images.
@@ -69,29 +72,36 @@ class KeypointQueries(WithConstants):
         self.keep_constant("displacements", smooth_displacements(joint_rows, adjacency).float())
         self.keep_constant("matching", torch.tensor(MATCHING))
         self.embedding = nn.Sequential(nn.Linear(3, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, width))
+        self.local = nn.Linear(width, width)  # of the features at a keypoint
         self.camera_embedding = nn.Linear(3 * keypoints, width)
         self.shift = nn.Linear(narrow, 2)  # x, y; what tanh makes a part of `REACH`
-        self.trust = nn.Parameter(torch.tensor([FULL_TRUST, 0.0]).repeat(joints, 1))  # offset, and factor of the score
+        self.trust = nn.Parameter(torch.tensor(TRUST).repeat(joints, 1) / TRUST_UNIT)
         self.resting_joints = nn.Parameter(torch.zeros(joints, 3))
         with torch.no_grad():
             self.shift.weight.zero_()
             self.shift.bias.zero_()
 
-    def forward(self, keypoints: Tensor) -> Hints:
-        """keypoints (B, 17, 3): x, y in shares of the image's sides, score; disturbed in training."""
+    def forward(self, keypoints: Tensor, features: Tensor) -> Hints:
+        """keypoints (B, 17, 3): x, y in shares of the image's sides, score; disturbed in training.
+
+        features: (B, width, h, w) of the whole image.
+        """
         if self.training:
             keypoints = disturbed(keypoints)
-        there = keypoints[..., 2:] > 0  # (B, K, 1)
-        points = torch.where(there, 2 * keypoints[..., :2] - 1, 0)
+        found = keypoints[..., 2:] > 0  # (B, K, 1)
+        points = torch.where(found, 2 * keypoints[..., :2] - 1, 0)
         known = torch.cat((points, keypoints[..., 2:]), -1).to(self.camera_embedding.weight)  # (B, K, 3)
         matching = beside(self.matching, keypoints)
-        has = (there[:, matching] & (matching >= 0)[:, None]).to(known)  # (B, J, 1)
+        has = (found[:, matching] & (matching >= 0)[:, None]).to(known)  # (B, J, 1)
         of_joint = known[:, matching] * has  # (B, J, 3)
+        near = F.grid_sample(features, of_joint[:, :, None, :2].to(features), align_corners=False)[
+            ..., 0
+        ].mT  # (B, J, width)
         return Hints(
             of_joint[..., :2],
             has,
             of_joint[..., 2:],
-            self.embedding(of_joint) * has,
+            (self.embedding(of_joint) + self.local(near)) * has,
             self.camera_embedding(known.flatten(1))[:, None],
         )
 
@@ -106,10 +116,12 @@ class KeypointQueries(WithConstants):
         Returns the camera (B, 3) scale, tx, ty, joints (B, J, 3) and coarse vertices (B, Vc, 3).
         """
         joints = joints + self.resting_joints
-        scale, shift = fitted_camera(joints[..., :2], hints.points, hints.there * hints.scores)
+        offset, of_own, of_mean = (TRUST_UNIT * self.trust).split(1, -1)  # (J, 1)
+        mean = hints.scores.sum(1, keepdim=True) / hints.there.sum(1, keepdim=True).clamp(min=1)  # (B, 1, 1)
+        share = hints.there * (offset + of_own * hints.scores + of_mean * mean).sigmoid()  # (B, J, 1)
+        scale, shift = fitted_camera(joints[..., :2], hints.points, hints.there * hints.scores.square())
         scale, shift = scale * camera[:, :1].exp(), shift + camera[:, 1:]  # (B, 1), (B, 2)
         wanted = hints.points / scale[:, None] - shift[:, None] + REACH * self.shift(queries).tanh()  # (B, J, 2) meters
-        share = hints.there * (self.trust[:, :1] + self.trust[:, 1:] * hints.scores).sigmoid()  # (B, J, 1)
         if self.training:
             share = share * (torch.rand_like(share) >= HELD)
         step = share * (wanted - joints[..., :2])
