@@ -18,6 +18,7 @@ from tore.geometry.camera import PinholeCamera
 from tore.synthetic.lighting import GAMMA, Light
 from tore.synthetic.ray_casting import need_render_packages
 from tore.synthetic.surfaces import Surface
+from tore.synthetic.texels import texture_at
 from tore.visualize.renderer import vertex_normals
 
 Floats = NDArray[np.float32]
@@ -217,7 +218,7 @@ def _mostly_there(surface: Surface) -> Mask:
     corners = surface.places[surface.face_places]
     middle = corners.mean(1, keepdims=True)
     tried = np.concatenate([middle, 0.5 * (corners + middle)], 1).astype(np.float32)  # (F, 4, 2)
-    alpha = _looked_up(surface.texture, tried.reshape(-1, 2))[:, 3].reshape(-1, 4)
+    alpha = texture_at(surface.texture, tried.reshape(-1, 2))[:, 3].reshape(-1, 4)
     return np.asarray((alpha > 0.5).sum(1) >= 2)
 
 
@@ -258,17 +259,6 @@ def _fitting_textures(world: World, camera: Camera) -> list[NDArray[np.uint8]]:
     return out
 
 
-def _looked_up(texture: NDArray[np.uint8], places: Floats) -> Floats:
-    """(P, 4) in [0, 1]: the texture at places (P, 2), bilinear, repeated beyond its border."""
-    height, width = texture.shape[:2]
-    columns = 256
-    padded = -len(places) % columns
-    x = np.pad(places[:, 0] * width - 0.5, (0, padded)).reshape(-1, columns)
-    y = np.pad((1 - places[:, 1]) * height - 0.5, (0, padded)).reshape(-1, columns)
-    found = cv2.remap(texture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    return found.reshape(-1, 4)[: len(places)].astype(np.float32) / 255
-
-
 def _shoot(world: World, camera: Camera, pixels: Floats, textures: list[NDArray[np.uint8]]) -> Hits:
     """What rays through continuous pixels (P, 2) meet, holes passed."""
     directions = camera.directions(pixels)
@@ -301,7 +291,7 @@ def _colors(world: World, faces: Index, weights: Floats, textures: list[NDArray[
     places = np.einsum("pk,pkc->pc", weights, world.places[faces])
     for number in np.unique(of):
         mine = of == number
-        found = _looked_up(textures[number], places[mine])
+        found = texture_at(textures[number], places[mine])
         if not world.surfaces[number].cut_out:
             found[:, 3] = 1
         out[mine] = found

@@ -1,4 +1,4 @@
-"""What lies under each texel of a texture: the face, and values of the mesh's vertices."""
+"""Textures and meshes: the face under each texel, values of the mesh's vertices there, and the texture at a place."""
 
 from __future__ import annotations
 
@@ -49,3 +49,14 @@ def texel_values(places: Array, face_places: Index, faces: Index, values: Array,
     shares = np.clip(np.stack([1 - second - third, second, third], -1), 0, 1)  # outside of a face: its border
     shares /= shares.sum(-1, keepdims=True)
     return np.einsum("hwk,hwkc->hwc", shares, values[faces[found]]).astype(np.float32)
+
+
+def texture_at(texture: NDArray[np.uint8], places: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(P, 4) in [0, 1]: the texture at places (P, 2), bilinear, repeated beyond its border."""
+    height, width = texture.shape[:2]
+    columns = 256
+    padded = -len(places) % columns
+    x = np.pad(places[:, 0] * width - 0.5, (0, padded)).reshape(-1, columns)
+    y = np.pad((1 - places[:, 1]) * height - 0.5, (0, padded)).reshape(-1, columns)
+    found = cv2.remap(texture, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    return found.reshape(-1, 4)[: len(places)].astype(np.float32) / 255
