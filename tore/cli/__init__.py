@@ -27,7 +27,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "freihand": ("tore.cli.freihand", "check a FreiHAND submission, score it against the released annotations"),
     },
     "data": {
-        "convert": ("tore.cli.convert", "a TSV data set from 3DPW, FreiHAND, COCO's keypoints, or GraphCMR's and SPIN's files"),
+        "convert": ("tore.cli.convert", "a TSV data set from 3DPW, FreiHAND, COCO's keypoints, or SPIN's files"),
         "data": ("tore.cli.data", "check a data set, show a contact sheet of it, print its statistics; join several"),
         "synth": ("tore.cli.synth", "the synthetic body and hand that need no license, and images of them"),
     },
