@@ -12,6 +12,8 @@ REQUIREMENTS = [
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tore" / "__init__.py").read_text(encoding="utf-8"))[1]
 RENDER = ["matplotlib>=3.7"]
 SYNTHETIC = ["embreex>=2.17.7"]
+FAST = ["onnx>=1.18", "onnxscript>=0.5", "openvino>=2025.2"]
+EXPORT = [*FAST, "onnxruntime>=1.21"]
 TESTS = ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.6", "mypy>=1.11", "types-PyYAML", "types-tqdm"]
 DOCS = ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"]
 
@@ -40,8 +42,10 @@ setup(
     extras_require={
         "render": RENDER,
         "synthetic": SYNTHETIC + RENDER,
+        "fast": FAST,
+        "export": EXPORT,
         "docs": DOCS,
-        "dev": SYNTHETIC + RENDER + TESTS,
+        "dev": SYNTHETIC + RENDER + EXPORT + TESTS,
     },
     entry_points={"console_scripts": ["tore = tore.cli:main"]},
 )

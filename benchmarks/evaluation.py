@@ -29,7 +29,7 @@ from tore.body.body_model import SMPL, BodyModel
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.device import keep_freed_memory
 from tore.engine.distributed import Processes
-from tore.export import for_inference
+from tore.export.loading import exported_copy
 from tore.synthetic.body_files import capsule_body_dir
 from tore.training.evaluate import Evaluation
 
@@ -91,7 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     network = create_model("fastmetro", arch=options.arch, body_dir=capsule_body_dir()).eval()
-    model = for_inference(network) if options.fast else network
+    model = exported_copy(network, capsule_body_dir()) if options.fast else network
     body = load_body("body", capsule_body_dir())
     with tempfile.TemporaryDirectory() as folder:
         yaml = make_set(Path(folder), options.side, BOX_SCALE, options.images, person_of(body, options.side))

@@ -1,7 +1,6 @@
-"""What a training step, or a network's optimized model, spends its time on, beside the least each operation could take.
+"""What a training step spends its time on, beside the least that each operation could take.
 
-    python -m benchmarks.roofline step [flags of benchmarks/train_step.py]
-    python -m benchmarks.roofline form [--arch efficientnet-b0] [--batch_size 1]
+    python -m benchmarks.roofline [flags of benchmarks/train_step.py]
 
 Every operation that torch runs is timed. The least is its arithmetic at the rate of the faster of a large matrix
 product and a large convolution, or the bytes that it reads and writes at the bandwidth of a sum of arrays of that size,
@@ -23,13 +22,10 @@ from pathlib import Path
 
 import torch
 
-import tore
 from benchmarks import train_step
+from benchmarks.exported import alternate, limit_sides
 from benchmarks.operations import Limits, Operations, Work, measure_bandwidth
-from benchmarks.optimized_model import alternate, limit_sides
 from tore.device import keep_freed_memory
-from tore.export import for_inference
-from tore.paths import SYNTHETIC
 
 REPEATS = 5
 
@@ -46,27 +42,10 @@ def training_call(folder: Path, flags: list[str]) -> Callable[[], None]:
     return call
 
 
-def form_call(flags: list[str]) -> Callable[[], None]:
-    """The optimized model of a network on a batch of noise."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--network", default="fastmetro", choices=("fastmetro", "metro"))
-    parser.add_argument("--arch", default="efficientnet-b0")
-    parser.add_argument("--batch_size", "--batch", type=int, default=1)
-    args = parser.parse_args(flags)
-    form = for_inference(tore.create_model(args.network, arch=args.arch, body_dir=SYNTHETIC, device="cpu"))
-    images = torch.randn(args.batch_size, 3, 224, 224)
-
-    @torch.no_grad()
-    def call() -> None:
-        form(images)
-
-    return call
-
-
 def measure_limits(clock: Callable[[], float]) -> Limits:
     """Of this machine, now."""
-    sides, work = limit_sides(torch.device("cpu"))
-    alternate(sides, torch.device("cpu"), REPEATS, clock)
+    sides, work = limit_sides()
+    alternate(sides, REPEATS, clock)
     rate = max(work[name] / side.median * 1e12 for name, side in sides.items())
     return Limits(rate, *measure_bandwidth(clock))
 
@@ -81,7 +60,6 @@ def show(name: str, work: Work) -> None:
 def main() -> int:
     """Prints the limits, a line for every kind of work, and the whole."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("subject", choices=("step", "form"))
     parser.add_argument("--processor_time", action="store_true", help="one thread, its own time")
     parser.add_argument(
         "--costliest", type=int, default=0, metavar="N", help="also the N costliest operations by shape"
@@ -92,7 +70,7 @@ def main() -> int:
         torch.set_num_threads(1)
     clock = time.thread_time if args.processor_time else time.perf_counter
     with tempfile.TemporaryDirectory() as folder:
-        call = training_call(Path(folder), further) if args.subject == "step" else form_call(further)
+        call = training_call(Path(folder), further)
         call()
         taken = []
         for _ in range(REPEATS):

@@ -1,12 +1,16 @@
-"""Freed memory stays with a command's process."""
+"""Freed memory stays with a command's process; the compiler that torch would use is looked for."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
+import torch
+
+from tore.device import check_compiler
 
 SCRIPT = """
 import os
@@ -31,3 +35,13 @@ def test_freed_memory_is_kept(keep: bool) -> None:
     held = int(answer[0]) > 1 << 25
     assert held == keep
     assert answer[1] == ("1" if keep else "None")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a command there is one word")
+@pytest.mark.parametrize(("command", "there"), [("{} -O1", True), ("no-such-compiler {}", False), ("", False)])
+def test_compilers_with_flags_and_wrappers(command: str, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment's CXX as torch reads it."""
+    monkeypatch.setenv("CXX", command.format(sys.executable))
+    with nullcontext() if there else pytest.raises(FileNotFoundError, match=f"'{command[:16]}"):
+        check_compiler(torch.device("cpu"))
+    check_compiler(torch.device("cuda"))

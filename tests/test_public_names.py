@@ -19,12 +19,12 @@ from tore.modeling.model_names import named_options
 from tore.visualize import contact_sheet
 
 NAMES = {
-    "tore": ["MeshRecovery", "create_model", "for_inference", "list_models", "load_model", "save_model",
-             "save_official", "save_published"],
+    "tore": ["MeshRecovery", "create_model", "export_model", "for_inference", "list_models", "load_model",
+             "save_model", "save_official", "save_published"],
     "tore.body": ["MANO", "SMPL", "load_body", "load_topology"],
     "tore.datasets": ["MeshDataset", "TSVSet", "TSVWriter"],
     "tore.evaluation": ["Evaluator", "mpjpe", "pa_mpjpe"],
-    "tore.export": ["for_inference"],
+    "tore.export": ["export_model", "for_inference"],
     "tore.geometry": ["Crop", "PinholeCamera", "align_similarity", "axis_angle_to_matrix"],
     "tore.inference": ["Crop", "MeshRecovery", "PersonCrop", "Recovery", "read_image"],
     "tore.losses": ["LossRecipe", "itp_loss", "loss_terms", "weighted_sum"],

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tore import _moved
 
 if TYPE_CHECKING:
-    from tore.export import for_inference
+    from tore.export import export_model, for_inference
     from tore.inference.predictor import MeshRecovery
     from tore.modeling import (
         MeshPrediction,
@@ -36,6 +36,7 @@ __all__ = [
     "MeshPrediction",
     "MeshRecovery",
     "create_model",
+    "export_model",
     "for_inference",
     "list_models",
     "load_model",
@@ -45,6 +46,7 @@ __all__ = [
 ]
 HOMES = {
     "MeshRecovery": "tore.inference.predictor",
+    "export_model": "tore.export",
     "for_inference": "tore.export",
 }  # where a name lives, if not in tore.modeling
 

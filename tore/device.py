@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ import torch
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 NEVER = -1  # no number of free bytes at the heap's end is given back
 GROWTH_BYTES = 1 << 27
+COMPILERS = {"darwin": "clang++", "win32": "cl"}  # torch's choice by system, elsewhere g++
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # torch asks for huge pages for large tensors where it is 1
 
 
@@ -35,6 +38,20 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {str(name)!r} cannot be used here ({reason}); use auto or cpu") from error
     return device
+
+
+def check_compiler(device: torch.device) -> None:
+    """FileNotFoundError where torch would write C++ for a CPU and the compiler that it takes is not there.
+
+    The environment variable CXX names one, and may give it flags or put a wrapper before it, as `ccache g++`.
+    """
+    name = os.environ.get("CXX", COMPILERS.get(sys.platform, "g++"))
+    command = [name] if sys.platform == "win32" else shlex.split(name)
+    if device.type == "cpu" and (not command or shutil.which(command[0]) is None):
+        raise FileNotFoundError(
+            f"compiling for a CPU needs a C++ compiler, and {name!r} is not there: install it, name another in the "
+            "environment variable CXX, or do without compiling"
+        )
 
 
 def synchroniser(device: torch.device) -> Callable[[], object]:

@@ -15,6 +15,7 @@ from PIL import Image
 
 import tore
 from tests.conftest import assert_agrees
+from tests.exports import without_onnx
 from tore import cli
 from tore.analysis import benchmark
 from tore.analysis.subjects import paper_requests, parse_subject, subjects_of
@@ -130,16 +131,23 @@ def test_a_checkpoint_costs_what_its_configuration_costs(synthetic_body_dir: Pat
     assert torch.equal(subject.build(torch.device("cpu")).point_head.weight, model.point_head.weight)
 
 
-def test_both_forms_are_the_same_network(synthetic_body_dir: Path, tmp_path: Path) -> None:
+def test_forms_are_the_same_network(synthetic_body_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_onnx(monkeypatch, tmp_path)
     save_model(tore.create_model(**TINY, token_reduction="none", body_dir=synthetic_body_dir), tmp_path / "tiny.bin")
     request = parse_subject(f"{tmp_path / 'tiny.bin'},label=tiny")
-    plain, fast = subjects_of([request, replace(request, form="fast")], str(synthetic_body_dir), 224)
-    assert (plain.label, fast.label) == ("tiny", "tiny fast") and plain.cost == fast.cost
+    plain, fast = subjects_of([request, replace(request, form="openvino-bf16")], str(synthetic_body_dir), 224)
+    assert (plain.label, fast.label) == ("tiny", "tiny openvino-bf16") and plain.cost == fast.cost
     images, device = torch.randn(2, 3, 224, 224), torch.device("cpu")
     with torch.inference_mode():
         expected, found = plain.build(device)(images), fast.build(device)(images)
         assert_agrees(found.vertices, expected.vertices.numpy(), 1e-4)
-        assert benchmark.peak_memory(fast.build(device), images, device) > 0
+        exported = fast.build(device)
+        assert benchmark.peak_memory(exported, images, device) is None and exported.session.precision == "bfloat16"
+        made = replace(fast, request=parse_subject(TINY_TEXT + ",label=made"))
+        made = replace(made, request=replace(made.request, form="onnxruntime"))
+        assert made.build(device)(images).vertices.shape == expected.vertices.shape
+    (again,) = subjects_of([parse_subject(str(exported.folder))], str(synthetic_body_dir))
+    assert again.request.form == "openvino" and again.config == plain.config and again.cost == plain.cost
 
 
 def test_same_labels_are_numbered(synthetic_body_dir: Path) -> None:
@@ -219,7 +227,7 @@ def test_the_whole_command(synthetic_body_dir: Path, tmp_path: Path, capsys: pyt
 
 
 def test_checkpoints_are_judged_as_tore_evaluate_judges_them(
-    synthetic_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tore.create_model(**TINY, token_reduction="none", body_dir=synthetic_body_dir)
     save_model(model, tmp_path / "state.bin")
@@ -230,6 +238,7 @@ def test_checkpoints_are_judged_as_tore_evaluate_judges_them(
     assert cli.main(["evaluate", *one, *flags, str(tmp_path / "one.json")]) == 0
     error = json.loads((tmp_path / "one.json").read_text())["metrics"]["pa_mpjpe"]
     quick = ["--batch_size", "1", "--warm_up", "1", "--repeats", "1", "--body_dir", str(synthetic_body_dir)]
+    without_onnx(monkeypatch, tmp_path / "cache")
     forms = ["--form", "plain", "fast"]
     assert cli.main(["bench", str(tmp_path / "state.bin"), *flags, str(tmp_path / "all.json"), *quick, *forms]) == 0
     plain, fast = json.loads((tmp_path / "all.json").read_text())["rows"]
@@ -238,7 +247,7 @@ def test_checkpoints_are_judged_as_tore_evaluate_judges_them(
     assert "has random weights" in capsys.readouterr().err and not (tmp_path / "no.json").exists()
 
 
-@pytest.mark.parametrize("flags", [["--repeats", "0"], ["--form", "fast", "--dtype", "bfloat16"]])
+@pytest.mark.parametrize("flags", [["--repeats", "0"], ["--form", "openvino", "--dtype", "bfloat16"]])
 def test_bad_flags_are_told(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", TINY_TEXT, *flags]) == 2
     assert flags[0] in capsys.readouterr().err

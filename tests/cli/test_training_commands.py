@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.exports import without_onnx
 from tests.processes import run_ranks, start, start_ranks
 from tests.training_runs import FM_SCRIPT, QUICK, SMALL_FM, SMALL_M, data_flags, run_command, torchrun
 from tore import load_model
-from tore.cli import evaluate
 from tore.cli import main as tore_command
 from tore.engine.state import CheckpointFolder, load_training_state
 from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
@@ -271,24 +271,28 @@ def test_evaluate_prints_protocol_and_draws_the_worst(
     assert score.search(direct).group(1) != score.search(said).group(1)
 
 
-def test_evaluation_by_the_quicker_twin(
+def test_evaluation_of_an_export(
     trained: Path, tiny_sets: Path, rule_body_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = []
-    make = evaluate.for_inference
-    monkeypatch.setattr(evaluate, "for_inference", lambda model: made.append(make(model)) or made[-1])
-    flags = ["--checkpoint", str(newest(trained)), "--data_dir", str(tiny_sets), "--val_yaml", "val/set.yaml"]
-    flags += ["--body_dir", str(rule_body_dir), "--arch", "test_resnet", "--num_workers", "2", "--device", "cpu"]
-    plain, fast = tmp_path / "plain.json", tmp_path / "fast.json"
-    assert tore_command(["evaluate", *flags, "--json", str(plain)]) == 0 and not made
+    """By --fast and by the folder of the export that this keeps."""
+    without_onnx(monkeypatch, tmp_path / "cache")
+    flags = ["--data_dir", str(tiny_sets), "--val_yaml", "val/set.yaml", "--num_workers", "2", "--device", "cpu"]
+    flags += ["--body_dir", str(rule_body_dir), "--arch", "test_resnet"]
+    checkpoint = ["--checkpoint", str(newest(trained))]
+    plain, fast, folder = (tmp_path / name for name in ("plain.json", "fast.json", "folder.json"))
+    assert tore_command(["evaluate", *checkpoint, *flags, "--json", str(plain)]) == 0
     sheet = ["--worst", "1", "--worst_sheet", str(tmp_path / "worst.png")]
-    assert tore_command(["evaluate", *flags, "--json", str(fast), *sheet, "--fast"]) == 0 and len(made) == 1
-    found, expected = json.loads(fast.read_text()), json.loads(plain.read_text())
-    assert found["metrics"] == pytest.approx(expected["metrics"], rel=1e-4)
-    assert found["counts"] == expected["counts"]
-    forms = [each["protocol"].pop("network") for each in (expected, found)]
-    assert forms == ["the plain network", "the optimized model, equal up to rounding (--fast)"]
-    assert found["protocol"] == expected["protocol"]
+    assert tore_command(["evaluate", *checkpoint, *flags, "--json", str(fast), *sheet, "--fast"]) == 0
+    (kept,) = (tmp_path / "cache" / "exports").iterdir()
+    assert tore_command(["evaluate", "--checkpoint", str(kept), *flags, "--json", str(folder)]) == 0
+    expected, *others = (json.loads(path.read_text()) for path in (plain, fast, folder))
+    assert expected["protocol"].pop("network") == "the plain network"
+    for found in others:
+        assert found["metrics"] == pytest.approx(expected["metrics"], rel=1e-4)
+        assert found["counts"] == expected["counts"]
+        assert found["protocol"].pop("network") == f"the export {kept} in openvino, float32"
+        assert found["protocol"] == expected["protocol"]
+    assert tore_command(["evaluate", *checkpoint, *flags, "--amp"]) == 2
 
 
 def test_compiling_without_a_compiler_is_refused(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from tests import rules
+from tests.exports import without_onnx
 from tore.detection import MoveNetDetector, find
 from tore.detection.detector import LIMBS, overlaps
 from tore.detection.movenet import FIRST_LOOK, KeypointPlacer, cut
@@ -77,7 +80,8 @@ def test_a_cut_shows_the_crops_points(rotation: float, side: int) -> None:
     np.testing.assert_allclose(seen, (crop.to_crop(np.array([220.0, 170])) + 1) * 64, atol=0.6)
 
 
-def test_the_optimized_networks_find_the_same() -> None:
+def test_the_exported_networks_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_onnx(monkeypatch, tmp_path)
     image = rules.capsule_people(HEIGHT, WIDTH, PEOPLE)
     plain, fast = (MoveNetDetector(fast=fast)([image])[0] for fast in (False, True))
     np.testing.assert_allclose(fast.boxes, plain.boxes, atol=0.1)

@@ -1,34 +1,19 @@
-"""The optimized model against the plain network, which is the oracle: the same numbers to rounding."""
+"""The optimized graph against the plain network, which is the oracle: the same numbers to rounding."""
 
 from __future__ import annotations
 
-import shutil
-import sys
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 
-import tore
 from tests import rules
 from tests.conftest import assert_agrees, reference
 from tests.modeling.test_networks import arrays, rule_model, small
-from tore.export import Parts, for_inference
-from tore.export import parts as parts_module
+from tore.export import for_inference
 from tore.modeling.heads import MeshPrediction
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5}
-WITHOUT_EACH = [
-    ("fastmetro", Parts(fused_backbone=False)),
-    ("fastmetro", Parts(packed_weights=False)),
-    ("fastmetro", Parts(channels_last=False)),
-    ("fastmetro", Parts(constants=False)),
-    ("fastmetro", Parts(neighbor_attention="dense")),
-    ("fastmetro", Parts(neighbor_attention="gathered")),
-    ("metro", Parts(constants=False)),
-    ("metro", Parts(joined_upsampling=False)),
-]
 SIDE = 96  # pixels
 # What the form takes care of apart: (network, options).
 NETWORKS = {
@@ -76,22 +61,17 @@ def assert_same(actual: MeshPrediction, plain: MeshPrediction, tolerance: float)
 
 
 @torch.no_grad()
-def check(model: torch.nn.Module, images: torch.Tensor, parts: Parts | None = None) -> None:
+def check(model: torch.nn.Module, images: torch.Tensor) -> None:
     """The form is the network, in both precisions."""
     for dtype, tolerance in TOLERANCES.items():
         model, images = model.to(dtype), images.to(dtype)
-        assert_same(for_inference(model, parts)(images), model(images), tolerance)
+        assert_same(for_inference(model)(images), model(images), tolerance)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network(name: str, rule_body_dir: Path) -> None:
     network, options = NETWORKS[name]
     check(lived_in(small(network, rule_body_dir, image_size=SIDE, **options)), random_images(2))
-
-
-@pytest.mark.parametrize(("network", "parts"), WITHOUT_EACH)
-def test_without_each_part(network: str, parts: Parts, rule_body_dir: Path) -> None:
-    check(lived_in(small(network, rule_body_dir, image_size=SIDE)), random_images(1), parts)
 
 
 @pytest.mark.parametrize(
@@ -150,51 +130,6 @@ def test_form_is_on_its_own(rule_body_dir: Path) -> None:
     assert form.config is model.config
 
 
-def test_official_norms_are_folded(rule_body_dir: Path) -> None:
-    """Nothing of a ResNet or an EfficientNet but fused convolutions, pooling and gates is left."""
-    for arch in ("resnet50", "efficientnet-b0"):
-        form = for_inference(tore.create_model(arch=arch, body_dir=rule_body_dir))
-        left = [module for module in form.backbone.modules() if not list(module.children())]
-        assert all(isinstance(module, torch.nn.Conv2d | torch.nn.MaxPool2d) for module in left)
-
-
 def test_anything_else_is_refused() -> None:
     with pytest.raises(ValueError, match="no optimized model of a Linear"):
         for_inference(torch.nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="neighbor_attention 'some'"):
-        Parts(neighbor_attention="some")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler wants a C++ compiler")
-@pytest.mark.parametrize(
-    ("network", "body", "batches"),
-    [("fastmetro", "body", (2, 3)), ("fastmetro", "hand", (2,)), ("metro", "body", (1,))],
-)
-@torch.inference_mode()
-def test_compiled_form_is_the_network(
-    network: str, body: str, batches: tuple[int, ...], synthetic_body_dir: Path
-) -> None:
-    """Small networks: one of full size takes minutes to compile. The second size of batch is compiled anew."""
-    size = {"size": "S"} if network == "fastmetro" else {}
-    model = lived_in(small(network, synthetic_body_dir, body=body, image_size=SIDE, **size))
-    form = for_inference(model, Parts(compiled=True))
-    assert form._compiled_call_impl is not None
-    for batch in batches:
-        assert_same(form(random_images(batch)), model(random_images(batch)), TOLERANCES[torch.float32])
-
-
-def test_compiling_without_a_compiler(rule_body_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    with pytest.raises(FileNotFoundError, match=r"C\+\+ compiler, and 'no-such-compiler' is not there: install it"):
-        for_inference(small("fastmetro", rule_body_dir, size="S"), Parts(compiled=True))
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="a command there is one word")
-@pytest.mark.parametrize(("command", "there"), [("{} -O1", True), ("no-such-compiler {}", False), ("", False)])
-def test_compilers_with_flags_and_wrappers(command: str, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment's CXX as torch reads it."""
-    monkeypatch.setenv("CXX", command.format(sys.executable))
-    with nullcontext() if there else pytest.raises(FileNotFoundError, match=f"'{command[:16]}"):
-        parts_module.check_compiler(torch.device("cpu"))
-    parts_module.check_compiler(torch.device("cuda"))

@@ -17,12 +17,11 @@ from PIL import Image
 import tore
 from tests import rules
 from tests.conftest import assert_agrees
+from tests.exports import without_onnx
 from tests.inference.conftest import SMALL
 from tore import cli
 from tore.cli import infer as infer_module
-from tore.export.networks import FastMETROForm
 from tore.inference.predictor import MeshRecovery
-from tore.modeling.fastmetro import FastMETRO
 
 ROOT = Path(__file__).parents[2]
 
@@ -313,49 +312,38 @@ def test_the_shell_script(small_checkpoint: Path, images: Path, tmp_path: Path) 
     assert names(tmp_path / "out") == ["one_tore_pred.jpg", "two_tore_pred.jpg"]
 
 
-def test_many_images_get_the_optimized_model(
-    small_checkpoint: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_export_recovers_the_same(
+    small_checkpoint: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Unless told otherwise; the results are the plain network's to rounding."""
-    monkeypatch.setattr(infer_module, "FAST_FROM", 2)
-    made = []
-    make = MeshRecovery.from_checkpoint
-    monkeypatch.setattr(
-        MeshRecovery, "from_checkpoint", lambda *args, **options: made.append(make(*args, **options)) or made[-1]
-    )
-    told: list[object] = []
+    """By --fast, which keeps it, and by its folder; on many images a line says that there is a faster way."""
+    without_onnx(monkeypatch, tmp_path / "cache")
+    monkeypatch.setattr(infer_module, "MANY", 2)
 
-    def compile_to_itself(form: FastMETROForm, options: object) -> None:
-        told.append(options)
-        form._compiled_call_impl = form._call_impl
+    def run(checkpoint: Path, folder: str, *options: str) -> str:
+        results = ("--no_overlay", "--save_results", "npz", "--output_dir", tmp_path / folder)
+        assert infer(checkpoint, images, *options, *results) == 0
+        return capsys.readouterr().err
 
-    monkeypatch.setattr(FastMETROForm, "compile", compile_to_itself)
-    monkeypatch.setenv("CXX", sys.executable)  # stands for a compiler
-    flags = {"fast": (), "plain": ("--plain",), "half": ("--amp",), "compiled": ("--compile",)}
-    for folder, options in flags.items():
-        options = (*options, "--no_overlay", "--save_results", "npz", "--output_dir", tmp_path / folder)
-        assert infer(small_checkpoint, images, *options) == 0
-    assert [type(recovery.model) for recovery in made] == [FastMETROForm, FastMETRO, FastMETRO, FastMETROForm]
-    assert made[0].prunes_tokens and told == [{"freezing": True}]
-    assert [recovery.one_size for recovery in made] == [False, False, False, True]
+    assert "--fast runs the network faster" in run(small_checkpoint, "plain")
+    assert "exporting" in run(small_checkpoint, "fast", "--fast")
+    assert "export" not in run(small_checkpoint, "again", "--fast", "--runtime", "openvino")
+    (kept,) = (tmp_path / "cache" / "exports").iterdir()
+    assert "faster" not in run(kept, "folder", "--show_tokens", "--amp")
     for name in ("one_tore_pred.npz", "two_tore_pred.npz"):
         with np.load(tmp_path / "plain" / name) as plain:
-            for form in ("fast", "compiled"):
+            for form in ("fast", "again", "folder"):
                 with np.load(tmp_path / form / name) as fast:
                     for part in ("vertices", "joints", "mesh_joints", "joints_2d"):
                         assert_agrees(fast[part], plain[part], 2e-5)
 
 
-def test_compiling_without_a_compiler_is_refused(
-    small_checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    assert infer(small_checkpoint, images, "--compile") == infer_module.EXIT_NOT_STARTED
-    assert "'no-such-compiler' is not there" in capsys.readouterr().err
-
-
-def test_compiling_the_plain_network_is_refused(
-    small_checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert infer(small_checkpoint, images, "--compile", "--plain") == infer_module.EXIT_NOT_STARTED
-    assert "leave --plain and --amp out" in capsys.readouterr().err
+def test_flags_of_exports(small_checkpoint: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert infer(small_checkpoint, images, "--runtime", "onnxruntime") == infer_module.EXIT_NOT_STARTED
+    assert "--runtime onnxruntime: goes with --fast, or with an export" in capsys.readouterr().err
+    assert infer(small_checkpoint, images, "--compile", "--plain", "--no_overlay", "--json_lines") == 0
+    said = capsys.readouterr().err
+    assert "--compile has no effect: the network is compiled no more" in said and "--plain has no effect" in said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,6 @@ import torch
 from scripts.convert_movenet import convert, our_name
 from tests import rules
 from tests.conftest import reference
-from tore.export.tracing import fuse
 from tore.files import read_tensors, write_tensors
 from tore.modeling.movenet import (
     NETWORKS,
@@ -73,16 +71,6 @@ def test_multipose_agrees_with_its_graph(
     np.testing.assert_allclose(found.boxes[0], expected[:, [52, 51, 54, 53]], rtol=0, atol=TOLERANCE)
     np.testing.assert_allclose(found.scores[0], expected[:, 55], rtol=0, atol=TOLERANCE)
     assert (found.scores[0] > 0.2).sum() in (len(people) - 1, len(people))  # it sees the figures
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_fused_network_agrees(networks: dict[str, MoveNet], name: str) -> None:
-    image = tensor(rules.capsule_people(192, 256, [(120, 180, 150)]))
-    fused = fuse(copy.deepcopy(networks[name]), packed=True)
-    with torch.inference_mode():
-        plain, quick = networks[name](image), fused(image)
-    for key, value in plain.items():
-        torch.testing.assert_close(quick[key], value, rtol=0, atol=TOLERANCE * float(value.abs().max()))
 
 
 def test_batch_is_its_images(networks: dict[str, MoveNet]) -> None:

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tore.body.body_model import BodyModel
+from tore.export.loading import ExportedNetwork
 from tore.inference.outputs import Wanted
 from tore.inference.pipeline import Job, Run
 from tore.inference.predictor import MeshRecovery
@@ -89,12 +90,15 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, Tensor) and value.layout is torch.strided
 
 
-def peak_memory(model: nn.Module, images: Tensor, device: torch.device) -> int:
-    """Most bytes that weights, images and one forward pass take at once.
+def peak_memory(model: nn.Module, images: Tensor, device: torch.device) -> int | None:
+    """Most bytes that weights, images and one forward pass take at once; None for an export, whose runtime tells none.
 
     On CUDA by its allocator; elsewhere the tensors that are alive together, without what libraries take inside an
     operation.
     """
+    if any(isinstance(module, ExportedNetwork) for module in model.modules()):
+        model(images)
+        return None
     own = (*model.parameters(), *model.buffers(), images)
     held = sum(tensor.numel() * tensor.element_size() for tensor in own)
     if device.type == "cuda":
@@ -126,7 +130,7 @@ class AtRest(nn.Module):
         self.config = getattr(network, "config", None)  # which images it takes
         pose = torch.zeros(1, 72 if body.kind == "body" else 48)
         pose[0, 0] = torch.pi if body.kind == "body" else 0.0
-        device = next(network.parameters()).device
+        device = next((value.device for value in network.parameters()), torch.device("cpu"))
         with torch.no_grad():
             rest = body.cpu().targets(pose, torch.zeros(1, 10)).vertices[-1]  # (1, V, 3)
         self.register_buffer("vertices", rest.to(device))

@@ -18,12 +18,11 @@ from tore.body.topology import Topology
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
 from tore.evaluation.protocol import PAPER_HUMAN36M, PaperRow
-from tore.export.networks import for_inference
-from tore.export.parts import Parts
+from tore.export.loading import exported_copy, load_network, recorded_network
+from tore.export.record import is_export
 from tore.files import read_json
 from tore.modeling import create_model
 from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, build_model, reduction_of
-from tore.modeling.checkpoints import load_model, read_checkpoint
 from tore.modeling.model_names import SIZES, list_models, named_options
 from tore.modeling.recorded_body import body_dir_for
 from tore.paths import body_dir_at_hand
@@ -32,7 +31,14 @@ from tore.training.evaluate import Evaluation
 from tore.training.evaluation_report import row_of
 
 SIZE_NAMES = {layers: name for name, layers in SIZES.items()}
-FORMS = ("plain", "fast", "compiled")  # the network as it is, its optimized model, that compiled
+# The network as it is, or its export: (runtime, precision).
+FORMS: dict[str, tuple[str, str] | None] = {
+    "plain": None,
+    "openvino": ("openvino", "float32"),
+    "openvino-bf16": ("openvino", "bfloat16"),
+    "onnxruntime": ("onnxruntime", "float32"),
+}
+FAST = "openvino"
 BASELINES = ("fastmetro", "fastmetro,token_reduction=none", "metro", "metro,token_reduction=none")
 
 
@@ -135,12 +141,18 @@ class Subject:
 
     def build(self, device: torch.device) -> nn.Module:
         """The network on its device, in evaluation mode and in the wanted form."""
-        if self.request.file is not None:
-            network = load_model(self.request.file, self.body_dir, device, **self.request.options)
-        else:
-            network = build_model(self.config, self.topology).to(device).eval()
-        form = self.request.form
-        return network if form == "plain" else for_inference(network, Parts(compiled=form == "compiled"))
+        file, options, form = self.request.file, self.request.options, FORMS[self.request.form]
+        if form is not None and device.type != "cpu":
+            raise ValueError(f"{self.label}: an export runs on the CPU; add --device cpu")
+        if file is not None:
+            if form is not None:
+                options = options | {"fast": True, "runtime": form[0], "half": form[1] != "float32"}
+            return load_network(file, self.body_dir, device, **options)
+        network = build_model(self.config, self.topology).to(device).eval()
+        if form is None:
+            return network
+        body_dir = body_dir_at_hand(self.config.body, self.body_dir)
+        return exported_copy(network, body_dir, runtime=form[0], precision=form[1])
 
     def facts(self) -> dict[str, Any]:
         """What it is, as plain values."""
@@ -167,6 +179,8 @@ def subjects_of(
     """
     found: list[Subject] = []
     for request in requests:
+        if request.file is not None and is_export(request.file) and request.form == "plain":
+            request = replace(request, form=FAST)
         if image_size is not None:
             request = replace(request, options={"image_size": image_size, **request.options})
         where = _body_dir_of(request, body_dir)
@@ -183,13 +197,13 @@ def _body_dir_of(request: Request, body_dir: str | Path | None) -> str | Path | 
     """The folder that was named, else the body model that the subject's file records, if the project makes it."""
     if request.file is None:
         return body_dir
-    return body_dir_for(read_checkpoint(request.file, **request.options).trained_on, body_dir)
+    return body_dir_for(recorded_network(request.file, **request.options)[1], body_dir)
 
 
 def _without_storage(request: Request, body_dir: str | Path | None) -> tuple[Network, Topology]:
     """The subject's network on the meta device, where only sizes count, and what it was built on."""
     if request.file is not None:
-        config = read_checkpoint(request.file, **request.options).config
+        config, _ = recorded_network(request.file, **request.options)
         topology = topology_at_hand(config.body, body_dir)
         with torch.device("meta"):
             return build_model(config, topology).to("meta"), topology

@@ -15,6 +15,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "demo": ("tore.cli.demo", "the whole project on synthetic people, and a report page; needs nothing"),
         "infer": ("tore.cli.infer", "from images to meshes, drawn over them and saved"),
         "animate": ("tore.cli.animate", "from body parameters to animation files: skinned GLB, BVH"),
+        "export": ("tore.cli.export", "a network as an ONNX or torch.export file for other programs, verified"),
         "info": ("tore.cli.info", "what a checkpoint holds: network, backbone, size, parameters per part"),
     },
     "train and evaluate": {

@@ -28,10 +28,19 @@ from tqdm import tqdm
 
 from tore.analysis.benchmark import alternate, made_images, median_and_p90, peak_memory, time_stages
 from tore.analysis.benchmark_report import flat_rows, panels_of, report
-from tore.analysis.subjects import BASELINES, FORMS, Subject, judged, paper_requests, parse_subject, subjects_of
+from tore.analysis.subjects import (
+    BASELINES,
+    FAST,
+    FORMS,
+    Subject,
+    judged,
+    paper_requests,
+    parse_subject,
+    subjects_of,
+)
 from tore.analysis.tables import csv_text, draw, need_plot_package
 from tore.body.body_model import load_body
-from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, names
+from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, current_word, names
 from tore.device import machine, resolve_device, synchroniser
 from tore.entry import entry_point
 from tore.files import check_outputs, write_whole
@@ -61,11 +70,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--form",
         nargs="+",
         default=["plain"],
-        choices=FORMS,
-        help="fast: the optimized model; compiled: that, by torch.compile",
+        type=current_word("form"),
+        choices=tuple(FORMS),
+        help="the network as it is, or its export in a runtime (pip install 'tore[export]')",
     )
-    add("--fast", action="store_true", help="the optimized model, as --form fast")
-    add("--checkpoint", nargs="+", default=[], metavar="PATH", help="further subjects: checkpoint files or folders")
+    add("--fast", action="store_true", help=f"as --form {FAST}")
+    add("--checkpoint", nargs="+", default=[], metavar="PATH", help="further subjects: checkpoints and exports")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     add("--threads", type=int, default=torch.get_num_threads(), help="of a CPU")
     add("--warm_up", type=int, default=2, help="untimed rounds before the timed ones; the first measures memory")
@@ -116,7 +126,8 @@ def time_networks(
             typed = {label: InType(network, DTYPES[dtype]) for label, network in networks.items()}
             memory = {}
             for label, network in typed.items():
-                memory[label] = peak_memory(network, shown[label], device) / 2**20
+                peak = peak_memory(network, shown[label], device)
+                memory[label] = None if peak is None else peak / 2**20
                 bar.update()
             calls = {label: partial(network, shown[label]) for label, network in typed.items()}
             rule: dict[str, Any] = {"warm_up": options.warm_up - 1, "repeats": options.repeats}
@@ -152,10 +163,10 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError("--batch_size, --repeats, --warm_up and --threads take numbers of at least 1")
     for line in check_rules(options, RULES):
         print(line, file=sys.stderr)
-    forms = ["fast"] if options.fast else options.form
+    forms = [FAST] if options.fast else options.form
     if options.dtype != ["float32"] and forms != ["plain"]:
         typed = "--fast" if options.fast else f"--form {' '.join(forms)}"
-        raise ValueError(f"{typed}: the optimized model is made for float32; leave --dtype out")
+        raise ValueError(f"{typed}: --dtype is the network's own; an export has the form openvino-bf16 for it")
     if options.plot is not None:
         need_plot_package()
     torch.set_num_threads(options.threads)

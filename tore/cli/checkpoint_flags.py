@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tore.cli.flags import add_idle_flags, shown, typed_flags, value_text
+from tore.cli.flags import Rule, add_idle_flags, shown, typed_flags, value_text
 from tore.cli.training_flags import color, widths
+from tore.export.record import is_export, read_record
+from tore.export.sessions import RUNTIMES
 from tore.image_format import IMAGE_SIZE, STRIDE
 from tore.modeling.build import reduction_fields
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint
@@ -63,6 +65,36 @@ def add_checkpoint_flags(parser: argparse.ArgumentParser) -> None:
     reason = "dropout is for training alone"
     add_idle_flags(parser, IDLE | {"--transformer_dropout": reason, "--drop_out": reason})
     add_idle_flags(parser, {"--pos_type": "the position code is the sine code"}, only={"--pos_type": "sine"})
+
+
+def add_fast_flags(parser: argparse.ArgumentParser, form: argparse._ActionsContainer | None = None) -> None:
+    """--fast, in the group `form` where there is one, and --runtime; `FAST_RULES` go with them."""
+    kept = "on a CPU the network's export, made on first use and kept (pip install 'tore[fast]'); else fewer operations"
+    (form or parser).add_argument("--fast", action="store_true", help=kept)
+    parser.add_argument("--runtime", choices=RUNTIMES, help=f"what runs an export [{RUNTIMES[0]}]")
+
+
+def runs_export(args: argparse.Namespace) -> bool:
+    """Whether the flags name an export, or ask for one to be made where the network runs on a CPU."""
+    return args.fast or (args.checkpoint is not None and is_export(args.checkpoint))
+
+
+FAST_RULES = (
+    Rule(("runtime",), lambda args: not runs_export(args), "goes with --fast, or with an export as --checkpoint"),
+)
+
+
+def open_network(args: argparse.Namespace, path: str | Path) -> tuple[Checkpoint | Path, list[str]]:
+    """As `open_checkpoint`, for a command that takes an export as well, whose path is returned."""
+    if not is_export(path):
+        return open_checkpoint(args, path)
+    facts = {name: tuple(v) if isinstance(v, list) else v for name, v in read_record(path).network.items()}
+    other, notes = compare(args, facts)
+    if "arch" in typed_flags(args) and args.arch != facts["arch"]:
+        other.append(f"{shown(args, 'arch')}, but the file has {facts['arch']}")
+    if other:
+        raise ValueError(f"{path} holds another network: {'; '.join(other)}; leave the flags out")
+    return Path(path), notes
 
 
 def open_checkpoint(args: argparse.Namespace, path: str | Path) -> tuple[Checkpoint, list[str]]:

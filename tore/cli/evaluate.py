@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from functools import partial
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
-from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
+from tore.cli.checkpoint_flags import FAST_RULES, add_checkpoint_flags, add_fast_flags, open_network, runs_export
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, image_path, names
 from tore.cli.training_flags import WORKERS, add_hand_flags, hand_options_of, true_or_false
 from tore.cli.training_rules import HAND_ONLY, HAND_RULES
@@ -24,10 +25,10 @@ from tore.detection import DETECTORS, detector_of
 from tore.device import keep_freed_memory
 from tore.engine.distributed import Processes, start_processes
 from tore.entry import entry_point
-from tore.export import for_inference
+from tore.export.loading import load_network
+from tore.export.record import is_export
 from tore.files import check_outputs, write_json
 from tore.inference.predictor import MeshRecovery
-from tore.modeling import load_model
 from tore.modeling.checkpoints import Checkpoint
 from tore.modeling.recorded_body import body_dir_for
 from tore.training.evaluation_report import report
@@ -43,6 +44,8 @@ RULES = (
     Rule(TSV_ONLY, lambda args: args.keypoints is not None, "is for TSV sets; leave it out, or leave --keypoints out"),
     Rule(KEYPOINTS_ONLY, lambda args: args.keypoints is None, "goes with --keypoints FILE; add it"),
     Rule(("worst",), lambda args: args.worst_sheet is None, "goes with --worst_sheet FILE; add it"),
+    Rule(("amp",), lambda args: not runs_export(args), "an export computes in bfloat16; add --fast"),
+    *FAST_RULES,
     *HAND_RULES,
 )
 
@@ -50,7 +53,7 @@ RULES = (
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = FlagParser(prog="tore evaluate", description=__doc__, allow_abbrev=False, formatter_class=HelpFormatter)
-    file = "state_dict.bin, or its folder"
+    file = "state_dict.bin, or its folder, or the folder of an export"
     parser.add_argument(*names("--checkpoint"), required=True, metavar="PATH", help=file)
     parser.add_argument("--val_yaml", help="relative to --data_dir")
     parser.add_argument("--data_dir", default=".", help="root of the data sets")
@@ -59,7 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--oracle", type=true_or_false, default=False, help="judge the directly predicted joints")
     parser.add_argument("--per_gpu_eval_batch_size", type=int, default=16, help="images of one process in a batch")
     parser.add_argument("--num_workers", type=int, default=4, help=WORKERS)
-    parser.add_argument("--fast", action="store_true", help="the optimized model, the same to rounding")
+    add_fast_flags(parser)
+    parser.add_argument("--amp", action="store_true", help="an export computes in bfloat16, on processors that have it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument(*names("--local_rank"), type=int, help="set by torch.distributed.launch")
     parser.add_argument("--json", type=Path, help="write metrics, protocol and the paper's row")
@@ -89,21 +93,24 @@ def run(args: argparse.Namespace) -> None:
     ignored = check_rules(args, RULES)
     if args.keypoints is None and args.val_yaml is None:
         raise ValueError("nothing to evaluate on: give a set with --val_yaml, or 2D keypoints with --keypoints")
-    processes = start_processes(args.device, args.local_rank)
+    exported = is_export(args.checkpoint)
+    processes = start_processes("cpu" if exported and args.device == "auto" else args.device, args.local_rank)
     try:
-        checkpoint, notes = open_checkpoint(args, args.checkpoint)
+        checkpoint, notes = open_network(args, args.checkpoint)
         for note in [*args.notices, *ignored, *notes] if processes.is_main else []:
             print(note, file=sys.stderr)
         if args.keypoints is not None:
             run_keypoints(args, checkpoint, processes)
             return
-        body_dir = body_dir_for(checkpoint.trained_on, args.body_dir)
-        model = load_model(checkpoint, body_dir, processes.device)
+        tell = partial(print, file=sys.stderr)
+        options: dict[str, Any] = {"fast": args.fast, "half": args.amp, "runtime": args.runtime, "tell": tell}
+        model: Any = load_network(checkpoint, args.body_dir, processes.device, **options)
+        body_dir = body_dir_for(model.trained_on, args.body_dir)
         hand = hand_options_of(args)
         if model.config.body != "hand" and hand != HandOptions():
             raise ValueError(f"{args.checkpoint} recovers people; leave the flags of hands out")
         report(
-            for_inference(model) if args.fast else model,
+            model,
             Path(args.data_dir) / args.val_yaml,
             body_dir=body_dir,
             oracle=args.oracle,
@@ -121,7 +128,7 @@ def run(args: argparse.Namespace) -> None:
         processes.close()
 
 
-def run_keypoints(args: argparse.Namespace, checkpoint: Checkpoint, processes: Processes) -> None:
+def run_keypoints(args: argparse.Namespace, checkpoint: Checkpoint | Path, processes: Processes) -> None:
     """Evaluates on 2D keypoints, in one process."""
     if processes.size > 1:
         raise ValueError(f"{args.keypoints} is evaluated by one process; start the command without torchrun")
@@ -130,12 +137,14 @@ def run_keypoints(args: argparse.Namespace, checkpoint: Checkpoint, processes: P
     file, images = read_keypoints(args.keypoints), args.images or args.keypoints.parent
     if not images.is_dir():
         raise FileNotFoundError(f"{images} is not a folder: name the one that the images' names start from")
-    recovery = MeshRecovery.from_checkpoint(checkpoint, args.body_dir, processes.device, fast=args.fast)
     detector, tell = None, partial(print, file=sys.stderr)
+    options: dict[str, Any] = {"fast": args.fast, "amp": args.amp, "runtime": args.runtime, "tell": tell}
+    recovery = MeshRecovery.from_checkpoint(checkpoint, args.body_dir, processes.device, **options)
     if args.detector is not None:
-        detector = detector_of(args.detector, device=processes.device, fast=args.fast, tell=tell)
-    options = {"box_factor": args.box_factor, "detector": detector, "progress": with_bar, "refine": args.refine}
-    found = evaluate_keypoints(recovery, file, images, **options)
+        detector = detector_of(args.detector, device=processes.device, fast=args.fast, runtime=args.runtime, tell=tell)
+    found = evaluate_keypoints(
+        recovery, file, images, box_factor=args.box_factor, detector=detector, progress=with_bar, refine=args.refine
+    )
     print(found.text())
     if args.json is not None:
         write_json(args.json, found.as_dict())

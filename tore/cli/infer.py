@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
+from tore.cli.checkpoint_flags import FAST_RULES, add_checkpoint_flags, add_fast_flags, open_network, runs_export
 from tore.cli.flags import (
     FlagParser,
     HelpFormatter,
@@ -53,7 +53,7 @@ from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
 from tore.visualize.mesh_files import SCENE_FORMATS, need_mesh_packages
 
 TABLE_ROWS = 40
-FAST_FROM = 16  # images; making the optimized model takes as long as it saves on these
+MANY = 16  # images, from which on a line says that --fast would be quicker
 BEYOND = 1.02  # of the image's width or height: a box that ends behind it may be corners
 EXIT_SOME_FAILED, EXIT_NOT_STARTED = 1, 2
 RULES = (
@@ -63,13 +63,9 @@ RULES = (
         "the parameters would be written nowhere; add --save_results, --save_poses or --json_lines",
     ),
     Rule(("frame_rate",), lambda args: args.save_poses is None, "is written with the poses; add --save_poses"),
-    Rule(
-        ("compile",),
-        lambda args: args.no_fast or args.amp,
-        "is for the optimized model in single precision; leave --no_fast and --amp out",
-    ),
-    Rule(("no_fast",), lambda args: args.amp, "--amp runs the plain network", refused=False),
-    Rule(("fast",), lambda args: args.amp, "--amp runs the plain network; leave one of the two out"),
+    Rule(("compile",), lambda args: True, "the network is compiled no more, use --fast", refused=False),
+    Rule(("no_fast",), lambda args: True, "the network itself runs unless --fast is said", refused=False),
+    *FAST_RULES,
 )
 
 
@@ -93,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = FlagParser(prog="tore infer", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     add("image", nargs="*", metavar="IMAGE", help="images, folders, quoted patterns")
-    file = "official or own checkpoint, or its folder [the shipped network]"
+    file = "official or own checkpoint, or its folder, or the folder of an export [the shipped network]"
     add(*names("--checkpoint"), type=Path, metavar="PATH", help=file)
     add(*names("--images"), nargs="+", metavar="PATH", help="likewise, as the official script names them")
     add(*names("--output_dir"), type=Path, metavar="DIR", help="where to write (default: beside each image)")
@@ -113,15 +109,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--show_tokens", action="store_true", help="draw the attention map of each kept image token")
     add("--no_overlay", action="store_true", help="leave <name>_tore_pred.jpg out")
     add("--refine", action="store_true", help="move people toward the keypoints that MoveNet finds in their crops")
-    add("--batch_size", type=int, default=BATCH_SIZE, help="most people in one pass")
+    add("--batch_size", type=int, help=f"most people in one pass [{BATCH_SIZE}, or as many as keep an export busy]")
     add("--arch", metavar="NAME", help="the backbone's name, for one that the file does not tell")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    add("--amp", action="store_true", help="half precision where that is safe")
+    add("--amp", action="store_true", help="half precision where that is safe; an export computes in bfloat16")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--fast", action="store_true", help=f"the optimized model, as for {FAST_FROM} images or more")
-    form.add_argument(*names("--no_fast"), action="store_true", help="never the optimized model")
-    compiled = "by torch.compile: the first pass takes minutes, thousands pay for it; a CPU needs a C++ compiler"
-    add("--compile", action="store_true", help=compiled)
+    add_fast_flags(parser, form)
+    form.add_argument(*names("--no_fast"), action="store_true", help=argparse.SUPPRESS)
+    add("--compile", action="store_true", help=argparse.SUPPRESS)
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--json_lines", action="store_true", help="print one JSON object per image instead of the table")
     parser.set_defaults(notices=[])
@@ -286,21 +281,18 @@ def save(poses: PoseFile) -> bool:
     return True
 
 
-def is_fast(args: argparse.Namespace, images: int) -> bool:
-    """Whether optimized models are to be made."""
-    return args.fast or (images >= FAST_FROM and not (args.no_fast or args.amp))
-
-
 def recovery_for(args: argparse.Namespace, images: int) -> MeshRecovery:
-    """The network, optimized where there are enough images to pay for making it; says what is idle."""
+    """The network; says what is idle, and for many images that there is a faster way."""
     ignored = check_rules(args, RULES)
     if args.checkpoint is None:
         args.checkpoint = shipped_checkpoint("body")
         tell(f"the network is {args.checkpoint.name}, which ships and was trained on synthetic images alone")
-    checkpoint, notes = open_checkpoint(args, args.checkpoint)
+    checkpoint, notes = open_network(args, args.checkpoint)
     for note in [*args.notices, *ignored, *notes]:
         tell(note)
-    options = {"amp": args.amp, "fast": is_fast(args, images), "compiled": args.compile}
+    options = {"amp": args.amp, "fast": args.fast, "runtime": args.runtime, "tell": tell}
+    if images >= MANY and not (args.no_fast or runs_export(args)):
+        tell(f"{images} images: --fast runs the network faster on a CPU, after an export that is made once")
     return MeshRecovery.from_checkpoint(checkpoint, args.body_dir, args.device, **options)
 
 
@@ -334,13 +326,13 @@ def run_inference(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.checkpoint} prunes no image tokens; leave --show_tokens out")
     if (args.left or args.left_box) and recovery.body.kind != "hand":
         raise ValueError(f"{args.checkpoint} recovers people; leave --left and --left_box out")
-    fast = is_fast(args, len(jobs))
-    finder = finder_for(args, recovery.body.kind, recovery.device, fast=fast, tell=tell)
+    finder = finder_for(args, recovery.body.kind, recovery.device, fast=args.fast, tell=tell)
     options = {"focal_length": args.focal_length, "fov": args.fov, "overwrite": args.overwrite, "refine": args.refine}
     fit = args.fit or (args.save_poses is not None and not (recovery.regresses_parameters or args.refine))
     if fit and not args.fit:
         tell("the network regresses no parameters: pose, shape and place are fitted to its meshes, as with --fit")
-    run = Run(recovery, wanted, batch_size=args.batch_size, finder=finder, fit=fit, **options)
+    batch_size = recovery.usual_batch if args.batch_size is None else args.batch_size
+    run = Run(recovery, wanted, batch_size=batch_size, finder=finder, fit=fit, **options)
     poses = pose_file(args, recovery, jobs)
     rows = follow(run, jobs, args.json_lines, poses)
     tell_doubts(rows, args)

@@ -98,7 +98,7 @@ def finder_for(
         return None
     if args.left:
         raise ValueError(f"--left: the detector {name} tells which hands are left ones; leave it out")
-    options = {"device": device, "weights": args.detector_weights, "fast": fast, "tell": tell}
+    options = {"device": device, "weights": args.detector_weights, "fast": fast, "runtime": args.runtime, "tell": tell}
     detector = detector_of(name, threshold=args.box_threshold, **options)
     return partial(find, detector, people=args.people or "all", hands=kind == "hand")
 

@@ -26,14 +26,16 @@ def detector_of(
     device: str | torch.device = "cpu",
     weights: str | Path | None = None,
     fast: bool = False,
+    runtime: str | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> Detector:
     """The detector that a name means.
 
     name: "movenet", "torchvision", "torchvision:MODEL", or "module:function", a function that takes a list of images
     (H, W, 3) uint8 RGB and gives for each (boxes (N, 4), scores (N,), keypoints (N, 17, 3) or None). threshold: of
-    scores, each detector's own unless it is given. weights: a file in place of the usual one. fast: the optimized
-    network, where there is one. tell: is handed one sentence before something is downloaded.
+    scores, each detector's own unless it is given. weights: a file in place of the usual one. fast: the exported
+    networks, where there are some, in `runtime`. tell: is handed one sentence before something is downloaded or
+    exported.
 
     Raises ValueError for an unknown name, FileNotFoundError where weights can't be had.
     """
@@ -41,7 +43,8 @@ def detector_of(
         raise ValueError(f"box threshold {threshold:g}: give a score from 0 to 1")
     if name == "movenet":
         chosen = THRESHOLD if threshold is None else threshold
-        return MoveNetDetector(threshold=chosen, device=device, weights=weights, fast=fast)
+        told: dict[str, Any] = {} if tell is None else {"tell": tell}
+        return MoveNetDetector(threshold=chosen, device=device, weights=weights, fast=fast, runtime=runtime, **told)
     kind, _, rest = name.partition(":")
     if kind == "torchvision":
         return TorchvisionDetector(rest or None, threshold=threshold, device=device, weights=weights, tell=tell)

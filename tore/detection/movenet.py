@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from tore.detection.detector import LIMBS, SURE, Found, take, without_duplicates
-from tore.export.tracing import ChannelsLast, fuse
+from tore.export.loading import ExportedMaps
 from tore.geometry.crop import Crop
 from tore.modeling.movenet import KEYPOINTS, STRIDE, THUNDER_SIZE, decode_keypoints, decode_people, load_movenet
 
@@ -27,9 +27,10 @@ class MoveNetDetector:
     """Up to six people of an image, or more where a second look finds small ones, with keypoints.
 
     threshold: of scores. device: where the networks run. weights: MultiPose's, the shipped ones unless a file is
-    given. fast: the optimized networks, which take about a second to make. second_look: at twice the size, for small
-    people in large images; it takes most of the time. A person whose keypoints are doubtful is
-    looked at in three more rotations; the best one tells the keypoints and how a crop is to be rotated.
+    given. fast: on a CPU the networks' exports, made on first use, in `runtime` (openvino unless it is said), of
+    which `tell` is told in a line. second_look: at twice the size, for small people in large images; it takes most of
+    the time. A person whose keypoints are doubtful is looked at in three more rotations; the best one tells the
+    keypoints and how a crop is to be rotated.
     """
 
     name = "movenet"
@@ -41,12 +42,13 @@ class MoveNetDetector:
         device: str | torch.device = "cpu",
         weights: str | Path | None = None,
         fast: bool = False,
+        runtime: str | None = None,
         second_look: bool = True,
+        tell: Callable[[str], object] = lambda text: None,
     ) -> None:
-        self.threshold, self.device = threshold, torch.device(device)
-        looks = (FIRST_LOOK, SECOND_LOOK) if second_look else (FIRST_LOOK,)
-        self._finders = {look: _prepared(load_movenet("multipose", weights), self.device, fast) for look in looks}
-        self._placer = KeypointPlacer(device=device, fast=fast)
+        self.threshold, self.device, self.second_look = threshold, torch.device(device), second_look
+        self._finder = _maps_of("multipose", weights, self.device, fast, runtime, tell)
+        self._placer = KeypointPlacer(device=device, fast=fast, runtime=runtime, tell=tell)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
         """images: each (H, W, 3) uint8 RGB. One result for each, without duplicates."""
@@ -54,7 +56,7 @@ class MoveNetDetector:
 
     def _found(self, image: np.ndarray) -> Found:
         found = self._look(image, FIRST_LOOK)
-        if SECOND_LOOK in self._finders and max(image.shape[:2]) >= SECOND_LOOK:
+        if self.second_look and max(image.shape[:2]) >= SECOND_LOOK:
             closer = self._look(image, SECOND_LOOK)
             small = closer.boxes[:, 2:].prod(1) < SMALL * image.shape[0] * image.shape[1]
             found = _joined(found, take(closer, small))
@@ -74,7 +76,7 @@ class MoveNetDetector:
         padded = np.zeros((*(-(-side // STRIDE) * STRIDE for side in size[::-1]), 3), np.uint8)
         padded[: size[1], : size[0]] = shown
         with torch.inference_mode():
-            people = decode_people(self._finders[longer](_tensor(padded[None], self.device)))
+            people = decode_people(self._finder(_tensor(padded[None], self.device)))
         scale = np.array([padded.shape[1] * width / size[0], padded.shape[0] * height / size[1]])
         corners = people.boxes[0].cpu().numpy().reshape(-1, 2, 2) * scale
         corners = np.minimum(corners, [width, height])
@@ -87,9 +89,16 @@ class MoveNetDetector:
 class KeypointPlacer:
     """Keypoints of people whose boxes are known, by MoveNet Thunder."""
 
-    def __init__(self, *, device: str | torch.device = "cpu", fast: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        device: str | torch.device = "cpu",
+        fast: bool = False,
+        runtime: str | None = None,
+        tell: Callable[[str], object] = lambda text: None,
+    ) -> None:
         self.device = torch.device(device)
-        self._network = _prepared(load_movenet("thunder"), self.device, fast)
+        self._network = _maps_of("thunder", None, self.device, fast, runtime, tell)
 
     def __call__(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """image (H, W, 3) uint8 RGB, boxes (N, 4) x, y, width, height in pixels, N at least 1.
@@ -119,13 +128,23 @@ class KeypointPlacer:
         return np.concatenate([np.stack(points), placed[..., 2:]], -1)
 
 
-def _prepared(network: torch.nn.Module, device: torch.device, fast: bool) -> torch.nn.Module:
-    with torch.no_grad():
-        return ChannelsLast(fuse(network, packed=True) if fast else network).to(device)
+def _maps_of(
+    name: str,
+    weights: str | Path | None,
+    device: torch.device,
+    fast: bool,
+    runtime: str | None,
+    tell: Callable[[str], object],
+) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
+    """MoveNet from images (B, 3, H, W) in 0..255 to its maps: the export on a CPU where it shall be fast."""
+    network = load_movenet(name, weights)
+    if fast and device.type == "cpu":
+        return ExportedMaps(network, name, runtime, tell)
+    return network.to(memory_format=torch.channels_last).to(device)
 
 
 def _tensor(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32."""
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, channels innermost."""
     return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
 
 

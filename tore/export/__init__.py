@@ -1,6 +1,6 @@
-"""Optimized networks, each tested against the plain one."""
+"""Networks outside of training: the optimized graph, its export to ONNX, and the runtimes that run exports."""
 
+from tore.export.exporting import export_model
 from tore.export.networks import for_inference
-from tore.export.parts import Parts
 
-__all__ = ["Parts", "for_inference"]
+__all__ = ["export_model", "for_inference"]

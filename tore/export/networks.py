@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tore.body.identity import BodyIdentity
-from tore.export.heads import FastShapeRegressor, FastTokenReduction, FastUpsampling
-from tore.export.kernels import FusedConv2d, FusedLinear, linear_of
-from tore.export.parts import Parts, check_compiler
-from tore.export.tracing import backbone_form
+from tore.export.attention import linear_of
+from tore.export.heads import FastShapeRegressor, fast_upsampling
 from tore.export.transformer import FastEncoderDecoder
 from tore.modeling.fastmetro import FastMETRO, with_hints
 from tore.modeling.heads import MeshPrediction, assemble
-from tore.modeling.image_token_pruning import TokenReduction
 from tore.modeling.metro import METRO, BertLayer, MetroBlock
 from tore.modeling.transformer import attend
-
-OPTIONS = {"cpu": {"freezing": True}, "cuda": {"triton.cudagraphs": True}}  # torch.compile's options by device
 
 
 class FastMETROForm(nn.Module):
@@ -37,31 +32,26 @@ class FastMETROForm(nn.Module):
     trained_on: BodyIdentity | None
     queries: Any  # (Q, wide) learned tokens, None where they are in transformer_1
 
-    def __init__(self, plain: FastMETRO, parts: Parts) -> None:
+    def __init__(self, plain: FastMETRO) -> None:
         """`plain` in evaluation mode; its parts are taken over, so it should be a copy."""
         super().__init__()
-        packed = parts.packed_weights
-        self.backbone = backbone_form(plain.backbone, parts)
-        self.image_projection = FusedConv2d(plain.image_projection, packed=packed)
-        reducer = plain.token_reduction
-        self.token_reduction: nn.Module = reducer
-        if isinstance(reducer, TokenReduction):
-            self.token_reduction = FastTokenReduction(reducer, packed)
+        self.backbone, self.image_projection = plain.backbone, plain.image_projection
+        self.token_reduction = plain.token_reduction
         self.wide_positions, self.narrow_positions = plain.wide_positions, plain.narrow_positions
         self.camera_token = plain.camera_token
         tokens, allowed = plain.query_tokens(1)[0], plain.query_tokens.allowed
         self.keypoint_queries = plain.keypoint_queries
         learned = tokens if self.keypoint_queries is None else None  # else they are another image's with each image
         self.register_buffer("queries", tokens if learned is None else None, persistent=False)
-        self.transformer_1 = FastEncoderDecoder(plain.transformer_1, parts, learned=learned, allowed=allowed)
-        self.reduce_memory = linear_of(plain.reduce_memory, packed=packed)
+        self.transformer_1 = FastEncoderDecoder(plain.transformer_1, learned=learned, allowed=allowed)
+        self.reduce_memory = plain.reduce_memory
         self.reduce_camera = plain.reduce_camera
-        self.reduce_queries = linear_of(plain.reduce_queries, packed=packed)
-        self.transformer_2 = FastEncoderDecoder(plain.transformer_2, parts, allowed=allowed)
+        self.reduce_queries = plain.reduce_queries
+        self.transformer_2 = FastEncoderDecoder(plain.transformer_2, allowed=allowed)
         self.camera_head, self.point_head = plain.camera_head, plain.point_head
         regressor = plain.shape_regressor
-        self.shape_regressor = None if regressor is None else FastShapeRegressor(regressor, parts)
-        self.upsampling = FastUpsampling(plain.upsampling, parts)
+        self.shape_regressor = None if regressor is None else FastShapeRegressor(regressor)
+        self.upsampling = fast_upsampling(plain.upsampling)
         self.smpl_regressor = plain.smpl_regressor
         self.joints = len(plain.query_tokens.joints)
 
@@ -111,24 +101,22 @@ class FastMETROForm(nn.Module):
 
 
 class FastBertLayer(nn.Module):
-    """One product for queries, keys and values; residual sums and GELU in the Linears' kernels."""
+    """One product for queries, keys and values."""
 
-    def __init__(self, layer: BertLayer, packed: bool) -> None:
+    def __init__(self, layer: BertLayer) -> None:
         super().__init__()
         self.heads = layer.heads
         projections = (layer.query, layer.key, layer.value)
         weight, bias = (torch.cat([getattr(linear, name) for linear in projections]) for name in ("weight", "bias"))
-        self.projection = FusedLinear(weight, bias, packed=packed)
-        self.attention_output = linear_of(layer.attention_output, packed=packed)
-        self.intermediate = linear_of(layer.intermediate, activation="gelu", packed=packed)
-        self.output = linear_of(layer.output, packed=packed)
+        self.projection = linear_of(weight, bias)
+        self.attention_output, self.intermediate, self.output = layer.attention_output, layer.intermediate, layer.output
         self.attention_norm, self.output_norm = layer.attention_norm, layer.output_norm
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Q, C) -> (B, Q, C)."""
         mixed = attend(*self.projection(x).chunk(3, dim=2), heads=self.heads)
-        x = self.attention_norm(self.attention_output(mixed, x))
-        return self.output_norm(self.output(self.intermediate(x), x))
+        x = self.attention_norm(x + self.attention_output(mixed))
+        return self.output_norm(x + self.output(F.gelu(self.intermediate(x))))
 
 
 class FastMetroBlock(nn.Module):
@@ -136,7 +124,7 @@ class FastMetroBlock(nn.Module):
 
     constant: Tensor
 
-    def __init__(self, block: MetroBlock, tokens: int, parts: Parts, template: Tensor | None = None) -> None:
+    def __init__(self, block: MetroBlock, tokens: int, template: Tensor | None = None) -> None:
         """`template` (Q, 3): the leading part of every input that is the same for all images."""
         super().__init__()
         self.width = block.embedding.out_features
@@ -148,15 +136,14 @@ class FastMetroBlock(nn.Module):
             known, weight = weight.split((template.shape[1], weight.shape[1] - template.shape[1]), dim=1)
             constant = constant + template @ known.T
         self.register_buffer("constant", constant, persistent=False)
-        self.embedding = FusedLinear(weight, bias, packed=parts.packed_weights)
-        self.layers = nn.Sequential(*(FastBertLayer(layer, parts.packed_weights) for layer in cast(Any, block.layers)))
-        head = block.head
-        self.head = FusedLinear(head.weight, torch.zeros_like(head.bias), packed=parts.packed_weights)
+        self.embedding = linear_of(weight, bias)
+        self.layers = nn.Sequential(*(FastBertLayer(layer) for layer in cast(Any, block.layers)))
+        self.head = linear_of(block.head.weight, torch.zeros_like(block.head.bias))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, Q, inputs) -> output (B, Q, outputs), last hidden state (B, Q, width)."""
         embedded = self.embedding(x) + self.constant
-        hidden = self.layers(embedded[..., : self.width].contiguous())
+        hidden = self.layers(embedded[..., : self.width])
         return self.head(hidden) + embedded[..., self.width :], hidden
 
 
@@ -164,34 +151,28 @@ class METROForm(nn.Module):
     """image (B, 3, H, W) -> `MeshPrediction`, without gradients for its weights."""
 
     config: Any
-    template: Tensor | None
+    trained_on: BodyIdentity | None
     blocks: Any  # FastMetroBlocks
 
-    def __init__(self, plain: METRO, parts: Parts) -> None:
+    def __init__(self, plain: METRO) -> None:
         """`plain` in evaluation mode; its parts are taken over, so it should be a copy."""
         super().__init__()
-        self.backbone = backbone_form(plain.backbone, parts)
-        self.select_tokens = plain.select_tokens
+        self.backbone, self.select_tokens = plain.backbone, plain.select_tokens
         template = plain.template + plain.template_remainder  # (Q, 3)
-        self.register_buffer("template", None if parts.constants else template, persistent=False)
-        known = template if parts.constants else None
-        blocks = [
-            FastMetroBlock(b, len(template), parts, None if i else known) for i, b in enumerate(cast(Any, plain.blocks))
-        ]
-        self.blocks = nn.ModuleList(blocks)
+        first, *others = cast(Any, plain.blocks)
+        blocks = [FastMetroBlock(first, len(template), template)]
+        self.blocks = nn.ModuleList([*blocks, *(FastMetroBlock(block, len(template)) for block in others)])
         self.num_joints, self.camera_of_all = plain.num_joints, plain.camera_of_all
         regressor = plain.shape_regressor
-        self.shape_regressor = None if regressor is None else FastShapeRegressor(regressor, parts)
+        self.shape_regressor = None if regressor is None else FastShapeRegressor(regressor)
         self.camera_token = None if regressor is None else plain.camera_token
         self.camera_head = plain.camera_head
-        self.upsampling = FastUpsampling(plain.upsampling, parts)
+        self.upsampling = fast_upsampling(plain.upsampling)
         self.smpl_regressor = plain.smpl_regressor
 
     def forward(self, images: Tensor) -> MeshPrediction:
         """images (B, 3, H, W), normalized as its configuration says."""
         x = self.select_tokens(self.backbone(images))  # (B, Q, C)
-        if self.template is not None:
-            x = torch.cat((self.template.expand(x.shape[0], -1, -1), x), dim=2)
         for block in self.blocks:
             x, hidden = block(x)
         joints, coarse, camera = self.geometry(x, hidden)
@@ -209,29 +190,22 @@ class METROForm(nn.Module):
 
 
 @torch.no_grad()
-def for_inference(model: FastMETRO | METRO, parts: Parts | None = None) -> FastMETROForm | METROForm:
+def for_inference(model: FastMETRO | METRO) -> FastMETROForm | METROForm:
     """An optimized copy of the network in evaluation mode, whose prediction is equal up to rounding.
 
-    It has weights of its own, on the network's device and in its dtype, and may be moved; what was computed
-    beforehand keeps its rounding, so make it in the dtype that it shall run in. Images of every size that
-    the network takes are taken. It cannot be trained; `joint_mask` is training's and not taken. Its `config` and
-    `trained_on` are the network's.
+    It is the graph that `tore.export_model` writes, and has fewer operations than the network on any device. It has
+    weights of its own, on the network's device and in its dtype, and may be moved; what was computed beforehand keeps
+    its rounding, so make it in the dtype that it shall run in. Images of every size that the network takes are taken.
+    It cannot be trained; `joint_mask` is training's and not taken. Its `config` and `trained_on` are the network's.
 
     Args:
         model: any FastMETRO or METRO; left as it is.
-        parts: what to do; None means all but compiling.
 
-    Raises ValueError for another kind of network, FileNotFoundError where compiling lacks a compiler.
+    Raises ValueError for another kind of network.
     """
     if not isinstance(model, FastMETRO | METRO):
         raise ValueError(f"there is no optimized model of a {type(model).__name__}; give a FastMETRO or a METRO")
-    parts, device = parts or Parts(), next(model.parameters()).device
-    if parts.compiled:
-        check_compiler(device)
-        parts = replace(parts, packed_weights=False)
     plain = copy.deepcopy(model).eval().requires_grad_(False)
-    form = FastMETROForm(plain, parts) if isinstance(plain, FastMETRO) else METROForm(plain, parts)
+    form = FastMETROForm(plain) if isinstance(plain, FastMETRO) else METROForm(plain)
     form.config, form.trained_on = model.config, model.trained_on
-    if parts.compiled:
-        form.compile(options=OPTIONS.get(device.type))
     return form.eval().requires_grad_(False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import chain
@@ -19,8 +19,8 @@ from torch.utils._pytree import tree_map_only
 from tore.body.body_model import BodyModel, load_body
 from tore.datasets.image_files import ValueRange, check_reading
 from tore.detection.detector import Detector, find
-from tore.export.networks import FastMETROForm, for_inference
-from tore.export.parts import Parts
+from tore.export.loading import ExportedNetwork, load_network
+from tore.export.record import is_export
 from tore.image_format import STRIDE, ImageFormat
 from tore.inference.crops import PersonCrop, Place, crops_of
 from tore.inference.focal_length import FocalChoice, image_camera
@@ -32,8 +32,7 @@ from tore.inference.pretrained import Pretrained
 from tore.inference.refinement import STAYED, Refiner, crop_keypoints
 from tore.inference.result import Recovery, place
 from tore.modeling.build import image_format_of
-from tore.modeling.checkpoints import Checkpoint, load_model
-from tore.modeling.fastmetro import FastMETRO
+from tore.modeling.checkpoints import Checkpoint
 from tore.modeling.heads import MeshPrediction
 from tore.modeling.recorded_body import body_dir_for, check_body
 from tore.paths import renamed_argument, takes_data_dir
@@ -121,24 +120,30 @@ class MeshRecovery(Pretrained):
         *,
         amp: bool = False,
         fast: bool = False,
-        compiled: bool = False,
+        runtime: str | None = None,
         arch: str | None = None,
+        tell: Callable[[str], object] = lambda text: None,
     ) -> MeshRecovery:
-        """Reads an official or own checkpoint, or takes one that was read; all of the network is worked out from it.
+        """Reads an official or own checkpoint or an export, or takes one that was read; all else is worked out from it.
 
-        path: the checkpoint file or its folder. body_dir: folder of the body model files, "synthetic" or
-        "capsules"; None means the one of these two that the file records, else the usual one. fast: run the optimized
-        model (`tore.export`), the same to rounding; it pays for many images. compiled: and have torch's compiler write
-        its code, which pays for thousands of them one by one: the first pass takes minutes. Half precision runs the
-        plain network. arch: the backbone's name, where the file does not tell it. Raises FileNotFoundError and
-        ValueError with the file to mend.
+        path: the checkpoint file or its folder, or the folder of an export. body_dir: folder of the body model files,
+        "synthetic" or "capsules"; None means the one of these two that the file records, else the usual one. fast: run
+        the checkpoint's export on a CPU, which is made on first use, and the optimized graph elsewhere. runtime: that
+        runs an export, "openvino" (the usual one) or "onnxruntime". amp: an export computes in bfloat16, which OpenVINO
+        does. arch: the backbone's name, where the file does not tell it. tell: is handed a line where an export is
+        made. Raises FileNotFoundError and ValueError with the file to mend.
         """
-        model = load_model(path, body_dir, device, **({"arch": arch} if arch else {}))
-        body = load_body(model.config.body, body_dir_for(model.trained_on, body_dir))
-        network: torch.nn.Module = model
-        if (fast or compiled) and not amp:
-            network = for_inference(model, Parts(compiled=compiled))
-        return cls(network, body, amp=amp, checkpoint=str(path.path if isinstance(path, Checkpoint) else path))
+        exported = fast or (not isinstance(path, Checkpoint) and is_export(path))
+        options: dict[str, Any] = {"fast": fast, "half": amp and exported, "runtime": runtime, "tell": tell}
+        options |= {"arch": arch} if arch else {}
+        network: Any = load_network(path, body_dir, device, **options)
+        body = load_body(network.config.body, body_dir_for(network.trained_on, body_dir))
+        return cls(
+            network,
+            body,
+            amp=amp and not exported,
+            checkpoint=str(path.path if isinstance(path, Checkpoint) else path),
+        )
 
     @property
     def image_format(self) -> ImageFormat:
@@ -153,12 +158,21 @@ class MeshRecovery(Pretrained):
     @property
     def prunes_tokens(self) -> bool:
         """Whether the network keeps some image tokens and says where they looked."""
-        return isinstance(self.model, FastMETRO | FastMETROForm) and self.model.config.kept_tokens is not None
+        config = getattr(self.model, "config", None)
+        lacking = isinstance(self.model, ExportedNetwork) and "heatmap" not in self.model.record.outputs
+        return getattr(config, "kept_tokens", None) is not None and not lacking
 
     @property
     def regresses_parameters(self) -> bool:
         """Whether the network has the SMPL parameter regressor."""
+        if isinstance(self.model, ExportedNetwork):
+            return "rotations" in self.model.record.outputs
         return getattr(self.model, "smpl_regressor", None) is not None
+
+    @property
+    def usual_batch(self) -> int:
+        """A size of batch that keeps the network busy."""
+        return max(BATCH_SIZE, self.model.usual_batch if isinstance(self.model, ExportedNetwork) else 0)
 
     @renamed_argument("pictures", "images")
     def predict(

@@ -39,9 +39,14 @@ class SMPLRegressor(nn.Module):
 
     def forward(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
         """vertices (B, V, 3), meters, detached here -> rotations (B, 24, 3, 3), betas (B, 10)."""
+        matrices, betas = self.matrices(vertices)
+        return signed_rotation(matrices), betas
+
+    def matrices(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
+        """The same before `signed_rotation`: any matrices (B, 24, 3, 3), betas (B, 10)."""
         numbers = self.head(self.blocks(self.embedding(vertices.detach().flatten(1))))
         matrices, betas = numbers.split((9 * SMPL_JOINTS, SMPL_BETAS), dim=1)
-        return signed_rotation(matrices.unflatten(1, (SMPL_JOINTS, 3, 3))), betas
+        return matrices.unflatten(1, (SMPL_JOINTS, 3, 3)), betas
 
 
 def signed_rotation(matrix: Tensor) -> Tensor:

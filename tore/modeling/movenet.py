@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from tore.body.joints import COCO_NAMES
@@ -58,6 +57,14 @@ class People(NamedTuple):
     keypoints: Tensor  # (B, 6, 17, 3): x, y, score
     boxes: Tensor  # (B, 6, 4): left, top, right, bottom
     scores: Tensor  # (B, 6)
+
+
+class HalvingConvolution(nn.Conv2d):
+    """Of stride 2 and kernel 3 on maps of even sides, where TensorFlow's "same" padding is a row and column behind."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
+        return super().forward(F.pad(input, (0, 1, 0, 1)))
 
 
 class InvertedResidual(nn.Module):
@@ -243,7 +250,7 @@ def _convolution(
     inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, depthwise: bool = False, bias: bool = True
 ) -> nn.Conv2d:
     """With TensorFlow's "same" padding, which is lopsided where the stride is 2."""
-    kind = nn.Conv2d if stride == 1 else Conv2dSame
+    kind = nn.Conv2d if stride == 1 else HalvingConvolution
     groups = inputs if depthwise else 1
     return kind(inputs, outputs, kernel, stride, kernel // 2 if stride == 1 else 0, groups=groups, bias=bias)
 

@@ -19,6 +19,7 @@ from tore.body.topology import template_points
 from tore.datasets.loader import LoaderBatches
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import TSVSet, set_identity
+from tore.device import check_compiler
 from tore.engine.distributed import Processes
 from tore.engine.logging import Monitoring, RunLog
 from tore.engine.optimization import Optimization, build_optimizer
@@ -26,7 +27,6 @@ from tore.engine.state import CheckpointFolder, Checkpointing, MovingAverage, lo
 from tore.engine.step import LossStep, step_of
 from tore.engine.trainer import Trainer
 from tore.evaluation.evaluator import EvaluationResult
-from tore.export.parts import check_compiler
 from tore.image_format import STRIDE, ImageFormat
 from tore.modeling import create_model, load_model
 from tore.modeling.backbones import KEYPOINTS_OF, NONE, SHIPPED, TIMM

@@ -24,6 +24,7 @@ from tore.engine.step import Batch, target_maker, to_device
 from tore.engine.trainer import untouched_random_state
 from tore.evaluation.evaluator import EvaluationResult, Evaluator, SampleErrors, sample_errors
 from tore.evaluation.protocol import HAND_WORDS, Protocol
+from tore.export.loading import ExportedNetwork
 from tore.export.networks import FastMETROForm, METROForm
 from tore.geometry.alignment import merge_predictions
 from tore.losses.criterion import Targets
@@ -33,7 +34,7 @@ from tore.modeling.recorded_body import check_body
 from tore.training.set_check import check_before
 
 GENDERS = ("female", "male")
-FAST = "the optimized model, equal up to rounding (--fast)"
+FAST = "the optimized graph, equal up to rounding (--fast)"
 ORACLE = "predicted directly (--oracle true)"
 Keep = Callable[[Batch, Tensor, Tensor], None]  # is given a batch, its joints (B, J, 3) and meshes (B, V, 3)
 
@@ -151,6 +152,8 @@ class Evaluation:
         words = dict(HAND_WORDS) if self.body.kind == "hand" else {}
         if isinstance(model, FastMETROForm | METROForm):
             words["network"] = FAST
+        if isinstance(model, ExportedNetwork):
+            words["network"] = f"the export {model.folder} in {model.session.runtime}, {model.session.precision}"
         if views := len(self.data.views):
             words["box_source"] = (
                 f"the label's center and scale; the mean with {views} more crops, aligned to the first"

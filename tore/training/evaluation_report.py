@@ -16,10 +16,8 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
 from tore.evaluation.evaluator import CHOOSING, EvaluationResult, choosing_metric
 from tore.evaluation.protocol import PaperRow, paper_row, summary
-from tore.export.networks import FastMETROForm, METROForm
 from tore.files import write_json, write_whole
 from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, reduction_of
-from tore.training.build import Network
 from tore.training.evaluate import Evaluation
 from tore.training.hand_submission import HandOptions, KeptHands
 from tore.visualize.drawing import contact_sheet, overlay_crop, save_image
@@ -28,7 +26,7 @@ SHAPE = ("layers", "widths", "hidden", "heads")  # in which a network must be th
 
 
 def report(
-    model: Network | FastMETROForm | METROForm,
+    model: Any,
     yaml: Path,
     *,
     body_dir: str | Path | None,
@@ -120,7 +118,7 @@ def write_worst(path: Path, model: nn.Module, evaluation: Evaluation, rows: list
     judged = [row for row in rows if row[metric] is not None]
     chosen = sorted(judged, key=lambda row: -row[metric])[:count]
     images, captions = [], []
-    device = next(model.parameters()).device
+    device = evaluation.processes.device
     for row in chosen:
         image = data[row["index"]]["image"]
         prediction = model.eval()(image[None].to(device))

@@ -16,8 +16,6 @@ from tore.datasets.loader import start_worker, use_one_opencv_thread
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.stored_features import FeatureStore, StoredFeatures, origin_of
 from tore.engine.distributed import Processes
-from tore.export.parts import Parts
-from tore.export.tracing import backbone_form
 from tore.modeling.backbones import Backbone, ImageFeatures
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
@@ -74,8 +72,8 @@ def _store(
     device: torch.device,
     say: Callable[[str], None],
 ) -> None:
-    """Reads, crops and stores part by part; `workers` processes read ahead. The backbone runs in its optimized form."""
-    optimized = backbone_form(copy.deepcopy(backbone), Parts())
+    """Reads, crops and stores part by part; `workers` processes read ahead. The backbone runs channels last."""
+    optimized = copy.deepcopy(backbone).to(memory_format=torch.channels_last)
     if workers:
         use_one_opencv_thread()
     said = begun = time.monotonic()

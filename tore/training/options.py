@@ -18,6 +18,7 @@ from tore.paths import BODY_DIR_ALIASES
 # Option -> old word -> new word; the old ones are taken until version 0.3.
 VALUE_ALIASES: dict[str, dict[str, str]] = {
     "body_dir": BODY_DIR_ALIASES,
+    "form": {"fast": "openvino"},
     "schedule": {"published": "official"},
 }
 

@@ -1,0 +1,89 @@
+"""Exports a network for programs without this package: `tore export state_dict.bin --output_dir exported`.
+
+The folder holds the network (network.onnx, or network.pt2 of torch.export), body.npz with faces and joint regressor,
+and export.json, which says what is needed to run it. An ONNX file is verified in the runtimes that shall run it, on
+several images, sizes of batch and calls, and refused where one gives other numbers than the network. `tore infer`,
+`evaluate` and `bench` take the folder as --checkpoint. docs/DEPLOY.md shows how other programs use it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
+from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, names
+from tore.entry import entry_point
+from tore.export.exporting import export_model
+from tore.export.onnx_files import STORED
+from tore.export.record import NETWORK_FILES, OUTPUTS, ExportRecord, is_export
+from tore.export.sessions import RUNTIMES
+from tore.modeling import load_model
+
+RULES = (
+    Rule(("runtime", "weights"), lambda args: args.format != "onnx", "is for --format onnx; leave one of the two out"),
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = FlagParser(prog="tore export", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
+    add = parser.add_argument
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("file", nargs="?", metavar="CHECKPOINT", help="official or own checkpoint, or its folder")
+    where.add_argument(*names("--checkpoint"), metavar="PATH", help="the same, as other commands take it")
+    add(*names("--output_dir"), required=True, metavar="DIR", help="the folder of the export")
+    add("--format", default="onnx", choices=tuple(NETWORK_FILES), help="onnx, or torch: a program of torch.export")
+    add("--weights", default="float32", choices=("float32", *STORED), help="how they are stored; arithmetic is float32")
+    add("--output", default="all", choices=("all", *OUTPUTS), help="mesh: camera, joints, full mesh; joints: no mesh")
+    add("--runtime", nargs="+", default=list(RUNTIMES), choices=RUNTIMES, help="what shall run it")
+    add("--arch", metavar="NAME", help="the backbone's name, for one that the file does not tell")
+    add("--overwrite", action="store_true", help="replace an export that is there")
+    add_body_dir(parser, data_sets=False)
+    parser.set_defaults(notices=[])
+    add_checkpoint_flags(parser)
+    return parser
+
+
+def report(record: ExportRecord, folder: str) -> None:
+    """What was written, and how far it is from the network."""
+    print(f"{folder}: {record.file}, weights {record.weights}, outputs {', '.join(record.outputs)}")
+    print(f"body: {record.body['name']}, {record.body['rights']}")
+    rows = [("equal to rounding in " + where, found) for where, found in record.differences.items()]
+    if record.rounding:
+        rows.append((f"what {record.weights} weights change", record.rounding))
+    for title, found in rows:
+        largest = ", ".join(f"{name} {difference:.2g}" for name, difference in found.items())
+        print(f"{title}; largest difference: {largest}")
+
+
+@entry_point("tore export")
+def main(argv: Sequence[str] | None = None) -> int:
+    """0, or 2 where something that the user can mend is wrong, such as an export that gives other numbers."""
+    args = build_parser().parse_args(argv)
+    ignored = check_rules(args, RULES)
+    path = args.checkpoint or args.file
+    if is_export(path):
+        raise ValueError(f"{path} is an export already; name the checkpoint that it was made from")
+    checkpoint, notes = open_checkpoint(args, path)
+    for note in [*args.notices, *ignored, *notes]:
+        print(note, file=sys.stderr)
+    model = load_model(checkpoint, args.body_dir, "cpu")
+    record = export_model(
+        model,
+        args.output_dir,
+        format=args.format,
+        weights=args.weights,
+        output=args.output,
+        runtimes=args.runtime,
+        body_dir=args.body_dir,
+        source=checkpoint.path,
+        overwrite=args.overwrite,
+    )
+    report(record, args.output_dir)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
