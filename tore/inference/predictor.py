@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from tore.body.body_model import BodyModel, load_body
@@ -33,36 +31,10 @@ from tore.inference.refinement import STAYED, Refiner, crop_keypoints
 from tore.inference.result import Recovery, place
 from tore.modeling.build import image_format_of
 from tore.modeling.checkpoints import Checkpoint
+from tore.modeling.evaluation_mode import evaluating
 from tore.modeling.heads import MeshPrediction
 from tore.modeling.recorded_body import body_dir_for, check_body
 from tore.paths import renamed_argument, takes_data_dir
-
-_lock = threading.Lock()
-_switched: dict[nn.Module, int] = {}  # modules kept out of training mode, and by how many `evaluating`
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module of `model` is in evaluation mode inside; afterwards each is again in the mode in which it was.
-
-    Threads may share the network: the last one that leaves puts the modes back. Only `training` is set, so that
-    modules with a `train` of their own (a batch norm that is kept frozen) are not asked.
-    """
-    with _lock:
-        held = [module for module in model.modules() if module.training or module in _switched]
-        for module in held:
-            _switched[module] = _switched.get(module, 0) + 1
-            module.training = False
-    try:
-        yield
-    finally:
-        with _lock:
-            for module in held:
-                _switched[module] -= 1
-                if not _switched[module]:
-                    del _switched[module]
-                    module.training = True
-
 
 AMP_TYPES = {"cuda": torch.float16, "mps": torch.float16}  # elsewhere bfloat16
 BATCH_SIZE = 8

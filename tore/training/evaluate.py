@@ -30,6 +30,7 @@ from tore.geometry.alignment import merge_predictions
 from tore.losses.criterion import Targets
 from tore.losses.recipes import RECIPES
 from tore.modeling.build import image_format_of
+from tore.modeling.evaluation_mode import evaluating
 from tore.modeling.recorded_body import check_body
 from tore.training.set_check import check_before
 
@@ -136,7 +137,7 @@ class Evaluation:
     def __call__(self, model: nn.Module, *, collect: bool = False, keep: Keep | None = None) -> Evaluated:
         """Means over the set, and with `collect` each sample's errors.
 
-        `keep` is given each batch's joints and full meshes, minus the root. The model is left in the mode it came in.
+        `keep` is given each batch's joints and full meshes, minus the root. The model's modules are left in the modes they came in.
         """
         found = self._over_set(model, collect=collect, keep=keep)
         assert found is not None  # nobody gives up
@@ -176,12 +177,10 @@ class Evaluation:
         if self.data.image_format != wanted:
             found = f"{self.data.rows.path} is read as {self.data.image_format}, but the network takes {wanted}"
             raise ValueError(f"{found}; make the data set with image_format=model.config.image_format")
-        was_training = model.training
-        model.eval()
         processes.share_buffers(model)
         evaluator = self._evaluator(model)
         rows: list[dict[str, Any]] = []
-        with untouched_random_state(), torch.inference_mode():
+        with evaluating(model), untouched_random_state(), torch.inference_mode():
             for batch in self._batches():
                 if give_up():
                     break
@@ -189,7 +188,6 @@ class Evaluation:
                 evaluator.update(errors)
                 if collect:
                     rows += errors.rows(batch["index"].tolist(), batch["key"])
-        model.train(was_training)
         if any(processes.gather(give_up())):
             return None
         evaluator.reduce(processes.sum)
