@@ -137,7 +137,8 @@ class Evaluation:
     def __call__(self, model: nn.Module, *, collect: bool = False, keep: Keep | None = None) -> Evaluated:
         """Means over the set, and with `collect` each sample's errors.
 
-        `keep` is given each batch's joints and full meshes, minus the root. The model's modules are left in the modes they came in.
+        `keep` is given each batch's joints and full meshes, minus the root. The model's modules are left in the modes
+        they came in.
         """
         found = self._over_set(model, collect=collect, keep=keep)
         assert found is not None  # nobody gives up
