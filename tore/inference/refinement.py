@@ -36,10 +36,10 @@ STEPS, LAST_STEPS = 8, 3  # without and with what holds joints at their limits
 SURE = 0.2  # score from which a keypoint counts
 FEWEST = 6  # keypoints that count; with fewer a person stays as predicted
 WORST_FIT = 60.0  # millimeters between a mesh and the body that it is taken as; beyond it a person stays as predicted
-SPREAD = 0.05  # of half the crop's side: how far a keypoint of score 1 lies beside its joint; others 1 / score as far
+SPREAD = 0.03  # of half the crop's side: how far a keypoint of score 1 lies beside its joint; others 1 / score as far
 FAR = 3.0  # such spreads from which a keypoint pulls less and less
 PRIOR_SHARE = 0.1  # of the pose prior's energy
-LIMIT_SPREAD = 0.03  # radians beyond a limit that count as much as a keypoint's spread
+LIMIT_SPREAD = 0.1  # radians beyond a limit that count as much as a keypoint's spread
 # What the prediction may be off by: radians of each joint, betas, meters, logarithm of the camera's scale.
 TURNS = {
     "Pelvis": 0.2, "Spine1": 0.1, "Spine2": 0.1, "Spine3": 0.1, "Neck": 0.2, "Head": 0.2, "Collar": 0.1, "Hip": 0.4,
@@ -47,6 +47,7 @@ TURNS = {
 }  # fmt: skip
 BETAS, PLACE, SCALE = 0.5, 0.1, 0.1
 STAYED = "as predicted"  # what the notes of people who were not moved begin with
+LARGEST = 10.0  # meters; vertices beyond that are no body
 SMALL = 1e-3  # parts of a keypoint that hang less than this on a joint are left out
 ROWS_OF_BODY = "COCO's keypoints, regressed from the mesh"
 ROWS_OF_LABELS = "those of the 24 label joints, regressed from the mesh"
@@ -88,7 +89,8 @@ class Refiner:
             )
         self.body, self.kinematics, self.prior = body, Kinematics(body.skinned), PosePrior.load()
         like = body.skinned.basis
-        self.points, self.sums = keypoint_points(self.kinematics, torch.from_numpy(coco_rows(body)[0]).to(like))
+        self.rows = torch.from_numpy(coco_rows(body)[0]).to(like)  # (17, V)
+        self.points, self.sums = keypoint_points(self.kinematics, self.rows)
         turns = [TURNS[name.removeprefix("L_").removeprefix("R_")] for name in SMPL_NAMES]
         self.turns = torch.tensor(turns).to(like)  # (24,)
 
@@ -100,27 +102,41 @@ class Refiner:
         keypoints: x and y in half sizes of the crop from its center, along the axes of `camera`, and a score.
         """
         vertices, camera, keypoints = (given.to(self.turns) for given in (vertices, camera, keypoints))
-        fitted = fit_parameters(self.body, vertices, noise=NETWORK)
-        counts = ((keypoints[..., 2] >= SURE) & keypoints.isfinite().all(-1)).sum(1)
-        notes = [note(int(count), float(off)) for count, off in zip(counts, fitted.residual_mm, strict=True)]
-        moved = torch.tensor([not text for text in notes], device=vertices.device)
+        keypoints = torch.where(keypoints.isfinite().all(-1, keepdim=True), keypoints, 0)
+        counts = (keypoints[..., 2] >= SURE).sum(1)
+        usable = (vertices.abs() < LARGEST).flatten(1).all(1) & camera.isfinite().all(1)  # False where not finite
+        resting = self.body.skinned.basis[0].mT
+        fitted = fit_parameters(self.body, torch.where(usable[:, None, None], vertices, resting), noise=NETWORK)
         start = BodyState.start(
             self.body.rotations(fitted.pose), fitted.betas, fitted.translation, torch.zeros_like(camera[:, :1])
         )
-        end = self._moved(start, camera, keypoints).where(moved, start)
+        end = self._moved(start, camera, keypoints)
         mesh = self.body.skin(end.rotations, end.betas)[0]
         shift = self.body.root(mesh) - self.body.root(vertices)  # (B, 1, 3): the root stays the mesh's origin
-        place = camera[:, 1:] + (shift.squeeze(1) + end.translation)[:, :2]
+        mesh, place = mesh - shift, camera[:, 1:] + (shift.squeeze(1) + end.translation)[:, :2]
         seen = torch.cat([camera[:, :1] * end.extra.exp(), place], 1)
+        nearer = self._distance(mesh, seen, keypoints) < self._distance(vertices, camera, keypoints)
+        residuals = torch.where(usable, fitted.residual_mm, torch.inf)
+        facts = zip(counts.tolist(), residuals.tolist(), nearer.tolist(), strict=True)
+        notes = [note(*of_one) for of_one in facts]
+        moved = torch.tensor([not text.startswith(STAYED) for text in notes], device=vertices.device)
+        end = end.where(moved, start)
         return Refined(
-            torch.where(moved[:, None, None], mesh - shift, vertices),
+            torch.where(moved[:, None, None], mesh, vertices),
             torch.where(moved[:, None], seen, camera),
             self.body.pose_of(end.rotations),
             end.betas,
             torch.where(moved[:, None], -shift.squeeze(1), fitted.translation),
-            [text or f"moved to {count} keypoints" for text, count in zip(notes, counts.tolist(), strict=True)],
+            notes,
             moved,
         )
+
+    def _distance(self, vertices: Tensor, camera: Tensor, keypoints: Tensor) -> Tensor:
+        """(B,) how far keypoints lie from those of meshes, weighted and shortened as they are while refining."""
+        found = self.rows @ vertices  # (B, 17, 3)
+        seen = camera[:, None, :1] * (found[..., :2] + camera[:, None, 1:])
+        off = _weights(keypoints)[..., None] * (seen - keypoints[..., :2])
+        return (off * _shortening(off)).square().sum((1, 2))
 
     def of_crops(
         self, prediction: MeshPrediction, keypoints: Tensor, rotations: Sequence[float]
@@ -146,8 +162,7 @@ class Refiner:
 
     def _moved(self, start: BodyState, camera: Tensor, keypoints: Tensor) -> BodyState:
         """The bodies nearer to the keypoints."""
-        score = torch.where(keypoints[..., 2] >= SURE, keypoints[..., 2], 0)
-        near = Nearness(self.points, self.sums, camera, keypoints[..., :2], score / SPREAD)
+        near = Nearness(self.points, self.sums, camera, keypoints[..., :2], _weights(keypoints))
         blocks: list[ResidualBlock] = [
             near,
             *anchors(start, self.turns),
@@ -155,6 +170,7 @@ class Refiner:
         ]
         state = gauss_newton(self.kinematics, start, blocks, steps=STEPS).state
         limited, beyond = within(state.rotations, self.body)
+        beyond = beyond * (1 - within(start.rotations, self.body)[1])  # the prediction's own stay as they are
         if not bool(beyond.any()):
             return state
         held = Rotations(limited, beyond / LIMIT_SPREAD)
@@ -179,13 +195,23 @@ def crop_keypoints(images: Tensor, shown: ImageFormat) -> Tensor:
     return decode_keypoints(network.maps(network.features_of_normalized(2 * colors - 1)))
 
 
-def note(keypoints: int, residual: float) -> str:
-    """Why somebody with that many certain keypoints, whose mesh is that many millimeters off, stays; "" if not."""
+def _weights(keypoints: Tensor) -> Tensor:
+    """What distances to keypoints (B, 17, 3) are multiplied by: (B, 17), 0 for those that do not count."""
+    return torch.where(keypoints[..., 2] >= SURE, keypoints[..., 2], 0) / SPREAD
+
+
+def note(keypoints: int, residual: float, nearer: bool) -> str:
+    """What became of somebody with that many certain keypoints, whose mesh is that many millimeters off a body.
+
+    nearer: whether the refined body lies nearer to the keypoints than the prediction.
+    """
     if keypoints < FEWEST:
         return f"{STAYED}: {keypoints} of 17 keypoints are certain, and {FEWEST} are needed"
     if not residual <= WORST_FIT:
-        return f"{STAYED}: the mesh lies {residual:.0f} mm beside any body of the model"
-    return ""
+        return f"{STAYED}: the mesh lies {residual:.0f} mm beside any body of the model".replace("inf mm", "far")
+    if not nearer:
+        return f"{STAYED}: no body of the model lies nearer to the {keypoints} keypoints"
+    return f"moved to {keypoints} keypoints"
 
 
 def within(rotations: Tensor, body: BodyModel) -> tuple[Tensor, Tensor]:
