@@ -80,7 +80,7 @@ class Row(NamedTuple):
     beyond: int  # boxes that reach beyond the image
     outside: int  # boxes that were left out, since no part of them lies in it
     focal_length: FocalLength | None  # where somebody was recovered
-    stayed: list[str]  # why people were not refined, where that was asked for
+    stayed: list[str]  # why people were not refined under --refine
     residuals: list[float]  # millimeters, of fitted parameters
 
 
