@@ -42,11 +42,6 @@ SMPL_TO_J24 = (8, 5, 29, 30, 4, 7, 21, 19, 17, 16, 18, 20, 31, 32, 33, 34, 35, 3
 _MANO_FINGERS = ("Index", "Middle", "Pinky", "Ring", "Thumb")
 MANO_NAMES = ("Wrist", *(f"{finger}_{joint}" for finger in _MANO_FINGERS for joint in (1, 2, 3)))
 SKELETON_NAMES = {"body": SMPL_NAMES, "hand": MANO_NAMES}  # by kind
-# MANO's skeleton, the order of the 16 axis-angle vectors of a pose (Romero et al. 2017).
-MANO_NAMES = (
-    "Wrist", *(f"{finger}{joint}" for finger in ("Index", "Middle", "Pinky", "Ring", "Thumb") for joint in range(1, 4)),
-)  # fmt: skip
-SKELETON_NAMES = {"body": SMPL_NAMES, "hand": MANO_NAMES}  # by kind
 
 # The 21 hand joints: wrist, then each finger from palm to tip.
 FINGERS = ("Thumb", "Index", "Middle", "Ring", "Pinky")

@@ -121,7 +121,7 @@ UNITS = {
     "crop_rotation": "degrees by which it shows the image rotated counter-clockwise; all results are rotated back",
     "crop_origin": "what the crop was made from: center (of the image), box, or crop",
     "crop_camera": "scale, tx, ty: (x, y) meters land at crop_center + crop_size / 2 * scale * (x + tx, y + ty)",
-    "refinement": "moved to N keypoints, or as predicted and why; empty where it was not asked for",
+    "refinement": "moved to N keypoints, or as predicted and why; empty without refinement",
     "box": "x, y, width, height, pixels of the whole image; none where the crop was not made from a box",
     "detector": "who told the box: movenet, torchvision:MODEL, module:function, a file of boxes; empty if it was given",
     "score": "the detector's, from 0 to 1; NaN (in JSON null) where there is none",
