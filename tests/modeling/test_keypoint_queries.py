@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -171,13 +172,10 @@ def test_displacements_move_one_joint_each_and_are_smooth() -> None:
     assert (bending(found[:, 3:4] + 0.01 * moving_none) > bending(found[:, 3])).all()
 
 
-def keypoint_module(share: float) -> KeypointQueries:
-    """One that moves joints to their keypoints by a share, and shifts nothing."""
+def keypoint_module() -> KeypointQueries:
+    """One that shifts nothing."""
     torch.manual_seed(0)
-    module = KeypointQueries(keypoints=17, joint_rows=ROWS, adjacency=RING, width=16, narrow=8).eval()
-    with torch.no_grad():
-        module.trust.copy_(torch.tensor([float(torch.logit(torch.tensor(share))) / queries.TRUST_UNIT, 0.0, 0.0]))
-    return module
+    return KeypointQueries(keypoints=17, joint_rows=ROWS, adjacency=RING, width=16, narrow=8).eval()
 
 
 def test_projected_joints_lie_between_their_own_place_and_the_keypoint() -> None:
@@ -185,21 +183,19 @@ def test_projected_joints_lie_between_their_own_place_and_the_keypoint() -> None
     keypoints[1, COCO_NAMES.index("left_knee"), 2] = 0  # not there
     joints, coarse, narrow = torch.randn(2, 14, 3), torch.randn(2, VERTICES, 3), torch.randn(2, 14, 8)
     raw = torch.tensor([[0.1, 0.2, -0.1], [-0.2, 0.0, 0.3]])
-    for share in (1e-6, 0.25, 1 - 1e-7):
-        module = keypoint_module(share)
-        camera, moved, mesh = module.correct(
-            module(keypoints, FEATURES.expand(2, -1, -1, -1)), narrow, raw, joints, coarse
-        )
-        placed, own = (project_weak_perspective(points, camera) for points in (moved, joints))
-        assert torch.equal(moved[..., 2], joints[..., 2])
-        torch.testing.assert_close(ROWS @ mesh, moved, rtol=0, atol=1e-4)  # the mesh's joints are the corrected ones
-        for b in range(2):
-            for joint, name in enumerate(J14_NAMES):
-                match = queries.MATCHING[joint]
-                there = match >= 0 and not (b == 1 and name == "L_Knee")
-                aim = 2 * keypoints[b, match, :2] - 1 if there else own[b, joint]
-                expected = share * aim + (1 - share) * own[b, joint]
-                torch.testing.assert_close(placed[b, joint], expected, rtol=0, atol=1e-4)
+    module, features = keypoint_module(), FEATURES.expand(2, -1, -1, -1)
+    camera, moved, mesh = module.correct(module(keypoints, features), narrow, raw, joints, coarse)
+    placed, own = (project_weak_perspective(points, camera) for points in (moved, joints))
+    assert torch.equal(moved[..., 2], joints[..., 2])
+    torch.testing.assert_close(ROWS @ mesh, moved, rtol=0, atol=1e-4)  # the mesh's joints are the corrected ones
+    for b in range(2):
+        for joint, name in enumerate(J14_NAMES):
+            match = queries.MATCHING[joint]
+            x, y, score = keypoints[b, match].tolist()
+            there = match >= 0 and score > 0
+            share = 1 / (1 + math.exp(2 - 12 * score)) if there else 0.0
+            expected = share * torch.tensor([2 * x - 1, 2 * y - 1]) + (1 - share) * own[b, joint]
+            torch.testing.assert_close(placed[b, joint], expected, rtol=0, atol=1e-4, msg=name)
 
 
 def test_keypoints_that_are_not_there_say_nothing(model: FastMETRO, images: torch.Tensor) -> None:
@@ -228,7 +224,7 @@ def test_training_drops_and_jitters_keypoints(monkeypatch: pytest.MonkeyPatch) -
     nearer_other = (changed[:, hips, :2] - keypoints[:, hips[::-1], :2]).norm(dim=-1).amax(1) < 0.03
     assert abs(float(nearer_other.float().mean()) - queries.SWAPPED) < 0.01
     monkeypatch.setattr(queries, "disturbed", lambda points: points * 0)
-    module = keypoint_module(0.5)
+    module = keypoint_module()
     given = (keypoints, FEATURES.expand(4000, -1, -1, -1))
     assert module.train()(*given).there.sum() == 0 < module.eval()(*given).there.sum()
 

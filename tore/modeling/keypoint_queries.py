@@ -9,9 +9,9 @@ two places:
   camera are those that bring the spread and the center of the predicted joints to those of the keypoints, in closed
   form, times and plus what the camera head predicts. A keypoint back-projected by this camera is about where its joint
   would have to be: beside it by a small shift, which the joint's query predicts. Each joint moves there by a share that
-  depends on the keypoint's score and the mean score alone, which mean the same in photographs as in rendered images.
-  The coarse mesh of the shape regressor is then displaced, as smoothly as can be, so that its joints are the corrected
-  ones.
+  rises with the keypoint's score. It is not learned, since the joints that the heads predict are better in rendered
+  images than in photographs, where the scores mean the same. The coarse mesh of the shape regressor is then displaced,
+  as smoothly as can be, so that its joints are the corrected ones.
 
 Joints without a keypoint, and keypoints that are dropped in training, change nothing.
 """
@@ -31,8 +31,7 @@ MATCHING = tuple(COCO_TO_J24.index(joint) if joint in COCO_TO_J24 else -1 for jo
 HIDDEN = 128  # width within the embedding
 USUAL_SCALE = 0.9  # of the camera, where no keypoint tells: a person who fills most of the crop
 PRIOR = 0.05  # square meters; how much that counts beside the spread of the keypoints, about 1
-TRUST = (-1.0, 10.0, 0.0)  # of what a sigmoid makes a joint's share, at the start: offset, factors of the scores
-TRUST_UNIT = 10.0  # by which these are divided to be learned, so that they move as quickly as they have to
+TRUST_OFFSET, TRUST_FACTOR = -2.0, 12.0  # a joint moves to its keypoint by the sigmoid of offset + factor * score
 REACH = 0.08  # meters; how far a joint may lie beside its keypoint: hips and shoulders are not the same points
 SMALL = 1e-9  # beside the smoothness of a displacement: one of all vertices alike costs something too
 # What training does to keypoints, of which photographs have worse ones than the rendered images.
@@ -75,7 +74,6 @@ class KeypointQueries(WithConstants):
         self.local = nn.Linear(width, width)  # of the features at a keypoint
         self.camera_embedding = nn.Linear(3 * keypoints, width)
         self.shift = nn.Linear(narrow, 2)  # x, y; what tanh makes a part of `REACH`
-        self.trust = nn.Parameter(torch.tensor(TRUST).repeat(joints, 1) / TRUST_UNIT)
         self.resting_joints = nn.Parameter(torch.zeros(joints, 3))
         with torch.no_grad():
             self.shift.weight.zero_()
@@ -116,9 +114,7 @@ class KeypointQueries(WithConstants):
         Returns the camera (B, 3) scale, tx, ty, joints (B, J, 3) and coarse vertices (B, Vc, 3).
         """
         joints = joints + self.resting_joints
-        offset, of_own, of_mean = (TRUST_UNIT * self.trust).split(1, -1)  # (J, 1)
-        mean = hints.scores.sum(1, keepdim=True) / hints.there.sum(1, keepdim=True).clamp(min=1)  # (B, 1, 1)
-        share = hints.there * (offset + of_own * hints.scores + of_mean * mean).sigmoid()  # (B, J, 1)
+        share = hints.there * (TRUST_OFFSET + TRUST_FACTOR * hints.scores).sigmoid()  # (B, J, 1)
         scale, shift = fitted_camera(joints[..., :2], hints.points, hints.there * hints.scores.square())
         scale, shift = scale * camera[:, :1].exp(), shift + camera[:, 1:]  # (B, 1), (B, 2)
         wanted = hints.points / scale[:, None] - shift[:, None] + REACH * self.shift(queries).tanh()  # (B, J, 2) meters
