@@ -205,6 +205,19 @@ def test_the_parametric_mesh_of_true_parameters_is_the_true_mesh(tiny_sets: Path
     where = {"body_dir": rule_body_dir, "processes": Processes(), "batch_size": 1, "workers": 0}
     found = Evaluation(data, body, network="fastmetro", **where).measure(lambda images: said, batch)
     assert found.parametric.vertices.max() < 1e-6 < 0.1 < found.vertices.min()
+    assert found.fitted is None
+
+
+def test_the_mesh_fitted_to_a_body_is_that_body(tiny_sets: Path, rule_body_dir: Path) -> None:
+    body = load_body("body", rule_body_dir)
+    batch = {name: torch.from_numpy(array) for name, array in rules.annotations(3, 2).items()}
+    batch |= {"image": torch.zeros(2, 3, 8, 8), "gender": ["", ""]}
+    mesh = body(batch["pose"], batch["betas"] * 0)
+    said = MeshPrediction(torch.ones(2, 3), mesh[:, :14], mesh[:, :431], mesh[:, :431], mesh, None)
+    data = MeshDataset(tiny_sets / "val/set.yaml", False)
+    where = {"body_dir": rule_body_dir, "processes": Processes(), "batch_size": 1, "workers": 0, "fit": True}
+    found = Evaluation(data, body, network="fastmetro", **where).measure(lambda images: said, batch)
+    assert found.fitted.vertices.tolist() == pytest.approx(found.vertices.tolist(), abs=0.002)
 
 
 @pytest.mark.parametrize("reduction", ["tore", "none"])

@@ -12,7 +12,7 @@ import torch
 
 from tests.conftest import assert_agrees, reference
 from tore.evaluation import metrics
-from tore.evaluation.evaluator import Evaluator, SampleErrors, choosing_metric, sample_errors
+from tore.evaluation.evaluator import FURTHER, Evaluator, SampleErrors, choosing_metric, sample_errors
 from tore.evaluation.protocol import Protocol, metric_lines, paper_row, summary
 from tore.modeling.build import configure
 from tore.training.evaluation_report import row_of
@@ -60,8 +60,9 @@ def test_result_is_the_mean_in_millimetres(errors: SampleErrors) -> None:
 
 
 def part(errors: SampleErrors, which: slice) -> SampleErrors:
-    own = {name: value[which] for name, value in vars(errors).items() if name not in ("parametric", "shares")}
-    return SampleErrors(**own, parametric=part(errors.parametric, which) if errors.parametric else None)
+    meshes = {name: getattr(errors, name) for name in FURTHER.values()}
+    own = {name: value[which] for name, value in vars(errors).items() if name not in (*meshes, "shares")}
+    return SampleErrors(**own, **{name: part(mesh, which) if mesh else None for name, mesh in meshes.items()})
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,20 @@ def test_the_parametric_mesh_is_measured_beside_the_networks(both_errors: Sample
     text = summary(result, Protocol(data="val.yaml"), None)
     assert "smpl_pa_mpvpe" in text and "smpl_*       of the neutral SMPL body" in text
     assert "smpl_" not in summary(mesh.result(), Protocol(data="val.yaml"), None)
+
+
+def test_the_fitted_mesh_is_measured_beside_both(both_errors: SampleErrors) -> None:
+    """The same errors as another mesh's have the same metrics under another name, and the others stay."""
+    evaluator, without = Evaluator(NAMES, parametric=True, fitted=True), Evaluator(NAMES, parametric=True)
+    evaluator.update(replace(both_errors, fitted=both_errors.parametric))
+    without.update(both_errors)
+    result, expected = evaluator.result(), without.result().metrics
+    again = {name.replace("smpl_", "fit_"): value for name, value in expected.items() if name.startswith("smpl_")}
+    assert result.metrics == pytest.approx(expected | again) and again
+    text = summary(result, Protocol(data="val.yaml"), None)
+    assert "fit_*        of the body model fitted to the predicted mesh (--fit)" in text
+    absent = summary(Evaluator(NAMES, fitted=True).result(), Protocol(data="val.yaml"), None)
+    assert "no sample has a label to compare with" in absent
 
 
 @pytest.mark.parametrize("cuts", [(0, 3, 6), (0, 1, 1, 6), (0, 5, 6, 6)])

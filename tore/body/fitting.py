@@ -15,12 +15,14 @@ from torch import Tensor
 from manopth.rotations import nearest_orthogonal
 from manopth.tensors import full_precision
 from tore.body.body_model import BodyModel
-from tore.body.gauss_newton import BodyState, Kinematics, Points, Posed, ShapePrior, gauss_newton
+from tore.body.gauss_newton import BodyState, Kinematics, Points, Posed, ResidualBlock, ShapePrior, gauss_newton
 
-CLEAN, NETWORK = 0.003, 0.03  # meters that vertices lie beside a body of the model: given ones, a network's
+CLEAN, NETWORK = 0.001, 0.03  # meters that vertices lie beside a body of the model: given ones, a network's
 USED_VERTICES = 800  # about so many take part in the Gauss-Newton steps
 ROUNDS, STEPS = 2, 5
 PASSES, MORE_STEPS = 6, 3  # further steps for the samples that have not converged, such as extreme poses
+RETRIES, RETRY_STEPS = 3, 8
+ODD, ODD_FROM = 4.0, 0.0005  # times the median part's distance, and meters, from which a part is tried again
 HOLD = 0.3  # of a part's own size, by which it is held to its neighbors' rotation
 TINY = 1e-6  # of a part that has hardly any vertices
 TOO_LARGE = 20  # times the model's size: not meters
@@ -42,6 +44,10 @@ class VertexBlock:
 
     points: Points
     target: Tensor
+
+    def of(self, samples: Tensor) -> VertexBlock:
+        """For some of the samples, by their numbers."""
+        return VertexBlock(self.points, self.target[samples])
 
     def residual(self, posed: Posed) -> Tensor:
         """(B, 3 N) meters."""
@@ -78,13 +84,37 @@ def _solved(kinematics: Kinematics, state: BodyState, block: VertexBlock, noise:
     prior, steps = ShapePrior(noise), STEPS
     left = torch.arange(len(block.target), device=block.target.device)
     for _ in range(PASSES):
-        part = VertexBlock(block.points, block.target[left])
-        found = gauss_newton(kinematics, state.of(left), [part, prior], steps=steps)
+        found = gauss_newton(kinematics, state.of(left), [block.of(left), prior], steps=steps)
         state = state.replaced(left, found.state)
         left, steps = left[~found.converged], MORE_STEPS
         if not len(left):
             break
+    for _ in range(RETRIES):
+        state = _retried(kinematics, state, block, prior)
     return state
+
+
+def _retried(kinematics: Kinematics, state: BodyState, block: VertexBlock, prior: ShapePrior) -> BodyState:
+    """The state, or a better one of samples of which one part lies far worse than the others.
+
+    Strong pose correctives have several solutions: the part's joint is tried again from its parent's rotation.
+    """
+    posed = kinematics.pose(state)
+    off = block.residual(posed).unflatten(1, (3, -1)).square().sum(1)  # (B, N)
+    parts = (off @ block.points.weights.mT / block.points.weights.sum(1).clamp_min(TINY)).sqrt()  # (B, K)
+    worst, joint = parts.max(1)
+    odd = ((worst > ODD * parts.median(1).values) & (worst > ODD_FROM)).nonzero().squeeze(1)
+    if not len(odd):
+        return state
+    world = posed.turn[odd]
+    number = torch.arange(len(odd), device=odd.device)
+    world[number, joint[odd]] = posed.above[odd, joint[odd]]
+    before = state.of(odd)
+    blocks: list[ResidualBlock] = [block.of(odd), prior]
+    start = BodyState(kinematics.local(world), before.betas, before.translation, before.extra)
+    found = gauss_newton(kinematics, start, blocks, steps=RETRY_STEPS)
+    better = found.cost < gauss_newton(kinematics, before, blocks, steps=0).cost
+    return state.replaced(odd, found.state.where(better, before))
 
 
 def _checked(body: BodyModel, vertices: Tensor) -> tuple[Tensor, Tensor]:

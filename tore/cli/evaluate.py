@@ -36,7 +36,8 @@ from tore.training.hand_submission import HandOptions
 from tore.training.keypoint_evaluation import BOX_FACTOR, evaluate_keypoints, with_bar
 
 TSV_ONLY = (
-    *("val_yaml", "data_dir", "oracle", "per_gpu_eval_batch_size", "num_workers", "samples", "worst", "worst_sheet"),
+    *("val_yaml", "data_dir", "oracle", "fit", "per_gpu_eval_batch_size", "num_workers", "samples", "worst"),
+    "worst_sheet",
     *HAND_ONLY,
 )
 KEYPOINTS_ONLY = ("images", "box_factor", "detector", "refine")
@@ -60,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_body_dir(parser, data_sets=True)
     parser.add_argument("--arch", help="the backbone's name, for one that the file does not tell")
     parser.add_argument("--oracle", type=true_or_false, default=False, help="judge the directly predicted joints")
+    parser.add_argument("--fit", action="store_true", help="judge the body model fitted to each mesh, too (fit_*)")
     parser.add_argument("--per_gpu_eval_batch_size", type=int, default=16, help="images of one process in a batch")
     parser.add_argument("--num_workers", type=int, default=4, help=WORKERS)
     add_fast_flags(parser)
@@ -114,6 +116,7 @@ def run(args: argparse.Namespace) -> None:
             Path(args.data_dir) / args.val_yaml,
             body_dir=body_dir,
             oracle=args.oracle,
+            fit=args.fit,
             batch_size=args.per_gpu_eval_batch_size,
             workers=args.num_workers,
             processes=processes,

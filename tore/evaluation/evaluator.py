@@ -1,6 +1,7 @@
 """Sums of errors and counts of samples in float64, added up over batches and over processes.
 
 A network with the SMPL parameter regressor has a second mesh, that of its parameters: its metrics begin with `smpl_`.
+Those of the body fitted to a network's mesh begin with `fit_`.
 
 Every metric averages over the samples that have what it compares, and a sample's joint errors over its labeled joints
 (confidence above 0). MPJPE needs the joints that it is centered on, an alignment at least three joints; a sample
@@ -33,7 +34,8 @@ from tore.geometry.alignment import align_similarity
 MILLIMETRES = 1000.0
 COUNTS = ("samples", "with_joints_3d", "with_mesh")
 ERRORS = {"joints": "mpjpe", "aligned_joints": "pa_mpjpe", "vertices": "mpvpe", "aligned_vertices": "pa_mpvpe"}
-PARAMETRIC = "smpl_"  # begins the names of the parametric mesh's metrics
+PARAMETRIC, FITTED = "smpl_", "fit_"  # begin the names of the metrics of further meshes
+FURTHER = {PARAMETRIC: "parametric", FITTED: "fitted"}  # where `SampleErrors` has theirs
 CENTERD, ALIGNED, MESH = "centered", "aligned", "with_mesh"  # sums that count the samples of a metric
 COUNTED = {"mpjpe": CENTERD, "pa_mpjpe": ALIGNED, "mpvpe": MESH, "pa_mpvpe": MESH}
 SHARES_COUNTED = {**dict.fromkeys(F_SCORES, MESH), CURVES[0]: ALIGNED, CURVES[1]: MESH}
@@ -43,6 +45,11 @@ CHOOSING = ("pa_mpjpe", "mpjpe", "pa_mpvpe", "mpvpe")  # the first that exists r
 def choosing_metric(metrics: Mapping[str, float | None]) -> str | None:
     """The name of the metric that ranks: PA-MPJPE, where it is absent the next of `CHOOSING`; None without any."""
     return next((name for name in CHOOSING if metrics.get(name) is not None), None)
+
+
+def plain_metric(name: str) -> str:
+    """A metric's name without what says of which mesh it is."""
+    return name.removeprefix(PARAMETRIC).removeprefix(FITTED)
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class SampleErrors:
     joint_mask: Tensor  # (B, J) bool, the joints that have a label
     has_centered: Tensor  # (B,) bool, which samples have an MPJPE
     parametric: SampleErrors | None = None  # the same of the mesh of the regressed SMPL parameters
+    fitted: SampleErrors | None = None  # the same of the body fitted to the mesh
     shares: dict[str, Tensor] | None = None  # of a hand, see `tore.evaluation.metrics`
 
     @property
@@ -94,8 +102,13 @@ class SampleErrors:
             "mpvpe": (self.vertices, self.has_mesh),
             "pa_mpvpe": (self.aligned_vertices, self.has_mesh),
         }
-        more = self.parametric.columns() if self.parametric is not None else {}
-        return own | {PARAMETRIC + name: column for name, column in more.items()}
+        return own | self.further_columns()
+
+    def further_columns(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """The columns of the further meshes alone."""
+        meshes = {prefix: getattr(self, field) for prefix, field in FURTHER.items()}
+        held = {prefix: mesh.columns() for prefix, mesh in meshes.items() if mesh is not None}
+        return {prefix + name: column for prefix, columns in held.items() for name, column in columns.items()}
 
     def rows(self, indices: Sequence[int], keys: Sequence[str]) -> list[dict[str, object]]:
         """One dict per sample: index, key and its errors in millimetres, None where it has no ground truth."""
@@ -158,16 +171,17 @@ class Evaluator:
         device: torch.device | str = "cpu",
         *,
         parametric: bool = False,
+        fitted: bool = False,
         kind: str = "body",
     ) -> None:
-        """`parametric`: the errors come with those of the parametric mesh; `kind`: "body" | "hand"."""
+        """`parametric`, `fitted`: the errors come with those of that mesh; `kind`: "body" | "hand"."""
         self.joint_names = joint_names
         self.sums: dict[str, Tensor] = {}
         nothing = torch.zeros(0, len(joint_names), dtype=torch.float64, device=device)
         flags, sums = torch.zeros(0, dtype=torch.bool, device=device), nothing.sum(1)
         shares = no_shares(device) if kind == "hand" else None
         empty = SampleErrors(nothing, nothing, sums, sums, flags, flags, nothing.bool(), flags, shares=shares)
-        self.update(replace(empty, parametric=empty) if parametric else empty)
+        self.update(replace(empty, parametric=empty if parametric else None, fitted=empty if fitted else None))
 
     def update(self, errors: SampleErrors) -> None:
         """Adds one batch."""
@@ -188,9 +202,7 @@ class Evaluator:
         for name, values, group in (("mpjpe", errors.joints, CENTERD), ("pa_mpjpe", errors.aligned_joints, ALIGNED)):
             counted = labeled & has[group][:, None]
             parts |= {f"joint {name}": _masked_sum(values, counted), f"joint {name}_samples": counted.double().sum(0)}
-        if errors.parametric is not None:
-            columns = errors.parametric.columns()
-            parts |= {PARAMETRIC + name: _masked_sum(*column) for name, column in columns.items()}
+        parts |= {name: _masked_sum(*column) for name, column in errors.further_columns().items()}
         for name, values in (errors.shares or {}).items():
             parts[name] = _masked_sum(values, has[SHARES_COUNTED[name]])
         for name, value in parts.items():
@@ -238,7 +250,7 @@ class Evaluator:
         samples = {key: counts[COUNTED[key]] for key in ERRORS.values()}
         metrics = {key: means[name].mean().item() * MILLIMETRES for name, key in ERRORS.items() if name in means}
         for name, total in self.sums.items():
-            key = name.removeprefix(PARAMETRIC)
+            key = plain_metric(name)
             if name != key:
                 samples[name] = counts[COUNTED[key]]
                 if samples[name]:

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tore.evaluation.evaluator import MILLIMETRES, PARAMETRIC, EvaluationResult
+from tore.evaluation.evaluator import FITTED, MILLIMETRES, PARAMETRIC, EvaluationResult, plain_metric
 from tore.evaluation.metrics import ALIGNED_JOINTS, CURVE_LIMIT, CURVE_STEPS, F_SCORES
 
-PARAMETRIC_MESH = "of the neutral SMPL body of the regressed rotations and betas, its joints regressed from its mesh"
+FURTHER_MESHES = {
+    PARAMETRIC: "of the neutral SMPL body of the regressed rotations and betas, its joints regressed from its mesh",
+    FITTED: "of the body model fitted to the predicted mesh (--fit), its joints regressed from its mesh",
+}
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,8 @@ class Protocol:
         """The protocol and what was counted, one fact a line."""
         counts = result.counts
         samples = counts["samples"]
-        parametric = any(name.startswith(PARAMETRIC) for name in result.metrics)
-        more = [f"{PARAMETRIC + '*':<13}{PARAMETRIC_MESH}"] if parametric else []
+        held = {prefix for prefix in FURTHER_MESHES for name in result.metrics if name.startswith(prefix)}
+        more = [f"{prefix + '*':<13}{words}" for prefix, words in FURTHER_MESHES.items() if prefix in held]
         return [
             f"data         {self.data}",
             f"network      {self.network}",
@@ -140,7 +143,7 @@ def needed_by(metric: str) -> str:
     """What a sample needs for a metric."""
     if "mpvpe" in metric or "vertices" in metric or metric in F_SCORES:
         return "a labeled mesh"
-    if metric.removeprefix(PARAMETRIC).startswith("pa_") or metric == "auc_joints_50mm":
+    if plain_metric(metric).startswith("pa_") or metric == "auc_joints_50mm":
         return f"{ALIGNED_JOINTS} labeled 3D joints"
     return "labeled 3D joints with those that MPJPE is centered on"
 

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from tore.body import load_body
 from tore.body.body_model import BodyModel
+from tore.body.fitting import NETWORK, fit_parameters
 from tore.body.joints import JOINT_NAMES
 from tore.datasets.loader import eval_loader, network_fills_cores
 from tore.datasets.mesh_dataset import MeshDataset
@@ -106,7 +107,7 @@ class Evaluation:
 
     A network's joints are regressed from its mesh, or with `oracle` those that it predicts directly. Where the set has
     further views of its images their predictions are averaged. A network that regresses SMPL parameters has their
-    mesh measured beside its own.
+    mesh measured beside its own, and with `fit` that of the body model fitted to it.
     """
 
     def __init__(
@@ -120,17 +121,19 @@ class Evaluation:
         batch_size: int,
         workers: int,
         oracle: bool = False,
+        fit: bool = False,
         channels_last: bool = False,
         say: Callable[[str], None] = print,
     ) -> None:
-        """`network`: whose protocol, "fastmetro" or "metro"; `body_dir`: where the gendered body models lie.
+        """`network`: whose protocol, "fastmetro" or "metro"; `body_dir`: where the gendered body models lie; `fit`:
+        measure the body fitted to each mesh, too.
 
         Raises ValueError where a quick look at the set finds it unfit; `say` is told of single odd labels.
         """
         self.data, self.body, self.processes = data, body.to(processes.device), processes
         self.truth = GroundTruth(self.body, body_dir, processes.device)
         self.center = RECIPES[network, body.kind].center
-        self.oracle, self.channels_last = oracle, channels_last
+        self.oracle, self.fit, self.channels_last = oracle, fit, channels_last
         check_before(data, self.body, processes, say, body_dir=body_dir)
         self.loader = validation_loader(data, batch_size=batch_size, workers=workers, processes=processes)
 
@@ -204,7 +207,7 @@ class Evaluation:
         """The sums of the metrics that the model has."""
         parametric = getattr(getattr(model, "config", None), "smpl_regressor", False)
         kind = self.body.kind
-        return Evaluator(JOINT_NAMES[kind], self.processes.device, parametric=parametric, kind=kind)
+        return Evaluator(JOINT_NAMES[kind], self.processes.device, parametric=parametric, fitted=self.fit, kind=kind)
 
     def measure(self, model: nn.Module, batch: Batch, keep: Keep | None = None) -> SampleErrors:
         """The errors of a model on a batch that lies on its device."""
@@ -219,8 +222,12 @@ class Evaluation:
             keep(batch, joints - body.root(vertices), vertices - body.root(vertices))
         found = self._errors(joints, vertices, *truth)
         if prediction.rotations is not None:
-            vertices = body(prediction.rotations, prediction.betas)
-            found.parametric = self._errors(body.regress_joints(vertices), vertices, *truth)
+            mesh = body(prediction.rotations, prediction.betas)
+            found.parametric = self._errors(body.regress_joints(mesh), mesh, *truth)
+        if self.fit:
+            fitted = fit_parameters(body, vertices, noise=NETWORK)
+            mesh = body(fitted.pose, fitted.betas)
+            found.fitted = self._errors(body.regress_joints(mesh), mesh, *truth)
         return found
 
     def _points(self, model: nn.Module, images: Tensor) -> tuple[Any, Tensor]:

@@ -31,6 +31,7 @@ def report(
     *,
     body_dir: str | Path | None,
     oracle: bool,
+    fit: bool = False,
     batch_size: int,
     workers: int,
     processes: Processes,
@@ -57,6 +58,7 @@ def report(
         batch_size=batch_size,
         workers=workers,
         oracle=oracle,
+        fit=fit,
         say=say,
     )
     found = evaluation(
