@@ -1,4 +1,4 @@
-"""What a network is shown: the side of its square image, and the mean and deviation that normalize its colors."""
+"""What a network is shown: the side of its square image, the mean and deviation of its colors, and how it is cut."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class ImageFormat:
     """Of a network's configuration; the defaults are the official networks'.
 
-    size: side of the square image in pixels. mean, std: of red, green and blue on a scale from 0 to 1.
+    size: side of the square image in pixels. mean, std: of red, green and blue on a scale from 0 to 1. upright: crops
+    are rotated so that a hand stands upright, from the wrist to the middle finger (`tore.geometry.crop.upright_hand`).
     Raises ValueError for a side below 1, a deviation that is not above 0, and anything but three finite numbers.
     """
 
     size: int = IMAGE_SIZE
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    upright: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
@@ -50,8 +52,11 @@ def _three_numbers(values: Any) -> bool:
 
 
 OFFICIAL_FORMAT = ImageFormat()
-MOVENET_THUNDER = "movenet-thunder"
-FORMATS = {MOVENET_THUNDER: ImageFormat(256, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))}  # of backbones that take no other
+MOVENET_THUNDER, MEDIAPIPE_HAND = "movenet-thunder", "mediapipe-hand"
+FORMATS = {  # of backbones that take no other
+    MOVENET_THUNDER: ImageFormat(256, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    MEDIAPIPE_HAND: ImageFormat(224, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), upright=True),
+}
 
 
 def usual_format(arch: str) -> ImageFormat:
@@ -82,7 +87,7 @@ class ShownImage:
     @property
     def image_format(self) -> ImageFormat:
         """Side, mean and deviation of the image, as data sets, crops and inference take them."""
-        return ImageFormat(self.image_size, self.image_mean, self.image_std)
+        return ImageFormat(self.image_size, self.image_mean, self.image_std, usual_format(self.arch).upright)
 
     @property
     def image_positions(self) -> int:

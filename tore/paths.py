@@ -235,6 +235,11 @@ def shipped_checkpoint(kind: str) -> Path:
     return PACKAGE_ROOT / "modeling" / "shipped" / f"standin_{kind}.bin"
 
 
+def default_checkpoint(kind: str) -> Path:
+    """The network for images of a "body" or a "hand" that commands use where none is named."""
+    return PACKAGE_ROOT / "modeling" / "shipped" / "hands.safetensors" if kind == "hand" else shipped_checkpoint(kind)
+
+
 def example_photograph() -> Path:
     """A photograph that comes with the package, 512 x 512: an astronaut down to the hips (NASA, public domain)."""
     return PACKAGE_ROOT / "inference" / "data" / "astronaut.jpg"

@@ -84,7 +84,8 @@ OWN = {
         "training_flags.py", "pretrain.py", "evaluate.py", "ablate.py", "trace_files.py", "train_tore_fm.sh",
         "train_tore_m.sh", "eval_tore_fm.sh", "eval_tore_m.sh",
     ),
-    "--out": ("data.py", "sets.py", "plot_run.py", "ship_checkpoint.py", "convert_movenet.py", "build_pose_prior.py"),
+    "--out": ("data.py", "sets.py", "plot_run.py", "ship_checkpoint.py", "convert_movenet.py", "build_pose_prior.py",
+              "convert_mediapipe.py", "feature_statistics.py"),
 }  # fmt: skip
 # The table itself; a value of --boxes, which counts as a file whatever its name; commands of both of two commits.
 TABLES = ("flags.py", "people_flags.py", "compare_commits.py")

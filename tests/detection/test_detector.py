@@ -135,7 +135,7 @@ def test_a_function_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                            ("own_detector:number", "is int, not a function")):  # fmt: skip
         with pytest.raises(ValueError, match=sentence):
             detector_of(name)
-    with pytest.raises(ValueError, match="goes with movenet and torchvision"):
+    with pytest.raises(ValueError, match="goes with movenet, mediapipe and torchvision"):
         detector_of("own_detector:two", weights="x")
 
 

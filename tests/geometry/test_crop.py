@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tore.geometry.crop import Crop
+from tore.geometry.crop import UPRIGHT_MARGIN, Crop, upright_hand
 from tore.inference.crops import cut_crop
 
 CROPS = (Crop((40, 30), 20), Crop((12.5, -3.25), 7.5, 30), Crop((300, 200), 111, -140.0), Crop((0, 0), 2, 90))
@@ -69,3 +69,36 @@ def test_a_label_says_the_size_as_a_multiple_of_200() -> None:
     assert Crop.of_label(np.array([3.0, 4.0]), 1.5, 20) == Crop((3, 4), 300, 20) and hash(Crop((3, 4), 5)) == hash(
         Crop((3, 4), 5.0)
     )
+
+
+@pytest.mark.parametrize("degrees", [0.0, 40.0, 170.0, -95.0])
+def test_an_upright_hand_looks_alike_however_it_is_turned(degrees: float) -> None:
+    """The oracle turns the points one by one; the crop's own points stay, wrist below the knuckles, in the middle."""
+    rng = np.random.RandomState(3)
+    points = rng.uniform(-1, 1, (21, 2)) * [20, 30] + [0, -40]
+    points[0] = 0
+    angle, turned = math.radians(degrees), np.empty_like(points)
+    for index, (x, y) in enumerate(points):
+        turned[index] = [math.cos(angle) * x - math.sin(angle) * y, math.sin(angle) * x + math.cos(angle) * y]
+    first, crop = upright_hand(points), upright_hand(turned + [300, 200])
+    own = crop.to_crop(turned + [300, 200])
+    np.testing.assert_allclose(own, first.to_crop(points), atol=1e-9)
+    assert crop.size == pytest.approx(first.size)
+    assert abs((crop.rotation - first.rotation - degrees + 180) % 360 - 180) < 1e-6
+    knuckles = (own[5] + own[13] + 2 * own[9]) / 4
+    assert abs(knuckles[0] - own[0, 0]) < 1e-9 and knuckles[1] < own[0, 1]
+    assert np.abs(own.max(0) + own.min(0)).max() < 1e-9
+    assert np.ptp(own, axis=0).max() == pytest.approx(2 / UPRIGHT_MARGIN)
+    np.testing.assert_allclose(crop.to_image(own), turned + [300, 200], atol=1e-9)
+
+
+def test_unknown_joints_of_an_upright_hand() -> None:
+    points = np.random.RandomState(4).uniform(0, 50, (21, 2))
+    some = points.copy()
+    some[[5, 13, 20]] = np.nan
+    assert math.isfinite(upright_hand(some).rotation)
+    for missing in ([0], [5, 9, 13]):
+        some = points.copy()
+        some[missing] = np.nan
+        with pytest.raises(ValueError, match="the wrist and a knuckle"):
+            upright_hand(some)

@@ -12,10 +12,18 @@ from torch import nn
 import tore
 from tests import rules
 from tore.body.body_model import BodyModel, load_body
+from tore.body.topology import template_points
 from tore.inference.predictor import MeshRecovery
 from tore.modeling.heads import MeshPrediction
+from tore.modeling.initialization import start_from_template
+from tore.visualize.drawing import overlay_crop
 
 SMALL = {"arch": "resnet10t", "widths": (64, 32), "hidden": (64, 64), "heads": 4}
+
+
+HAND_SIDE = 240  # pixels of the drawn hand's image
+SKIN = (0.86, 0.66, 0.55)
+SCALE = 5.0  # of the camera that it is drawn with
 
 
 class KnownNetwork(nn.Module):
@@ -67,3 +75,34 @@ def standing(capsule_body_dir: Path) -> tuple[np.ndarray, BodyModel]:
 def photo() -> np.ndarray:
     """(240, 320, 3) uint8."""
     return rules.photo(5, 240, 320)
+
+
+@pytest.fixture(scope="session")
+def drawn_hand() -> tuple[np.ndarray, np.ndarray]:
+    """(240, 240, 3) uint8: the back of a right hand that points down, and its joints (21, 2) in pixels."""
+    body = load_body("hand", "synthetic")
+    targets = body.targets(torch.zeros(1, 48), torch.zeros(1, 10))
+    turn = np.array([[0, 1, 0], [-1, 0, 0], [0, 0, 1.0]])  # the resting hand points to -x
+    vertices, joints = targets.vertices[-1][0].numpy() @ turn.T, targets.joints[0].numpy() @ turn.T
+    middle = (joints[:, :2].min(0) + joints[:, :2].max(0)) / 2
+    gray = np.full((HAND_SIDE, HAND_SIDE, 3), 70, np.uint8)
+    image = overlay_crop(gray, vertices, body.faces.numpy(), np.array([SCALE, *-middle]), color=SKIN)
+    return image, (SCALE * (joints[:, :2] - middle) + 1) * HAND_SIDE / 2
+
+
+@pytest.fixture(scope="session")
+def upright_checkpoint(tmp_path_factory: pytest.TempPathFactory, synthetic_body_dir: Path) -> Path:
+    """A small untrained network of upright hands, which follows MediaPipe's joints."""
+    path = tmp_path_factory.mktemp("upright") / "hand.safetensors"
+    torch.manual_seed(0)
+    small = {"widths": (32, 32), "hidden": (32, 32), "heads": 4}
+    model = tore.create_model("fastmetro_tore_xs_mediapipe_hand", body_dir=synthetic_body_dir, **small)
+    joints, vertices = template_points("hand", synthetic_body_dir)
+    start_from_template(model, vertices, joints)
+    tore.save_model(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def upright_hands(upright_checkpoint: Path) -> MeshRecovery:
+    return MeshRecovery.from_checkpoint(upright_checkpoint, device="cpu")

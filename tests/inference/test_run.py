@@ -70,7 +70,8 @@ def test_the_stages_overlap(recovery: MeshRecovery, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(run_module, "read_photograph", read_photograph)
     monkeypatch.setattr(run_module, "write_outputs", write_outputs)
-    stub = SimpleNamespace(recover=recover, faces=recovery.faces, image_format=recovery.image_format)
+    parts = {"faces": recovery.faces, "image_format": recovery.image_format, "upright": recovery.upright}
+    stub = SimpleNamespace(recover=recover, **parts)
     found = list(Run(stub, Wanted(overlay=False, results="json"), batch_size=1)(jobs))
     assert [report.job for report in found] == jobs and not any(report.error for report in found)
 

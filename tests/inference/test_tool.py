@@ -240,7 +240,7 @@ def test_numbers_that_are_not_finite_are_named(
         (("--box_threshold", "0.5"), "--box_threshold 0.5: nobody is looked for"),
         (("--box", "1,2,30,40", "--people", "2"), "--people 2: the boxes are given"),
         (("--detector_weights", "x.pth"), "--detector_weights x.pth: no detector is at work"),
-        (("--detector", "yolo"), "detector 'yolo' is not known: use movenet, torchvision, none"),
+        (("--detector", "yolo"), "detector 'yolo' is not known: use movenet, mediapipe, torchvision, none"),
         (("--detector", "movenet", "--detector_weights", "none.pth"), "none.pth is missing"),
         (("--detector", "movenet", "--box_threshold", "7"), "box threshold 7: give a score from 0 to 1"),
         (("--box_format", "xyxy"), "goes with a file of boxes, --box and --left_box"),

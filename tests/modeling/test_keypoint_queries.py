@@ -17,7 +17,7 @@ from tore.body.joints import COCO_NAMES, J14_NAMES
 from tore.body.topology import load_topology, template_points
 from tore.export import for_inference
 from tore.geometry.camera import project_weak_perspective
-from tore.image_format import FORMATS, MOVENET_THUNDER
+from tore.image_format import FORMATS, MEDIAPIPE_HAND, MOVENET_THUNDER
 from tore.modeling import keypoint_queries as queries
 from tore.modeling import shipped_backbone
 from tore.modeling.backbones import Backbone, ImageFeatures, load_backbone_weights
@@ -276,3 +276,43 @@ def test_what_cannot_be_is_refused(rule_body_dir: Path) -> None:
         load_backbone_weights(Backbone("test_resnet"), "shipped")
     metro = tore.create_model("metro", widths=(64, 32, 16), layers=1, hidden=32, **common)
     assert metro.eval()(torch.zeros(1, 3, 256, 256)).joints.shape == (1, 14, 3)
+
+
+HAND_NAME = "fastmetro_tore_xs_mediapipe_hand"
+
+
+def test_hands_follow_their_landmarks(rule_body_dir: Path, tmp_path: Path) -> None:
+    """Started from the template and not trained: where the landmarks are, the joints of the mesh are projected."""
+    torch.manual_seed(0)
+    model = tore.create_model(HAND_NAME, body_dir=rule_body_dir, **SMALL)
+    config = model.config
+    assert HAND_NAME in tore.list_models() and image_format_of(model) == FORMATS[MEDIAPIPE_HAND]
+    assert config.body == "hand" and config.keypoint_queries and config.frozen_backbone
+    joints, vertices = template_points("hand", rule_body_dir)
+    start_from_template(model, vertices, joints)
+    landmarks = torch.cat([torch.rand(2, 21, 2), torch.ones(2, 21, 1), torch.randn(2, 21, 3)], -1)
+    with torch.no_grad():
+        model.keypoint_queries.correction.bias[2] = 30.0  # full trust
+        prediction = model.eval()(ImageFeatures(torch.randn(2, 192, 7, 7), landmarks))
+    body = load_body("hand", rule_body_dir)
+    torch.testing.assert_close(body.regress_joints(prediction.vertices), prediction.joints, rtol=0, atol=1e-4)
+    projected = project_weak_perspective(prediction.joints, prediction.camera)
+    torch.testing.assert_close(projected, 2 * landmarks[..., :2] - 1, rtol=0, atol=1e-4)
+    tore.save_model(model, tmp_path / "net.safetensors", half=True, leave_out_backbone=True)
+    assert (tmp_path / "net.safetensors").stat().st_size < 1e6
+    loaded = tore.load_model(tmp_path / "net.safetensors", rule_body_dir, "cpu")
+    assert loaded.config == config
+    assert torch.equal(loaded.backbone.state_dict()["trunk.mean"], model.backbone.state_dict()["trunk.mean"])
+
+
+def test_pose_networks_are_for_their_figure(rule_body_dir: Path) -> None:
+    with pytest.raises(ValueError, match="mediapipe-hand sees upright hands, not a body"):
+        tore.create_model(arch=MEDIAPIPE_HAND, body_dir=rule_body_dir)
+    with pytest.raises(ValueError, match="the keypoints of movenet-thunder are a body's, not a hand's"):
+        tore.create_model(arch=MOVENET_THUNDER, body="hand", keypoint_queries=True, body_dir=rule_body_dir)
+    assert not tore.create_model(
+        arch=MOVENET_THUNDER, body="hand", body_dir=rule_body_dir, **SMALL
+    ).config.keypoint_queries
+    names = [name for name in tore.list_models() if "mediapipe" in name]
+    assert names and all(name.endswith("mediapipe_hand") for name in names)
+    assert all(tore.modeling.model_names.named_options(name)["body"] == "hand" for name in names)

@@ -13,19 +13,28 @@ import torch
 from PIL import Image
 
 from tests import rules
-from tests.inference.conftest import KnownNetwork, small_checkpoint, standing
+from tests.inference.conftest import (
+    HAND_SIDE,
+    KnownNetwork,
+    drawn_hand,
+    small_checkpoint,
+    standing,
+    upright_checkpoint,
+    upright_hands,
+)
 from tore import cli
 from tore.body import load_body
 from tore.body.body_model import BodyModel
 from tore.body.joints import COCO_NAMES, COCO_TO_J24
 from tore.datasets.keypoints import read_keypoints
+from tore.detection import PalmDetector
 from tore.detection.detector import Found
 from tore.inference import predictor
 from tore.inference.predictor import MeshRecovery
 from tore.synthetic.free_body import keypoint_rows
 from tore.training.keypoint_evaluation import evaluate_keypoints, joint_rows
 
-__all__ = ["small_checkpoint", "standing"]  # fixtures
+__all__ = ["drawn_hand", "small_checkpoint", "standing", "upright_checkpoint", "upright_hands"]  # fixtures
 CAMERA = np.array([0.9, 0.05, -0.1])
 SIDE = 100  # of the boxes
 
@@ -179,6 +188,8 @@ def test_the_command_prints_the_table_and_writes_the_numbers(
         (["--val_yaml", "x.yaml", "--box_factor", "2"], "--box_factor 2: goes with --keypoints FILE; add it"),
         (["--keypoints", "{}", "--box_factor", "-1"], "--box_factor -1: give a number above 0"),
         (["--keypoints", "{}", "--detector", "nobody"], "detector 'nobody' is not known"),
+        (["--keypoints", "{}", "--hand_turn", "labeled"], "--hand_turn labeled goes with labeled boxes"),
+        (["--val_yaml", "x.yaml", "--hand_turn", "labeled"], "--hand_turn labeled: goes with --keypoints FILE"),
         (["--val_yaml", "x.yaml", "--detector", "movenet"], "--detector movenet: goes with --keypoints FILE"),
         (["--val_yaml", "x.yaml", "--refine"], "--refine: goes with --keypoints FILE"),
         (["--keypoints", "{}", "--images", "nowhere"], "nowhere is not a folder"),
@@ -210,3 +221,34 @@ def test_labels_of_another_size_and_of_hands_are_refused(
 
     assert evaluate(small_checkpoint, "--keypoints", str(changed(path, hands))) == 2
     assert "labels hands, but" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("way", ["found", "labeled", "palms"])
+def test_upright_hands_are_judged_in_found_and_in_labeled_turns(
+    tmp_path: Path, drawn_hand: tuple[np.ndarray, np.ndarray], upright_hands: MeshRecovery, way: str
+) -> None:
+    """A right hand as it is drawn, and its mirror image whose side the labels do not tell."""
+    image, points = drawn_hand
+    images, annotations = [], []
+    for number, (shown, joints) in enumerate(
+        ((image, points), (image[:, ::-1], np.array([HAND_SIDE, 0]) + points * [-1, 1]))
+    ):
+        Image.fromarray(shown).save(tmp_path / f"{number}.png")
+        low, high = joints.min(0), joints.max(0)
+        keypoints = np.hstack([joints, np.full((21, 1), 2)])
+        images.append({"id": number, "file_name": f"{number}.png"})
+        annotation = {"id": number, "image_id": number, "bbox": [*low, *(high - low)], "keypoints": keypoints.ravel()}
+        annotations.append(
+            {**annotation, "keypoints": keypoints.ravel().tolist()} | ({} if number else {"side": "right"})
+        )
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    options = {"detector": PalmDetector()} if way == "palms" else {"hand_turn": way}
+    found = evaluate_keypoints(upright_hands, read_keypoints(path), tmp_path, **options)
+    everyone = found.judgment.everyone["network"]
+    assert everyone.people == 2 and everyone.coarse > 0.95 and everyone.fine > 0.7
+    assert found.side_unknown == 0 and found.not_found == 0
+    who = (
+        "found by mediapipe, hands upright as found" if way == "palms" else f"the labeled ones, hands upright as {way}"
+    )
+    assert found.boxes == f"{who}, times 1.75"

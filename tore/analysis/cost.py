@@ -34,7 +34,7 @@ PARTS = {
         "blocks",
     ),
     "shape regressor": ("shape_regressor",),
-    "heads": ("camera_head", "point_head", "keypoint_queries", "keypoint_queries.correction"),
+    "heads": ("camera_head", "point_head", "keypoint_queries", "keypoint_queries.shift", "keypoint_queries.correction"),
     "up-sampling": ("upsampling",),
     "SMPL regressor": ("smpl_regressor",),
     "template": (),
@@ -151,7 +151,7 @@ def configurations(
 
 def topology_at_hand(body: str, body_dir: str | Path | None) -> Topology:
     """The licensed body's joints and mesh levels if present, else the synthetic body's, which has the same sizes."""
-    return load_topology(body, body_dir_at_hand(body, body_dir), template=True, joint_rows=body == "body")
+    return load_topology(body, body_dir_at_hand(body, body_dir), template=True, joint_rows=True)
 
 
 def row_of(values: dict[str, Any], cost: Cost) -> dict[str, Any]:

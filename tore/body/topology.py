@@ -64,7 +64,7 @@ def load_topology(
 ) -> Topology:
     """The topology of a "body" or a "hand" from its files; only `template` needs the licensed model file.
 
-    joint_rows: of a body, with them.
+    joint_rows: with them; of a hand they need the model file too.
 
     Raises FileNotFoundError and ValueError as `tore.body.files` says, and where adjacency and levels disagree.
     """
@@ -77,13 +77,15 @@ def load_topology(
     joints, vertices = template_points(kind, body_dir) if template else (None, None)
     name = find_body_files(kind, body_dir)[1].name
     identity = body_identity(kind, body_dir) if template else BodyIdentity(name, None, levels_fingerprint(levels))
-    rows = coarse_joint_rows(levels, body_dir) if joint_rows else None
+    rows = coarse_joint_rows(kind, levels, body_dir) if joint_rows else None
     return Topology(kind, NUM_JOINTS[kind], adjacency, levels, joints, vertices, identity, rows)
 
 
-def coarse_joint_rows(levels: MeshLevels, body_dir: str | Path | None = None) -> torch.Tensor:
-    """(14, Vc): what gives a body's predicted joints of its coarse mesh, brought to the full one by `levels`."""
+def coarse_joint_rows(kind: str, levels: MeshLevels, body_dir: str | Path | None = None) -> torch.Tensor:
+    """(J, Vc): what gives the predicted joints of a coarse mesh, brought to the full one by `levels`."""
+    coarse = torch.eye(levels.sizes[0], device="cpu")[None]
+    if kind == "hand":
+        return MANO(body_dir).output_rows.float() @ levels.upsample(coarse)[-1][0]
     name = find_body_files("body", body_dir)[1].regressor_h36m
     rows = read_regressor(name, len(H36M_NAMES), levels.sizes[-1], body_dir)[list(H36M_TO_J14)]
-    coarse = torch.eye(levels.sizes[0], device="cpu")[None]
     return torch.from_numpy(rows.astype(np.float32)) @ levels.upsample(coarse)[-1][0]

@@ -28,19 +28,20 @@ from tore.entry import entry_point
 from tore.export.loading import load_network
 from tore.export.record import is_export
 from tore.files import check_outputs, write_json
+from tore.geometry.crop import UPRIGHT_MARGIN
 from tore.inference.predictor import MeshRecovery
 from tore.modeling.checkpoints import Checkpoint
 from tore.modeling.recorded_body import body_dir_for
 from tore.training.evaluation_report import report
 from tore.training.hand_submission import HandOptions
-from tore.training.keypoint_evaluation import BOX_FACTOR, evaluate_keypoints, with_bar
+from tore.training.keypoint_evaluation import BOX_FACTOR, FOUND, TURNS, evaluate_keypoints, with_bar
 
 TSV_ONLY = (
     *("val_yaml", "data_dir", "oracle", "fit", "per_gpu_eval_batch_size", "num_workers", "samples", "worst"),
     "worst_sheet",
     *HAND_ONLY,
 )
-KEYPOINTS_ONLY = ("images", "box_factor", "detector", "refine")
+KEYPOINTS_ONLY = ("images", "box_factor", "detector", "hand_turn", "refine")
 RULES = (
     Rule(TSV_ONLY, lambda args: args.keypoints is not None, "is for TSV sets; leave it out, or leave --keypoints out"),
     Rule(KEYPOINTS_ONLY, lambda args: args.keypoints is None, "goes with --keypoints FILE; add it"),
@@ -76,7 +77,15 @@ def build_parser() -> argparse.ArgumentParser:
     keypoints.add_argument("--keypoints", type=Path, metavar="FILE", help="people or hands in COCO's form")
     keypoints.add_argument("--images", type=Path, metavar="DIR", help="folder of their images [the file's]")
     keypoints.add_argument(
-        "--box_factor", type=float, default=BOX_FACTOR, help="side of a crop over the longer side of the person's box"
+        "--box_factor",
+        type=float,
+        help=f"side of a crop over the longer side of the box [{BOX_FACTOR}, of upright hands {UPRIGHT_MARGIN}]",
+    )
+    keypoints.add_argument(
+        "--hand_turn",
+        choices=TURNS,
+        default=FOUND,
+        help="of labeled boxes: with mediapipe-hand, hands are turned upright as found or as labeled",
     )
     keypoints.add_argument(
         "--detector", metavar="NAME", help=f"find people: {', '.join(DETECTORS)}, module:function [labeled boxes]"
@@ -135,7 +144,7 @@ def run_keypoints(args: argparse.Namespace, checkpoint: Checkpoint | Path, proce
     """Evaluates on 2D keypoints, in one process."""
     if processes.size > 1:
         raise ValueError(f"{args.keypoints} is evaluated by one process; start the command without torchrun")
-    if not (isfinite(args.box_factor) and args.box_factor > 0):
+    if args.box_factor is not None and not (isfinite(args.box_factor) and args.box_factor > 0):
         raise ValueError(f"--box_factor {args.box_factor:g}: give a number above 0")
     file, images = read_keypoints(args.keypoints), args.images or args.keypoints.parent
     if not images.is_dir():
@@ -145,9 +154,8 @@ def run_keypoints(args: argparse.Namespace, checkpoint: Checkpoint | Path, proce
     recovery = MeshRecovery.from_checkpoint(checkpoint, args.body_dir, processes.device, **options)
     if args.detector is not None:
         detector = detector_of(args.detector, device=processes.device, fast=args.fast, runtime=args.runtime, tell=tell)
-    found = evaluate_keypoints(
-        recovery, file, images, box_factor=args.box_factor, detector=detector, progress=with_bar, refine=args.refine
-    )
+    shown = {"box_factor": args.box_factor, "detector": detector, "hand_turn": args.hand_turn, "refine": args.refine}
+    found = evaluate_keypoints(recovery, file, images, **shown, progress=with_bar)
     print(found.text())
     if args.json is not None:
         write_json(args.json, found.as_dict())

@@ -1,6 +1,7 @@
 """Recovers the people or hands of images and draws their meshes: an image, several, a folder, or a quoted pattern.
 
 tore infer photo.jpg
+tore infer --body hand photo.jpg
 tore infer photo.jpg folder/ "*.png" --checkpoint state_dict.bin --output_dir out
 
 The people of each image are found (--detector), and <name>_tore_pred.jpg is written, the image and their meshes over it
@@ -48,7 +49,7 @@ from tore.inference.predictor import BATCH_SIZE, MeshRecovery
 from tore.inference.refinement import STAYED
 from tore.inference.result import FORMATS as RESULT_FORMATS
 from tore.inference.result import as_plain
-from tore.paths import shipped_checkpoint
+from tore.paths import default_checkpoint
 from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
 from tore.visualize.mesh_files import SCENE_FORMATS, need_mesh_packages
 
@@ -91,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("image", nargs="*", metavar="IMAGE", help="images, folders, quoted patterns")
     file = "official or own checkpoint, or its folder, or the folder of an export [the shipped network]"
     add(*names("--checkpoint"), type=Path, metavar="PATH", help=file)
+    add("--body", choices=("body", "hand"), help="whose network, where none is given [body]")
     add(*names("--images"), nargs="+", metavar="PATH", help="likewise, as the official script names them")
     add(*names("--output_dir"), type=Path, metavar="DIR", help="where to write (default: beside each image)")
     add_body_dir(parser, data_sets=False)
@@ -285,7 +287,7 @@ def recovery_for(args: argparse.Namespace, images: int) -> MeshRecovery:
     """The network; says what is idle, and for many images that there is a faster way."""
     ignored = check_rules(args, RULES)
     if args.checkpoint is None:
-        args.checkpoint = shipped_checkpoint("body")
+        args.checkpoint = default_checkpoint(args.body or "body")
         tell(f"the network is {args.checkpoint.name}, which ships and was trained on synthetic images alone")
     checkpoint, notes = open_network(args, args.checkpoint)
     for note in [*args.notices, *ignored, *notes]:
@@ -293,7 +295,11 @@ def recovery_for(args: argparse.Namespace, images: int) -> MeshRecovery:
     options = {"amp": args.amp, "fast": args.fast, "runtime": args.runtime, "tell": tell}
     if images >= MANY and not (args.no_fast or runs_export(args)):
         tell(f"{images} images: --fast runs the network faster on a CPU, after an export that is made once")
-    return MeshRecovery.from_checkpoint(checkpoint, args.body_dir, args.device, **options)
+    recovery = MeshRecovery.from_checkpoint(checkpoint, args.body_dir, args.device, **options)
+    if args.body not in (None, recovery.body.kind):
+        whom = "hands" if recovery.body.kind == "hand" else "people"
+        raise ValueError(f"--body {args.body}: {args.checkpoint} recovers {whom}; leave --body out")
+    return recovery
 
 
 @entry_point("tore infer")
@@ -326,7 +332,7 @@ def run_inference(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.checkpoint} prunes no image tokens; leave --show_tokens out")
     if (args.left or args.left_box) and recovery.body.kind != "hand":
         raise ValueError(f"{args.checkpoint} recovers people; leave --left and --left_box out")
-    finder = finder_for(args, recovery.body.kind, recovery.device, fast=args.fast, tell=tell)
+    finder = finder_for(args, recovery, fast=args.fast, tell=tell)
     options = {"focal_length": args.focal_length, "fov": args.fov, "overwrite": args.overwrite, "refine": args.refine}
     fit = args.fit or (args.save_poses is not None and not (recovery.regresses_parameters or args.refine))
     if fit and not args.fit:

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from tore.cli.flags import names, shown, typed_flags
-from tore.detection import DETECTORS, Detection, detector_of, find, people_wanted
+from tore.detection import DETECTORS, Detection, detector_of, people_wanted
 from tore.detection.detector import chosen
 from tore.inference.boxes import FORMATS, parse_boxes, read_boxes
 from tore.inference.inputs import detections_for, output_stems
 from tore.inference.pipeline import Job
+from tore.inference.predictor import MeshRecovery
 
 CENTER = "none"  # no detector: the center of each image, as in the official script
-USUAL = {"body": DETECTORS[0], "hand": CENTER}
+USUAL = {"body": "movenet", "hand": CENTER}
+UPRIGHT_HANDS = "mediapipe"  # the usual detector of a network that sees upright hands
 BOXES_FLAG = "--boxes"  # an old spelling of --detector, for a file whatever its name ends in
 Finder = Callable[[np.ndarray], list[Detection]]
 
@@ -31,7 +32,8 @@ def add_people_flags(parser: argparse.ArgumentParser) -> None:
     detectors = (
         f"who finds people: {', '.join(DETECTORS)}, torchvision:MODEL, module:function, {CENTER} (the center of the "
         'image), or a JSON file of boxes: {"name.jpg": [[x, y, width, height], ...], ...}, with scores or without, or '
-        f"COCO annotations or results [{USUAL['body']}; for hands {USUAL['hand']}]"
+        f"COCO annotations or results [{USUAL['body']}; for hands {UPRIGHT_HANDS} with mediapipe-hand, "
+        f"else {USUAL['hand']}]"
     )
     people.add_argument(*names("--detector"), metavar="NAME", help=detectors)
     repeated: dict[str, Any] = {"nargs": "+", "action": "extend", "metavar": "X,Y,W,H"}
@@ -77,20 +79,20 @@ def jobs_of(args: argparse.Namespace, images: Sequence[Path], tell: Callable[[st
         boxes = [chosen(people, args.people or "all") for people in boxes]
         for note in notes:
             tell(note)
-    sides = [False] * len(right) + [True] * len(left) if left else args.left
+    sides = [False] * len(right) + [True] * len(left) if left else args.left or None
     stems = output_stems(images, args.output_dir)
     return [Job(*parts, sides) for parts in zip(images, stems, boxes, strict=True)]
 
 
 def finder_for(
-    args: argparse.Namespace, kind: str, device: torch.device, *, fast: bool, tell: Callable[[str], object]
+    args: argparse.Namespace, recovery: MeshRecovery, *, fast: bool, tell: Callable[[str], object]
 ) -> Finder | None:
     """From an image to its people, or hands; None where boxes are given, or the center of each image is taken.
 
-    kind: "body" or "hand", of the network. Raises ValueError and FileNotFoundError as `detector_of`.
+    recovery: whose network it is. Raises ValueError and FileNotFoundError as `detector_of`.
     """
     given = args.box or args.left_box or boxes_file(args) is not None
-    name = args.detector or USUAL[kind]
+    name = args.detector or (UPRIGHT_HANDS if recovery.image_format.upright else USUAL[recovery.body.kind])
     if given or name == CENTER:
         _refuse(args, ("detector_weights",), "no detector is at work")
         if not given:
@@ -98,9 +100,12 @@ def finder_for(
         return None
     if args.left:
         raise ValueError(f"--left: the detector {name} tells which hands are left ones; leave it out")
-    options = {"device": device, "weights": args.detector_weights, "fast": fast, "runtime": args.runtime, "tell": tell}
+    options = {"device": recovery.device, "weights": args.detector_weights, "fast": fast}
+    options |= {"runtime": args.runtime, "tell": tell}
     detector = detector_of(name, threshold=args.box_threshold, **options)
-    return partial(find, detector, people=args.people or "all", hands=kind == "hand")
+    if getattr(detector, "hands", False) and recovery.body.kind != "hand":
+        raise ValueError(f"--detector {name} finds hands, but {args.checkpoint} recovers people; leave it out")
+    return partial(recovery.find, detector, people=args.people or "all")
 
 
 def _refuse(args: argparse.Namespace, flags: Sequence[str], why: str) -> None:

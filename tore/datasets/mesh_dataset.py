@@ -32,7 +32,7 @@ from tore.datasets.crop import crop_image, decoding_reduction, fast_crop, rows_r
 from tore.datasets.images import decode_bgr, decode_image, row_key
 from tore.datasets.label import Label, parse_label
 from tore.datasets.sets import BadSample, BadSampleLog, TSVSet
-from tore.geometry.crop import PIXELS_PER_SCALE, Crop
+from tore.geometry.crop import PIXELS_PER_SCALE, Crop, upright_hand
 from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 
 
@@ -52,6 +52,7 @@ class BodyLayout:
 BODY = BodyLayout("body", NUM_JOINTS["body"], 431, (len(J24_NAMES),), (72,), J24_PELVIS, Ranges(True, 30.0, 0.25, 0.3))
 # Official: hand labels may carry the body's 24 joint rows and 72 pose numbers, which are passed on
 HAND = BodyLayout("hand", NUM_JOINTS["hand"], 195, (21, 24), (48, 72), HAND_WRIST, Ranges(False, 90.0, 0.25, 0.0))
+UPRIGHT_HAND_RANGES = Ranges(False, 14.0, 1 / 7, 0.0)  # crops of 1.5 to 2 times the joints
 LAYOUTS = {layout.kind: layout for layout in (BODY, HAND)}
 
 
@@ -60,12 +61,19 @@ def sample_rng(seed: int, epoch: int, index: int) -> RandomState:
     return RandomState(MT19937(SeedSequence([seed, epoch, index])))
 
 
-def drawn_crop(label: Label, draw: Draw) -> Crop:
-    """A label's crop, scaled, rotated and shifted as a draw says. ValueError where it has no area."""
-    center = label.center
+def drawn_crop(label: Label, draw: Draw, upright: bool = False) -> Crop:
+    """A label's crop, scaled, rotated and shifted as a draw says. ValueError where it has no area.
+
+    upright: a hand's, in place of the label's center and scale, in which its labeled 2D joints stand upright.
+    """
+    center, scale, rotation = label.center, label.scale, draw.rotation
+    if upright:
+        joints = label.joints_2d[: NUM_JOINTS["hand"]]
+        base = upright_hand(np.where(joints[:, 2:] > 0, joints[:, :2], np.nan))
+        center, scale, rotation = np.array(base.center), base.size / PIXELS_PER_SCALE, base.rotation + draw.rotation
     if draw.shift != (0, 0):
-        center = center + PIXELS_PER_SCALE * draw.scale * label.scale * np.array(draw.shift)
-    return Crop.of_label(center, draw.scale * label.scale, draw.rotation)
+        center = center + PIXELS_PER_SCALE * draw.scale * scale * np.array(draw.shift)
+    return Crop.of_label(center, draw.scale * scale, rotation)
 
 
 def cropped(
@@ -117,7 +125,10 @@ class MeshDataset(Dataset):
         self.rows, self.views = TSVSet(yaml), tuple(views)
         self.train, self.layout, self.seed, self.on_bad_sample = train, LAYOUTS[body], seed, on_bad_sample
         self.fast_crop, self.image_format = fast_crop, image_format
-        self.ranges = replace(self.layout.ranges, shift=shift, occlusion=occlusion)
+        if image_format.upright and body != "hand":
+            raise ValueError(f"{yaml}: upright crops are of hands; this network recovers no {body}")
+        ranges = UPRIGHT_HAND_RANGES if image_format.upright else self.layout.ranges
+        self.ranges = replace(ranges, shift=shift, occlusion=occlusion)
         self.bad_samples = BadSampleLog(len(self.rows))
         epoch = torch.zeros((), dtype=torch.int64, device="cpu")
         self._epoch = epoch.share_memory_()  # reaches workers that are already running
@@ -167,7 +178,8 @@ class MeshDataset(Dataset):
 
         ValueError where a box has no pixel or too many.
         """
-        crops, size = [drawn_crop(label, each) for each in draws], self.image_format.size
+        upright, size = self.image_format.upright, self.image_format.size
+        crops = [drawn_crop(label, each, upright) for each in draws]
         reduction = min(decoding_reduction(crop, size) for crop in crops) if self.fast_crop else None
         rows = max(rows_read(crop, size, reduction or 1) for crop in crops)
         columns = self.rows.columns("img", index)
@@ -214,7 +226,7 @@ class MeshDataset(Dataset):
     def _targets(self, index: int, rng: RandomState | None) -> tuple[Label, Draw, dict[str, Any]]:
         label = self.label(index)
         draw, ranges = Draw(), self.ranges
-        tokens, vertices = self.layout.joint_tokens, self.layout.coarse_vertices
+        tokens, vertices, upright = self.layout.joint_tokens, self.layout.coarse_vertices, self.image_format.upright
         joint_mask, vertex_mask = np.ones((tokens, 1), np.float32), np.ones((vertices, 1), np.float32)
         if self.train:
             rng = rng or sample_rng(self.seed, 0, index)
@@ -223,19 +235,23 @@ class MeshDataset(Dataset):
             vertex_mask = draw_mask(rng, vertices, ranges.mask_share)
             draw = draw_more(rng, draw, ranges)
         try:
-            joints_2d = augment_joints_2d(label.joints_2d, drawn_crop(label, draw), draw, self.image_format.size)
+            crop = drawn_crop(label, draw, upright)
+            joints_2d = augment_joints_2d(label.joints_2d, crop, draw, self.image_format.size)
         except ValueError as error:
             raise BadSample.at(self.rows.place("label", index), label.key, str(error)) from None
-        joints_3d = label.joints_3d.copy()
+        center, scale = label.center, draw.scale * label.scale
+        if upright:
+            center, scale = np.array(crop.center), crop.size / PIXELS_PER_SCALE
+        rotated, joints_3d = replace(draw, rotation=crop.rotation), label.joints_3d.copy()
         joints_3d[:, :3] -= joints_3d[self.layout.root, :3]
         return (
             label,
             draw,
             {
                 "key": label.key,
-                "pose": torch.from_numpy(augment_pose(label.pose, draw)),
+                "pose": torch.from_numpy(augment_pose(label.pose, rotated)),
                 "betas": torch.from_numpy(label.betas.astype(np.float32)),
-                "joints_3d": torch.from_numpy(augment_joints_3d(joints_3d, draw)),
+                "joints_3d": torch.from_numpy(augment_joints_3d(joints_3d, rotated)),
                 "joints_2d": torch.from_numpy(joints_2d),
                 "has_smpl": label.has_smpl,
                 "has_3d_joints": label.has_3d_joints,
@@ -243,9 +259,9 @@ class MeshDataset(Dataset):
                 "joint_mask": torch.from_numpy(joint_mask),
                 "vertex_mask": torch.from_numpy(vertex_mask),
                 "gender": label.gender,
-                "center": torch.from_numpy(label.center.astype(np.float32)),
-                "scale": draw.scale * label.scale,
-                "rotation": draw.rotation,
+                "center": torch.from_numpy(center.astype(np.float32)),
+                "scale": scale,
+                "rotation": crop.rotation,
                 "index": index,
             },
         )

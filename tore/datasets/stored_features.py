@@ -22,7 +22,7 @@ from torch import Tensor
 from tore.datasets.mesh_dataset import MeshDataset, sample_rng
 from tore.datasets.sets import set_identity
 from tore.files import checksum, read_json, replacing, write_json
-from tore.modeling.backbones import Backbone, ImageFeatures
+from tore.modeling.backbones import KEYPOINTS_OF, Backbone, ImageFeatures
 
 FORMAT = 1
 PART = 256  # samples of a file
@@ -47,6 +47,7 @@ def origin_of(backbone: Backbone, dataset: MeshDataset, shape: Sequence[int]) ->
             "shift": dataset.ranges.shift,
             "occlusion": dataset.ranges.occlusion,
             "fast_crop": dataset.fast_crop,
+            **({"upright": True} if shown.upright else {}),
         },
         "shape": list(shape),
     }
@@ -65,7 +66,8 @@ class FeatureStore:
         self.augmentations = augmentations
         fields: list[Any] = [("row", "<i8"), ("map", "<f2", tuple(origin["shape"]))]
         if origin["backbone"]["keypoints"]:
-            fields.append(("keypoints", "<f4", (17, 3)))
+            _, count, numbers = KEYPOINTS_OF[origin["backbone"]["arch"]]
+            fields.append(("keypoints", "<f4", (count, numbers)))
         self.record = np.dtype(fields)
         size = self.record.itemsize * self.samples
         if size * augmentations > LIMIT:
@@ -121,7 +123,7 @@ class FeatureStore:
             np.save(stream, records)
 
     def read(self, augmentation: int, index: int) -> tuple[int, dict[str, Tensor]]:
-        """The sample that was read for an index, and its `features` (C, h, w) float16 and `keypoints` (17, 3)."""
+        """The sample that was read for an index, its `features` (C, h, w) float16 and `keypoints` (K, 3 or more)."""
         part, place = divmod(index, PART)
         if (augmentation, part) not in self.opened:
             self.opened[augmentation, part] = self._open(augmentation, part)

@@ -1,7 +1,8 @@
-"""Finding people in images: the detector protocol, MoveNet, torchvision's detectors, and functions of the user's."""
+"""Finding people and hands in images: MoveNet, MediaPipe, torchvision's detectors, and functions of the user's."""
 
 from tore.detection.choice import DETECTORS, detector_of
 from tore.detection.detector import Detection, Detector, Found, find, hands_of, people_wanted
+from tore.detection.hands import HandPlacer, PalmDetector
 from tore.detection.movenet import MoveNetDetector
 
 __all__ = [
@@ -9,7 +10,9 @@ __all__ = [
     "Detection",
     "Detector",
     "Found",
+    "HandPlacer",
     "MoveNetDetector",
+    "PalmDetector",
     "detector_of",
     "find",
     "hands_of",

@@ -1,4 +1,4 @@
-"""Which detector a name means: movenet, torchvision, torchvision:MODEL, or a function module:function."""
+"""Which detector a name means: movenet, mediapipe, torchvision, torchvision:MODEL, or a function module:function."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import numpy as np
 import torch
 
 from tore.detection.detector import Detector, Found, take
+from tore.detection.hands import THRESHOLD as HAND_THRESHOLD
+from tore.detection.hands import PalmDetector
 from tore.detection.movenet import THRESHOLD, MoveNetDetector
 from tore.detection.torchvision_models import TorchvisionDetector
 from tore.modeling.movenet import KEYPOINTS
 
-DETECTORS = ("movenet", "torchvision")
+DETECTORS = ("movenet", "mediapipe", "torchvision")
 
 
 def detector_of(
@@ -31,11 +33,11 @@ def detector_of(
 ) -> Detector:
     """The detector that a name means.
 
-    name: "movenet", "torchvision", "torchvision:MODEL", or "module:function", a function that takes a list of images
-    (H, W, 3) uint8 RGB and gives for each (boxes (N, 4), scores (N,), keypoints (N, 17, 3) or None). threshold: of
-    scores, each detector's own unless it is given. weights: a file in place of the usual one. fast: the exported
-    networks, where there are some, in `runtime`. tell: is handed one sentence before something is downloaded or
-    exported.
+    name: "movenet", "mediapipe" (hands), "torchvision", "torchvision:MODEL", or "module:function", a function that
+    takes a list of images (H, W, 3) uint8 RGB and gives for each (boxes (N, 4), scores (N,), keypoints (N, 17, 3) or
+    None). threshold: of scores, each detector's own unless it is given. weights: a file in place of the usual one.
+    fast: the exported networks, where there are some, in `runtime`. tell: is handed one sentence before something is
+    downloaded or exported.
 
     Raises ValueError for an unknown name, FileNotFoundError where weights can't be had.
     """
@@ -45,11 +47,16 @@ def detector_of(
         chosen = THRESHOLD if threshold is None else threshold
         told: dict[str, Any] = {} if tell is None else {"tell": tell}
         return MoveNetDetector(threshold=chosen, device=device, weights=weights, fast=fast, runtime=runtime, **told)
+    if name == "mediapipe":
+        chosen = HAND_THRESHOLD if threshold is None else threshold
+        return PalmDetector(threshold=chosen, device=device, weights=weights)
     kind, _, rest = name.partition(":")
     if kind == "torchvision":
         return TorchvisionDetector(rest or None, threshold=threshold, device=device, weights=weights, tell=tell)
     if weights is not None:
-        raise ValueError(f"--detector_weights goes with movenet and torchvision, not with {name}; leave it out")
+        raise ValueError(
+            f"--detector_weights goes with movenet, mediapipe and torchvision, not with {name}; leave it out"
+        )
     if kind and rest:
         return FunctionDetector(name, threshold)
     raise ValueError(

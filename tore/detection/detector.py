@@ -1,7 +1,7 @@
 """What a detector is: from images to people, as boxes with scores and, from some detectors, keypoints.
 
 Boxes are x, y, width, height and keypoints x, y in continuous pixels of the image, the outer corner of the upper left
-pixel at (0, 0). Keypoints are COCO's 17 (`tore.modeling.movenet.KEYPOINT_NAMES`).
+pixel at (0, 0). Keypoints are COCO's 17 (`tore.modeling.movenet.KEYPOINT_NAMES`), or the 21 joints of a hand.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ SHORTENED = 0.9  # a forearm that points at the camera is taken to be this many 
 
 
 class Found(NamedTuple):
-    """The N people of one image, the surest first."""
+    """The N people of one image, or its N hands, the surest first."""
 
     boxes: np.ndarray  # (N, 4) x, y, width, height in pixels
     scores: np.ndarray  # (N,)
-    keypoints: np.ndarray | None = None  # (N, 17, 3) x, y in pixels, score; None from detectors of boxes
+    keypoints: np.ndarray | None = None  # (N, 17 | 21, 3) x, y in pixels, score; None from detectors of boxes
     rotations: np.ndarray | None = None  # (N,) degrees by which a crop is rotated to show the person upright
+    left: np.ndarray | None = None  # (N,) bool, which are left hands
 
 
 class Detector(Protocol):
-    """Finds people. `name` says in results where the boxes come from."""
+    """Finds people; or hands, where it has an attribute `hands` that is true. `name` says where the boxes come from."""
 
     name: str
 
@@ -52,21 +53,32 @@ class Detection:
     box: Box
     detector: str  # a detector's name, or the file of boxes
     score: float | None = None  # None where only the box is known
-    keypoints: np.ndarray | None = None  # (17, 3) x, y in pixels, score; a hand's are its person's
+    keypoints: np.ndarray | None = None  # (17, 3) x, y in pixels, score; a hand's its person's, or (21, 3) its joints
     rotation: float = 0.0  # degrees by which a crop is rotated to show them upright
     left: bool = False  # a left hand
 
 
 def find(detector: Detector, image: np.ndarray, people: int | str = "all", *, hands: bool = False) -> list[Detection]:
-    """The people of one image (H, W, 3) uint8 RGB, the surest first, as many as `chosen` leaves; or their hands."""
+    """The people of one image (H, W, 3) uint8 RGB, the surest first, as many as `chosen` leaves; or their hands.
+
+    Raises ValueError for a detector of hands where people are looked for.
+    """
+    finds_hands = getattr(detector, "hands", False)
+    if finds_hands and not hands:
+        raise ValueError(f"{detector.name} finds hands, not people; use --detector movenet")
     (found,) = detector([image])
     count = len(found.boxes)
     keypoints = [None] * count if found.keypoints is None else list(found.keypoints)
     rotations = np.zeros(count) if found.rotations is None else found.rotations
-    rows = zip(found.boxes, found.scores, keypoints, rotations, strict=True)
-    detections = [Detection(as_box(box), detector.name, float(s), points, float(turn)) for box, s, points, turn in rows]
+    left = np.zeros(count, bool) if found.left is None else found.left
+    rows = zip(found.boxes, found.scores, keypoints, rotations, left, strict=True)
+    detections = [
+        Detection(as_box(box), detector.name, float(score), points, float(turn), bool(side))
+        for box, score, points, turn, side in rows
+    ]
     detections = chosen(detections, people)
-    return hands_of(detections, (image.shape[0], image.shape[1])) if hands else detections
+    wanted = hands and not finds_hands
+    return hands_of(detections, (image.shape[0], image.shape[1])) if wanted else detections
 
 
 def as_box(numbers: np.ndarray) -> Box:
@@ -112,7 +124,8 @@ def take(found: Found, which: np.ndarray) -> Found:
     """Some of the people: indices, or a mask (N,)."""
     keypoints = None if found.keypoints is None else found.keypoints[which]
     rotations = None if found.rotations is None else found.rotations[which]
-    return Found(found.boxes[which], found.scores[which], keypoints, rotations)
+    left = None if found.left is None else found.left[which]
+    return Found(found.boxes[which], found.scores[which], keypoints, rotations, left)
 
 
 def _same(found: Found, one: int, other: int) -> bool:

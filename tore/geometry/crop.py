@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 PIXELS_PER_SCALE = 200.0  # official labels give a crop's size as a multiple of this
+UPRIGHT_MARGIN = 1.75  # side of an upright hand's crop over the longer side of the box around its joints
+HAND_WRIST, HAND_KNUCKLES = 0, (9, 9, 5, 13)  # of a hand's 21 joints; the middle finger's counts twice, as MediaPipe's
 BOX_MARGIN = 1.2  # side of a person's crop over the longer side of the box around them, as in the official data
 
 
@@ -91,6 +93,26 @@ class Crop:
     def rotate_back(self, vectors: np.ndarray) -> np.ndarray:
         """The inverse of `rotate`."""
         return rotate_xy(vectors, -self.rotation)
+
+
+def upright_hand(joints: np.ndarray, margin: float = UPRIGHT_MARGIN) -> Crop:
+    """The crop in which a hand stands upright, from the wrist to the knuckles, with its joints in the middle.
+
+    joints: (21, 2) in pixels of the image, NaN where one is not known. margin: the crop's side over the longer side of
+    the upright box around them. Raises ValueError without the wrist or all of the three knuckles in the middle.
+    """
+    knuckles = joints[list(HAND_KNUCKLES)]
+    knuckles = knuckles[np.isfinite(knuckles).all(1)]
+    if not len(knuckles) or not np.isfinite(joints[HAND_WRIST]).all():
+        raise ValueError(
+            "the wrist and a knuckle of the index, middle or ring finger must be known to turn a hand upright"
+        )
+    along = knuckles.mean(0) - joints[HAND_WRIST]
+    rotation = float(np.degrees(np.arctan2(along[0], -along[1])))
+    upright = rotate_xy(joints[np.isfinite(joints).all(1)], -rotation)
+    low, high = upright.min(0), upright.max(0)
+    x, y = rotate_xy((low + high) / 2, rotation)
+    return Crop((x, y), margin * max(float((high - low).max()), 1.0), rotation)
 
 
 def rotation_2d(degrees: float) -> np.ndarray:

@@ -15,6 +15,7 @@ from PIL import Image
 from tore.datasets.augmentation import Draw, finish_image
 from tore.datasets.crop import MAX_BOX_SIDE, crop_image
 from tore.detection.detector import Box, Detection
+from tore.detection.hands import has_joints, upright_crop
 from tore.geometry.crop import BOX_MARGIN, Crop
 from tore.image_format import IMAGE_SIZE, OFFICIAL_FORMAT, ImageFormat
 from tore.inference.focal_length import NO_LENS, Lens
@@ -95,6 +96,13 @@ def middle_crop(image: np.ndarray, size: int = IMAGE_SIZE) -> tuple[np.ndarray, 
     return np.array(square), Crop(center, short)
 
 
+def middle_box(image: np.ndarray, margin: float) -> Box:
+    """The box at the center of an image (H, W, 3) that `margin` times larger is the largest square there."""
+    height, width = image.shape[:2]
+    side = min(height, width) / margin
+    return (width - side) / 2, (height - side) / 2, side, side
+
+
 def crop_of_box(box: Box, image_size: tuple[int, int], margin: float = BOX_MARGIN) -> Crop:
     """The square about a box, `margin` times its longer side, on whole pixels.
 
@@ -167,7 +175,7 @@ def crops_of(
         detection = place if isinstance(place, Detection) else None
         mirrored = mirrored or (detection is not None and detection.left)
         try:
-            region = _region_of(place, size)
+            region = _region_of(place, size, image_format.upright)
             exact = cut_crop(image, region, image_format.size)
         except ValueError as error:
             raise ValueError(f"{source}, person {person}: {error}") from None
@@ -179,10 +187,13 @@ def crops_of(
     return found
 
 
-def _region_of(place: Place, image_size: tuple[int, int]) -> Crop:
-    """What is cut, on whole pixels. ValueError where it cannot be."""
+def _region_of(place: Place, image_size: tuple[int, int], upright: bool) -> Crop:
+    """What is cut, on whole pixels; upright: a hand's crop stands upright. ValueError where it cannot be."""
     if isinstance(place, Detection):
-        return replace(crop_of_box(place.box, image_size), rotation=place.rotation)
+        region = crop_of_box(place.box, image_size)
+        if upright:
+            return upright_crop(place).whole_pixels()
+        return replace(region, rotation=0.0 if has_joints(place) else place.rotation)
     if not isinstance(place, Crop):
         return crop_of_box(place, image_size)
     if lies_outside(place, image_size):

@@ -33,13 +33,13 @@ BATCHES_WRITTEN = 2  # at most that many are queued for writing, so that memory 
 class Job:
     """One image: where it lies, what its outputs' names begin with, its people's boxes, and which are left hands.
 
-    boxes: None is the center of the image, or whom a run's `finder` finds.
+    boxes: None is the center of the image, or whom a run's `finder` finds. left: None where it is not said.
     """
 
     image: Path
     stem: Path
     boxes: list[Place] | None = None
-    left: bool | list[bool] = False
+    left: bool | list[bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -166,12 +166,14 @@ class Run:
         """Of the job's people, without those whose box lies wholly outside; the others keep their numbers."""
         name, shown = str(job.image), self.recovery.image_format
         if job.boxes is None:
-            return crops_of(image, None, name, job.left, shown, lens=lens)
+            places, left = self.recovery.upright(image, None, job.left)
+            return crops_of(image, places, name, left, shown, lens=lens)
         size = (image.shape[0], image.shape[1])
         kept = [index for index, box in enumerate(job.boxes) if not lies_outside(box, size)]
-        left = job.left if isinstance(job.left, bool) else [job.left[index] for index in kept]
+        sides = [job.left[index] for index in kept] if isinstance(job.left, list) else job.left
         boxes, numbers = [job.boxes[index] for index in kept], [index + 1 for index in kept]
-        return crops_of(image, boxes, name, left, shown, numbers, lens)
+        places, left = self.recovery.upright(image, boxes, sides)
+        return crops_of(image, places, name, left, shown, numbers, lens)
 
     def _recover(self, waiting: Sequence[_Waiting]) -> list[Recovery]:
         crops = [crop for item in waiting for crop in item.crops]

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from torch.utils._pytree import tree_map_only
 
 from tore.body.body_model import BodyModel, load_body
 from tore.datasets.image_files import ValueRange, check_reading
-from tore.detection.detector import Detector, find
+from tore.detection.detector import Detection, Detector, find
+from tore.detection.hands import SEARCH_MARGIN, HandPlacer, HandsOfPeople, upright_detections
 from tore.export.loading import ExportedNetwork, load_network
 from tore.export.record import is_export
+from tore.geometry.crop import Crop
 from tore.image_format import STRIDE, ImageFormat
-from tore.inference.crops import PersonCrop, Place, crops_of
+from tore.inference.crops import PersonCrop, Place, crops_of, middle_box
 from tore.inference.focal_length import FocalChoice, image_camera
 from tore.inference.frames import mirrored_back, rotated_back
 from tore.inference.images import ImageSource, read_photograph
@@ -146,6 +149,49 @@ class MeshRecovery(Pretrained):
         """A size of batch that keeps the network busy."""
         return max(BATCH_SIZE, self.model.usual_batch if isinstance(self.model, ExportedNetwork) else 0)
 
+    def find(self, detector: Detector, image: np.ndarray, people: int | str = "all") -> list[Detection]:
+        """Whom a detector finds in an image (H, W, 3) uint8 RGB for this network: people, or hands.
+
+        Where the network sees upright hands, those beyond the wrists of people are looked at first: joints, side, turn,
+        and whether there is a hand at all.
+        """
+        hands = self.body.kind == "hand"
+        if self.image_format.upright and not getattr(detector, "hands", False):
+            detector = HandsOfPeople(detector, self.hand_placer)
+        return find(detector, image, people, hands=hands)
+
+    @cached_property
+    def hand_placer(self) -> HandPlacer:
+        """What finds the turn of hands, for a network that sees upright ones."""
+        return HandPlacer(device=self.device)
+
+    def upright(
+        self, image: np.ndarray, places: Sequence[Place] | None, left: bool | Sequence[bool] | None
+    ) -> tuple[list[Place] | None, bool | list[bool]]:
+        """Boxes and sides as `crops_of` takes them: for a network that sees upright hands with the turn of each.
+
+        image: (H, W, 3) uint8 RGB. places: None for the center of the image; a `Crop` stays as it is. left: None where
+        it is not said: such a network says it itself, any other takes hands for right ones.
+        """
+        if not self.image_format.upright:
+            known: bool | list[bool] = left if isinstance(left, bool) else False if left is None else list(left)
+            return (None if places is None else list(places)), known
+        given: list[Place] = [middle_box(image, SEARCH_MARGIN)] if places is None else list(places)
+        sides = [left] * len(given) if left is None or isinstance(left, bool) else list(left)
+        if len(sides) != len(given):
+            return given, [bool(side) for side in sides]  # which crops_of refuses
+        found: list[Place] = []
+        told: list[bool] = []
+        for each, side in zip(given, sides, strict=True):
+            if isinstance(each, Crop):
+                found.append(each)
+                told.append(bool(self.hand_placer.look(image, [each]).left[0]) if side is None else side)
+            else:
+                (detection,) = upright_detections(self.hand_placer, image, [each], [side])
+                found.append(detection)
+                told.append(detection.left)
+        return found, told
+
     @renamed_argument("pictures", "images")
     def predict(
         self,
@@ -156,7 +202,7 @@ class MeshRecovery(Pretrained):
         focal_length: float | str | None = None,
         fov: float | None = None,
         batch_size: int = BATCH_SIZE,
-        left: Any = False,
+        left: Any = None,
         value_range: ValueRange | None = None,
         channel_order: str = "rgb",
         keep_crop: bool = True,
@@ -175,7 +221,8 @@ class MeshRecovery(Pretrained):
         focal_length: of the images' camera, in pixels, or "official" for 1000 at 224; fov: in its place the field of
         view in degrees over the longer side. Without both it is taken from an image's EXIF entries, else its diagonal.
         left: which are left hands: one flag for all, or one (or one for each person) per image, in order or by name.
-        The network, which knows right hands, is shown their mirror images.
+        The network, which knows right hands, is shown their mirror images. Without it, a network that sees upright
+        hands finds it out, and any other takes them for right ones.
         channel_order: of arrays and tensors, "rgb" unless it is said: "bgr" for what `cv2.imread` gives.
         value_range: the numbers that are black and white in arrays and tensors. Without it whole numbers count from 0
         to 255 whatever their dtype, floats from 0 to 1 or, where they go beyond 16, to 255; `tore.datasets.image_files`
@@ -215,7 +262,7 @@ class MeshRecovery(Pretrained):
         focal_length: float | str | None = None,
         fov: float | None = None,
         batch_size: int = BATCH_SIZE,
-        left: Any = False,
+        left: Any = None,
         value_range: ValueRange | None = None,
         channel_order: str = "rgb",
         keep_crop: bool = True,
@@ -240,10 +287,12 @@ class MeshRecovery(Pretrained):
             )
             places = asked.boxes
             if places is None and detector is not None:
-                places = list(find(detector, pixels, hands=self.body.kind == "hand"))
-            return crops_of(pixels, places, asked.name, asked.left, self.image_format, lens=lens)
+                places = list(self.find(detector, pixels))
+            places, sides = self.upright(pixels, places, None if left is None else asked.left)
+            return crops_of(pixels, places, asked.name, sides, self.image_format, lens=lens)
 
-        found = self._batches(map(crops, paired(images, boxes, left)), int(batch_size), choice, fit, refine)
+        asked = paired(images, boxes, False if left is None else left)
+        found = self._batches(map(crops, asked), int(batch_size), choice, fit, refine)
         return found if keep_crop else (replace(person, crop=person.crop.without_pixels()) for person in found)
 
     def _batches(

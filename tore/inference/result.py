@@ -228,5 +228,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     for joints in ("joints", "joints_2d", "mesh_joints", "mesh_joints_2d"):
         plain[joints] = dict(zip(JOINT_NAMES[values["kind"]], plain[joints], strict=True))
     if plain["keypoints"] is not None:
-        plain["keypoints"] = dict(zip(KEYPOINT_NAMES, plain["keypoints"], strict=True))
+        hand = JOINT_NAMES["hand"]
+        names = hand if len(plain["keypoints"]) == len(hand) else KEYPOINT_NAMES
+        plain["keypoints"] = dict(zip(names, plain["keypoints"], strict=True))
     return plain

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from tore.files import read_tensors
-from tore.image_format import MOVENET_THUNDER, STRIDE
+from tore.image_format import MEDIAPIPE_HAND, MOVENET_THUNDER, STRIDE
 from tore.modeling.checkpoint_contents import named_tensors
+from tore.modeling.mediapipe_hand import HAND_JOINTS, HAND_NUMBERS, HandTrunk, load_hand_trunk
 from tore.modeling.movenet import KEYPOINTS, ThunderTrunk, decode_keypoints, load_thunder_trunk
 from tore.modeling.official_keys import backbone_names
 from tore.ops.depthwise import quicken_depthwise
@@ -29,7 +30,9 @@ OFFICIAL = {
     **{f"efficientnet-b{i}": f"tf_efficientnet_b{i}" for i in range(5)},
 }
 FAMILIES = {"resnet50": "layer1.", "hrnet": "stage2.", "efficientnet": "conv_head."}  # and what only they hold
-KEYPOINTS_OF = {MOVENET_THUNDER: KEYPOINTS}  # pose networks, and how many keypoints they find
+# Pose networks: whose keypoints they find, how many, and the numbers of each: x, y, score, and what else is known.
+KEYPOINTS_OF = {MOVENET_THUNDER: ("body", KEYPOINTS, 3), MEDIAPIPE_HAND: ("hand", HAND_JOINTS, HAND_NUMBERS)}
+TRUNKS: dict[str, Any] = {MOVENET_THUNDER: ThunderTrunk, MEDIAPIPE_HAND: HandTrunk}
 EFFICIENTNET_TRAINING = {"drop_path_rate": 0.2, "bn_momentum": 0.01}
 RESNET_START = {"zero_init_last": False}  # torchvision's, which the official code builds on
 
@@ -38,11 +41,11 @@ class ImageFeatures(NamedTuple):
     """What a backbone gives of images, in whose place a network takes it."""
 
     map: Tensor  # (B, C, h, w)
-    keypoints: Tensor | None  # (B, 17, 3): x, y in shares of the image's sides, score; None where unwanted
+    keypoints: Tensor | None  # (B, K, 3 or more): x, y in shares of the image's sides, score, ...; None where unwanted
 
 
 class Backbone(nn.Module):
-    """A timm classification network without its pooling and classifier, or MoveNet Thunder.
+    """A timm classification network without its pooling and classifier, or a pose network (`KEYPOINTS_OF`).
 
     A frozen one has no gradient and stays in evaluation mode, with its batch norms, while the network trains.
     """
@@ -51,7 +54,7 @@ class Backbone(nn.Module):
     channels: int
 
     def __init__(self, arch: str, *, keypoints: bool = False, frozen: bool = False) -> None:
-        """`arch` is an official name, "movenet-thunder" or any timm name; weights are a fresh initialization.
+        """`arch` is an official name, a pose network's or any timm name; weights are a fresh initialization.
 
         `keypoints`: those of a pose network are given too, as `ImageFeatures`, without a gradient.
         Raises ValueError for a name that timm does not know, a network without a stride-32 feature map, and keypoints
@@ -62,8 +65,8 @@ class Backbone(nn.Module):
         self.whole = arch in OFFICIAL
         if keypoints and arch not in KEYPOINTS_OF:
             raise ValueError(f"backbone {arch!r} finds no keypoints; use {', '.join(KEYPOINTS_OF)}, or leave them out")
-        if arch == MOVENET_THUNDER:
-            self.trunk = ThunderTrunk(keypoints=keypoints)
+        if arch in KEYPOINTS_OF:
+            self.trunk = TRUNKS[arch](keypoints=keypoints)
             self.channels = self.trunk.channels
         elif self.whole:
             efficient, resnet = arch.startswith("efficientnet"), arch.startswith("resnet")
@@ -86,9 +89,12 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor | ImageFeatures:
         """(B, 3, H, W) normalized -> (B, C, H/32, W/32), with keypoints `ImageFeatures`."""
-        if self.arch == MOVENET_THUNDER:
-            features, maps = self.trunk(images)
-            return ImageFeatures(features, decode_keypoints(maps).detach()) if self.keypoints else features
+        if self.arch in KEYPOINTS_OF:
+            features, said = self.trunk(images)
+            if not self.keypoints:
+                return features
+            found = decode_keypoints(said) if self.arch == MOVENET_THUNDER else said
+            return ImageFeatures(features, found.detach())
         return self.trunk.forward_features(images) if self.whole else self.trunk(images)[-1]
 
 
@@ -96,7 +102,7 @@ def _features_of(arch: str) -> nn.Module:
     """timm's feature extractor of a network that has no official name."""
     if not timm.is_model(arch):
         raise ValueError(
-            f"backbone {arch!r} is not known; use one of {', '.join(OFFICIAL)}, {MOVENET_THUNDER}, or a name of timm's"
+            f"backbone {arch!r} is not known; use one of {', '.join((*OFFICIAL, *KEYPOINTS_OF))}, or a name of timm's"
         )
     try:
         trunk = timm.create_model(arch, features_only=True, out_indices=(-1,))
@@ -139,8 +145,9 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     """Loads an ImageNet file of the backbone's official or timm layout; its classifier is left out.
 
     The tensors may lie in a dictionary of a training program, with prefixes, and in a safetensors file. "timm" takes
-    timm's pretrained weights, downloaded where they are not in its cache; "none" leaves the random start. MoveNet takes
-    "shipped", the weights that come with this package, or a file of scripts/convert_movenet.py.
+    timm's pretrained weights, downloaded where they are not in its cache; "none" leaves the random start. Pose networks
+    take "shipped", the weights that come with this package, or a file of scripts/convert_movenet.py or
+    convert_mediapipe.py.
 
     Raises FileNotFoundError, or ValueError naming the entries that are missing, unexpected or misshapen, or the
     backbone whose file it is.
@@ -150,8 +157,13 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
     if isinstance(backbone.trunk, ThunderTrunk):
         load_thunder_trunk(backbone.trunk, None if str(path) == SHIPPED else path)
         return
+    if isinstance(backbone.trunk, HandTrunk):
+        load_hand_trunk(backbone.trunk, None if str(path) == SHIPPED else path)
+        return
     if str(path) == SHIPPED:
-        raise ValueError(f"no weights of {backbone.arch} come with this package; only {MOVENET_THUNDER} has some")
+        raise ValueError(
+            f"no weights of {backbone.arch} come with this package; only {', '.join(KEYPOINTS_OF)} have some"
+        )
     if str(path) == TIMM:
         _load_entries(backbone, _timms_own(backbone.arch), f"timm's weights of {backbone.arch}")
         return

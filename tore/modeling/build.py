@@ -180,11 +180,18 @@ def _check_smpl_regressor(config: ModelConfig, kind: str) -> None:
         raise ValueError(f"the SMPL parameter regressor reads a body's mesh, not a {kind}'s; leave it out")
 
 
+def _check_pose_network(config: ModelConfig, kind: str) -> None:
+    whose = KEYPOINTS_OF[config.arch][0] if config.arch in KEYPOINTS_OF else None
+    if config.image_format.upright and kind != whose:
+        raise ValueError(f"{config.arch} sees upright {whose}s, not a {kind}; use another backbone")
+    if getattr(config, "keypoint_queries", False) and whose not in (None, kind):
+        raise ValueError(f"the keypoints of {config.arch} are a {whose}'s, not a {kind}'s; leave keypoint queries out")
+
+
 def build_model(config: ModelConfig, topology: Topology) -> FastMETRO | METRO:
     """The network of `config` on the joints and mesh levels of `topology`, with fresh weights."""
     _check_smpl_regressor(config, topology.kind)
-    if getattr(config, "keypoint_queries", False) and topology.kind != "body":
-        raise ValueError(f"keypoint queries are a body's, not a {topology.kind}'s; leave them out")
+    _check_pose_network(config, topology.kind)
     keypoints = isinstance(config, FastMETROConfig) and config.keypoint_queries
     if keypoints and topology.joint_rows is None:
         raise ValueError("keypoint queries need the joints of the coarse mesh: load_topology(..., joint_rows=True)")
@@ -207,8 +214,9 @@ def _note(model: FastMETRO | METRO, config: ModelConfig) -> None:
 
 def topology_for(config: ModelConfig, body_dir: str | Path | None = None) -> Topology:
     """The joints and mesh levels that the configured network works on, of the body model in `body_dir`."""
-    with_rows = isinstance(config, FastMETROConfig) and config.keypoint_queries and config.body == "body"
-    return load_topology(config.body, body_dir, template=isinstance(config, METROConfig), joint_rows=with_rows)
+    with_rows = isinstance(config, FastMETROConfig) and config.keypoint_queries
+    with_template = isinstance(config, METROConfig) or (with_rows and config.body == "hand")
+    return load_topology(config.body, body_dir, template=with_template, joint_rows=with_rows)
 
 
 @takes_data_dir
@@ -248,15 +256,15 @@ def create_model(
             network's `trained_on`, which files of it record, says which body model they are.
         topology: joints and mesh levels, instead of reading them from `body_dir`.
         backbone_weights: ImageNet file of the backbone, or "timm" for timm's own pretrained weights; None and "none"
-            leave it at its random start, but MoveNet's None means the weights that come with the package.
+            leave it at its random start, but a pose network's None means the weights that come with the package.
         image_size: side of the square images in pixels, a multiple of the backbone's stride 32; it sets how many image
             tokens there are. None means 224, and MoveNet's 256.
         image_mean, image_std: what the images' red, green and blue, from 0 to 1, are normalized by; None means
-            ImageNet's, and MoveNet's 0.5. Data sets and inference take size, mean and deviation from the network's
-            configuration.
-        frozen_backbone: the backbone is not trained, batch norm included; None means MoveNet alone.
+            ImageNet's, MoveNet's 0.5, and MediaPipe's 0 and 1. Data sets and inference take size, mean and deviation
+            from the network's configuration.
+        frozen_backbone: the backbone is not trained, batch norm included; None means pose networks alone.
         keypoint_queries: a pose network's keypoints enter FastMETRO's queries, and the body is a correction of them
-            (`tore.modeling.keypoint_queries`); None means bodies with MoveNet.
+            (`tore.modeling.keypoint_queries`); None means bodies with MoveNet and hands with MediaPipe's landmarks.
         device: where the network goes; "meta": parameters and constants without numbers. Made under
             `torch.device("meta")` without naming it here, the parameters stay there and the constants have numbers.
         options: further fields of `FastMETROConfig` or `METROConfig`, such as `dropout=0.0`.
@@ -283,7 +291,7 @@ def create_model(
         raise ValueError("keypoint queries are FastMETRO's; leave keypoint_queries out")
     if network == "fastmetro":
         values |= size_fields(size)
-        with_keypoints = pose_network and body == "body"
+        with_keypoints = pose_network and KEYPOINTS_OF[arch][0] == body
         values["keypoint_queries"] = with_keypoints if keypoint_queries is None else keypoint_queries
         values["kept_tokens"] = None if token_reduction == "none" else kept_tokens(keep_ratio, image_tokens)
     elif network == "metro":

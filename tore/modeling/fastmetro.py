@@ -11,6 +11,7 @@ from manopth.tensors import WithConstants
 from tore.body.identity import BodyIdentity
 from tore.body.topology import Topology
 from tore.modeling.backbones import KEYPOINTS_OF, Backbone, ImageFeatures
+from tore.modeling.hand_queries import HandQueries
 from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble
 from tore.modeling.keypoint_queries import KeypointQueries
 from tore.modeling.neural_shape_regressor import ShapeRegressor, Upsampling
@@ -50,6 +51,18 @@ def with_hints(queries: Tensor, hints: Tensor) -> Tensor:
     """queries (B, Q, width), joints first, with the joints' embedded keypoints (B, J, width) added."""
     joints = hints.shape[1]
     return torch.cat((queries[:, :joints] + hints, queries[:, joints:]), 1)
+
+
+def _keypoint_queries(arch: str, topology: Topology, width: int, narrow: int) -> KeypointQueries:
+    """Those of a pose network, on the joints and the mesh of `topology`."""
+    joints, vertices = topology.template_joints, topology.template_vertices
+    assert topology.joint_rows is not None, "keypoint queries move the mesh by its joints"
+    common: dict[str, Any] = {"joint_rows": topology.joint_rows, "adjacency": topology.adjacency}
+    common |= {"width": width, "narrow": narrow}
+    if topology.kind == "hand":
+        assert joints is not None and vertices is not None, "the resting hand follows the joints"
+        return HandQueries(joints=joints, vertices=vertices, **common)
+    return KeypointQueries(keypoints=KEYPOINTS_OF[arch][1], **common)
 
 
 class FastMETRO(nn.Module):
@@ -129,14 +142,7 @@ class FastMETRO(nn.Module):
         self.smpl_regressor = SMPLRegressor(vertices=topology.levels.sizes[1]) if smpl_regressor else None
         self.keypoint_queries = None
         if keypoint_queries:
-            assert topology.joint_rows is not None, "keypoint queries move the mesh by its joints"
-            self.keypoint_queries = KeypointQueries(
-                keypoints=KEYPOINTS_OF[backbone.arch],
-                joint_rows=topology.joint_rows,
-                adjacency=adjacency,
-                width=wide,
-                narrow=narrow,
-            )
+            self.keypoint_queries = _keypoint_queries(backbone.arch, topology, wide, narrow)
             nn.init.zeros_(self.camera_head.weight)  # the camera is the keypoints' at first
             nn.init.zeros_(self.camera_head.bias)
 

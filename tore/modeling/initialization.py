@@ -19,6 +19,7 @@ from tore.modeling.backbones import Backbone
 from tore.modeling.checkpoint_contents import checkpoint_file
 from tore.modeling.checkpoints import read_checkpoint
 from tore.modeling.fastmetro import FastMETRO
+from tore.modeling.hand_queries import HandQueries
 from tore.modeling.image_token_pruning import TokenReduction
 from tore.modeling.metro import METRO
 from tore.modeling.neural_shape_regressor import ShapeRegressor
@@ -52,6 +53,9 @@ def start_from_template(model: FastMETRO | METRO, vertices: Tensor, joints: Tens
             model.point_head.bias.zero_()
     if regressor is not None:
         _start(regressor, regressor.vertex_tokens, regressor.vertex_head, vertices, lambda: _random_joints(regressor))
+        if isinstance(model, FastMETRO) and isinstance(model.keypoint_queries, HandQueries):
+            nn.init.zeros_(regressor.vertex_head.weight)  # the resting mesh is there already
+            nn.init.zeros_(regressor.vertex_head.bias)
     elif isinstance(model, FastMETRO) and model.query_tokens.vertices is not None:
         _start(model, model.query_tokens.vertices, model.point_head, vertices, lambda: _random_images(model))
     else:

@@ -18,6 +18,7 @@ Joints without a keypoint, and keypoints that are dropped in training, change no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,19 +61,30 @@ class KeypointQueries(WithConstants):
     joint_rows: Tensor
     displacements: Tensor
 
-    def __init__(self, *, keypoints: int, joint_rows: Tensor, adjacency: Tensor, width: int, narrow: int) -> None:
+    def __init__(
+        self,
+        *,
+        keypoints: int,
+        joint_rows: Tensor,
+        adjacency: Tensor,
+        width: int,
+        narrow: int,
+        numbers: int = 3,
+        matching: Sequence[int] = MATCHING,
+    ) -> None:
         """`keypoints`: how many the backbone finds. joint_rows, adjacency: of the coarse mesh, as in `Topology`.
 
-        width, narrow: of the tokens.
+        width, narrow: of the tokens. numbers: of each keypoint. matching: the keypoint of each joint, -1 where it has
+        none.
         """
         super().__init__()
         joints = len(joint_rows)
         self.keep_constant("joint_rows", joint_rows.float())
         self.keep_constant("displacements", smooth_displacements(joint_rows, adjacency).float())
-        self.keep_constant("matching", torch.tensor(MATCHING))
-        self.embedding = nn.Sequential(nn.Linear(3, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, width))
+        self.keep_constant("matching", torch.tensor(matching))
+        self.embedding = nn.Sequential(nn.Linear(numbers, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, width))
         self.local = nn.Linear(width, width)  # of the features at a keypoint
-        self.camera_embedding = nn.Linear(3 * keypoints, width)
+        self.camera_embedding = nn.Linear(numbers * keypoints, width)
         self.shift = nn.Linear(narrow, 2)  # x, y; what tanh makes a part of `REACH`
         self.resting_joints = nn.Parameter(torch.zeros(joints, 3))
         with torch.no_grad():
@@ -80,28 +92,31 @@ class KeypointQueries(WithConstants):
             self.shift.bias.zero_()
 
     def forward(self, keypoints: Tensor, features: Tensor) -> Hints:
-        """keypoints (B, 17, 3): x, y in shares of the image's sides, score; disturbed in training.
+        """keypoints (B, K, 3 or more): x, y in shares of the image's sides, score, what else is known of each.
 
-        features: (B, width, h, w) of the whole image.
+        They are disturbed in training. features: (B, width, h, w) of the whole image.
         """
         if self.training:
             keypoints = disturbed(keypoints)
-        found = keypoints[..., 2:] > 0  # (B, K, 1)
+        found = keypoints[..., 2:3] > 0  # (B, K, 1)
         points = torch.where(found, 2 * keypoints[..., :2] - 1, 0)
-        known = torch.cat((points, keypoints[..., 2:]), -1).to(self.camera_embedding.weight)  # (B, K, 3)
+        known = torch.cat((points, keypoints[..., 2:]), -1).to(self.camera_embedding.weight)  # (B, K, 3 or more)
         matching = beside(self.matching, keypoints)
         has = (found[:, matching] & (matching >= 0)[:, None]).to(known)  # (B, J, 1)
-        of_joint = known[:, matching] * has  # (B, J, 3)
-        near = F.grid_sample(features, of_joint[:, :, None, :2].to(features), align_corners=False)[
-            ..., 0
-        ].mT  # (B, J, width)
+        of_joint = known[:, matching] * has  # (B, J, 3 or more)
         return Hints(
             of_joint[..., :2],
             has,
-            of_joint[..., 2:],
-            (self.embedding(of_joint) + self.local(near)) * has,
+            of_joint[..., 2:3],
+            self.embedded(of_joint, features) * has,
             self.camera_embedding(known.flatten(1))[:, None],
         )
+
+    def embedded(self, of_joint: Tensor, features: Tensor) -> Tensor:
+        """(B, J, width) of each joint's keypoint (B, J, 3) and of the features (B, width, h, w) there."""
+        places = of_joint[:, :, None, :2].to(features)
+        near = F.grid_sample(features, places, align_corners=False)[..., 0].mT  # (B, J, width)
+        return self.embedding(of_joint) + self.local(near)
 
     @full_precision
     def correct(
@@ -143,31 +158,35 @@ def smooth_displacements(joint_rows: Tensor, adjacency: Tensor) -> Tensor:
     return torch.linalg.solve(system, wanted)[:vertices]
 
 
-def fitted_camera(joints: Tensor, points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def fitted_camera(
+    joints: Tensor, points: Tensor, weights: Tensor, *, usual: float = USUAL_SCALE, prior: float = PRIOR
+) -> tuple[Tensor, Tensor]:
     """The weak-perspective camera, scale (B, 1) and shift (B, 2), that brings joints (B, J, 2) to points (B, J, 2).
 
     weights: (B, J, 1), not negative. Center and spread (root of the mean square about the center) agree after it; with
-    few joints the scale goes to `USUAL_SCALE`. Unlike least squares it is positive whatever the joints are.
+    few joints the scale goes to the `usual` one. prior: square meters, how much that counts beside the spread of the
+    keypoints. Unlike least squares the scale is positive whatever the joints are.
     """
-    total = weights.sum(1).clamp(min=PRIOR)  # (B, 1)
+    total = weights.sum(1).clamp(min=prior)  # (B, 1)
     centers = [(weights * values).sum(1) / total for values in (joints, points)]  # (B, 2)
     spreads = [
         (weights * (values - center[:, None]).square()).sum((1, 2))[:, None]  # (B, 1)
         for values, center in zip((joints, points), centers, strict=True)
     ]
-    scale = ((PRIOR * USUAL_SCALE**2 + spreads[1]) / (PRIOR + spreads[0])).sqrt()
+    scale = ((prior * usual**2 + spreads[1]) / (prior + spreads[0])).sqrt()
     return scale, centers[1] / scale - centers[0]
 
 
 def disturbed(keypoints: Tensor) -> Tensor:
-    """Keypoints (B, K, 3) jittered, some far off, some and in some images all dropped: their score becomes 0.
+    """Keypoints (B, K, 3 or more) jittered, some far off, some dropped, in some images all: their score becomes 0.
 
-    In some images left and right arms, or legs, change places.
+    In some images of people left and right arms, or legs, change places.
     """
-    swapped = torch.rand_like(keypoints[:, :2, :1])[:, list(LEGS)] < SWAPPED  # (B, K, 1)
-    keypoints = torch.where(swapped, keypoints[:, list(COCO_FLIP)], keypoints)
-    places, scores = keypoints.split((2, 1), -1)
+    if keypoints.shape[1] == len(COCO_FLIP):
+        swapped = torch.rand_like(keypoints[:, :2, :1])[:, list(LEGS)] < SWAPPED  # (B, K, 1)
+        keypoints = torch.where(swapped, keypoints[:, list(COCO_FLIP)], keypoints)
+    places, scores, more = keypoints[..., :2], keypoints[..., 2:3], keypoints[..., 3:]
     wrong = torch.rand_like(scores) < WRONG
     places = places + torch.randn_like(places) * torch.where(wrong, WRONG_BY, JITTER)
     kept = (torch.rand_like(scores) >= DROPPED) & (torch.rand_like(scores[:, :1]) >= ALL_DROPPED)
-    return torch.cat((places, scores * kept), -1)
+    return torch.cat((places, scores * kept, more * kept), -1)

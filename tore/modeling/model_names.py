@@ -20,7 +20,7 @@ from typing import Any
 
 import timm
 
-from tore.image_format import MOVENET_THUNDER
+from tore.image_format import FORMATS, MEDIAPIPE_HAND
 from tore.modeling.token_reduction_baselines import REDUCERS
 from tore.paths import BACKBONE_WEIGHTS
 
@@ -31,7 +31,8 @@ NAMED_SIZES = (NARROW, *SIZES)
 TOKEN_REDUCTIONS = ("tore", *(name for name in REDUCERS if name != "itp"))
 METRO_REDUCTIONS = ("tore", "none")
 HAND = "_hand"
-BACKBONES = {arch.replace("-", "_"): arch for arch in (*BACKBONE_WEIGHTS, MOVENET_THUNDER)}  # as names write them
+BACKBONES = {arch.replace("-", "_"): arch for arch in (*BACKBONE_WEIGHTS, *FORMATS)}  # as names write them
+HAND_BACKBONES = (MEDIAPIPE_HAND.replace("-", "_"),)  # of hands alone: their names say so already
 USUAL = {"arch": "resnet50", "size": "L", "token_reduction": "tore", "body": "body"}
 NEAREST = 3  # names that an unknown one is answered with
 
@@ -53,6 +54,7 @@ def _listed() -> tuple[str, ...]:
         sorted(
             f"{network}_{'' if reduction == 'none' else f'{reduction}_'}{size}{backbone}{hand}"
             for network, reduction, size, backbone, hand in (*fast, *metro)
+            if not (hand and backbone in HAND_BACKBONES)
         )
     )
 
@@ -72,7 +74,7 @@ def named_options(name: str) -> dict[str, Any]:
     """
     network, _, rest = name.partition("_")
     body = "hand" if rest.endswith(HAND) else "body"
-    rest = rest.removesuffix(HAND)
+    rest = rest if rest.endswith(HAND_BACKBONES) else rest.removesuffix(HAND)
     reductions = {"fastmetro": TOKEN_REDUCTIONS, "metro": METRO_REDUCTIONS}.get(network, ())
     reduction = next((word for word in reductions if rest.startswith(f"{word}_")), "none")
     rest = rest.removeprefix(f"{reduction}_")

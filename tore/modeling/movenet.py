@@ -11,7 +11,7 @@ Keypoints are COCO's, in its order (`KEYPOINT_NAMES`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +21,7 @@ from tore.body.joints import COCO_NAMES
 from tore.files import read_tensors
 from tore.paths import PACKAGE_ROOT
 
+Network = TypeVar("Network", bound=nn.Module)
 KEYPOINT_NAMES = COCO_NAMES
 KEYPOINTS = len(KEYPOINT_NAMES)
 STRIDE = 32  # the image's sides are multiples of it
@@ -60,23 +61,24 @@ class People(NamedTuple):
 
 
 class HalvingConvolution(nn.Conv2d):
-    """Of stride 2 and kernel 3 on maps of even sides, where TensorFlow's "same" padding is a row and column behind."""
+    """Of stride 2 on maps of even sides, where TensorFlow's "same" padding has a row and column more behind."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H / 2, W / 2)."""
-        return super().forward(F.pad(input, (0, 1, 0, 1)))
+        before, behind = self.kernel_size[0] // 2 - 1, self.kernel_size[0] // 2
+        return super().forward(F.pad(input, (before, behind, before, behind)))
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block: widen, depthwise 3 x 3, narrow; with the input added where the sizes agree."""
+    """MobileNetV2's block: widen, depthwise, narrow; with the input added where the sizes agree."""
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int, expansion: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, stride: int, expansion: int, kernel: int = 3) -> None:
         super().__init__()
         wide = inputs * expansion
-        self.expand = _convolution(inputs, wide) if expansion > 1 else nn.Identity()
-        self.depthwise = _convolution(wide, wide, 3, stride=stride, depthwise=True)
+        self.expand = convolution(inputs, wide) if expansion > 1 else nn.Identity()
+        self.depthwise = convolution(wide, wide, kernel, stride=stride, depthwise=True)
         self.activation = nn.ReLU6()
-        self.project = _convolution(wide, outputs)
+        self.project = convolution(wide, outputs)
         self.widens = expansion > 1
         self.residual = stride == 1 and inputs == outputs
 
@@ -92,8 +94,8 @@ class SeparableConvolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.depthwise = _convolution(inputs, inputs, 3, depthwise=True, bias=False)
-        self.pointwise = _convolution(inputs, outputs)
+        self.depthwise = convolution(inputs, inputs, 3, depthwise=True, bias=False)
+        self.pointwise = convolution(inputs, outputs)
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -111,7 +113,7 @@ class MoveNet(nn.Module):
         super().__init__()
         self.register_buffer("pixel_scale", torch.tensor(2 / 255))
         inputs = _channels(STEM, width)
-        self.stem = _convolution(3, inputs, 3, stride=2)
+        self.stem = convolution(3, inputs, 3, stride=2)
         self.activation = nn.ReLU6()
         blocks: list[nn.Module] = []
         tapped = {}  # channels of the blocks that are used, by their number
@@ -122,10 +124,10 @@ class MoveNet(nn.Module):
                 blocks.append(InvertedResidual(inputs, outputs, stride=step, expansion=expansion))
                 inputs = outputs
         self.blocks = nn.ModuleList(blocks)
-        self.last = _convolution(inputs, LAST)
+        self.last = convolution(inputs, LAST)
         fine, middle, coarse, sixteenth, thirtysecond = (tapped[index] for index in TAPPED)
         sides = ((LAST, PYRAMID[0]), (coarse, PYRAMID[0]), (middle, PYRAMID[1]), (fine, PYRAMID[2]))
-        self.lateral = nn.ModuleList(_convolution(*side) for side in sides)
+        self.lateral = nn.ModuleList(convolution(*side) for side in sides)
         self.merge = nn.ModuleList(map(SeparableConvolution, PYRAMID, PYRAMID[1:]))
         self.heads = nn.ModuleDict({name: _head(channels) for name, channels in heads.items()})
         self.channels = {4: PYRAMID[-1], 8: PYRAMID[1], 16: sixteenth, 32: thirtysecond}  # of `features`, by stride
@@ -246,7 +248,7 @@ def _refined(offsets: Tensor, cells: Tensor) -> Tensor:
     return torch.stack([cells % width + exact[..., 1], cells // width + exact[..., 0]], -1)
 
 
-def _convolution(
+def convolution(
     inputs: int, outputs: int, kernel: int = 1, *, stride: int = 1, depthwise: bool = False, bias: bool = True
 ) -> nn.Conv2d:
     """With TensorFlow's "same" padding, which is lopsided where the stride is 2."""
@@ -316,12 +318,18 @@ def load_movenet(name: str, path: str | Path | None = None) -> MoveNet:
 
     Float32, in evaluation mode, without gradients. Raises FileNotFoundError, or ValueError for another network's file.
     """
-    path, network = path or shipped_weights(name), NETWORKS[name]()
+    fix = f"the weights of MoveNet {name}: give a file that scripts/convert_movenet.py wrote"
+    return with_weights(NETWORKS[name](), path or shipped_weights(name), fix)
+
+
+def with_weights(network: Network, path: str | Path, wanted: str) -> Network:
+    """The network with a file's weights, float32, in evaluation mode, without gradients.
+
+    Raises FileNotFoundError, or ValueError for a file of other entries; `wanted` says what it should hold.
+    """
     entries, expected = read_tensors(path), network.state_dict()
     fits = isinstance(entries, dict) and entries.keys() == expected.keys()
     if not fits or any(entries[key].shape != value.shape for key, value in expected.items()):
-        raise ValueError(
-            f"{path} does not hold the weights of MoveNet {name}: give a file that scripts/convert_movenet.py wrote"
-        )
+        raise ValueError(f"{path} does not hold {wanted}")
     network.load_state_dict({key: value.float() for key, value in entries.items()})
     return network.eval().requires_grad_(False)

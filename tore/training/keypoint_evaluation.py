@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +13,10 @@ from tqdm import tqdm
 
 from tore.body.body_model import BodyModel
 from tore.datasets.keypoints import KeypointFile, LabeledPerson
-from tore.detection.detector import Detector, find
+from tore.detection.detector import Detection, Detector, as_box
+from tore.detection.hands import GIVEN, upright_crop
 from tore.evaluation.keypoints import JUDGED, MEASURES, Judgment, in_boxes, judge, matched, mean_pose
-from tore.geometry.crop import Crop
+from tore.geometry.crop import UPRIGHT_MARGIN, Crop, upright_hand
 from tore.inference.images import read_image
 from tore.inference.predictor import MeshRecovery
 from tore.inference.refinement import STAYED, coco_rows
@@ -24,6 +26,7 @@ NETWORK, REFINED, CONSTANT = "network", "refined", "constant pose"
 WHOM = {"body": "people", "hand": "hands"}
 NO_LIMB = "no joint that is judged is labeled"
 BOX_FACTOR = 1.25  # side of the crop over the longer side of the labeled box
+FOUND, LABELED = TURNS = ("found", "labeled")  # whence upright hands have their turn
 ROWS_OF_HAND = "the hand's 21 joints, regressed from the mesh"
 
 
@@ -87,16 +90,19 @@ def evaluate_keypoints(
     file: KeypointFile,
     images: Path,
     *,
-    box_factor: float = BOX_FACTOR,
+    box_factor: float | None = None,
     detector: Detector | None = None,
+    hand_turn: str = FOUND,
     progress: Callable[[Any], Any] | None = None,
     refine: bool = False,
 ) -> KeypointReport:
     """Judges a network on the people of a file whose image names start from the folder `images`.
 
-    Each person's crop is the square about the center of the labeled box, `box_factor` times its longer side; with a
-    detector, of the found box that overlaps the labeled one, in the rotation that it names. progress: wraps the loop
-    over images. refine: judges the people as predicted and refined (`tore.inference.refinement`).
+    Each person's crop is the square about the center of the labeled box, `box_factor` (1.25) times its longer side;
+    with a detector, of the found box that overlaps the labeled one, in the rotation that it names. A network that sees
+    upright hands gets the upright square about a hand's joints, `box_factor` (1.75) times their longer side: as they
+    are found from the labeled box, with the side, or with hand_turn "labeled" as they are labeled. progress: wraps the
+    loop over images. refine: judges the people as predicted and refined (`tore.inference.refinement`).
 
     Raises ValueError for a network of another kind, a file without anybody to judge, and an image of another size than
     the file says; FileNotFoundError for an image that is missing.
@@ -104,6 +110,12 @@ def evaluate_keypoints(
     if recovery.body.kind != file.kind:
         labels, recovers = (WHOM[kind] for kind in (file.kind, recovery.body.kind))
         raise ValueError(f"{file.path} labels {labels}, but {recovery.checkpoint or 'the network'} recovers {recovers}")
+    upright = recovery.image_format.upright
+    if hand_turn == LABELED and (detector is not None or not upright):
+        raise ValueError(
+            "--hand_turn labeled goes with labeled boxes and a network that sees upright hands; leave it out"
+        )
+    factor = box_factor or (UPRIGHT_MARGIN if upright else BOX_FACTOR)
     people, left_out = judged_people(file)
     rows, joints = joint_rows(recovery.body)
     keypoints, boxes = np.stack([p.keypoints for p in people]), np.stack([p.box for p in people])
@@ -119,18 +131,23 @@ def evaluate_keypoints(
     for name, own in (progress or _same)(list(by_image.items())):
         shown = [people[index] for index in own]
         image = checked_image(images / name, shown)
-        places = places_of(image, shown, box_factor, detector, file.kind)
+        if upright and detector is None:
+            places = upright_places(recovery, image, shown, factor, hand_turn)
+        else:
+            places = places_of(recovery, image, shown, factor, detector)
         for way, refined in ways.items():
             for place, person in zip(places, recover_places(recovery, image, places, refined), strict=True):
                 predicted[way][own[place.person]] = person.to_pixels(rows @ person.vertices)
                 stayed += person.refinement.startswith(STAYED)
         found += len(places)
     predictions = predicted | {CONSTANT: in_boxes(mean_pose(keypoints, boxes), boxes)}
-    sides_matter = file.kind == "hand" and detector is None
+    sides_matter = file.kind == "hand" and detector is None and not upright
+    boxes_told = "the labeled ones" if detector is None else f"found by {detector.name}"
+    boxes_told += f", hands upright as {LABELED if hand_turn == LABELED else FOUND}" if upright else ""
     return KeypointReport(
         keypoints=str(file.path),
         checkpoint=recovery.checkpoint,
-        boxes=f"{'the labeled ones' if detector is None else f'found by {detector.name}'}, times {box_factor:g}",
+        boxes=f"{boxes_told}, times {factor:g}",
         joints=joints,
         baseline="the mean of these people's poses in their boxes, scaled to the box",
         images=len(by_image),
@@ -185,17 +202,42 @@ class PersonPlace(NamedTuple):
 
 
 def places_of(
-    image: np.ndarray, people: list[LabeledPerson], box_factor: float, detector: Detector | None, kind: str
+    recovery: MeshRecovery, image: np.ndarray, people: list[LabeledPerson], factor: float, detector: Detector | None
 ) -> list[PersonPlace]:
     """Crops of an image's people, by their labeled boxes or by the found ones that overlap those."""
     if detector is None:
-        boxes = [(index, person.box, 0.0, person.side == "left") for index, person in enumerate(people)]
-    else:
-        found = find(detector, image, hands=kind == "hand")
-        owners = matched(np.array([one.box for one in found]).reshape(-1, 4), np.stack([p.box for p in people]))
-        pairs = [(index, found[owner]) for index, owner in enumerate(owners) if owner >= 0]
-        boxes = [(index, np.array(one.box), one.rotation, one.left) for index, one in pairs]
-    return [PersonPlace(index, crop_around(box, box_factor, turn), left) for index, box, turn, left in boxes]
+        return [
+            PersonPlace(index, crop_around(person.box, factor), person.side == "left")
+            for index, person in enumerate(people)
+        ]
+    found = recovery.find(detector, image)
+    owners = matched(np.array([one.box for one in found]).reshape(-1, 4), np.stack([p.box for p in people]))
+    pairs = [(index, found[owner]) for index, owner in enumerate(owners) if owner >= 0]
+    if recovery.image_format.upright:
+        return [PersonPlace(index, upright_crop(one, factor), one.left) for index, one in pairs]
+    return [PersonPlace(index, crop_around(np.array(one.box), factor, one.rotation), one.left) for index, one in pairs]
+
+
+def upright_places(
+    recovery: MeshRecovery, image: np.ndarray, people: list[LabeledPerson], factor: float, turn: str
+) -> list[PersonPlace]:
+    """Upright crops of hands, found from their labeled boxes, with the side; or with turn "labeled" by their labels.
+
+    A hand whose labels do not tell its turn or side has the one that is found.
+    """
+    boxes = [Detection(as_box(person.box), GIVEN) for person in people]
+    found, _ = recovery.upright(image, boxes, None)
+    places = []
+    for index, (person, hand) in enumerate(zip(people, found or [], strict=True)):
+        assert isinstance(hand, Detection)
+        crop, left = upright_crop(hand, factor), hand.left
+        if turn == LABELED:
+            left = left if person.side is None else person.side == "left"
+            with suppress(ValueError):  # without the wrist
+                joints = np.where(person.keypoints[:, 2:] > 0, person.keypoints[:, :2], np.nan)
+                crop = upright_hand(joints, factor)
+        places.append(PersonPlace(index, crop, left))
+    return places
 
 
 def recover_places(
