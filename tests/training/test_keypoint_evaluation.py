@@ -114,7 +114,7 @@ def test_refined_people_are_judged_beside_the_predicted_ones(
         return torch.cat([shares.expand(len(images), -1, -1), certain], -1)
 
     monkeypatch.setattr(predictor, "crop_keypoints", see)
-    cameras = np.tile(CAMERA + [0, 0.2, 0], (6, 1))
+    cameras = np.tile(CAMERA + [0, 0.12, 0], (6, 1))
     network = MeshRecovery(KnownNetwork(cameras, vertices), body)
     found = evaluate_keypoints(network, file, tmp_path, refine=True)
     everyone = found.judgment.everyone
