@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -38,6 +39,13 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {str(name)!r} cannot be used here ({reason}); use auto or cpu") from error
     return device
+
+
+def place_of(model: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Of a network's first tensor of floats; one without any is taken to be on the CPU."""
+    tensors = chain(model.parameters(), model.buffers())
+    first = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0, device="cpu"))
+    return first.device, first.dtype if first.numel() else torch.float32
 
 
 def check_compiler(device: torch.device) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 from tore.datasets.augmentation import Draw, finish_image
 from tore.datasets.crop import MAX_BOX_SIDE, crop_image
 from tore.detection.detector import Box, Detection
-from tore.detection.hands import has_joints, upright_crop
+from tore.detection.hands import SEARCH_MARGIN, HandPlacer, has_joints, upright_crop, upright_detections
 from tore.geometry.crop import BOX_MARGIN, Crop
 from tore.image_format import IMAGE_SIZE, OFFICIAL_FORMAT, ImageFormat
 from tore.inference.focal_length import NO_LENS, Lens
@@ -205,3 +205,24 @@ def _region_of(place: Place, image_size: tuple[int, int], upright: bool) -> Crop
 def _normalized(pixels: np.ndarray, mirrored: bool, image_format: ImageFormat) -> torch.Tensor:
     """(n, n, 3) in [0, 255] -> (3, n, n) float32, normalized for the network, mirrored if so."""
     return torch.from_numpy(finish_image(pixels.astype(np.float64), Draw(flip=mirrored), image_format))
+
+
+def upright_places(
+    placer: HandPlacer, image: np.ndarray, places: Sequence[Place] | None, left: bool | Sequence[bool] | None
+) -> tuple[list[Place], list[bool]]:
+    """Hands with the turn of each, and whether each is a left one; parameters as of `MeshRecovery.upright`."""
+    given: list[Place] = [middle_box(image, SEARCH_MARGIN)] if places is None else list(places)
+    sides = [left] * len(given) if left is None or isinstance(left, bool) else list(left)
+    if len(sides) != len(given):
+        return given, [bool(side) for side in sides]  # which crops_of refuses
+    found: list[Place] = []
+    told: list[bool] = []
+    for each, side in zip(given, sides, strict=True):
+        if isinstance(each, Crop):
+            found.append(each)
+            told.append(bool(placer.look(image, [each]).left[0]) if side is None else side)
+        else:
+            (detection,) = upright_detections(placer, image, [each], [side])
+            found.append(detection)
+            told.append(detection.left)
+    return found, told

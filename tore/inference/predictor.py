@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ from torch.utils._pytree import tree_map_only
 from tore.body.body_model import BodyModel, load_body
 from tore.datasets.image_files import ValueRange, check_reading
 from tore.detection.detector import Detection, Detector, find
-from tore.detection.hands import SEARCH_MARGIN, HandPlacer, HandsOfPeople, upright_detections
+from tore.detection.hands import HandPlacer, HandsOfPeople
+from tore.device import place_of
 from tore.export.loading import ExportedNetwork, load_network
 from tore.export.record import is_export
-from tore.geometry.crop import Crop
 from tore.image_format import STRIDE, ImageFormat
-from tore.inference.crops import PersonCrop, Place, crops_of, middle_box
+from tore.inference.crops import PersonCrop, Place, crops_of, upright_places
 from tore.inference.focal_length import FocalChoice, image_camera
 from tore.inference.frames import mirrored_back, rotated_back
 from tore.inference.images import ImageSource, read_photograph
@@ -78,12 +77,12 @@ class MeshRecovery(Pretrained):
     @property
     def device(self) -> torch.device:
         """Where the network is now."""
-        return _place_of(self.model)[0]
+        return place_of(self.model)[0]
 
     @property
     def dtype(self) -> torch.dtype:
         """Which numbers it has now."""
-        return _place_of(self.model)[1]
+        return place_of(self.model)[1]
 
     @classmethod
     @takes_data_dir
@@ -173,24 +172,10 @@ class MeshRecovery(Pretrained):
         image: (H, W, 3) uint8 RGB. places: None for the center of the image; a `Crop` stays as it is. left: None where
         it is not said: such a network says it itself, any other takes hands for right ones.
         """
-        if not self.image_format.upright:
-            known: bool | list[bool] = left if isinstance(left, bool) else False if left is None else list(left)
-            return (None if places is None else list(places)), known
-        given: list[Place] = [middle_box(image, SEARCH_MARGIN)] if places is None else list(places)
-        sides = [left] * len(given) if left is None or isinstance(left, bool) else list(left)
-        if len(sides) != len(given):
-            return given, [bool(side) for side in sides]  # which crops_of refuses
-        found: list[Place] = []
-        told: list[bool] = []
-        for each, side in zip(given, sides, strict=True):
-            if isinstance(each, Crop):
-                found.append(each)
-                told.append(bool(self.hand_placer.look(image, [each]).left[0]) if side is None else side)
-            else:
-                (detection,) = upright_detections(self.hand_placer, image, [each], [side])
-                found.append(detection)
-                told.append(detection.left)
-        return found, told
+        if self.image_format.upright:
+            return upright_places(self.hand_placer, image, places, left)
+        sides = bool(left) if left is None or isinstance(left, bool) else list(left)
+        return (None if places is None else list(places)), sides
 
     @renamed_argument("pictures", "images")
     def predict(
@@ -339,7 +324,7 @@ class MeshRecovery(Pretrained):
                 f"{other.source}, person {other.person}: the crop is made for {other.image_format}, but the network "
                 f"takes {self.image_format}; give crops_of the network's config.image_format"
             )
-        device, dtype = _place_of(self.model)
+        device, dtype = place_of(self.model)
         if device.type == "meta":
             raise ValueError(f"{self.checkpoint or 'this network'} is on the meta device, which holds no numbers")
         body = self._body_on(device)
@@ -427,10 +412,3 @@ class MeshRecovery(Pretrained):
 
 def _numpy(values: torch.Tensor) -> np.ndarray:
     return values.float().cpu().numpy()
-
-
-def _place_of(model: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Of the first tensor of floats; a network without any is taken to be on the CPU."""
-    tensors = chain(model.parameters(), model.buffers())
-    first = next((tensor for tensor in tensors if tensor.is_floating_point()), torch.empty(0, device="cpu"))
-    return first.device, first.dtype if first.numel() else torch.float32
