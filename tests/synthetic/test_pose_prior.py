@@ -161,7 +161,7 @@ def test_energy_of_the_mixture_is_its_density(prior: PosePrior) -> None:
     energies = []
     for pose in (mixture.mean[3], mixture.mean[3] + away):
         one = replace(mixture, **{name: getattr(mixture, name)[3:4] for name in ("weight", "mean", "factor", "noise")})
-        energies.append(float(PoseEnergy(one)._density(torch.tensor(pose)[None])))
+        energies.append(float(PoseEnergy(one)._scores(torch.tensor(pose)[None])))
     offset = away_from(mixture.mean[3], mixture.mean[3] + away)[1:].ravel()
     factor = WIDER * mixture.factor[3][:, 1:].reshape(-1, 69)
     spread = factor.T @ factor + np.diag(np.repeat(WIDER * mixture.noise[3, 1:], 3) ** 2)

@@ -30,19 +30,20 @@ OLD_OPTION_NAMES = {
     "template_start": "template_initialization",
     "camera_start": "camera_initialization",
 }
+NAMED_LEVELS = 4  # how deep options lie at most in such files; below, nothing is renamed
 
 
-def current_names(content: Any) -> Any:
+def current_names(content: Any, levels: int = NAMED_LEVELS) -> Any:
     """A configuration's plain values, sections and `given` included, by today's names of the options.
 
     Raises ValueError where an option is there by both names.
     """
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not levels:
         return content
     names = OLD_OPTION_NAMES
     if both := sorted(f"{old} and {new}" for old, new in names.items() if old in content and new in content):
         raise ValueError(f"{', '.join(both)} are names of one option; keep one of them")
-    found = {names.get(key, key): current_names(value) for key, value in content.items()}
+    found = {names.get(key, key): current_names(value, levels - 1) for key, value in content.items()}
     if isinstance(found.get("given"), list):
         found["given"] = [names.get(name, name) for name in map(str, found["given"])]
     return found
