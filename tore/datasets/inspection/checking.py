@@ -127,7 +127,8 @@ class _SetChecker:
             return None
         layout = self.dataset.layout
         try:
-            described = described_kind(person_of(columns["label"], self.rows.place("label", index)))
+            person = person_of(columns["label"], self.rows.place("label", index))
+            described = described_kind(person)
             if described not in (None, layout.kind):
                 sizes = " and ".join(f"{SIZES[kind]} for a {kind}" for kind in (described, layout.kind))
                 text = f"the label describes a {described}, and a {layout.kind} is expected ({sizes})"
@@ -146,7 +147,7 @@ class _SetChecker:
         self._remark(index, label, check_labelled(label, layout.root))
         if size is not None:
             self._remark(index, label, check_in_image(label, *size, self.dataset.image_format.size))
-        self._remark(index, label, check_agreement(label))
+        self._remark(index, label, check_agreement(label, person.get("camera")))
         return label
 
     def check_models(self, labels: list[tuple[int, Label]], model_joints: ModelJoints) -> None:

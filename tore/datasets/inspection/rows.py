@@ -16,6 +16,7 @@ from tore.datasets.label import Label
 from tore.datasets.sets import BadSample, Place
 from tore.files import parse_json
 from tore.geometry.alignment import FIT_JOINTS, fit_weak_perspective
+from tore.geometry.camera import PinholeCamera
 from tore.geometry.crop import Crop
 
 ERROR, WARNING = "error", "warning"
@@ -128,6 +129,7 @@ BOX_LIMITS = (8.0, 8.0)  # pixels at least, and image sides at most
 IMAGE_MARGIN = 0.1  # of the image's side that a joint may lie outside
 CROP_MARGIN = 1.0  # of the crop's side that a joint may lie outside
 FIT_WARNING, FIT_LIMIT = 0.08, 0.25  # residual / diagonal of the 2D joints
+CAMERA_LIMIT = 0.01  # of the person's size, between 2D joints and those that the recorded camera sees
 MODEL_WARNING, MODEL_LIMIT = 0.06, 0.2  # meters, mean distance
 
 
@@ -203,18 +205,44 @@ def check_in_image(label: Label, height: int, width: int, size: int) -> Iterator
         yield ERROR, "2D joints", f"{away.sum()} of {len(seen)} lie far from the box that is cropped"
 
 
-def check_agreement(label: Label) -> Iterator[Remark]:
-    """3D joints against 2D joints under the best weak-perspective camera."""
+def check_agreement(label: Label, recorded: object = None) -> Iterator[Remark]:
+    """3D joints against 2D joints, under the camera that the row has `recorded` (focal_length, principal_point,
+    translation), else under the best weak-perspective camera.
+    """
     fit = fit_weak_perspective(label.joints_3d, label.joints_2d)
     if not (label.has_2d_joints and label.has_3d_joints) or fit is None:
         return
-    diagonal = float(np.linalg.norm(np.ptp(label.joints_2d[label.joints_2d[:, 2] > 0, :2], axis=0)))
-    share = fit.residual / max(diagonal, 1e-12)
+    diagonal = max(float(np.linalg.norm(np.ptp(label.joints_2d[label.joints_2d[:, 2] > 0, :2], axis=0))), 1e-12)
+    if recorded is not None:
+        off = _off_recorded(label, recorded)
+        if not off / diagonal <= CAMERA_LIMIT:
+            yield (
+                ERROR,
+                "3D against 2D",
+                f"the recorded camera is off by {off:.4g} pixels",
+            )
+        return
+    share = fit.residual / diagonal
     if fit.scale <= 0:
         yield ERROR, "3D against 2D", "the 3D joints fit only turned upside down or mirrored"
     elif share > FIT_WARNING:
         found = f"the best fit is off by {fit.residual:.4g} pixels, {share:.0%} of the person's size"
         yield ERROR if share > FIT_LIMIT else WARNING, "3D against 2D", found
+
+
+def _off_recorded(label: Label, recorded: object) -> float:
+    """Pixels between the labeled 2D joints and where a recorded camera sees the 3D joints; NaN if it cannot be read."""
+    try:
+        values = dict(recorded)  # type: ignore[call-overload]
+        x, y = (float(value) for value in values["principal_point"])
+        camera = PinholeCamera(float(values["focal_length"]), (x, y))
+        translation = np.array(values["translation"], np.float64).reshape(3)
+    except (KeyError, TypeError, ValueError):
+        return float("nan")
+    used = (label.joints_3d[:, 3] > 0) & (label.joints_2d[:, 2] > 0)
+    with np.errstate(all="ignore"):
+        seen = camera.project(label.joints_3d[used, :3] + translation)
+    return float(np.sqrt(np.square(seen - label.joints_2d[used, :2]).sum(1).mean()))
 
 
 def check_model_joints(label: Label, model_joints: np.ndarray) -> Iterator[Remark]:
