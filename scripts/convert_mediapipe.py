@@ -9,7 +9,6 @@ python scripts/convert_mediapipe.py --model hand --graph models/handlandmark-ful
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from scripts.convert_movenet import read_graph_weights
-from tore.files import read_json, write_tensors
+from scripts.convert_movenet import checked, read_graph_weights, run
+from tore.files import read_json
 from tore.modeling.mediapipe_hand import HandLandmarks, shipped_hand_weights
 from tore.modeling.mediapipe_palm import PalmFinder
 
@@ -101,29 +100,20 @@ def modules_of(network: HandLandmarks | PalmFinder) -> list[tuple[str, nn.Module
 
 def convert(layers: list[Layer], network: HandLandmarks | PalmFinder) -> dict[str, torch.Tensor]:
     """The network's entries, in the stored types. ValueError where the graph is another network's."""
-    modules, expected = modules_of(network), network.state_dict()
+    modules = modules_of(network)
     entries: dict[str, torch.Tensor] = {}
     for (name, _), layer in zip(modules, layers, strict=False):
         for part, array in layer.items():
             place = name if part in ("weight", "bias") else name.removesuffix(".enlarge")
             entries[f"{place}.{part}"] = torch.from_numpy(np.array(array))
-    wrong = entries.keys() ^ expected.keys()
-    wrong |= {name for name in entries.keys() & expected.keys() if entries[name].shape != expected[name].shape}
-    if wrong or len(modules) != len(layers):
-        raise ValueError(f"the graph is not of the network that was named: {', '.join(sorted(wrong)[:5])} do not fit")
-    return entries
+    if len(modules) != len(layers):
+        raise ValueError(f"the graph is not of the network that was named: {len(layers)} layers, not {len(modules)}")
+    return checked(entries, network)
 
 
 def main() -> None:
-    """Converts one model and says how large it is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, choices=tuple(NETWORKS))
-    parser.add_argument("--graph", required=True, type=Path, metavar="JSON", help="the TF.js graph model")
-    parser.add_argument("--out", type=Path, help="[the package's own file]")
-    args = parser.parse_args()
-    out = args.out or shipped_hand_weights(args.model)
-    write_tensors(convert(layers_of(args.graph), NETWORKS[args.model]()), out)
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    """Converts one of MediaPipe's models."""
+    run(__doc__, NETWORKS, lambda model, graph: convert(layers_of(graph), NETWORKS[model]()), shipped_hand_weights)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -83,7 +84,7 @@ def our_name(name: str) -> str | None:
 
 def convert(arrays: dict[str, np.ndarray], network: MoveNet) -> dict[str, torch.Tensor]:
     """The network's entries, in the stored types. ValueError where the graph is another network's."""
-    expected, entries = network.state_dict(), {}
+    entries: dict[str, torch.Tensor] = {}
     for name, array in arrays.items():
         ours = our_name(name)
         if ours is None:
@@ -93,6 +94,12 @@ def convert(arrays: dict[str, np.ndarray], network: MoveNet) -> dict[str, torch.
         if array.ndim == 4:  # height, width, inputs, outputs; a depthwise one's outputs per input come last
             array = array.transpose((2, 3, 0, 1) if "depthwise" in ours else (3, 2, 0, 1))
         entries[ours] = torch.from_numpy(np.array(array))
+    return checked(entries, network)
+
+
+def checked(entries: dict[str, torch.Tensor], network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The entries. ValueError where they are not a network's in names and shapes."""
+    expected = network.state_dict()
     wrong = entries.keys() ^ expected.keys()
     wrong |= {name for name in entries.keys() & expected.keys() if entries[name].shape != expected[name].shape}
     if wrong:
@@ -100,16 +107,26 @@ def convert(arrays: dict[str, np.ndarray], network: MoveNet) -> dict[str, torch.
     return entries
 
 
-def main() -> None:
-    """Converts one model and says how large it is."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, choices=tuple(NETWORKS))
+def run(
+    description: str | None,
+    models: Iterable[str],
+    converted: Callable[[str, Path], dict[str, torch.Tensor]],
+    shipped: Callable[[str], Path],
+) -> None:
+    """Converts the graph of one of the models by `converted(model, graph)`, and says how large it is."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, choices=tuple(models))
     parser.add_argument("--graph", required=True, type=Path, metavar="JSON", help="the TF.js graph model")
     parser.add_argument("--out", type=Path, help="[the package's own file]")
     args = parser.parse_args()
-    out = args.out or shipped_weights(args.model)
-    write_tensors(convert(read_graph_weights(args.graph), NETWORKS[args.model]()), out)
+    out = args.out or shipped(args.model)
+    write_tensors(converted(args.model, args.graph), out)
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+def main() -> None:
+    """Converts one of MoveNet's models."""
+    run(__doc__, NETWORKS, lambda model, graph: convert(read_graph_weights(graph), NETWORKS[model]()), shipped_weights)
 
 
 if __name__ == "__main__":
