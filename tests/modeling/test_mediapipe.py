@@ -136,5 +136,5 @@ def test_layers_of_a_graph(tmp_path: Path) -> None:
     np.testing.assert_array_equal(deep["bias"], range(4))  # behind the sum
     np.testing.assert_array_equal(product["weight"], [[0, 2, 4, 6], [1, 3, 5, 7]])
     np.testing.assert_array_equal(product["bias"], [0, 1])
-    with pytest.raises(ValueError, match="do not fit"):
+    with pytest.raises(ValueError, match="not of the network that was named: 3 layers, not 91"):
         convert(layers_of(tmp_path / "g.json"), PalmFinder())
