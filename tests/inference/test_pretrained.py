@@ -17,7 +17,7 @@ from tests import rules
 from tore.inference import pretrained
 from tore.inference.predictor import MeshRecovery
 from tore.modeling.checkpoint_contents import checkpoint_file
-from tore.paths import shipped_checkpoint
+from tore.paths import default_checkpoint
 
 WRONG = (
     ("wings", 2, "has no option wings"),
@@ -84,8 +84,8 @@ def test_half_the_size_in_16_bits_and_a_card_that_stays(recovery: MeshRecovery, 
 
 def test_no_name_is_the_shipped_network() -> None:
     found = MeshRecovery.from_pretrained(device="cpu")
-    expected = tore.load_model(shipped_checkpoint("body"), device="cpu")
-    assert found.body.kind == "body" and found.checkpoint == str(shipped_checkpoint("body"))
+    expected = tore.load_model(default_checkpoint("body"), device="cpu")
+    assert found.body.kind == "body" and found.checkpoint == str(default_checkpoint("body"))
     assert all(torch.equal(a, b) for a, b in zip(found.model.parameters(), expected.parameters(), strict=True))
     assert MeshRecovery.from_pretrained(body="hand", device="cpu").body.kind == "hand"
 

@@ -85,7 +85,8 @@ class FastMETROForm(nn.Module):
         if self.keypoint_queries is not None:
             of_joints = queries[:, : self.joints]
             camera, joints, coarse = self.keypoint_queries.correct(hints, of_joints, camera, joints, coarse)
-        return assemble(camera, joints, coarse, self.upsampling(coarse), heatmap, self.smpl_regressor)
+        keypoints, finer = None if isinstance(seen, Tensor) else seen.keypoints, self.upsampling(coarse)
+        return assemble(camera, joints, coarse, finer, heatmap, self.smpl_regressor, keypoints)
 
     def narrow(self, tokens: Tensor) -> Tensor:
         """[camera; image] (B, 1 + M, wide) -> (B, 1 + M, narrow)."""

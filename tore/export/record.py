@@ -24,6 +24,7 @@ UNITS = {
     "heatmap": "attention map of each kept image token over the crop, row by row; sums to 1",
     "rotations": "any 3 x 3 matrices; SMPL's rotations are U V^T of their SVD, times the sign of its determinant",
     "betas": "SMPL's shape",
+    "keypoints": "what the backbone, a pose network, finds: x, y in shares of the image's sides, score, and what else",
 }
 
 

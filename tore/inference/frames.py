@@ -12,7 +12,7 @@ from tore.modeling.heads import MeshPrediction
 def mirrored_back(prediction: MeshPrediction, which: list[bool], columns: int) -> MeshPrediction:
     """Predictions from mirrored images as those of the images, for the samples that `which` says.
 
-    columns: of the feature map that heatmaps cover.
+    columns: of the feature map that heatmaps cover. Keypoints stay those of the mirrored images.
     """
     if not any(which):
         return prediction
@@ -34,7 +34,7 @@ def mirrored_back(prediction: MeshPrediction, which: list[bool], columns: int) -
 def rotated_back(prediction: MeshPrediction, rotations: list[float]) -> MeshPrediction:
     """Predictions from crops of these rotations in degrees, along the axes of the images: rotated about z.
 
-    Heatmaps stay those of the crops. What a crop without rotation gave stays bit for bit.
+    Heatmaps and keypoints stay those of the crops. What a crop without rotation gave stays bit for bit.
     """
     if not any(rotations):
         return prediction

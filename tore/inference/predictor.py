@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from torch.utils._pytree import tree_map_only
 
 from tore.body.body_model import BodyModel, load_body
 from tore.datasets.image_files import ValueRange, check_reading
-from tore.detection.detector import Detection, Detector, find
-from tore.detection.hands import HandPlacer, HandsOfPeople
+from tore.detection.detector import Detector
 from tore.device import place_of
 from tore.export.loading import ExportedNetwork, load_network
 from tore.export.record import is_export
-from tore.image_format import STRIDE, ImageFormat
-from tore.inference.crops import PersonCrop, Place, crops_of, upright_places
+from tore.image_format import STRIDE
+from tore.inference.crops import PersonCrop, Place, crops_of
+from tore.inference.finding import Finding
 from tore.inference.focal_length import FocalChoice, image_camera
 from tore.inference.frames import mirrored_back, rotated_back
 from tore.inference.images import ImageSource, read_photograph
@@ -31,7 +30,6 @@ from tore.inference.parameters import FITTED, REFINED, REGRESSED, fitted, regres
 from tore.inference.pretrained import Pretrained
 from tore.inference.refinement import STAYED, Refiner, crop_keypoints
 from tore.inference.result import Recovery, place
-from tore.modeling.build import image_format_of
 from tore.modeling.checkpoints import Checkpoint
 from tore.modeling.evaluation_mode import evaluating
 from tore.modeling.heads import MeshPrediction
@@ -43,15 +41,16 @@ BATCH_SIZE = 8
 Boxes = Sequence[Place] | np.ndarray | torch.Tensor
 
 
-class MeshRecovery(Pretrained):
+class MeshRecovery(Pretrained, Finding):
     """A network and its body model, from images to meshes.
 
     model: on any device and of any dtype, which are read at each call; it runs in evaluation mode, and each of its
     modules is afterwards in the mode in which it was. body: the one that it was trained on, ValueError for another.
     amp: run the network in half precision where that is safe; an autocast around the call changes nothing. checkpoint:
-    the name that results carry. For a model that was compiled in place (`model.compile()`), which each new size of
-    batch would have compiled anew, a batch is filled up to the largest so far. Threads may share one, as long as none
-    of them trains the network meanwhile.
+    the name that results carry. detector: finds people where `predict` is told neither boxes nor a detector; None takes
+    the center of each image, and it may be set at any time. For a model that was compiled in place (`model.compile()`),
+    which each new size of batch would have compiled anew, a batch is filled up to the largest so far. Threads may share
+    one, as long as none of them trains the network meanwhile.
     """
 
     def __init__(
@@ -61,23 +60,19 @@ class MeshRecovery(Pretrained):
         *,
         amp: bool = False,
         checkpoint: str = "",
+        detector: Detector | None = None,
     ) -> None:
         check_body(model, body, checkpoint or "the network")
         self.model = model
         self._largest = 0
         self._refiner: Refiner | None = None
         self.body = body
-        self.amp, self.checkpoint = amp, checkpoint
+        self.amp, self.checkpoint, self.detector = amp, checkpoint, detector
         self.faces: np.ndarray = body.faces.cpu().numpy()  # (F, 3)
 
     def __repr__(self) -> str:
         network = f"{type(self.model).__name__} on {self.device}, {self.dtype}"
         return f"MeshRecovery({self.checkpoint or 'no file'!r}, {self.body.kind}, {network})"
-
-    @property
-    def device(self) -> torch.device:
-        """Where the network is now."""
-        return place_of(self.model)[0]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -120,11 +115,6 @@ class MeshRecovery(Pretrained):
         )
 
     @property
-    def image_format(self) -> ImageFormat:
-        """What the network is shown: its configuration's, the official one for a module without a configuration."""
-        return image_format_of(self.model)
-
-    @property
     def one_size(self) -> bool:
         """Whether batches are filled up."""
         return self.model._compiled_call_impl is not None
@@ -148,35 +138,6 @@ class MeshRecovery(Pretrained):
         """A size of batch that keeps the network busy."""
         return max(BATCH_SIZE, self.model.usual_batch if isinstance(self.model, ExportedNetwork) else 0)
 
-    def find(self, detector: Detector, image: np.ndarray, people: int | str = "all") -> list[Detection]:
-        """Whom a detector finds in an image (H, W, 3) uint8 RGB for this network: people, or hands.
-
-        Where the network sees upright hands, those beyond the wrists of people are looked at first: joints, side, turn,
-        and whether there is a hand at all.
-        """
-        hands = self.body.kind == "hand"
-        if self.image_format.upright and not getattr(detector, "hands", False):
-            detector = HandsOfPeople(detector, self.hand_placer)
-        return find(detector, image, people, hands=hands)
-
-    @cached_property
-    def hand_placer(self) -> HandPlacer:
-        """What finds the turn of hands, for a network that sees upright ones."""
-        return HandPlacer(device=self.device)
-
-    def upright(
-        self, image: np.ndarray, places: Sequence[Place] | None, left: bool | Sequence[bool] | None
-    ) -> tuple[list[Place] | None, bool | list[bool]]:
-        """Boxes and sides as `crops_of` takes them: for a network that sees upright hands with the turn of each.
-
-        image: (H, W, 3) uint8 RGB. places: None for the center of the image; a `Crop` stays as it is. left: None where
-        it is not said: such a network says it itself, any other takes hands for right ones.
-        """
-        if self.image_format.upright:
-            return upright_places(self.hand_placer, image, places, left)
-        sides = bool(left) if left is None or isinstance(left, bool) else list(left)
-        return (None if places is None else list(places)), sides
-
     @renamed_argument("pictures", "images")
     def predict(
         self,
@@ -194,15 +155,17 @@ class MeshRecovery(Pretrained):
         refine: bool = False,
         fit: bool = False,
     ) -> list[Recovery]:
-        """The people of one image or of many, in order: one per image, or one per box.
+        """The people of one image or of many, in order: one per image, per box, or per person found.
 
         images: one image or any iterable of them; arrays (B, H, W, 3) and tensors (B, 3, H, W) are many; a dictionary
         from paths to boxes is both. An image is a path, an image file's bytes, a file open in binary mode, a Pillow
         image, an array (H, W), (H, W, 1 | 3 | 4) or a tensor (H, W), (1 | 3 | 4, H, W), on any device.
         boxes: for one image a list of (x, y, width, height) in its pixels, or of `Crop`s, which may be rotated; for
-        many an iterable of such lists, None for the center of the image and [] for nobody, or a dictionary by path,
+        many an iterable of such lists, None where they are not known and [] for nobody, or a dictionary by path,
         file name or stem.
         detector: of `tore.detection`; finds people, or for a network of hands their hands, where no boxes are given.
+        Without it `self.detector` does, which `from_pretrained` sets for networks on a pose network; where that is None
+        too, the center of the image is taken.
         focal_length: of the images' camera, in pixels, or "official" for 1000 at 224; fov: in its place the field of
         view in degrees over the longer side. Without both it is taken from an image's EXIF entries, else its diagonal.
         left: which are left hands: one flag for all, or one (or one for each person) per image, in order or by name.
@@ -265,14 +228,15 @@ class MeshRecovery(Pretrained):
         check_reading(value_range, channel_order)
         if refine:
             self.refiner()
+        finder = self.detector if detector is None else detector
 
         def crops(asked: Asked) -> list[PersonCrop]:
             pixels, lens = read_photograph(
                 asked.source, asked.name, value_range=value_range, channel_order=channel_order
             )
             places = asked.boxes
-            if places is None and detector is not None:
-                places = list(self.find(detector, pixels))
+            if places is None and finder is not None:
+                places = list(self.find(finder, pixels))
             places, sides = self.upright(pixels, places, None if left is None else asked.left)
             return crops_of(pixels, places, asked.name, sides, self.image_format, lens=lens)
 
@@ -332,8 +296,14 @@ class MeshRecovery(Pretrained):
         with torch.autocast(device.type, enabled=False):
             with evaluating(self.model), self._precision(device):
                 prediction = self._predict(images)
-            keypoints = crop_keypoints(images, self.image_format) if refine else None
+            keypoints = self._keypoints(images, prediction) if refine else None
             return self._recoveries(crops, prediction, body, choice, keypoints, fit)
+
+    def _keypoints(self, images: torch.Tensor, prediction: MeshPrediction) -> torch.Tensor:
+        """(B, 17, 3) that MoveNet finds in the crops: the network's backbone, where that is it, else one more pass."""
+        if prediction.keypoints is not None and self.model.config.frozen_backbone:
+            return prediction.keypoints
+        return crop_keypoints(images, self.image_format)
 
     def refiner(self) -> Refiner:
         """What moves people of this body model toward keypoints. ValueError for hands."""

@@ -21,7 +21,7 @@ from tore.files import check_output_folder, write_whole
 from tore.modeling.build import ModelConfig, reduction_of
 from tore.modeling.checkpoint_contents import FILE_NAME, PRETRAINED_NAME
 from tore.modeling.checkpoints import network_in, save_model
-from tore.paths import MADE_BODIES, shipped_checkpoint
+from tore.paths import MADE_BODIES, default_checkpoint
 
 if TYPE_CHECKING:
     from typing import Self  # of Python 3.11
@@ -64,6 +64,8 @@ class Pretrained:
     body: Any
     checkpoint: str
     from_checkpoint: Any
+    own_detector: Any
+    detector: Any
 
     @classmethod
     def from_pretrained(
@@ -84,6 +86,10 @@ class Pretrained:
         body: what the named network must recover. revision (branch, tag or commit), token, cache_dir and
         local_files_only (take nothing that is not in the cache) are the hub's. options: of `from_checkpoint`.
 
+        A network on the features of a pose network, as those that ship are, gets the detector that belongs to it
+        (`own_detector`): `predict("photo.jpg")` finds the people, or the hands, of a photograph. Any other network has
+        none and takes the center of the image, as after `from_checkpoint`.
+
         Raises FileNotFoundError where there is no such network, ValueError for a file that is none and another body.
         """
         file = pretrained_file(name, body or "body", HubOptions(revision, token, cache_dir, local_files_only))
@@ -91,6 +97,8 @@ class Pretrained:
         if body not in (None, recovery.body.kind):
             raise ValueError(f"{name or file} recovers a {recovery.body.kind}, not a {body}; leave body out")
         recovery.checkpoint = str(name or file)
+        finding = {key: options[key] for key in ("fast", "runtime", "tell") if key in options}
+        recovery.detector = recovery.own_detector(**finding)
         return recovery
 
     def save_pretrained(self, folder: str | Path, *, half: bool = False, leave_out_backbone: bool = False) -> Path:
@@ -166,7 +174,7 @@ def pretrained_file(name: str | Path | None, kind: str, hub: HubOptions) -> Path
     Raises FileNotFoundError where there is none, saying why.
     """
     if name is None:
-        return shipped_checkpoint(kind)
+        return default_checkpoint(kind)
     path = Path(name).expanduser()
     if path.exists() or isinstance(name, Path) or not is_hub_id(name):
         if hub != HubOptions():

@@ -175,7 +175,8 @@ class FastMETRO(nn.Module):
         if self.keypoint_queries is not None:
             of_joints = queries[:, : joints.shape[1]]
             camera, joints, coarse = self.keypoint_queries.correct(hints, of_joints, camera, joints, coarse)
-        return assemble(camera, joints, coarse, self.upsampling(coarse), heatmap, self.smpl_regressor)
+        finer = self.upsampling(coarse)
+        return assemble(camera, joints, coarse, finer, heatmap, self.smpl_regressor, seen.keypoints)
 
     def narrow(self, camera: Tensor, tokens: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """From the wide to the narrow width. TORE's camera shares the image's Linear, FastMETRO's has its own."""

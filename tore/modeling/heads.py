@@ -73,6 +73,8 @@ class MeshPrediction(NamedTuple):
     heatmap: (B, M, h * w) attention map of each kept image token, None without a reduction of image tokens.
     rotations: (B, 24, 3, 3) of SMPL's joints relative to their parents, None without the SMPL parameter regressor.
     betas: (B, 10) of SMPL's shape, likewise.
+    keypoints: (B, K, 3 or more) that the backbone found in the image as it was shown: x, y in shares of its sides,
+    score, and what else it says; None where they don't enter the network.
     """
 
     camera: Tensor
@@ -83,6 +85,7 @@ class MeshPrediction(NamedTuple):
     heatmap: Tensor | None
     rotations: Tensor | None = None
     betas: Tensor | None = None
+    keypoints: Tensor | None = None
 
     def __repr__(self) -> str:
         shapes = (f"{name}={None if value is None else tuple(value.shape)}" for name, value in self._asdict().items())
@@ -111,9 +114,9 @@ def assemble(
     finer: tuple[Tensor, ...],
     heatmap: Tensor | None,
     smpl_regressor: SMPLRegressor | None,
+    keypoints: Tensor | None = None,
 ) -> MeshPrediction:
     """A prediction from the coarse mesh and its `finer` levels (one or two, coarse to full)."""
     mid = finer[0] if len(finer) == 2 else None
-    if smpl_regressor is None:
-        return MeshPrediction(camera, joints, coarse, mid, finer[-1], heatmap)
-    return MeshPrediction(camera, joints, coarse, mid, finer[-1], heatmap, *smpl_regressor(finer[0]))
+    rotations, betas = (None, None) if smpl_regressor is None else smpl_regressor(finer[0])
+    return MeshPrediction(camera, joints, coarse, mid, finer[-1], heatmap, rotations, betas, keypoints)
