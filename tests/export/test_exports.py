@@ -7,6 +7,7 @@ import copy
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,13 +20,15 @@ from tests.exports import TorchSession, without_onnx
 from tests.modeling.test_networks import small
 from tore import cli
 from tore.export import exporting, record, sessions
-from tore.export.exporting import export_maps, export_model
-from tore.export.loading import ExportedMaps, ExportedNetwork, load_network
+from tore.export.detectors import DETECTORS, DetectorGraph, export_detector, kept_detector
+from tore.export.exporting import export_model
+from tore.export.loading import ExportedNetwork, load_network
 from tore.export.onnx_files import write_onnx
 from tore.export.record import is_export, read_record
 from tore.export.sessions import Session
+from tore.inference.images import read_image
 from tore.modeling.movenet import load_movenet
-from tore.paths import SYNTHETIC
+from tore.paths import SYNTHETIC, example_photograph
 
 TOLERANCE = 2e-5
 
@@ -281,22 +284,61 @@ def test_the_command(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["thunder", "multipose"])
+@pytest.mark.parametrize("name", DETECTORS)
 def test_the_detectors_networks(name: str, tmp_path: Path) -> None:
+    """On a photograph of one person, whole and the square about the person."""
     needs_runtimes()
-    network = load_movenet(name)
-    export_maps(network, name, tmp_path, runtimes=sessions.RUNTIMES)
-    images = 255 * torch.rand(1, 3, 160, 256)
+    assert cli.main(["export", name, "--output_dir", str(tmp_path)]) == 0
+    record, graph = read_record(tmp_path), DetectorGraph(load_movenet(DETECTORS[name]), DETECTORS[name])
+    assert list(record.outputs) == graph.names
+    side = record.image["size"] or 192
+    image = cv2.resize(read_image(example_photograph()), (side, side), interpolation=cv2.INTER_AREA)
+    images = image.transpose(2, 0, 1)[None].astype(np.float32)
+    with torch.no_grad():
+        expected = dict(zip(graph.names, map(torch.Tensor.numpy, graph(torch.from_numpy(images))), strict=True))
+    sure = expected.get("scores", np.ones((1, 1))) > 0.1
+    assert sure.sum() == 1
     for runtime in sessions.RUNTIMES:
-        found = Session(tmp_path / "network.onnx", runtime)(images.numpy())
-        for head, expected in network(images).items():
-            assert_agrees(found[head], expected.numpy(), TOLERANCE)
+        found = Session(tmp_path / "network.onnx", runtime)(images)
+        for part in graph.decoded:
+            mask = sure if "scores" in graph.decoded else slice(None)
+            assert_agrees(found[part][mask], expected[part][mask], TOLERANCE)
 
 
-def test_the_detectors_maps_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_detectors_exports_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_onnx(monkeypatch, tmp_path)
     network, told = load_movenet("thunder"), []
-    first, second = (ExportedMaps(network, "thunder", tell=told.append) for _ in range(2))
-    assert first.session.path == second.session.path and len(told) == 1
-    images = 255 * torch.rand(1, 3, 64, 96)
-    assert torch.equal(first(images)["center"], network(images)["center"])
+    first, second = (kept_detector("movenet-thunder", network, tell=told.append) for _ in range(2))
+    assert first.path == second.path and len(told) == 1
+    images = 255 * torch.rand(1, 3, 256, 256)
+    assert np.array_equal(first(images.numpy())["map_center"], network(images)["center"].numpy())
+
+
+def test_detectors_are_exported_in_one_form(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    without_onnx(monkeypatch, tmp_path / "cache")
+    flags = ["export", "movenet-thunder", "--output_dir", str(tmp_path / "placer")]
+    for more in (["--format", "torch"], ["--weights", "float16"], ["--output", "mesh"], ["--arch", "resnet50"]):
+        assert cli.main([*flags, *more]) == 2
+        assert f"{' '.join(more)}: movenet-thunder is exported in one form alone" in capsys.readouterr().err
+    assert cli.main(flags) == 0 and cli.main(flags) == 2
+    assert "holds an export; add --overwrite" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="is the export of movenet-thunder, which finds people"):
+        load_network(tmp_path / "placer")
+    with pytest.raises(ValueError, match="use movenet-multipose or movenet-thunder"):
+        export_detector("yolo", tmp_path)
+
+
+def test_a_detector_that_tells_other_people_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The maps are right, and what is decoded of them is not."""
+
+    class Shifted(TorchSession):
+        def __call__(self, images: np.ndarray) -> dict[str, np.ndarray]:
+            found = super().__call__(images)
+            return found | {"keypoints": found["keypoints"] + 0.001}
+
+    without_onnx(monkeypatch, tmp_path / "cache", Shifted)
+    with pytest.raises(ValueError, match="its output keypoints differs"):
+        export_detector("movenet-thunder", tmp_path / "placer")
+    assert not (tmp_path / "placer" / "export.json").exists()

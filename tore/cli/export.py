@@ -3,7 +3,9 @@
 The folder holds the network (network.onnx, or network.pt2 of torch.export), body.npz with faces and joint regressor,
 and export.json, which says what is needed to run it. An ONNX file is verified in the runtimes that shall run it, on
 several images, sizes of batch and calls, and refused where one gives other numbers than the network. `tore infer`,
-`evaluate` and `bench` take the folder as --checkpoint. docs/DEPLOY.md shows how other programs use it.
+`evaluate` and `bench` take the folder as --checkpoint. `movenet-multipose` and `movenet-thunder` in the place of the
+checkpoint are the finder of people and what places a person's keypoints. docs/DEPLOY.md shows how other programs use
+all this.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import sys
 from collections.abc import Sequence
 
 from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
-from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, names
+from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, names, shown, typed_flags
 from tore.entry import entry_point
+from tore.export.detectors import DETECTORS, export_detector
 from tore.export.exporting import export_model
 from tore.export.onnx_files import STORED
 from tore.export.record import NETWORK_FILES, OUTPUTS, ExportRecord, is_export
@@ -31,7 +34,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = FlagParser(prog="tore export", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("file", nargs="?", metavar="CHECKPOINT", help="official or own checkpoint, or its folder")
+    what = f"official or own checkpoint, or its folder; or {' or '.join(DETECTORS)}"
+    where.add_argument("file", nargs="?", metavar="CHECKPOINT", help=what)
     where.add_argument(*names("--checkpoint"), metavar="PATH", help="the same, as other commands take it")
     add(*names("--output_dir"), required=True, metavar="DIR", help="the folder of the export")
     add("--format", default="onnx", choices=tuple(NETWORK_FILES), help="onnx, or torch: a program of torch.export")
@@ -49,13 +53,25 @@ def build_parser() -> argparse.ArgumentParser:
 def report(record: ExportRecord, folder: str) -> None:
     """What was written, and how far it is from the network."""
     print(f"{folder}: {record.file}, weights {record.weights}, outputs {', '.join(record.outputs)}")
-    print(f"body: {record.body['name']}, {record.body['rights']}")
+    if record.body:
+        print(f"body: {record.body['name']}, {record.body['rights']}")
     rows = [("equal to rounding in " + where, found) for where, found in record.differences.items()]
     if record.rounding:
         rows.append((f"what {record.weights} weights change", record.rounding))
     for title, found in rows:
         largest = ", ".join(f"{name} {difference:.2g}" for name, difference in found.items())
         print(f"{title}; largest difference: {largest}")
+
+
+def export_of_detector(args: argparse.Namespace, name: str) -> int:
+    """Exports a detector, of which there is one form."""
+    taken = {"file", "checkpoint", "output_dir", "runtime", "overwrite", "format"}
+    if args.format != "onnx" or (other := sorted(set(typed_flags(args)) - taken)):
+        flag = f"--format {args.format}" if args.format != "onnx" else shown(args, other[0])
+        raise ValueError(f"{flag}: {name} is exported in one form alone, with its weights as they ship; leave it out")
+    record = export_detector(name, args.output_dir, runtimes=args.runtime, overwrite=args.overwrite)
+    report(record, args.output_dir)
+    return 0
 
 
 @entry_point("tore export")
@@ -66,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = args.checkpoint or args.file
     if is_export(path):
         raise ValueError(f"{path} is an export already; name the checkpoint that it was made from")
+    if path in DETECTORS:
+        return export_of_detector(args, path)
     checkpoint, notes = open_checkpoint(args, path)
     for note in [*args.notices, *ignored, *notes]:
         print(note, file=sys.stderr)

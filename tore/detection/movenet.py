@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from tore.detection.detector import LIMBS, SURE, Found, take, without_duplicates
-from tore.export.loading import ExportedMaps
+from tore.export.detectors import DetectorGraph, kept_detector
 from tore.geometry.crop import Crop
-from tore.modeling.movenet import KEYPOINTS, STRIDE, THUNDER_SIZE, decode_keypoints, decode_people, load_movenet
+from tore.modeling.movenet import KEYPOINTS, STRIDE, THUNDER_SIZE, load_movenet
 
 THRESHOLD = 0.25  # of MultiPose's scores
 FIRST_LOOK, SECOND_LOOK = 256, 512  # pixels; the longer side of the image as MultiPose is shown it
@@ -47,7 +47,7 @@ class MoveNetDetector:
         tell: Callable[[str], object] = lambda text: None,
     ) -> None:
         self.threshold, self.device, self.second_look = threshold, torch.device(device), second_look
-        self._finder = _maps_of("multipose", weights, self.device, fast, runtime, tell)
+        self._finder = _decoded("multipose", weights, self.device, fast, runtime, tell)
         self._placer = KeypointPlacer(device=device, fast=fast, runtime=runtime, tell=tell)
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
@@ -75,14 +75,13 @@ class MoveNetDetector:
         shown = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
         padded = np.zeros((*(-(-side // STRIDE) * STRIDE for side in size[::-1]), 3), np.uint8)
         padded[: size[1], : size[0]] = shown
-        with torch.inference_mode():
-            people = decode_people(self._finder(_tensor(padded[None], self.device)))
+        people = self._finder(padded[None])
         scale = np.array([padded.shape[1] * width / size[0], padded.shape[0] * height / size[1]])
-        corners = people.boxes[0].cpu().numpy().reshape(-1, 2, 2) * scale
+        corners = people["boxes"][0].reshape(-1, 2, 2) * scale
         corners = np.minimum(corners, [width, height])
         boxes = np.concatenate([corners[:, 0], corners[:, 1] - corners[:, 0]], 1)
-        keypoints = people.keypoints[0].cpu().numpy() * [*scale, 1.0]
-        scores = people.scores[0].cpu().numpy().astype(np.float64)
+        keypoints = people["keypoints"][0] * [*scale, 1.0]
+        scores = people["scores"][0].astype(np.float64)
         return take(Found(boxes, scores, keypoints), (scores >= self.threshold) & (boxes[:, 2:] > 0).all(1))
 
 
@@ -98,7 +97,7 @@ class KeypointPlacer:
         tell: Callable[[str], object] = lambda text: None,
     ) -> None:
         self.device = torch.device(device)
-        self._network = _maps_of("thunder", None, self.device, fast, runtime, tell)
+        self._network = _decoded("thunder", None, self.device, fast, runtime, tell)
 
     def __call__(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """image (H, W, 3) uint8 RGB, boxes (N, 4) x, y, width, height in pixels, N at least 1.
@@ -122,30 +121,33 @@ class KeypointPlacer:
     def _keypoints(self, image: np.ndarray, crops: Sequence[Crop]) -> np.ndarray:
         """Thunder's keypoints (N, 17, 3) of crops, x and y in pixels of the image."""
         shown = np.stack([cut(image, crop, THUNDER_SIZE) for crop in crops])
-        with torch.inference_mode():
-            placed = decode_keypoints(self._network(_tensor(shown, self.device))).cpu().numpy().astype(np.float64)
+        placed = self._network(shown)["keypoints"].astype(np.float64)
         points = [crop.to_image(2 * own[:, :2] - 1) for crop, own in zip(crops, placed, strict=True)]
         return np.concatenate([np.stack(points), placed[..., 2:]], -1)
 
 
-def _maps_of(
+def _decoded(
     name: str,
     weights: str | Path | None,
     device: torch.device,
     fast: bool,
     runtime: str | None,
     tell: Callable[[str], object],
-) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
-    """MoveNet from images (B, 3, H, W) in 0..255 to its maps: the export on a CPU where it shall be fast."""
+) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    """MoveNet from images (B, H, W, 3) uint8 to what is decoded: the export on a CPU where it shall be fast."""
     network = load_movenet(name, weights)
     if fast and device.type == "cpu":
-        return ExportedMaps(network, name, runtime, tell)
-    return network.to(memory_format=torch.channels_last).to(device)
+        session = kept_detector(f"movenet-{name}", network, runtime, tell)
+        return lambda images: session(images.transpose(0, 3, 1, 2))
+    graph = DetectorGraph(network.to(memory_format=torch.channels_last).to(device), name)
 
+    @torch.inference_mode()
+    def decoded(images: np.ndarray) -> dict[str, np.ndarray]:
+        tensor = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()  # channels stay innermost
+        found = graph.decode(graph.network(tensor))
+        return {part: value.cpu().numpy() for part, value in zip(graph.decoded, found, strict=True)}
 
-def _tensor(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, channels innermost."""
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
+    return decoded
 
 
 def cut(image: np.ndarray, crop: Crop, size: int) -> np.ndarray:

@@ -32,13 +32,11 @@ from tore.modeling.checkpoint_contents import not_finite
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.heads import SMPLRegressor
 from tore.modeling.metro import METRO
-from tore.modeling.movenet import STRIDE, MoveNet
 from tore.modeling.recorded_body import body_dir_for, check_body
 from tore.paths import BODY_FILES, MADE_BODIES
 
 BATCHES, CALLS = (1, 2, 5), 3  # what is verified: sizes of batch, and calls with other images for each
 TOLERANCE = 5e-5  # of the larger of 1 and the largest number of an output: 0.05 mm of a mesh
-SIDES = ((64, 96), (96, 64), (128, 128))  # of a detector's images, likewise
 THREADS = 2  # of verification, so that the way of one image and that of many are both taken
 Outputs = list[tuple[np.ndarray, dict[str, np.ndarray]]]  # images, and the outputs that they should give
 
@@ -53,19 +51,6 @@ class Unprojected(nn.Module):
     def forward(self, vertices: Tensor) -> tuple[Tensor, Tensor]:
         """vertices (B, V, 3) -> any matrices (B, 24, 3, 3), betas (B, 10)."""
         return self.regressor.matrices(vertices)
-
-
-class MapsGraph(nn.Module):
-    """MoveNet with its maps as a tuple, in the order of `names`."""
-
-    def __init__(self, network: MoveNet) -> None:
-        super().__init__()
-        self.network, self.names = network, list(network.heads)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """images (B, 3, H, W) RGB in 0..255."""
-        maps = self.network(images)
-        return tuple(maps[name] for name in self.names)
 
 
 class ExportGraph(nn.Module):
@@ -123,9 +108,7 @@ def export_model(
     """
     folder = Path(output_dir)
     _check_request(model, format, weights, output, runtimes)
-    if (folder / RECORD_FILE).exists() and not overwrite:
-        raise FileExistsError(f"{folder} holds an export; add --overwrite, or name another --output_dir")
-    check_output_folder(folder)
+    check_free(folder, overwrite)
     body = load_body(model.config.body, body_dir_for(model.trained_on, body_dir))
     check_body(model, body)
     plain = copy.deepcopy(model).to("cpu", torch.float32).eval()
@@ -142,10 +125,17 @@ def export_model(
         np.savez_compressed(temporary / BODY_FILE, **_body_arrays(body))
         return _record(graph, model, file, body, source, format=format, weights=weights, **measured)
 
-    return _written(folder, make)
+    return written(folder, make)
 
 
-def _written(folder: Path, make: Callable[[Path], ExportRecord]) -> ExportRecord:
+def check_free(folder: Path, overwrite: bool) -> None:
+    """FileExistsError where an export lies in the folder and may not be replaced, OutputError where none can."""
+    if (folder / RECORD_FILE).exists() and not overwrite:
+        raise FileExistsError(f"{folder} holds an export; add --overwrite, or name another --output_dir")
+    check_output_folder(folder)
+
+
+def written(folder: Path, make: Callable[[Path], ExportRecord]) -> ExportRecord:
     """Has the files of an export made in a temporary folder, and moves them into `folder`, the record last."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -157,48 +147,6 @@ def _written(folder: Path, make: Callable[[Path], ExportRecord]) -> ExportRecord
                 part.replace(folder / part.name)
         write_whole(folder / RECORD_FILE, record.text())
     return record
-
-
-def export_maps(network: MoveNet, name: str, output_dir: str | Path, *, runtimes: Sequence[str]) -> ExportRecord:
-    """Writes MoveNet up to its maps as ONNX, for images of any sides that are multiples of 32; verified likewise.
-
-    name: "thunder" or "multipose". Raises as `export_model`.
-    """
-    graph, generator = MapsGraph(network).eval(), torch.Generator().manual_seed(0)
-    expected: Outputs = []
-    for height, width in SIDES * CALLS:
-        images = 255 * torch.rand(2, 3, height, width, generator=generator)
-        with torch.no_grad():
-            maps = network(images)
-        expected.append((images.numpy(), {name: value.numpy() for name, value in maps.items()}))
-
-    def make(temporary: Path) -> ExportRecord:
-        file = temporary / NETWORK_FILES["onnx"]
-        write_onnx(graph, file, torch.from_numpy(expected[0][0]), graph.names, stride=STRIDE)
-        found = {
-            runtime: verified(Session(file, runtime, threads=THREADS), expected, f"in {runtime}")
-            for runtime in runtimes
-        }
-        return ExportRecord(
-            format="onnx",
-            file=file.name,
-            sha256=file_sha256(file),
-            weights="float32",
-            network={"network": f"movenet-{name}"},
-            trained_on=None,
-            image={"size": None, "mean": [0, 0, 0], "std": [1 / 255] * 3, "layout": "NCHW, RGB"},
-            input={"name": "images", "shape": ["batch", 3, f"{STRIDE} h", f"{STRIDE} w"], "type": "float32"},
-            outputs={
-                head: {"shape": ["batch", expected[0][1][head].shape[1], "8 h", "8 w"], "unit": f"map of {head}"}
-                for head in graph.names
-            },
-            body={},
-            source={},
-            versions=_versions(["torch", "onnx", *runtimes]),
-            differences=found,
-        )
-
-    return _written(Path(output_dir), make)
 
 
 def _versions(packages: Sequence[str]) -> dict[str, str]:
@@ -219,6 +167,11 @@ def _check_request(model: Any, format: str, weights: str, output: str, runtimes:
         if weights != "float32":
             raise ValueError(f"weights {weights} are for the format onnx; leave them out")
         return
+    check_packages(runtimes)
+
+
+def check_packages(runtimes: Sequence[str]) -> None:
+    """ImportError where what writes or runs ONNX is missing, ValueError where no runtime is named."""
     import_onnx()
     if not runtimes:
         raise ValueError(f"no runtime is named; an ONNX file is verified in {' or '.join(RUNTIMES)}")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tore import __version__
 from tore.body.identity import BodyIdentity, body_identity
 from tore.device import resolve_device
-from tore.export.exporting import export_maps, export_model
+from tore.export.exporting import export_model
 from tore.export.networks import for_inference
 from tore.export.onnx_files import import_onnx
 from tore.export.record import OUTPUTS, ExportRecord, file_sha256, folder_of, is_export, read_record
@@ -27,7 +27,6 @@ from tore.modeling.checkpoints import Checkpoint, load_model, read_checkpoint
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.heads import MeshPrediction, signed_rotation
 from tore.modeling.metro import METRO
-from tore.modeling.movenet import MoveNet
 from tore.modeling.recorded_body import body_dir_for
 from tore.paths import cache_dir
 
@@ -58,7 +57,7 @@ class ExportedNetwork(nn.Module):
         """
         super().__init__()
         self.folder, self.record = folder_of(path), read_record(path)
-        self.config, self.trained_on = configure(**self.record.network), _trained_on(self.record, self.folder)
+        self.config, self.trained_on = _network_of(self.record, self.folder)
         if self.record.format != "onnx":
             raise ValueError(f"{self.folder} is for programs that use torch.export; export the network as onnx")
         if lacking := [name for name in OUTPUTS["mesh"] if name not in self.record.outputs]:
@@ -108,7 +107,13 @@ def recorded_network(path: str | Path, **overrides: Any) -> tuple[Any, BodyIdent
         return checkpoint.config, checkpoint.trained_on
     if overrides:
         raise ValueError(f"{path} is an export, which tells all of its network; leave {', '.join(overrides)} out")
-    record = read_record(path)
+    return _network_of(read_record(path), path)
+
+
+def _network_of(record: ExportRecord, path: str | Path) -> tuple[Any, BodyIdentity | None]:
+    """Configuration and body model. ValueError for the export of a detector."""
+    if not record.body:
+        raise ValueError(f"{path} is the export of {record.network['network']}, which finds people; name a network's")
     return configure(**record.network), _trained_on(record, path)
 
 
@@ -173,33 +178,10 @@ def kept_export(
         model = load_model(checkpoint, body_dir, "cpu")
         export_model(model, folder, runtimes=[runtime], body_dir=body_dir, source=checkpoint.path)
 
-    return _kept(checkpoint.path.stem, facts, runtime, make, tell)
+    return kept(checkpoint.path.stem, facts, runtime, make, tell)
 
 
-class ExportedMaps:
-    """MoveNet's maps by its export, made on first use and kept: images (B, 3, H, W) in 0..255 -> maps by name."""
-
-    def __init__(
-        self, network: MoveNet, name: str, runtime: str | None = None, tell: Callable[[str], object] = lambda text: None
-    ) -> None:
-        """`name`: "thunder" or "multipose", whose weights `network` has; the others as for `load_network`."""
-        chosen, digest = runtime or RUNTIMES[0], hashlib.sha256()
-        for key, value in network.state_dict().items():
-            digest.update(key.encode() + value.numpy().tobytes())
-
-        def make(folder: Path) -> None:
-            export_maps(network, name, folder, runtimes=[chosen])
-
-        folder = _kept(f"movenet_{name}", {"weights": digest.hexdigest()}, chosen, make, tell)
-        file = folder / read_record(folder).file
-        self.session = Session(file, chosen, threads=torch.get_num_threads())
-
-    def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """images (B, 3, H, W) float32 on the CPU, H and W multiples of 32."""
-        return {name: torch.from_numpy(values) for name, values in self.session(images.numpy()).items()}
-
-
-def _kept(
+def kept(
     name: str, facts: dict[str, Any], runtime: str, make: Callable[[Path], None], tell: Callable[[str], object]
 ) -> Path:
     """The folder of an export in the cache, which `make` fills where there is none of these facts and versions."""

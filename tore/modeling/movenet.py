@@ -190,9 +190,9 @@ def decode_keypoints(maps: dict[str, Tensor]) -> Tensor:
 
 def decode_people(maps: dict[str, Tensor]) -> People:
     """Six candidates in each image of MultiPose's maps (B, C, h, w), many of a score near 0."""
-    height, width = maps["center"].shape[-2:]
     heat = maps["center"][:, 0].sigmoid()  # (B,h,w)
-    extent = torch.tensor([width, height], device=heat.device)
+    width, height = _count(heat, -1), _count(heat, -2)
+    extent = torch.stack([width, height])
     peaks = (heat - F.max_pool2d(heat, PEAK, 1, PEAK // 2)).abs() < NEAR
     scores, centers = (heat * peaks).flatten(1).topk(MOST_PEOPLE)  # (B,6)
     cells = torch.stack([centers // width, centers % width], -1)  # (B,6,2) y, x
@@ -217,7 +217,7 @@ def _weighted(scores: Tensor, places: Tensor, corners: Tensor) -> Tensor:
     places (B, 6, 17, 2) y, x and corners (B, 6, 4) in cells -> (B, 6, 17, h, w).
     """
     rows, columns = _cells(scores)
-    spread = min(scores.shape[-2:]) * SPREAD
+    spread = torch.minimum(_count(scores, -1), _count(scores, -2)) * SPREAD
     left, top, right, bottom = corners[:, :, None, :, None].unbind(3)  # each (B,6,1,1)
     down = torch.exp(-((rows[:, 0] - places[..., :1]) ** 2) / spread)  # (B,6,17,h)
     across = torch.exp(-((columns - places[..., 1:]) ** 2) / spread)  # (B,6,17,w)
@@ -233,6 +233,11 @@ def _cells(maps: Tensor) -> tuple[Tensor, Tensor]:
     return torch.arange(height, **options)[:, None], torch.arange(width, **options)
 
 
+def _count(maps: Tensor, axis: int) -> Tensor:
+    """A side of maps as a tensor (): exports with free sides compute with no other."""
+    return torch.arange(maps.shape[axis], device=maps.device)[-1] + 1
+
+
 def _at(maps: Tensor, cells: Tensor) -> Tensor:
     """The channels of maps (B, C, h, w) at cells (B, N), numbered row by row: (B, N, C)."""
     flat = maps.flatten(2)
@@ -241,7 +246,7 @@ def _at(maps: Tensor, cells: Tensor) -> Tensor:
 
 def _refined(offsets: Tensor, cells: Tensor) -> Tensor:
     """The keypoints (B, N, 17, 2) as x, y in cells: offsets (B, 34, h, w) y, x at cells (B, N, 17), added."""
-    width = offsets.shape[-1]
+    width = _count(offsets, -1)
     flat = offsets.unflatten(1, (KEYPOINTS, 2)).flatten(3)  # (B,17,2,h*w)
     index = cells.transpose(1, 2)[:, :, None].expand(-1, -1, 2, -1)  # (B,17,2,N)
     exact = flat.gather(3, index).permute(0, 3, 1, 2)  # (B,N,17,2) y, x
