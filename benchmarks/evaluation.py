@@ -30,7 +30,7 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.device import keep_freed_memory
 from tore.engine.distributed import Processes
 from tore.export.loading import exported_copy
-from tore.synthetic.body_files import capsule_body_dir
+from tore.synthetic.free_body import synthetic_body_dir
 from tore.training.evaluate import Evaluation
 
 BOX_SCALE = 3.0  # times 200 pixels
@@ -62,7 +62,7 @@ def evaluation(model: torch.nn.Module, body: BodyModel, yaml: Path, options: arg
         MeshDataset(yaml, False),
         body,
         network="fastmetro",
-        body_dir=capsule_body_dir(),
+        body_dir=synthetic_body_dir(),
         processes=Processes(device=torch.device("cpu")),
         batch_size=options.batch_size,
         workers=options.num_workers,
@@ -90,9 +90,9 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="the optimized model on both sides")
     options = parser.parse_args()
     keep_freed_memory()
-    network = create_model("fastmetro", arch=options.arch, body_dir=capsule_body_dir()).eval()
-    model = exported_copy(network, capsule_body_dir()) if options.fast else network
-    body = load_body("body", capsule_body_dir())
+    network = create_model("fastmetro", arch=options.arch, body_dir=synthetic_body_dir()).eval()
+    model = exported_copy(network, synthetic_body_dir()) if options.fast else network
+    body = load_body("body", synthetic_body_dir())
     with tempfile.TemporaryDirectory() as folder:
         yaml = make_set(Path(folder), options.side, BOX_SCALE, options.images, person_of(body, options.side))
         network_alone(model, options.batch_size, options.batch_size)

@@ -27,8 +27,8 @@ from tore.inference.crops import crop_of_box, cut_crop
 from tore.inference.outputs import crop_overlay, draw_people
 from tore.inference.predictor import MeshRecovery
 from tore.inference.result import Recovery
-from tore.synthetic.body_files import capsule_body_dir
 from tore.synthetic.image import BATCH, Sample, Studio
+from tore.synthetic.models import capsule_body_dir
 from tore.visualize.drawing import contact_sheet
 from tore.visualize.renderer import render
 

@@ -28,7 +28,7 @@ from tore.synthetic.body_contact import BodyBalls, joint_frames
 from tore.synthetic.free_body import Array, build_free
 from tore.synthetic.joint_limits import beyond_limits, within_limits
 from tore.synthetic.pose_prior import FILE, SUPPORTS, Mixture, PosePrior
-from tore.synthetic.rig import vertex_normals
+from tore.synthetic.surfaces import vertex_normals
 
 LIMIT_MB = 1.0
 BATCH = 48  # groups solved at once

@@ -18,9 +18,9 @@ from manopth.rotations import axis_angle_to_matrix
 from tore.geometry.camera import PinholeCamera
 from tore.paths import CAPSULE_BODY_FILES, CAPSULE_HAND_FILES, SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES
 from tore.synthetic.body_contact import EASY
-from tore.synthetic.body_files import capsule_body_dir
 from tore.synthetic.free_body import people_shapes, synthetic_body_dir
 from tore.synthetic.hand_pose_prior import HandPosePrior
+from tore.synthetic.models import capsule_body_dir
 from tore.synthetic.pose_prior import PosePrior
 from tore.visualize.drawing import contact_sheet
 from tore.visualize.renderer import render

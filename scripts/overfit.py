@@ -28,7 +28,7 @@ from tore.engine.step import LossStep, step_of, to_device
 from tore.evaluation.metrics import joint_errors
 from tore.losses.criterion import Targets
 from tore.losses.recipes import FASTMETRO_BODY
-from tore.synthetic.body_files import capsule_body_dir
+from tore.synthetic.free_body import synthetic_body_dir
 from tore.synthetic.writing import Recipe, write_images
 
 WATCH_STEPS = 50  # between two looks at the MPJPE of all images
@@ -37,7 +37,7 @@ WATCH_STEPS = 50  # between two looks at the MPJPE of all images
 def load_images(count: int, seed: int) -> dict[str, Any]:
     """One batch of `count` freshly made images, cropped without augmentation."""
     with tempfile.TemporaryDirectory() as folder:
-        recipe = Recipe(kind="body", split="train", seed=seed, size=256, body_dir=str(capsule_body_dir()))
+        recipe = Recipe(kind="body", split="train", seed=seed, size=256, body_dir=str(synthetic_body_dir()))
         data = MeshDataset(write_images(recipe, count, folder, workers=2), False)
         return default_collate([data[index] for index in range(count)])
 
@@ -60,9 +60,9 @@ def overfit(args: argparse.Namespace) -> int | None:
     seed_process(args.seed)
     device = torch.device(args.device)
     batch = to_device(load_images(args.images, args.seed), device)
-    body = load_body("body", capsule_body_dir()).to(device)
+    body = load_body("body", synthetic_body_dir()).to(device)
     narrow = {"widths": (256, 128), "hidden": (1024, 512)}
-    model = create_model(arch=args.arch, size="S", body_dir="capsules", device=device, dropout=0.0, **narrow)
+    model = create_model(arch=args.arch, size="S", body_dir="synthetic", device=device, dropout=0.0, **narrow)
     step = step_of(model, body, FASTMETRO_BODY.without_surface(), processes=Processes(device=device))
     optimizer = build_optimizer(model.parameters(), FASTMETRO_OPTIMIZER, args.lr)
     targets = step.targets(batch)

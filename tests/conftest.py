@@ -17,11 +17,11 @@ import pytest
 import torch
 
 from tests import rules
-from tests.standin_figure import Figure
+from tests.plain_figure import Figure
 from tore import device
 from tore.modeling.official_keys import UNREAD
 from tore.paths import CAPSULE_BODY_FILES, CAPSULE_HAND_FILES, MANO_FILES, SMPL_FILES, BodyFiles
-from tore.synthetic import body_files, free_body
+from tore.synthetic import free_body, models
 
 REFERENCE = Path(__file__).parent / "reference"
 SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ  # several processes run the tests
@@ -122,7 +122,7 @@ def synthetic_body_dir() -> Path:
 @pytest.fixture(scope="session")
 def capsule_body_dir() -> Path:
     """The same of the capsule figures, which the shipped networks and today's images are of."""
-    return body_files.capsule_body_dir()
+    return models.capsule_body_dir()
 
 
 @pytest.fixture(scope="session")
@@ -143,4 +143,4 @@ def figure(request: pytest.FixtureRequest) -> Figure:
     return request.getfixturevalue(request.param)
 
 
-from tests.training_runs import standin_sets, tiny_sets  # noqa: E402, F401 - fixtures of several packages
+from tests.training_runs import synthetic_sets, tiny_sets  # noqa: E402, F401 - fixtures of several packages

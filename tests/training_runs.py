@@ -47,9 +47,9 @@ def tiny_sets(tmp_path_factory: pytest.TempPathFactory, rule_body_dir: Path) -> 
 
 
 @pytest.fixture(scope="session")
-def standin_sets(tmp_path_factory: pytest.TempPathFactory, synthetic_body_dir: Path) -> Path:
+def synthetic_sets(tmp_path_factory: pytest.TempPathFactory, synthetic_body_dir: Path) -> Path:
     """The same of the synthetic body model."""
-    return write_sets(tmp_path_factory.mktemp("standin_sets"), synthetic_body_dir)
+    return write_sets(tmp_path_factory.mktemp("synthetic_sets"), synthetic_body_dir)
 
 
 def write_sets(root: Path, bodies: Path) -> Path:

@@ -19,7 +19,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "body.load": ("body.body_model",),
     "body.mano": ("body.body_model",),
     "body.smpl": ("body.body_model",),
-    "body.standin": ("synthetic.body_files",),
+    "body.standin": ("synthetic.models",),
     "body.standin_body": ("synthetic.body_figure",),
     "body.standin_collapse": ("synthetic.edge_collapse",),
     "body.standin_files": ("synthetic.body_files",),

@@ -13,7 +13,7 @@ from free_body.source import Array, Index
 from scipy.spatial.transform import Rotation
 
 from tore.body.joints import SMPL_FLIP
-from tore.synthetic.rig import subtree
+from tore.synthetic.free_body import subtree
 
 TRIES = 60
 STIFFNESS = 1e-2  # of the least squares, so that what the tries do not settle stays small

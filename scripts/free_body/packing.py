@@ -6,9 +6,8 @@ import numpy as np
 from free_body.correctives import in_common
 from free_body.source import Array
 
-from tore.synthetic.free_body import BODY_PARENTS
+from tore.synthetic.free_body import BODY_PARENTS, subtree
 from tore.synthetic.mesh import Level
-from tore.synthetic.rig import subtree
 
 BONES = 6  # joints that may move one vertex
 FOLLOW_LEAST = 3e-4  # meters: points that the mesh carries so well have no shape directions of their own

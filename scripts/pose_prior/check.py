@@ -12,7 +12,7 @@ from tore.synthetic.body_contact import BodyBalls, joint_frames
 from tore.synthetic.free_body import Array, build_free
 from tore.synthetic.joint_limits import from_quaternion, mirrored, multiply, to_quaternion, within_limits
 from tore.synthetic.pose_prior import Mixture, PosePrior
-from tore.synthetic.rig import vertex_normals
+from tore.synthetic.surfaces import vertex_normals
 
 DRAWS, HELD_OUT, MESHES, STANDING = 3000, 300, 40, 200
 OUTSIDE = 0.002  # meters over the skin where a vertex must be outside of the body

@@ -104,7 +104,7 @@ def test_a_subject_is_read_from_its_text(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_subject_is_told_in_one_line(text: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", text, "--no_timing", "--data_dir", "stand-in"]) == 2
+    assert cli.main(["bench", text, "--no_timing", "--data_dir", "synthetic"]) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and said[0].startswith("tore bench: ") and word in said[0]
 

@@ -17,7 +17,7 @@ from tests.body import naive
 from tests.conftest import assert_agrees, object_array, reference
 from tore.body import MANO, SMPL, load_body, load_topology
 from tore.body.joints import H36M_TO_J14
-from tore.paths import CAPSULE_BODY_FILES, MANO_FILES, SMPL_FILES, SMPL_GENDERED
+from tore.paths import MANO_FILES, SMPL_FILES, SMPL_GENDERED, SYNTHETIC_BODY_FILES
 
 
 @pytest.fixture(scope="module")
@@ -218,9 +218,9 @@ def test_a_missing_file_is_named_with_its_site_and_place(
         (load_topology if "adjmat" in name else load_body)("body", tmp_path)
 
 
-def test_a_stand_in_is_read_like_the_official_files(tmp_path: Path, rule_body_dir: Path) -> None:
+def test_files_of_a_made_body_are_read_like_the_official_ones(tmp_path: Path, rule_body_dir: Path) -> None:
     for part in ("model", "mesh_levels", "regressor_extra", "regressor_h36m"):
-        shutil.copy(rule_body_dir / getattr(SMPL_FILES, part), tmp_path / getattr(CAPSULE_BODY_FILES, part))
+        shutil.copy(rule_body_dir / getattr(SMPL_FILES, part), tmp_path / getattr(SYNTHETIC_BODY_FILES, part))
     pose, betas = torch.zeros(1, 72), torch.zeros(1, 10)
     torch.testing.assert_close(load_body("body", tmp_path)(pose, betas), load_body("body", rule_body_dir)(pose, betas))
     with pytest.raises(FileNotFoundError, match="tore synth body"):

@@ -101,18 +101,19 @@ def test_mesh_levels_count_by_themselves(rule_body_dir: Path, tmp_path: Path) ->
     assert alone.mesh is None and alone.agrees_with(found) and not alone.agrees_with(held)
 
 
-def test_the_projects_own_bodies_differ_in_every_part() -> None:
-    found = {(name, kind): body_identity(kind, name) for name in ("synthetic", "capsules") for kind in ("body", "hand")}
-    assert all(identity.name == name for (name, _), identity in found.items())
+def test_the_projects_own_models_differ_from_others_in_every_part(rule_body_dir: Path) -> None:
+    folders = ("synthetic", rule_body_dir)
+    found = {(folder, kind): body_identity(kind, folder) for folder in folders for kind in ("body", "hand")}
+    assert [identity.name for identity in found.values()] == ["synthetic", "synthetic", "SMPL", "MANO"]
     for half in ("mesh", "levels"):
         assert len({getattr(identity, half) for identity in found.values()}) == 4
 
 
 def test_the_sentence_names_both_and_the_fix() -> None:
-    smpl, mine = BodyIdentity("SMPL", "0a", "0b"), BodyIdentity("capsules", "1a", "1b")
-    with pytest.raises(ValueError, match=r"^a\.bin was trained on the body model 'capsules' \(1a-1b\), and "):
+    smpl, mine = BodyIdentity("SMPL", "0a", "0b"), BodyIdentity("synthetic", "1a", "1b")
+    with pytest.raises(ValueError, match=r"^a\.bin was trained on the body model 'synthetic' \(1a-1b\), and "):
         mine.refuse_another(smpl, "a.bin was trained on")
-    with pytest.raises(ValueError, match=r"is 'SMPL' \(0a-0b\): use --body_dir capsules \(in Python body_dir="):
+    with pytest.raises(ValueError, match=r"is 'SMPL' \(0a-0b\): use --body_dir synthetic \(in Python body_dir="):
         mine.refuse_another(smpl, "a.bin was trained on")
     with pytest.raises(ValueError, match="name the folder of SMPL's files with --body_dir"):
         smpl.refuse_another(mine, "a.bin was trained on")

@@ -125,8 +125,8 @@ FASTMETRO_FLAGS = ["--token_reduction", "none", "--recipe", "fastmetro"]
 # training -----------------------------------------------------------------------------------------------------------
 
 
-def test_fastmetro_trains_by_its_own_recipe(standin_sets: Path, synthetic_body_dir: Path, tmp_path: Path) -> None:
-    assert train("fm", standin_sets, synthetic_body_dir, tmp_path, *FASTMETRO_FLAGS) == 0
+def test_fastmetro_trains_by_its_own_recipe(synthetic_sets: Path, synthetic_body_dir: Path, tmp_path: Path) -> None:
+    assert train("fm", synthetic_sets, synthetic_body_dir, tmp_path, *FASTMETRO_FLAGS) == 0
     step, state = lines(tmp_path)[0], load_training_state(newest(tmp_path))
     weights = BODY | {"normal": 100.0, "edge": 1000.0}
     assert step["loss"] == pytest.approx(sum(weight * step[name] for name, weight in weights.items()), rel=1e-5)
@@ -136,12 +136,12 @@ def test_fastmetro_trains_by_its_own_recipe(standin_sets: Path, synthetic_body_d
 
 
 def test_the_smpl_regressor_leaves_the_rest_of_the_training_as_it_is(
-    standin_sets: Path, synthetic_body_dir: Path, tmp_path: Path
+    synthetic_sets: Path, synthetic_body_dir: Path, tmp_path: Path
 ) -> None:
     """Bit for bit, also where gradients are clipped by their norm."""
     flags = [*FASTMETRO_FLAGS, "--val_yaml", "none"]
-    assert train("fm", standin_sets, synthetic_body_dir, tmp_path / "with", *flags, "--smpl_regressor") == 0
-    assert train("fm", standin_sets, synthetic_body_dir, tmp_path / "without", *flags) == 0
+    assert train("fm", synthetic_sets, synthetic_body_dir, tmp_path / "with", *flags, "--smpl_regressor") == 0
+    assert train("fm", synthetic_sets, synthetic_body_dir, tmp_path / "without", *flags) == 0
     with_it, without = (load_training_state(newest(tmp_path / name))["model"] for name in ("with", "without"))
     assert {name.split(".")[0] for name in with_it.keys() - without.keys()} == {"smpl_regressor"}
     for name, value in without.items():

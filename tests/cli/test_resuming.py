@@ -158,22 +158,24 @@ def test_a_run_resumes_on_its_own_body_model_alone(run: Path, tiny_sets: Path, r
     assert CheckpointFolder(run, keep=1).newest() == run / TWO_DONE, "nothing was trained"
 
 
-def test_a_body_of_the_projects_own_is_taken_from_the_record(standin_sets: Path, tmp_path: Path, capfd) -> None:
+def test_a_body_of_the_projects_own_is_taken_from_the_record(
+    synthetic_sets: Path, rule_body_dir: Path, tmp_path: Path, capfd
+) -> None:
     """Resuming, fine-tuning and evaluation need no --body_dir, and refuse another one."""
     once = ["--num_train_epochs", "1"]
-    assert train(standin_sets, "synthetic", tmp_path / "run", *once) == 0
+    assert train(synthetic_sets, "synthetic", tmp_path / "run", *once) == 0
     checkpoint = str(tmp_path / "run" / f"checkpoint-1-{STEPS}")
-    where = ["--data_dir", str(standin_sets), "--train_yaml", "train/set.yaml"]
+    where = ["--data_dir", str(synthetic_sets), "--train_yaml", "train/set.yaml"]
     flags = [*where, *SMALL_FM, *QUICK, *PACE, *once]
     assert run_tore_fm_bodymesh.main([*flags, "--output_dir", str(tmp_path / "run"), "--resume", "auto"]) == 0
     assert "all 1 epochs of the run are done" in capfd.readouterr().err
     tuned = [*flags, "--output_dir", str(tmp_path / "tuned"), "--checkpoint", checkpoint]
-    assert run_tore_fm_bodymesh.main([*tuned, "--body_dir", "capsules"]) == 2
+    assert run_tore_fm_bodymesh.main([*tuned, "--body_dir", str(rule_body_dir)]) == 2
     assert "trained on the body model 'synthetic'" in capfd.readouterr().err
     assert run_tore_fm_bodymesh.main(tuned) == 0
     judged = ["--checkpoint", checkpoint, "--arch", "test_resnet", "--transformer_nhead", "4", "--num_workers", "0"]
-    judged += ["--data_dir", str(standin_sets), "--val_yaml", "val/set.yaml", "--device", "cpu"]
+    judged += ["--data_dir", str(synthetic_sets), "--val_yaml", "val/set.yaml", "--device", "cpu"]
     assert evaluate.main(judged) == 0
     capfd.readouterr()
-    assert evaluate.main([*judged, "--body_dir", "capsules"]) == 2
+    assert evaluate.main([*judged, "--body_dir", str(rule_body_dir)]) == 2
     assert "use --body_dir synthetic" in capfd.readouterr().err

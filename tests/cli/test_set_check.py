@@ -17,7 +17,6 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import BadSample, write_linelist
 from tore.engine.distributed import Processes
 from tore.losses.recipes import FASTMETRO_BODY, METRO_HAND
-from tore.paths import CAPSULES
 from tore.synthetic.writing import Recipe, write_images
 from tore.training.set_check import check_before, trains
 
@@ -176,17 +175,17 @@ def test_the_data_check_reports_what_is_unlabelled(tmp_path: Path, capsys: pytes
 
 
 def test_a_set_of_another_body_model_is_refused(
-    synthetic_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    synthetic_body_dir: Path, rule_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`tore synth images` records whose pose and shape its labels hold."""
-    yaml = write_images(Recipe("hand", "val", 1, 64, CAPSULES), 2, tmp_path)
-    dataset, mine = MeshDataset(yaml, False, "hand"), load_body("hand", CAPSULES)
+    yaml = write_images(Recipe("hand", "val", 1, 64, str(synthetic_body_dir)), 2, tmp_path)
+    dataset, mine = MeshDataset(yaml, False, "hand"), load_body("hand", synthetic_body_dir)
     assert dataset.rows.body_model == mine.identity
     check_before(dataset, mine, Processes(), SAID.append)
-    with pytest.raises(ValueError, match=r"val\.yaml has labels of the body model 'capsules' .*body_dir capsules"):
-        check_before(dataset, load_body("hand", synthetic_body_dir), Processes(), SAID.append)
+    with pytest.raises(ValueError, match=r"val\.yaml has labels of the body model 'synthetic' .*body_dir synthetic"):
+        check_before(dataset, load_body("hand", rule_body_dir), Processes(), SAID.append)
     command = ["check", str(yaml), "--body", "hand", "--quiet"]
     assert main(command) == 0, "the body model is taken from the record"
     capsys.readouterr()
-    assert main([*command, "--body_dir", "synthetic"]) == 2
-    assert "the one in use is 'synthetic'" in capsys.readouterr().err
+    assert main([*command, "--body_dir", str(rule_body_dir)]) == 2
+    assert "the one in use is 'MANO'" in capsys.readouterr().err

@@ -53,7 +53,7 @@ def test_a_joined_set_records_the_one_body_model_of_its_parts(
         return str(write_yaml(tmp_path / name / "set.yaml", *tables, body_model=body_model))
 
     write_set(tmp_path, [(1, 20, 24)])
-    mine, other = BodyIdentity("synthetic", "0a", "0b"), BodyIdentity("capsules", "1a", "1b")
+    mine, other = BodyIdentity("synthetic", "0a", "0b"), BodyIdentity("SMPL", "1a", "1b")
     first, second, third = recorded("a", mine), recorded("b", mine), recorded("c", other)
     assert TSVSet(first).body_model == mine
     bare = recorded("d", None)
@@ -64,7 +64,7 @@ def test_a_joined_set_records_the_one_body_model_of_its_parts(
     capsys.readouterr()
     assert main(["join", first, third, "--out", str(tmp_path / "none.yaml")]) == 2
     said = capsys.readouterr().err
-    assert "'synthetic' (0a-0b)" in said and "'capsules' (1a-1b): one set cannot hold both" in said
+    assert "'synthetic' (0a-0b)" in said and "'SMPL' (1a-1b): one set cannot hold both" in said
     assert not list(tmp_path.glob("none*"))
     (tmp_path / "a" / "set.yaml").write_text((tmp_path / "a" / "set.yaml").read_text().replace("synthetic", "[3]"))
     with pytest.raises(ValueError, match=r"set\.yaml is damaged: its record of the body model"):

@@ -60,9 +60,9 @@ def recovery(small_checkpoint: Path) -> MeshRecovery:
 
 
 @pytest.fixture(scope="session")
-def standing(capsule_body_dir: Path) -> tuple[np.ndarray, BodyModel]:
-    """The body of capsules upright before the camera (V, 3), root-centered, and a body to draw it with."""
-    body = load_body("body", capsule_body_dir)
+def standing(synthetic_body_dir: Path) -> tuple[np.ndarray, BodyModel]:
+    """The synthetic body upright before the camera (V, 3), root-centered, and a body to draw it with."""
+    body = load_body("body", synthetic_body_dir)
     pose = torch.zeros(1, 72)
     pose[0, 0] = torch.pi
     pose[0, 50] = 0.9  # an arm, so that left and right differ

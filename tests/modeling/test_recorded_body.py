@@ -21,7 +21,7 @@ from tore.modeling.recorded_body import RECORD
 from tore.paths import SMPL_FILES, shipped_checkpoint
 
 SMALL = {"arch": "test_resnet", "size": "S", "widths": (32, 32), "hidden": (32, 32), "heads": 16, "keep_ratio": 0.2}
-BOTH = r"'synthetic' \(\w{8}-\w{8}\), and the one in use is 'capsules' \(\S+-\w{8}\): use --body_dir synthetic"
+BOTH = r"'synthetic' \(\w{8}-\w{8}\), and the one in use is '(?:SMPL|MANO)' \(\S+-\w{8}\): use --body_dir synthetic"
 
 
 def network(body_dir: str | Path, kind: str = "body", **options):
@@ -43,16 +43,16 @@ def written(model: torch.nn.Module, way: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("way", ["own", "own safetensors", "official", "official safetensors", "wrapped official"])
 @pytest.mark.parametrize("kind", ["body", "hand"])
-def test_every_kind_of_file_records_the_body(way: str, kind: str, tmp_path: Path) -> None:
+def test_every_kind_of_file_records_the_body(way: str, kind: str, rule_body_dir: Path, tmp_path: Path) -> None:
     model = network("synthetic", kind)
     path = written(model, way, tmp_path)
     again = tore.load_model(path, None, "cpu", arch="test_resnet")  # its body model is taken from the record
     assert again.trained_on == model.trained_on == load_body(kind, "synthetic").identity
     assert tore.for_inference(again).trained_on == model.trained_on
     with pytest.raises(ValueError, match=f"a.* was trained on the body model {BOTH}"):
-        tore.load_model(path, "capsules", "cpu", arch="test_resnet")
+        tore.load_model(path, rule_body_dir, "cpu", arch="test_resnet")
     with pytest.raises(ValueError, match=BOTH):
-        MeshRecovery.from_checkpoint(path, "capsules", "cpu", arch="test_resnet")
+        MeshRecovery.from_checkpoint(path, rule_body_dir, "cpu", arch="test_resnet")
     assert MeshRecovery.from_checkpoint(path, device="cpu", arch="test_resnet").body.identity == model.trained_on
 
 
@@ -76,19 +76,18 @@ def test_a_file_without_a_record_is_one_of_the_licensed_body(way: str, rule_body
         torch.save(content | {"config": content["config"] | {"stand_in": False}}, path)
     model = tore.load_model(path, rule_body_dir, "cpu", arch="test_resnet")
     assert RECORD not in official_state(model, model.state_dict()), "saving does not make up what nobody recorded"
-    for made in ("synthetic", "capsules"):
-        with pytest.raises(ValueError, match=f"records no fingerprint and counts as trained on .*'SMPL'.*{made}"):
-            tore.load_model(path, made, "cpu", arch="test_resnet")
-    told = tore.load_model(path, None, "cpu", arch="test_resnet", trained_on="capsules")
-    assert told.trained_on.name == "capsules"
-    with pytest.raises(ValueError, match=r"'capsules'.*'synthetic'"):
-        tore.load_model(path, "synthetic", "cpu", arch="test_resnet", trained_on="capsules")
+    with pytest.raises(ValueError, match=r"records no fingerprint and counts as trained on .*'SMPL'.*synthetic"):
+        tore.load_model(path, "synthetic", "cpu", arch="test_resnet")
+    told = tore.load_model(path, None, "cpu", arch="test_resnet", trained_on="synthetic")
+    assert told.trained_on.name == "synthetic"
+    with pytest.raises(ValueError, match=r"'synthetic'.*'SMPL'"):
+        tore.load_model(path, rule_body_dir, "cpu", arch="test_resnet", trained_on="synthetic")
 
 
 def test_what_is_recorded_cannot_be_told_otherwise(tmp_path: Path) -> None:
     tore.save_model(network("synthetic"), tmp_path / "a.bin")
-    with pytest.raises(ValueError, match=r"records the body model 'synthetic' .*leave trained_on='capsules' out"):
-        read_checkpoint(tmp_path / "a.bin", trained_on="capsules")
+    with pytest.raises(ValueError, match=r"records the body model 'synthetic' .*leave trained_on='SMPL' out"):
+        read_checkpoint(tmp_path / "a.bin", trained_on="SMPL")
     held = read_checkpoint(tmp_path / "a.bin", trained_on="synthetic").trained_on
     assert held is not None and held.is_known
 
@@ -104,10 +103,10 @@ def test_the_old_mark_of_the_capsule_figure_is_read(tmp_path: Path) -> None:
         tore.load_model(tmp_path / "a.bin", "synthetic", "cpu")
 
 
-def test_a_plain_state_dict_tells_nothing(tmp_path: Path) -> None:
+def test_a_plain_state_dict_tells_nothing(rule_body_dir: Path, tmp_path: Path) -> None:
     torch.save(network("synthetic").state_dict(), tmp_path / "a.bin")
-    for made in ("synthetic", "capsules"):
-        assert tore.load_model(tmp_path / "a.bin", made, "cpu", arch="test_resnet", heads=16).trained_on is None
+    for folder in ("synthetic", rule_body_dir):
+        assert tore.load_model(tmp_path / "a.bin", folder, "cpu", arch="test_resnet", heads=16).trained_on is None
 
 
 @pytest.mark.parametrize("content", [b"no JSON", b'["SMPL"]', b'{"name": 3}'])
@@ -121,20 +120,20 @@ def test_a_damaged_record_is_refused(content: bytes, tmp_path: Path) -> None:
 
 
 def test_a_network_meets_no_other_body_model(rule_body_dir: Path) -> None:
-    model = network("capsules", "hand")
-    with pytest.raises(ValueError, match="the network was trained on the body model 'capsules'"):
-        MeshRecovery(model, load_body("hand", "synthetic"))
-    MeshRecovery(torch.nn.DataParallel(model), load_body("hand", "capsules"))
+    model = network("synthetic", "hand")
+    with pytest.raises(ValueError, match="the network was trained on the body model 'synthetic'"):
+        MeshRecovery(model, load_body("hand", rule_body_dir))
+    MeshRecovery(torch.nn.DataParallel(model), load_body("hand", "synthetic"))
     people = network(rule_body_dir)
     assert MeshRecovery(people, load_body("body", rule_body_dir)).body.identity == people.trained_on
 
 
-def test_only_the_image_side_starts_from_a_network_of_another_body(tmp_path: Path) -> None:
-    tore.save_model(network("capsules"), tmp_path / "a.bin")
+def test_only_the_image_side_starts_from_a_network_of_another_body(rule_body_dir: Path, tmp_path: Path) -> None:
+    tore.save_model(network(rule_body_dir), tmp_path / "a.bin")
     model = network("synthetic")
     load_parts(model, tmp_path / "a.bin", ["backbone", "image_projection", "token_reduction"])
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match=r"a\.bin was trained on the body model 'capsules'"):
+    with pytest.raises(ValueError, match=r"a\.bin was trained on the body model 'SMPL'"):
         load_parts(model, tmp_path / "a.bin", ["backbone", "rest"])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 

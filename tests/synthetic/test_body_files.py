@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from manopth.files import load_tensor
-from tests.standin_figure import BENT, Figure, edges_of, joints24, joints_h36m
+from tests.plain_figure import BENT, Figure, edges_of, joints24, joints_h36m
 from tore.body.body_model import load_body
 from tore.body.topology import load_topology
 from tore.entry import entry_point
 from tore.files import OutputError
 from tore.paths import CAPSULE_FILES, CAPSULE_HAND_FILES, CAPSULES_VERSION, BodyFiles
-from tore.synthetic import body_files
+from tore.synthetic import body_files, models
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_the_topology_loader_reads_the_stand_in(capsule_body_dir: Path, kind: st
 
 def test_made_again_gives_the_same_bytes(capsule_body_dir: Path, tmp_path: Path) -> None:
     for kind in body_files.KINDS:
-        body_files.write_capsules(kind, tmp_path)
+        models.write_capsules(kind, tmp_path)
         for name in body_files.file_names(CAPSULE_FILES[kind]):
             same = (tmp_path / name).read_bytes() == (capsule_body_dir / name).read_bytes()
             assert same, f"{name} differs from the cache: count up paths.CAPSULES_VERSION if the figures changed"
@@ -120,13 +120,13 @@ def test_the_folder_is_made_once_and_only_when_whole(monkeypatch: pytest.MonkeyP
             other.mkdir()
             (other / "first").write_text("first")
 
-    monkeypatch.setattr(body_files, "build", lambda kind: None)
+    monkeypatch.setattr(models, "build", lambda kind: None)
     monkeypatch.setattr(body_files, "write_files", pretend)
-    folder = body_files.capsule_body_dir()
+    folder = models.capsule_body_dir()
     assert made == ["body", "hand"]
     assert [path.name for path in folder.iterdir()] == ["first"]
     assert [path.name for path in tmp_path.iterdir()] == [folder.name], "no temporary folder stays behind"
-    assert body_files.capsule_body_dir() == folder
+    assert models.capsule_body_dir() == folder
     assert len(made) == 2
 
 
@@ -137,10 +137,10 @@ def test_a_failed_build_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
         (folder / "half").write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(body_files, "build", lambda kind: None)
+    monkeypatch.setattr(models, "build", lambda kind: None)
     monkeypatch.setattr(body_files, "write_files", fail)
     with pytest.raises(OSError, match="disk full"):
-        body_files.capsule_body_dir()
+        models.capsule_body_dir()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -153,10 +153,10 @@ def test_a_build_ended_by_a_signal_leaves_nothing(monkeypatch: pytest.MonkeyPatc
 
     @entry_point("tore try")
     def main(argv=None) -> int:
-        body_files.capsule_body_dir()
+        models.capsule_body_dir()
         return 0
 
-    monkeypatch.setattr(body_files, "build", lambda kind: None)
+    monkeypatch.setattr(models, "build", lambda kind: None)
     monkeypatch.setattr(body_files, "write_files", end)
     with pytest.raises(SystemExit) as stop:
         main([])
@@ -170,9 +170,9 @@ def test_what_a_killed_build_left_is_removed_later(monkeypatch: pytest.MonkeyPat
         folder.mkdir()
         (folder / "half").touch()
     os.utime(old, (1e9, 1e9))
-    monkeypatch.setattr(body_files, "build", lambda kind: None)
+    monkeypatch.setattr(models, "build", lambda kind: None)
     monkeypatch.setattr(body_files, "write_files", lambda files, figure, folder: (folder / files.kind).touch())
-    made = body_files.capsule_body_dir()
+    made = models.capsule_body_dir()
     assert sorted(tmp_path.iterdir()) == [new, made], "another process may still write into a new one"
 
 
@@ -180,7 +180,7 @@ def test_a_cache_that_cannot_be_made_names_its_variable(monkeypatch: pytest.Monk
     (tmp_path / "file").touch()
     monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path / "file" / "cache"))
     with pytest.raises(OutputError, match="is a file, not a folder; set TORE_CACHE_DIR to a folder that can be"):
-        body_files.capsule_body_dir()
+        models.capsule_body_dir()
 
 
 def test_a_broken_write_keeps_the_old_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -192,17 +192,17 @@ def test_a_broken_write_keeps_the_old_file(monkeypatch: pytest.MonkeyPatch, tmp_
 
     monkeypatch.setattr(body_files.pickle, "dumps", fail)
     with pytest.raises(OSError, match="disk full"):
-        body_files.write_capsules("hand", tmp_path)
+        models.write_capsules("hand", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [old.name]
     assert old.read_text() == "old"
 
 
 def test_unknown_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'foot' is not known; use 'body' or 'hand'"):
-        body_files.write_capsules("foot", tmp_path)
+        models.write_capsules("foot", tmp_path)
 
 
 def test_missing_extra_names_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(__import__("sys").modules, "skimage.measure", None)
     with pytest.raises(ImportError, match="pip install scikit-image"):
-        body_files.write_capsules("hand", tmp_path)
+        models.write_capsules("hand", tmp_path)

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from manopth.lbs import SkinnedModel, linear_blend_skinning
 from tests import rules
-from tests.standin_figure import (
+from tests.plain_figure import (
     BENT,
     H36M,
     J24,

@@ -15,8 +15,8 @@ from tore.synthetic.lighting import (
     tone_mapped,
 )
 from tore.synthetic.photo_effects import encoded, exposure, photographed
-from tore.synthetic.rendering import Camera, World, render
-from tore.synthetic.surfaces import Surface, plain_texture
+from tore.synthetic.rendering import World, render
+from tore.synthetic.surfaces import Camera, Surface, plain_texture
 from tore.synthetic.things import box, car, cylinder, draw_pattern, in_front, leaves
 from tore.synthetic.visibility import (
     HIDDEN,

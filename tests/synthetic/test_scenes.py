@@ -18,10 +18,9 @@ from tore.datasets.sets import TSVSet
 from tore.geometry.camera import PinholeCamera
 from tore.paths import example_people
 from tore.synthetic import writing
-from tore.synthetic.free_body import synthetic_body_dir
 from tore.synthetic.hand_scenes import HandStudio
-from tore.synthetic.image import BATCH
 from tore.synthetic.look import open_look
+from tore.synthetic.people import BATCH
 from tore.synthetic.rendering import World, render
 from tore.synthetic.scenes import PeopleStudio
 from tore.synthetic.surfaces import Surface, plain_texture
@@ -32,13 +31,6 @@ from tore.visualize.renderer import render as draw_mesh
 SIZE = 64
 KINDS = pytest.mark.parametrize("kind", ["body", "hand"])
 JOINTS = {"body": 24, "hand": 21}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TORE_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        return synthetic_body_dir()
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def locate(kind: str, body_dir: str | Path | None = None) -> tuple[Path, BodyFil
 
         synthetic_body_dir()
     if folder == made_folder_of(CAPSULES) and not folder.is_dir():
-        from tore.synthetic.body_files import capsule_body_dir
+        from tore.synthetic.models import capsule_body_dir
 
         capsule_body_dir()
     return folder, files

@@ -18,9 +18,10 @@ from tore.datasets.sets import TSVSet
 from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.paths import CAPSULE_FILES, CAPSULES, SYNTHETIC, SYNTHETIC_FILES, body_dir_at_hand
-from tore.synthetic.body_files import file_names, write_capsules
+from tore.synthetic.body_files import file_names
 from tore.synthetic.free_body import write_synthetic
 from tore.synthetic.look import asset_notes
+from tore.synthetic.models import write_capsules
 from tore.synthetic.writing import Recipe, write_images
 from tore.visualize.drawing import contact_sheet, save_image
 

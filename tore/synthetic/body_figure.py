@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from tore.body.joints import H36M_NAMES, SMPL_FLIP, SMPL_NAMES
 from tore.synthetic import hand_figure
+from tore.synthetic.edge_collapse import Array
 from tore.synthetic.rig import ramp
-from tore.synthetic.solids import Array, Ellipsoid, Field, Profile, Tube, union
+from tore.synthetic.solids import Ellipsoid, Field, Profile, Tube, union
 
 PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 

@@ -1,4 +1,4 @@
-"""Writes made body models as the files that the loaders of the licensed models read; the capsule figures' folder."""
+"""Writes the body models that the project makes as the files that the loaders of the licensed models read."""
 
 from __future__ import annotations
 
@@ -8,15 +8,29 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tore.files import check_outputs, replacing, writing
-from tore.paths import CAPSULE_FILES, CAPSULES, BodyFiles, made_folder_of
-from tore.synthetic.models import SyntheticModel, build
+from tore.paths import BodyFiles
+
+KINDS = ("body", "hand")
+ABANDONED = 3600.0  # seconds after which nobody writes into an unfinished folder any more
+
+
+@dataclass(frozen=True)
+class SyntheticModel:
+    """Everything that the files of one synthetic body model hold, under the names of those files."""
+
+    model: dict[str, Any]
+    levels: dict[str, list[Any]]  # U, D, A, F of the mesh levels
+    regressor_extra: NDArray[np.float64] | None = None
+    regressor_h36m: NDArray[np.float64] | None = None
 
 
 def file_names(files: BodyFiles) -> list[str]:
@@ -62,30 +76,6 @@ def _object_array(items: list) -> np.ndarray:
     out = np.empty(len(items), dtype=object)
     out[:] = items
     return out
-
-
-KINDS = ("body", "hand")
-ABANDONED = 3600.0  # seconds after which nobody writes into an unfinished folder any more
-
-__all__ = ["KINDS", "capsule_body_dir", "file_names", "made_folder", "write_capsules", "write_files"]
-
-
-def write_capsules(kind: str, folder: str | Path) -> None:
-    """Makes the "body" or "hand" of capsules and writes its files into `folder`, in place of files of those names.
-
-    Raises ValueError for another kind, ImportError with the command to run where scikit-image is missing, OutputError
-    where the folder cannot be written.
-    """
-    figure = build(kind)
-    write_files(CAPSULE_FILES[kind], figure, Path(folder))
-
-
-def capsule_body_dir() -> Path:
-    """The folder that holds both capsule figures, made on first use in the cache folder and then reused.
-
-    Raises OutputError where the cache folder cannot be written.
-    """
-    return made_folder(made_folder_of(CAPSULES), CAPSULE_FILES, build)
 
 
 def made_folder(folder: Path, files: Mapping[str, BodyFiles], build: Callable[[str], SyntheticModel]) -> Path:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from tore.geometry.rotations import axis_angle_to_matrix
+from tore.synthetic.hand_pose_prior import segment_distance
 
 # capsules: joint, joint, how far beyond the second joint the limb extends (share of the bone), radius in meters
 CAPSULES = {
@@ -53,17 +54,6 @@ def overlap(joints: np.ndarray) -> np.ndarray:
     one, two = PAIRS.T
     gap = segment_distance(start[..., one, :], along[..., one, :], start[..., two, :], along[..., two, :])
     return (radius[one] + radius[two] - gap).max(-1)
-
-
-def segment_distance(start: np.ndarray, along: np.ndarray, other: np.ndarray, other_along: np.ndarray) -> np.ndarray:
-    """Distance (...,) of the segments start + s along and other + t other_along, s and t in [0, 1]; all (..., 3)."""
-    between = start - other
-    a, e = (along**2).sum(-1) + 1e-12, (other_along**2).sum(-1) + 1e-12
-    b, c, f = (along * other_along).sum(-1), (along * between).sum(-1), (other_along * between).sum(-1)
-    s = ((b * f - c * e) / np.maximum(a * e - b * b, 1e-12)).clip(0, 1)
-    t = ((b * s + f) / e).clip(0, 1)
-    s = ((b * t - c) / a).clip(0, 1)
-    return np.linalg.norm(between + s[..., None] * along - t[..., None] * other_along, axis=-1)
 
 
 def joint_positions(pose: np.ndarray, rest: np.ndarray, parents: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from tore.synthetic.solids import Array
+Array = NDArray[np.float64]
 
 MAX_VALENCE = 10
 BEND_COST = 5.0

@@ -7,7 +7,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from tore.geometry.camera import PinholeCamera
-from tore.synthetic.rendering import Camera
+from tore.synthetic.surfaces import Camera
 from tore.synthetic.visibility import inside
 
 Array = NDArray[np.float64]

@@ -9,6 +9,7 @@ Frame: meters, y up, the body faces +z with its arms along x, the left side has 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from tore.body.joints import SMPL_FLIP
 from tore.paths import SYNTHETIC, SYNTHETIC_FILES, made_folder_of
-from tore.synthetic.body_files import made_folder, write_files
+from tore.synthetic.body_files import SyntheticModel, made_folder, write_files
 from tore.synthetic.mesh import (
     Disc,
     Level,
@@ -29,8 +30,6 @@ from tore.synthetic.mesh import (
     mirror_level,
     mirror_partner,
 )
-from tore.synthetic.models import SyntheticModel
-from tore.synthetic.rig import subtree
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -249,6 +248,14 @@ def _build_body() -> SyntheticModel:
         _rows(held, "labels", 14, len(vertices)),
         _rows(held, "h36m", 17, len(vertices)),
     )
+
+
+def subtree(weights: Array, parents: Sequence[int]) -> Array:
+    """(V, K) how much of each vertex moves with joint k or a joint below it."""
+    total = weights.copy()
+    for k in range(len(parents) - 1, 0, -1):
+        total[:, parents[k]] += total[:, k]
+    return total
 
 
 def _whole_weights(held: dict[str, NDArray[Any]], inner: NDArray[np.bool_]) -> Array:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from tore.synthetic.edge_collapse import Array
 from tore.synthetic.rig import ramp
-from tore.synthetic.solids import Array, Ellipsoid, Field, Tube, union
+from tore.synthetic.solids import Ellipsoid, Field, Tube, union
 
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 FINGERS = ("index", "middle", "pinky", "ring", "thumb")  # in the order of the joints 1..15, three each

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from tore.synthetic.collisions import segment_distance
 from tore.synthetic.free_body import HAND_PARENTS, Array
 from tore.synthetic.pose_prior import FILE, read_prior
 
@@ -255,3 +254,14 @@ def _across(along: Array) -> tuple[Array, Array]:
     """Two unit vectors across a unit vector and each other."""
     first = _unit(np.cross(along, [0.0, 1.0, 0.0]))
     return first, np.cross(along, first)
+
+
+def segment_distance(start: np.ndarray, along: np.ndarray, other: np.ndarray, other_along: np.ndarray) -> np.ndarray:
+    """Distance (...,) of the segments start + s along and other + t other_along, s and t in [0, 1]; all (..., 3)."""
+    between = start - other
+    a, e = (along**2).sum(-1) + 1e-12, (other_along**2).sum(-1) + 1e-12
+    b, c, f = (along * other_along).sum(-1), (along * between).sum(-1), (other_along * between).sum(-1)
+    s = ((b * f - c * e) / np.maximum(a * e - b * b, 1e-12)).clip(0, 1)
+    t = ((b * s + f) / e).clip(0, 1)
+    s = ((b * t - c) / a).clip(0, 1)
+    return np.linalg.norm(between + s[..., None] * along - t[..., None] * other_along, axis=-1)

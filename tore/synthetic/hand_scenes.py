@@ -22,13 +22,12 @@ from tore.synthetic.free_body import Forearm, Texture, forearm, texture
 from tore.synthetic.hand_pose_prior import HandPosePrior, HeldObject
 from tore.synthetic.hand_poses import random_rotation
 from tore.synthetic.held_things import gripped_thing, held_thing
-from tore.synthetic.image import BATCH, SPLITS, Sample
 from tore.synthetic.look import Look
-from tore.synthetic.people import People, Shot, label_of, load_figure
+from tore.synthetic.people import BATCH, SPLITS, People, Sample, Shot, label_of, load_figure
 from tore.synthetic.photo_effects import encoded, photographed
 from tore.synthetic.posing import PosedMesh, Poser
-from tore.synthetic.rendering import Camera, Rendering, World, render
-from tore.synthetic.surfaces import Surface, vertex_normals
+from tore.synthetic.rendering import Rendering, World, render
+from tore.synthetic.surfaces import Camera, Surface, vertex_normals
 from tore.synthetic.things import draw_pattern
 from tore.synthetic.visibility import joint_states, visible_share
 

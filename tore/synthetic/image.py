@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.random import RandomState
 
 from tore.synthetic.paint import Wardrobe, draw_cloth, draw_colors, draw_lighting, make_wardrobe
-from tore.synthetic.people import Figure, People, draw_people, draw_shot, label_of, load_figure
+from tore.synthetic.people import (
+    BATCH,
+    SPLITS,
+    Figure,
+    People,
+    Sample,
+    draw_people,
+    draw_shot,
+    label_of,
+    load_figure,
+)
 from tore.synthetic.ray_casting import cast_image
 from tore.synthetic.scene import draw_background, draw_shadow
 
@@ -135,19 +144,9 @@ def add_forearm(
     )
 
 
-BATCH = 16  # people posed together; a batch is always full, so that an image never depends on how many are made
-SPLITS = {"train": 0, "val": 1}
 SHADOWED = 0.6
 EDGE_SAMPLES = 2
 KNUCKLES = slice(1, None, 3)  # of a hand's skeleton joints
-
-
-class Sample(NamedTuple):
-    """One row of the data set."""
-
-    jpeg: bytes
-    label: dict
-    mask: np.ndarray  # (n, n) bool: the person's pixels (a hand's with its forearm), before anything hides them
 
 
 class Studio:

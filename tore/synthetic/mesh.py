@@ -13,8 +13,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from tore.synthetic.edge_collapse import EdgeCollapse
-from tore.synthetic.solids import Array, Field, project, skin, weld
+from tore.synthetic.edge_collapse import Array, EdgeCollapse
+from tore.synthetic.solids import Field, project, skin, weld
 
 Index = NDArray[np.int64]
 RELAX_ROUNDS = 12

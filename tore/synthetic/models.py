@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +11,10 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from tore.body.joints import H36M_NAMES, SMPL_FLIP
+from tore.paths import CAPSULE_FILES, CAPSULES, made_folder_of
 from tore.synthetic import body_figure, hand_figure
+from tore.synthetic.body_files import SyntheticModel, made_folder, write_files
+from tore.synthetic.edge_collapse import Array
 from tore.synthetic.mesh import Disc, Level, adjacency, coarsen, level_matrices, mesh_disc, mirror_disc, mirror_level
 from tore.synthetic.rig import (
     blend_weights,
@@ -21,7 +24,6 @@ from tore.synthetic.rig import (
     regressor_row,
     vertex_normals,
 )
-from tore.synthetic.solids import Array
 
 Index = NDArray[np.int64]
 BODY_COUNTS = ((6890, 132), (1723, 65), (431, 31))  # vertices of the whole, of them in the mirror plane
@@ -35,14 +37,22 @@ JOINT_SPREAD = {"body": 0.045, "hand": 0.012}
 DIGITS = 9  # of a meter: rounding makes the numbers the same however sums are ordered
 
 
-@dataclass(frozen=True)
-class SyntheticModel:
-    """Everything that the files of one synthetic figure hold, under the names of those files."""
+def write_capsules(kind: str, folder: str | Path) -> None:
+    """Makes the "body" or "hand" of capsules and writes its files into `folder`, in place of files of those names.
 
-    model: dict[str, Any]
-    levels: dict[str, list[Any]]  # U, D, A, F of the mesh levels
-    regressor_extra: Array | None = None
-    regressor_h36m: Array | None = None
+    Raises ValueError for another kind, ImportError with the command to run where scikit-image is missing, OutputError
+    where the folder cannot be written.
+    """
+    figure = build(kind)
+    write_files(CAPSULE_FILES[kind], figure, Path(folder))
+
+
+def capsule_body_dir() -> Path:
+    """The folder that holds both capsule figures, made on first use in the cache folder and then reused.
+
+    Raises OutputError where the cache folder cannot be written.
+    """
+    return made_folder(made_folder_of(CAPSULES), CAPSULE_FILES, build)
 
 
 def build(kind: str) -> SyntheticModel:

@@ -23,6 +23,8 @@ from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from tore.synthetic.hand_poses import draw_hand_poses, random_rotation
 from tore.synthetic.poses import draw_poses
 
+BATCH = 16  # images made in a row by one process
+SPLITS = {"train": 0, "val": 1}  # of a set: the number that joins the seed
 SHAPE_LIMIT = 2.2  # standard deviations
 FACING_CAMERA = 0.55  # share of the people who face the camera more or less; the others any way
 FACING_SPREAD = 45.0  # degrees, of those
@@ -65,6 +67,14 @@ class Shot(NamedTuple):
 
     camera: PinholeCamera
     translation: np.ndarray  # (3,) meters
+
+
+class Sample(NamedTuple):
+    """One row of the data set."""
+
+    jpeg: bytes
+    label: dict
+    mask: np.ndarray  # (n, n) bool: the person's pixels (a hand's with its forearm), before anything hides them
 
 
 def load_figure(kind: str, body_dir: str | Path | None = None) -> Figure:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tore.geometry.camera import PinholeCamera
+from tore.synthetic.rendering import need_render_packages
 from tore.visualize.renderer import (
     MESH_COLOR,
     STUDIO,
@@ -40,18 +41,6 @@ class Hits(NamedTuple):
 
 
 CastRays = Callable[[np.ndarray], Hits]
-
-
-def need_render_packages(reason: str) -> Any:
-    """The `embreex` package, or ImportError with one sentence that says what wanted it and how to get it."""
-    try:
-        import embreex.mesh_construction
-        import embreex.rtcore_scene
-    except ImportError as error:
-        raise ImportError(
-            f'{reason} needs the packages trimesh and embreex: pip install "tore[synthetic]" ({error})'
-        ) from error
-    return embreex
 
 
 def cast_image(

@@ -6,7 +6,6 @@ World frame: meters, y up. Pixel (row i, column j) has its center at (j + 0.5, i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
@@ -14,10 +13,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from tore.geometry.camera import PinholeCamera
 from tore.synthetic.lighting import GAMMA, Light
-from tore.synthetic.ray_casting import need_render_packages
-from tore.synthetic.surfaces import Surface
+from tore.synthetic.surfaces import Camera, Surface, unit
 from tore.synthetic.texels import texture_at
 from tore.visualize.renderer import vertex_normals
 
@@ -40,38 +37,6 @@ PANORAMA_HEIGHT = 1.6  # meters above the ground from which panoramas are taken
 GROUND_STRETCH = (0.5, 2.5)  # least and most change of a panorama's ground to the camera's height
 HIGHLIGHT = (0.35, 18.0)  # strength at full gloss, exponent
 SHEEN = 0.12
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera in the world: `rotation (3, 3)` from world to camera axes (x right, y down, z away),
-    `position (3,)` meters.
-    """
-
-    lens: PinholeCamera
-    rotation: NDArray[np.float64]
-    position: NDArray[np.float64]
-
-    def to_camera(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """World points (..., 3) in camera axes."""
-        return (points - self.position) @ self.rotation.T
-
-    def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """World points (..., 3) -> continuous pixels (..., 2); NaN behind the camera."""
-        seen = self.to_camera(points)
-        seen = np.where(seen[..., 2:] > 1e-6, seen, np.nan)
-        return self.lens.project(seen)
-
-    def directions(self, pixels: Floats) -> Floats:
-        """Unit world directions (P, 3) of the rays through continuous pixels (P, 2)."""
-        rays = np.ones((len(pixels), 3), np.float32)
-        rays[:, :2] = (pixels - np.asarray(self.lens.principal_point, np.float32)) / self.lens.focal_length
-        return _unit(rays) @ self.rotation.astype(np.float32)
-
-    def all_directions(self, size: int) -> Floats:
-        """(size, size, 3) those of the rays through the pixels' centers."""
-        x, y = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
-        return self.directions(np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)).reshape(size, size, 3)
 
 
 class Hits(NamedTuple):
@@ -99,6 +64,18 @@ class Rendering(NamedTuple):
     radiance: Floats
     surface: Index
     coverage: Floats
+
+
+def need_render_packages(reason: str) -> Any:
+    """The `embreex` package, or ImportError with one sentence that says what wanted it and how to get it."""
+    try:
+        import embreex.mesh_construction
+        import embreex.rtcore_scene
+    except ImportError as error:
+        raise ImportError(
+            f'{reason} needs the packages trimesh and embreex: pip install "tore[synthetic]" ({error})'
+        ) from error
+    return embreex
 
 
 class World:
@@ -182,7 +159,7 @@ def _around(camera: Camera, size: int, ground: float | None) -> Floats:
     factor = PANORAMA_HEIGHT / max(float(camera.position[1] - ground), 1e-3)
     down = np.minimum(directions[..., 1], 0) * np.float32(np.clip(factor, *GROUND_STRETCH))
     directions[..., 1] = np.maximum(directions[..., 1], 0) + down
-    return _unit(directions.reshape(-1, 3)).reshape(directions.shape)
+    return unit(directions.reshape(-1, 3)).reshape(directions.shape)
 
 
 def _maps(world: World, hits: Hits, size: int) -> tuple[Index, Floats]:
@@ -202,11 +179,6 @@ def _gathered(size: int, pixels: Index, shown: Floats, edge: Mask) -> tuple[Floa
     sums = [np.bincount(flat, values, count) for values in (*shown.T, np.ones(len(flat)))]
     mean = np.stack(sums, 1).reshape(size, size, 4).astype(np.float32) / total[..., None]
     return np.asarray(mean[..., :3], np.float32), np.asarray(mean[..., 3], np.float32)
-
-
-def _unit(vectors: Floats) -> Floats:
-    """Vectors (P, 3) at length 1."""
-    return vectors / np.sqrt(np.maximum(np.einsum("pc,pc->p", vectors, vectors), np.float32(1e-12)))[:, None]
 
 
 def _rays(values: Floats) -> Floats:
@@ -301,7 +273,7 @@ def _colors(world: World, faces: Index, weights: Floats, textures: list[NDArray[
 def _points(world: World, camera: Camera, hits: Hits) -> tuple[Floats, Floats]:
     """World points (P, 3) of hits, and smooth unit normals (P, 3) toward the camera."""
     normals = np.einsum("pk,pkc->pc", hits.weights, world.normals[world.faces[hits.faces]])
-    normals = _unit(normals)
+    normals = unit(normals)
     away = np.einsum("pc,pc->p", normals, hits.directions) > 0
     normals[away] *= -1
     return camera.position.astype(np.float32) + hits.directions * hits.distance[:, None], normals
@@ -325,7 +297,7 @@ def _shadows(world: World, light: Light, points: Floats, normals: Floats, rng: G
 def _cosine_directions(normals: Floats, rng: Generator) -> Floats:
     """(P, 3) one direction above each surface (P, 3), more of them straight up: a normal plus a point of the sphere."""
     around = rng.standard_normal(normals.shape, np.float32)
-    return normals * np.float32(1.001) + _unit(around)
+    return normals * np.float32(1.001) + unit(around)
 
 
 def _spread(size: int, where: Index, values: Floats, width: int) -> Floats:
@@ -362,7 +334,7 @@ def _shaded(world: World, camera: Camera, light: Light, hits: Hits, shade: tuple
 
 def _shine(light: Light, normals: Floats, ahead: Floats, open_sky: Floats, sunlit: Floats) -> Floats:
     """(P, 3) highlights of the sun and of the surroundings on surfaces seen along `ahead (P, 3)`, at full gloss."""
-    between = _unit(light.sun_direction() - ahead)
+    between = unit(light.sun_direction() - ahead)
     peak = np.maximum(np.einsum("pc,pc->p", between, normals), 0) ** HIGHLIGHT[1] * sunlit
     facing = -np.einsum("pc,pc->p", ahead, normals)
     mirrored = ahead + 2 * facing[:, None] * normals

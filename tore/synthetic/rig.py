@@ -9,7 +9,8 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.linalg import splu
 
-from tore.synthetic.solids import Array
+from tore.synthetic.edge_collapse import Array
+from tore.synthetic.free_body import subtree
 
 Index = NDArray[np.int64]
 DIFFUSION_STEPS = 4
@@ -51,14 +52,6 @@ def nearest_joint_width(vertices: Array, joints: Array, widths: Sequence[float])
     """(V,) the blend widths (K,) of the joints, each counting by its nearness."""
     near = 1.0 / (((vertices[:, None] - joints[None]) ** 2).sum(2) + 1e-5) ** 2
     return near @ np.asarray(widths) / near.sum(1)
-
-
-def subtree(weights: Array, parents: Sequence[int]) -> Array:
-    """(V, K) how much of each vertex moves with joint k or a joint below it."""
-    total = weights.copy()
-    for k in range(len(parents) - 1, 0, -1):
-        total[:, parents[k]] += total[:, k]
-    return total
 
 
 def pose_directions(

@@ -22,14 +22,13 @@ from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from tore.synthetic.clearance import Balls, corner_balls, people_gap, posed_balls, solids_gap
 from tore.synthetic.framing import draw_camera, draw_view
 from tore.synthetic.free_body import people_shapes
-from tore.synthetic.image import BATCH, SPLITS, Sample
 from tore.synthetic.look import Look
-from tore.synthetic.people import People, Shot, label_of, load_figure
+from tore.synthetic.people import BATCH, SPLITS, People, Sample, Shot, label_of, load_figure
 from tore.synthetic.photo_effects import encoded, photographed
 from tore.synthetic.pose_prior import PosePrior
 from tore.synthetic.posing import PosedMesh, Poser
-from tore.synthetic.rendering import Camera, Rendering, World, render
-from tore.synthetic.surfaces import Surface
+from tore.synthetic.rendering import Rendering, World, render
+from tore.synthetic.surfaces import Camera, Surface
 from tore.synthetic.things import SEAT_JOINTS, clear_in_front, support
 from tore.synthetic.visibility import covered_share, joint_states, visible_shares
 

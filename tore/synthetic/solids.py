@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from tore.synthetic.edge_collapse import Array
+
 Field = Callable[[Array], Array]  # points (N, 3) -> values (N,)
 
 MISSING_EXTRA = "making a synthetic figure needs the package scikit-image: pip install scikit-image"

@@ -1,4 +1,7 @@
-"""What a camera sees: textured triangle meshes, and several of them as one."""
+"""What a scene is made of: textured triangle meshes, and the camera that sees them.
+
+World frame: meters, y up. Pixel (row i, column j) has its center at (j + 0.5, i + 0.5).
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tore.geometry.camera import PinholeCamera
 from tore.visualize.renderer import vertex_normals
 
-__all__ = ["Surface", "plain_texture", "vertex_normals"]
+__all__ = ["Camera", "Surface", "plain_texture", "unit", "vertex_normals"]
 
 Array = NDArray[np.floating]
 Index = NDArray[np.integer]
+Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -55,3 +60,40 @@ def plain_texture(color: Sequence[float]) -> NDArray[np.uint8]:
     out = np.full((2, 2, 4), 255, np.uint8)
     out[:, :, :3] = np.clip(np.rint(np.asarray(color)), 0, 255)
     return out
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera in the world: `rotation (3, 3)` from world to camera axes (x right, y down, z away),
+    `position (3,)` meters.
+    """
+
+    lens: PinholeCamera
+    rotation: NDArray[np.float64]
+    position: NDArray[np.float64]
+
+    def to_camera(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """World points (..., 3) in camera axes."""
+        return (points - self.position) @ self.rotation.T
+
+    def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """World points (..., 3) -> continuous pixels (..., 2); NaN behind the camera."""
+        seen = self.to_camera(points)
+        seen = np.where(seen[..., 2:] > 1e-6, seen, np.nan)
+        return self.lens.project(seen)
+
+    def directions(self, pixels: Floats) -> Floats:
+        """Unit world directions (P, 3) of the rays through continuous pixels (P, 2)."""
+        rays = np.ones((len(pixels), 3), np.float32)
+        rays[:, :2] = (pixels - np.asarray(self.lens.principal_point, np.float32)) / self.lens.focal_length
+        return unit(rays) @ self.rotation.astype(np.float32)
+
+    def all_directions(self, size: int) -> Floats:
+        """(size, size, 3) those of the rays through the pixels' centers."""
+        x, y = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
+        return self.directions(np.stack([x.ravel(), y.ravel()], 1).astype(np.float32)).reshape(size, size, 3)
+
+
+def unit(vectors: Floats) -> Floats:
+    """Vectors (P, 3) at length 1."""
+    return vectors / np.sqrt(np.maximum(np.einsum("pc,pc->p", vectors, vectors), np.float32(1e-12)))[:, None]

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from tore.synthetic.body_contact import FLESH
 from tore.synthetic.clearance import Balls, corner_balls, solid_gaps, solids_gap
-from tore.synthetic.rendering import Camera
-from tore.synthetic.surfaces import Surface
+from tore.synthetic.surfaces import Camera, Surface
 
 Array = NDArray[np.float64]
 Bytes = NDArray[np.uint8]

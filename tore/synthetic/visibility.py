@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tore.synthetic.rendering import Camera, World
+from tore.synthetic.rendering import World
+from tore.synthetic.surfaces import Camera
 
 Array = NDArray[np.float64]
 Index = NDArray[np.integer]

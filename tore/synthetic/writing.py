@@ -29,9 +29,10 @@ from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, companions
 from tore.files import write_whole
 from tore.paths import SYNTHETIC_FILES, find_body_files
 from tore.synthetic.hand_scenes import HandStudio
-from tore.synthetic.image import BATCH, SPLITS, Sample, Studio
+from tore.synthetic.image import Studio
 from tore.synthetic.look import VERSION as LOOK_VERSION
 from tore.synthetic.look import asset_names, open_look
+from tore.synthetic.people import BATCH, SPLITS, Sample
 from tore.synthetic.scene import find_photographs
 from tore.synthetic.scenes import PeopleStudio
 

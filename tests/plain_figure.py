@@ -1,4 +1,4 @@
-"""Plain reading, skinning and measuring of the synthetic figures, for the tests."""
+"""Plain reading, skinning and measuring of body models, for the tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POSE_FLIP = [0, 2, 1, 3, 5, 4, 6, 8, 7, 9, 11, 10, 12, 14, 13, 15, 17, 16, 19, 1
 
 
 class Figure:
-    """A stand-in's files, read plainly, and a plain skinning of it."""
+    """A body model's files, read plainly, and a plain skinning of it."""
 
     def __init__(self, folder: Path, files: BodyFiles) -> None:
         self.folder, self.files = folder, files
