@@ -8,7 +8,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from manopth.files import load_body_arrays, load_object_arrays
-from tore.paths import BodyFiles
+from tore.paths import SYNTHETIC_FILES, BodyFiles
+from tore.synthetic.free_body import synthetic_body_dir
+from tore.synthetic.hand_pose_prior import HandPosePrior
+from tore.synthetic.pose_prior import PosePrior
 
 FACE = ["Nose", "L_Eye", "R_Eye", "L_Ear", "R_Ear"]
 LEGS = ["R_Ankle", "R_Knee", "R_Hip", "L_Hip", "L_Knee", "L_Ankle"]
@@ -53,6 +56,18 @@ class Figure:
         for k in range(count):
             out += self.weights[:, k : k + 1] * ((shaped - joints[k]) @ spin[k].T + place[k])
         return out
+
+
+def drawn_meshes(kind: str, count: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Meshes (V, 3) of the synthetic body or hand in drawn poses, y down and z away, and their faces (F, 3)."""
+    figure, rng = Figure(synthetic_body_dir(), SYNTHETIC_FILES[kind]), np.random.default_rng(0)
+    if kind == "body":
+        prior = PosePrior.load()
+        poses = [prior.draw(rng).pose.reshape(24, 3) for _ in range(count)]
+    else:
+        hands = HandPosePrior.load()
+        poses = [np.concatenate([np.zeros((1, 3)), hands.draw(rng).fingers.reshape(15, 3)]) for _ in range(count)]
+    return [figure.skin(pose) * [1, -1, -1] for pose in poses], figure.faces
 
 
 def folded_share(figure: Figure, pose: np.ndarray) -> float:

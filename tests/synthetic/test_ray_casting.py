@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
-
 import numpy as np
 import pytest
 from numpy.random import RandomState
@@ -11,7 +9,7 @@ from numpy.random import RandomState
 from tests.visualize.test_visualize import sphere
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic.people import draw_people, load_figure
-from tore.synthetic.ray_casting import cast_image, need_render_packages
+from tore.synthetic.ray_casting import cast_image
 from tore.visualize.renderer import outline, render
 
 
@@ -41,16 +39,3 @@ def test_it_agrees_with_the_z_buffer(kind: str, synthetic_body_dir: object) -> N
         assert (ours.mask != rays.mask).sum() <= rays.mask.sum() / 1000
         assert np.allclose(ours.depth[ours.mask & rays.mask], rays.depth[ours.mask & rays.mask], rtol=1e-3)
         assert (np.abs(ours.color.astype(int) - rays.color).max(2) > 8).sum() <= rays.mask.sum() / 100
-
-
-def test_missing_packages_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = builtins.__import__
-
-    def without(name: str, *rest: object, **named: object) -> object:
-        if name.startswith("embreex"):
-            raise ImportError(f"No module named {name!r}")
-        return there(name, *rest, **named)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"making images needs the packages .* pip install .*tore\[synthetic\]"):
-        need_render_packages("making images")

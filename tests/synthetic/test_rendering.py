@@ -1,5 +1,7 @@
 """Light, rendering and the camera's effects against spheres, planes and sums that are known."""
 
+import builtins
+
 import numpy as np
 import pytest
 import trimesh
@@ -15,7 +17,7 @@ from tore.synthetic.lighting import (
     tone_mapped,
 )
 from tore.synthetic.photo_effects import encoded, exposure, photographed
-from tore.synthetic.rendering import World, render
+from tore.synthetic.rendering import World, need_render_packages, render
 from tore.synthetic.surfaces import Camera, Surface, plain_texture
 from tore.synthetic.things import box, car, cylinder, draw_pattern, in_front, leaves
 from tore.synthetic.visibility import (
@@ -262,3 +264,16 @@ def test_effects_keep_the_image_and_repeat():
         assert np.corrcoef(one.mean((1, 2)), image.mean((1, 2)))[0, 1] > 0.97
     rng = np.random.default_rng(0)
     assert encoded(rng, one)[:2] == b"\xff\xd8"
+
+
+def test_missing_packages_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = builtins.__import__
+
+    def without(name: str, *rest: object, **named: object) -> object:
+        if name.startswith("embreex"):
+            raise ImportError(f"No module named {name!r}")
+        return there(name, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"making images needs the packages .* pip install .*tore\[synthetic\]"):
+        need_render_packages("making images")

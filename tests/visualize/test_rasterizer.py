@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from numpy.random import RandomState
 
+from tests.plain_figure import drawn_meshes
 from tore.geometry.camera import PinholeCamera
-from tore.synthetic.people import draw_people, load_figure
+from tore.synthetic.rendering import World
+from tore.synthetic.surfaces import Camera, Surface, plain_texture
 from tore.visualize.rasterizer import NEAR, clip_near, project_triangles, rasterize
 from tore.visualize.renderer import Lighting, is_closed, render
 
@@ -82,14 +84,33 @@ def test_what_reaches_behind_the_viewer_is_cut() -> None:
     np.testing.assert_allclose(drawn.depth[below], np.tile(1 / y[below][:, None], SIZE[1]), rtol=1e-4)
 
 
-def test_of_people_who_overlap_the_nearer_one_shows(synthetic_body_dir: object) -> None:
-    figure = load_figure("body", str(synthetic_body_dir))
-    bodies = draw_people(figure, [RandomState(index) for index in range(2)]).vertices
+@pytest.mark.parametrize("kind", ["body", "hand"])
+def test_a_body_is_drawn_where_rays_meet_it(kind: str) -> None:
+    """Two methods, one mesh: of 1000 pixels at most one lies on another side of the outline."""
+    meshes, faces = drawn_meshes(kind, 2)
+    lens, size = PinholeCamera(350.0, (120.0, 100.0)), (200, 240)
+    y, x = np.mgrid[: size[0], : size[1]] + np.float32(0.5)
+    camera = Camera(lens, np.eye(3), np.zeros(3))
+    directions = camera.directions(np.stack([x.ravel(), y.ravel()], 1).astype(np.float32))
+    for index, vertices in enumerate(meshes):
+        middle, extent = vertices.mean(0), np.ptp(vertices, axis=0).max()
+        placed = (vertices - middle) / extent + [0.3 * index, 0, 2]  # the second one is cut by the image's border
+        ours = render(placed, faces, lens, size, samples=1)
+        skin = Surface("skin", placed, faces, np.zeros((1, 2)), np.zeros_like(faces), plain_texture((9, 9, 9)))
+        found = World([skin]).first(np.zeros_like(directions), directions)
+        met = (found["primID"] >= 0).reshape(size)
+        assert met.sum() > 3000 and (ours.mask != met).sum() <= met.sum() / 1000
+        depth = (found["tfar"] * directions[:, 2]).reshape(size)
+        assert np.allclose(ours.depth[ours.mask & met], depth[ours.mask & met], rtol=1e-3)
+
+
+def test_of_people_who_overlap_the_nearer_one_shows() -> None:
+    bodies, alone = drawn_meshes("body", 2)
     camera, size = PinholeCamera(300.0, (100.0, 100.0)), (200, 200)
     near, far = bodies[0] + [0.1, 0, 3.0], bodies[1] + [-0.1, 0, 4.5]
-    faces = np.concatenate([figure.faces, figure.faces + len(near)])
+    faces = np.concatenate([alone, alone + len(near)])
     assert is_closed(faces)
-    masks = [render(body, figure.faces, camera, size, samples=1).mask for body in (near, far)]
+    masks = [render(body, alone, camera, size, samples=1).mask for body in (near, far)]
     assert (masks[0] & masks[1]).sum() > 500
     for order, colors in (((far, near), [[0, 0, 1.0], [1, 0, 0]]), ((near, far), [[1, 0, 0], [0, 0, 1.0]])):
         paint = np.repeat(colors, len(near), axis=0)
