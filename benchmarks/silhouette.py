@@ -3,8 +3,9 @@
     python -m benchmarks.silhouette [--images 50] [--sheet overlays.jpg]
 
 A network that answers with the label's mesh and camera stands in for a trained one, so that all that comes after the
-network is measured: box, crop camera, the whole image's camera, drawing. Both silhouettes are counted in covered
-pixel centers; the crop's true one is the image's, shrunk. Exit code 1 where one image overlaps less than 97%.
+network is measured: box, crop camera, the whole image's camera, drawing. The true silhouette is that of the labeled
+mesh without clothes, met by rays of the camera that took the image. Both are counted in covered pixel centers; the
+crop's true one is the image's, shrunk. Exit code 1 where one image overlaps less than 97%.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -27,8 +28,12 @@ from tore.inference.crops import crop_of_box, cut_crop
 from tore.inference.outputs import crop_overlay, draw_people
 from tore.inference.predictor import MeshRecovery
 from tore.inference.result import Recovery
-from tore.synthetic.image import BATCH, Sample, Studio
-from tore.synthetic.models import capsule_body_dir
+from tore.synthetic.free_body import synthetic_body_dir
+from tore.synthetic.look import open_look
+from tore.synthetic.photo_effects import photographed
+from tore.synthetic.rendering import World
+from tore.synthetic.scenes import Drawn, PeopleStudio
+from tore.synthetic.surfaces import Surface, plain_texture
 from tore.visualize.drawing import contact_sheet
 from tore.visualize.renderer import render
 
@@ -43,9 +48,19 @@ class Overlap(NamedTuple):
     crop: float
 
 
-def recovered(studio: Studio, sample: Sample, image: np.ndarray) -> Recovery:
+def silhouette(studio: PeopleStudio, drawn: Drawn) -> np.ndarray:
+    """(size, size) bool: the pixels whose rays meet the labeled mesh."""
+    skin, faces = drawn.people[0].skin, studio.figure.faces
+    nothing = np.zeros((1, 2)), np.zeros_like(faces), plain_texture((0, 0, 0))
+    directions = drawn.camera.all_directions(studio.size).reshape(-1, 3)
+    origins = np.broadcast_to(drawn.camera.position.astype(np.float32), directions.shape)
+    found = World([Surface("skin", skin, faces, *nothing)]).first(origins, directions)
+    return (found["primID"] >= 0).reshape(studio.size, studio.size)
+
+
+def recovered(studio: PeopleStudio, label: dict[str, Any], image: np.ndarray) -> Recovery:
     """The label's mesh and camera, through the predictor."""
-    label, true, size = sample.label, sample.label["camera"], (studio.size, studio.size)
+    true, size = label["camera"], (studio.size, studio.size)
     with torch.no_grad():
         vertices = studio.figure.model(torch.tensor([label["pose"]]), torch.tensor([label["betas"]]))[0].numpy()
     side = 200 * label["scale"] / BOX_MARGIN
@@ -62,13 +77,13 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
     return float((one & other).sum() / (one | other).sum())
 
 
-def measure(sample: Sample, person: Recovery, faces: np.ndarray) -> Overlap:
-    """Silhouettes of the drawn mesh against the one that the image was made with."""
-    whole = render(person.vertices + person.translation, faces, person.image_camera, sample.mask.shape, samples=1).mask
+def measure(mask: np.ndarray, person: Recovery, faces: np.ndarray) -> Overlap:
+    """Silhouettes of the drawn mesh against the true one (size, size)."""
+    whole = render(person.vertices + person.translation, faces, person.image_camera, mask.shape, samples=1).mask
     drawn = render(person.crop_vertices, faces, person.crop_view, person.crop.pixels.shape[:2], samples=1).mask
-    planes = np.stack([sample.mask, np.ones_like(sample.mask), sample.mask], 2).astype(np.uint8) * 255
+    planes = np.stack([mask, np.ones_like(mask), mask], 2).astype(np.uint8) * 255
     shrunk = cut_crop(planes, person.crop.region) > 127  # the person, and where the crop lies inside the image
-    return Overlap(overlap(whole, sample.mask), overlap(drawn & shrunk[:, :, 1], shrunk[:, :, 0]))
+    return Overlap(overlap(whole, mask), overlap(drawn & shrunk[:, :, 1], shrunk[:, :, 0]))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,18 +94,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--sheet", type=Path, help="write overlays to look at: whole images and crops")
     args = parser.parse_args(argv)
-    studio = Studio("body", args.size, capsule_body_dir())
-    found, cells = [], []
-    for index in range(args.images):
-        if index % BATCH == 0:
-            batch = studio.batch(args.seed, "val", index // BATCH, min(BATCH, args.images - index))
-        sample = batch[index % BATCH]
-        image = cv2.imdecode(np.frombuffer(sample.jpeg, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
-        person = recovered(studio, sample, image)
-        found.append(measure(sample, person, studio.figure.faces))
-        if args.sheet and index < SHOWN:
-            faces = studio.figure.faces
+    studio = PeopleStudio(args.size, synthetic_body_dir(), open_look(None, None, "val"))
+    found, cells, faces = [], [], studio.figure.faces
+    for number in count():
+        rng = np.random.default_rng([args.seed, number])
+        drawn = studio.draw(rng)
+        if drawn.camera.lens.principal_point != (args.size / 2, args.size / 2):
+            continue  # cut out of a larger image, whose center an image alone does not tell
+        mask = silhouette(studio, drawn)
+        image = photographed(rng, drawn.rendering.radiance, mask)
+        person = recovered(studio, studio.label(drawn), image)
+        found.append(measure(mask, person, faces))
+        if args.sheet and len(found) <= SHOWN:
             cells += [image, draw_people(image, [person], faces), crop_overlay(person, faces)]
+        if len(found) == args.images:
+            break
     if args.sheet:
         Image.fromarray(contact_sheet(cells, columns=6, cell=256)).save(args.sheet, quality=85)
     values = np.array(found)
