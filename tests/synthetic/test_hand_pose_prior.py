@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from manopth.lbs import SkinnedModel, linear_blend_skinning
 from tore.geometry.rotations import axis_angle_to_matrix
 from tore.synthetic.free_body import build_free
-from tore.synthetic.hand_pose_prior import ANGLES, LIMITS, DrawnHand, HandPosePrior
+from tore.synthetic.hand_pose_prior import ANGLES, LIMITS, DrawnHand, HandPosePrior, segment_distance
 
 DRAWS = 150
 
@@ -101,3 +101,13 @@ def test_fans_part_the_fingers_towards_the_thumb(prior: HandPosePrior) -> None:
     assert ends[0, 3, 1] < rest[0, 3, 1] - 0.03
     turn = Rotation.from_rotvec(prior.pose(bent)[0]).magnitude()
     assert np.isclose(turn, np.radians(60))
+
+
+def test_segment_distance_against_sampling() -> None:
+    rng = np.random.RandomState(2)
+    start, along, other, other_along = rng.standard_normal((4, 30, 3))
+    steps = np.linspace(0, 1, 101)
+    first = start[:, None] + steps[:, None] * along[:, None]
+    second = other[:, None] + steps[:, None] * other_along[:, None]
+    sampled = np.linalg.norm(first[:, :, None] - second[:, None], axis=-1).min((1, 2))
+    assert np.abs(segment_distance(start, along, other, other_along) - sampled).max() < 0.02

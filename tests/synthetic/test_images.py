@@ -11,15 +11,14 @@ import pytest
 import torch
 
 from tore.body import load_body
-from tore.cli import synth
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic import image as image_module
-from tore.synthetic.collisions import CAPSULES, joint_positions, overlap, segment_distance
+from tore.synthetic.collisions import joint_positions, overlap
 from tore.synthetic.hand_poses import bend_axes, random_rotation
-from tore.synthetic.image import BATCH, Studio, add_forearm, rim_of
+from tore.synthetic.image import Studio, add_forearm, rim_of
+from tore.synthetic.people import BATCH
 from tore.synthetic.poses import draw_angles, draw_poses, pose_from_angles
-from tore.synthetic.scene import draw_background, find_photographs
 from tore.synthetic.writing import Recipe, write_images
 from tore.visualize.renderer import Light, Lighting, render
 
@@ -148,100 +147,6 @@ def test_the_bytes_depend_on_the_recipe_alone(kind: str, capsule_body_dir: Path,
     assert item["key"] == f"synthetic_{kind}/train/{BATCH + 2:08d}.jpg"
 
 
-def test_a_set_that_stopped_halfway_goes_on(capsule_body_dir: Path, tmp_path: Path) -> None:
-    recipe = Recipe(kind="hand", split="val", seed=3, size=64, body_dir=str(capsule_body_dir))
-    write_images(recipe, 2 * BATCH + 1, tmp_path / "whole")
-
-    class Stopped(Exception):
-        pass
-
-    def stop(done: int) -> None:
-        if done == BATCH:
-            raise Stopped
-
-    with pytest.raises(Stopped):
-        write_images(recipe, 2 * BATCH + 1, tmp_path / "part", progress=stop)
-    assert not (tmp_path / "part" / "val.yaml").exists() and not (tmp_path / "part" / "val.img.tsv").exists()
-    write_images(recipe, 2 * BATCH + 1, tmp_path / "part")
-    assert contents(tmp_path / "whole") == contents(tmp_path / "part")
-
-
-def test_another_set_is_never_overwritten_unasked(capsule_body_dir: Path, tmp_path: Path) -> None:
-    recipe = Recipe(kind="hand", split="val", seed=3, size=64, body_dir=str(capsule_body_dir))
-    write_images(recipe, 3, tmp_path)
-    before = contents(tmp_path)
-    other = Recipe(kind="hand", split="val", seed=4, size=64, body_dir=str(capsule_body_dir))
-    with pytest.raises(ValueError, match="made otherwise"):
-        write_images(other, 3, tmp_path)
-    with pytest.raises(ValueError, match="has 3 images, 2 are requested"):
-        write_images(recipe, 2, tmp_path)
-    assert contents(tmp_path) == before
-    write_images(other, 2, tmp_path, overwrite=True)
-    assert len(MeshDataset(tmp_path / "val.yaml", train=False, body="hand")) == 2
-    (tmp_path / "val.recipe.json").unlink()
-    with pytest.raises(ValueError, match="was not made here"):
-        write_images(recipe, 3, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("change", "count", "sentence"),
-    [
-        ({"split": "test"}, 3, "split 'test'"),
-        ({}, 0, "0 images make no set"),
-        ({"size": 8}, 3, "a side from 32"),
-        ({"seed": -1}, 3, "seed -1"),
-        ({"kind": "foot"}, 3, "body kind 'foot'"),
-    ],
-)
-def test_impossible_recipes_are_refused(change: dict, count: int, sentence: str, tmp_path: Path) -> None:
-    recipe = Recipe(**{"kind": "hand", "split": "val", "seed": 3, "size": 64, "body_dir": str(tmp_path), **change})
-    with pytest.raises(ValueError, match=sentence):
-        write_images(recipe, count, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_the_command_writes_both_splits_and_says_what_is_wrong(
-    capsule_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    command = [
-        "images",
-        "--out",
-        str(tmp_path / "set"),
-        "--body",
-        "hand",
-        "--size",
-        "48",
-        "--workers",
-        "1",
-        "--quiet",
-    ]
-    command += ["--data_dir", str(capsule_body_dir)]
-    sheet = tmp_path / "pictures" / "sheet.jpg"
-    assert synth.main([*command, "--train", "2", "--val", "1", "--sheet", str(sheet)]) == 0
-    assert cv2.imread(str(sheet)) is not None
-    assert "2 images of 48 x 48" in capsys.readouterr().out
-    train, val = (
-        MeshDataset(tmp_path / "set" / f"{split}.yaml", train=False, body="hand") for split in ("train", "val")
-    )
-    assert (len(train), len(val)) == (2, 1)
-    assert synth.main(command) == 2 and "--train N" in capsys.readouterr().err
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    assert synth.main([*command, "--val", "1", "--overwrite", "--backgrounds", str(empty)]) == 2
-    assert "holds no image" in capsys.readouterr().err
-
-
-def test_photographs_become_backgrounds(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "green.png"), np.full((90, 160, 3), (30, 200, 60), np.uint8))
-    (tmp_path / "notes.txt").write_text("not an image")
-    photographs = find_photographs(tmp_path)
-    drawn = draw_background(np.random.RandomState(0), 64, photographs)
-    assert drawn.shape == (64, 64, 3) and (drawn == (60, 200, 30)).all()
-    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(ValueError, match=r"broken\.jpg cannot be decoded"):
-        draw_background(np.random.RandomState(0), 64, (tmp_path / "broken.jpg",))
-
-
 def test_chosen_poses_keep_their_limbs_apart(studios: dict[str, Studio]) -> None:
     figure = studios["body"].figure
     poses = draw_poses([np.random.RandomState([1, index]) for index in range(60)], figure.joints, figure.parents)
@@ -276,17 +181,6 @@ def test_angles_bend_the_joints_the_way_their_names_say(studios: dict[str, Studi
     assert joint(20, 50, 15)[2] > rest[15, 2] + 0.15  # trunk flexion: the head goes ahead
     angles = draw_angles(np.random.RandomState(0), 200)
     assert angles[:, 3].min() >= 0 and angles[:, 3].max() <= 140
-
-
-def test_segment_distance_against_sampling() -> None:
-    rng = np.random.RandomState(2)
-    start, along, other, other_along = rng.standard_normal((4, 30, 3))
-    steps = np.linspace(0, 1, 101)
-    first = start[:, None] + steps[:, None] * along[:, None]
-    second = other[:, None] + steps[:, None] * other_along[:, None]
-    sampled = np.linalg.norm(first[:, :, None] - second[:, None], axis=-1).min((1, 2))
-    assert np.abs(segment_distance(start, along, other, other_along) - sampled).max() < 0.02
-    assert len(CAPSULES) == 16
 
 
 def test_fingers_close_towards_the_palm(studios: dict[str, Studio]) -> None:
