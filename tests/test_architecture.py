@@ -23,7 +23,7 @@ LAYERS = (  # from the lowest; a package imports from layers below its own and f
     {"tools", "__main__"},
 )
 ALSO = {  # made on first use: the files of the synthetic body and the capsules where no licensed one is named
-    ("body", "synthetic.body_files"),
+    ("body", "synthetic.models"),
     ("body", "synthetic.free_body"),
 }
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
