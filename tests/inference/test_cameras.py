@@ -190,7 +190,7 @@ def test_crop_and_overlay_lie_side_by_side(standing: Standing, photo: np.ndarray
     y, x = np.nonzero(covered)
     points = (person.camera[0] * (person.vertices[:, :2] + person.camera[1:]) + 1) * 112
     limits = np.array([x.min(), y.min(), x.max() + 1, y.max() + 1])
-    assert np.abs(limits - [*points.min(0), *points.max(0)]).max() < 4  # perspective against weak perspective
+    assert np.abs(limits - [*points.min(0), *points.max(0)]).max() < 5  # perspective against weak perspective
     assert np.allclose(person.to_pixels(person.vertices), person.crop.region.to_image(points / 112 - 1), atol=1e-3)
 
 
