@@ -29,6 +29,8 @@ setup(
     package_data={
         "tore": [
             "py.typed",
+            "export/*.mjs",
+            "export/web/*",
             "inference/data/*.jpg",
             "modeling/data/README.md",
             "modeling/shipped/*.bin",

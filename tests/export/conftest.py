@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from tests.export.test_optimized_form import NETWORKS, SIDE, lived_in
 from tests.modeling.test_networks import small
 from tore.export.exporting import export_model
+from tore.export.libraries import LIBRARIES, kept_archive
 
 QUICK = "fastmetro S"
 
@@ -22,6 +24,16 @@ def model_of(name: str, body_dir: Path | str) -> torch.nn.Module:
 def needs_runtimes() -> None:
     for package in ("onnxscript", "onnxruntime", "openvino"):
         pytest.importorskip(package, reason=f"{package} writes or runs exports; pip install '.[export]'")
+
+
+def needs_page() -> None:
+    """What `export_web` needs; its libraries are not fetched for a test."""
+    needs_runtimes()
+    if shutil.which("node") is None:
+        pytest.skip("needs node")
+    for library in LIBRARIES:
+        if kept_archive(library) is None:
+            pytest.skip(f"{library.archive} is not kept here; `tore export --format web` fetches it from npm")
 
 
 @pytest.fixture(scope="session")

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
 import torch
 from PIL import Image
 
 from tests import rules
 from tests.conftest import assert_agrees
+from tests.export.conftest import needs_page
 from tests.export.test_optimized_form import SIDE
+from tore.export.libraries import ONNXRUNTIME, kept_archive, unpack
 
 PAGE = Path(__file__).parents[2] / "docs" / "DEPLOY.md"
-MODULES = "TORE_NODE_MODULES"  # a folder node_modules with onnxruntime-web
 
 
 def snippet(language: str) -> str:
@@ -49,12 +47,11 @@ def test_python(network: torch.nn.Module, exported: Path, tmp_path: Path) -> Non
         assert found["pixels"].shape == (len(found["vertices"]), 2) and found["faces"].max() < len(found["vertices"])
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
-@pytest.mark.skipif(MODULES not in os.environ, reason=f"{MODULES} names no folder node_modules with onnxruntime-web")
 @torch.no_grad()
 def test_javascript(network: torch.nn.Module, exported: Path, tmp_path: Path) -> None:
+    needs_page()
     (tmp_path / "exported").symlink_to(exported)
-    (tmp_path / "node_modules").symlink_to(os.environ[MODULES])
+    unpack(ONNXRUNTIME, kept_archive(ONNXRUNTIME), tmp_path / "node_modules" / "onnxruntime-web", flat=False)
     crop = rules.photo(2, SIDE, SIDE)
     (tmp_path / "crop.rgb").write_bytes(crop.tobytes())
     (tmp_path / "run.mjs").write_text(snippet("js"))

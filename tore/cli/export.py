@@ -3,9 +3,10 @@
 The folder holds the network (network.onnx, or network.pt2 of torch.export), body.npz with faces and joint regressor,
 and export.json, which says what is needed to run it. An ONNX file is verified in the runtimes that shall run it, on
 several images, sizes of batch and calls, and refused where one gives other numbers than the network. `tore infer`,
-`evaluate` and `bench` take the folder as --checkpoint. `movenet-multipose` and `movenet-thunder` in the place of the
-checkpoint are the finder of people and what places a person's keypoints. docs/DEPLOY.md shows how other programs use
-all this.
+`evaluate` and `bench` take the folder as --checkpoint. `--format web` writes a page instead, a folder of static files
+that finds people and draws their meshes in the visitor's browser. `movenet-multipose` and `movenet-thunder` in the
+place of the checkpoint are the finder of people and what places a person's keypoints. docs/DEPLOY.md shows how other
+programs use all this.
 """
 
 from __future__ import annotations
@@ -13,33 +14,43 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
 from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, names, shown, typed_flags
 from tore.entry import entry_point
+from tore.export.browser import export_web, loaded_size
 from tore.export.detectors import DETECTORS, export_detector
 from tore.export.exporting import export_model
 from tore.export.onnx_files import STORED
 from tore.export.record import NETWORK_FILES, OUTPUTS, ExportRecord, is_export
 from tore.export.sessions import RUNTIMES
 from tore.modeling import load_model
+from tore.paths import default_checkpoint
 
+WEB = "web"  # the format beside those of `NETWORK_FILES`
 RULES = (
-    Rule(("runtime", "weights"), lambda args: args.format != "onnx", "is for --format onnx; leave one of the two out"),
+    Rule(("runtime", "weights"), lambda args: args.format == "torch", "is for --format onnx; leave one of the two out"),
+    Rule(("output",), lambda args: args.format == WEB, "a page draws the mesh; leave it out"),
 )
+SERVING = """serve it: python {folder}/serve.py        (this machine alone; as many threads as the browser has cores)
+or by any server of static files; docs/DEPLOY.md tells the two headers without which there is one thread"""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = FlagParser(prog="tore export", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
-    where = parser.add_mutually_exclusive_group(required=True)
-    what = f"official or own checkpoint, or its folder; or {' or '.join(DETECTORS)}"
+    where = parser.add_mutually_exclusive_group()
+    what = f"official or own checkpoint, or its folder; or {' or '.join(DETECTORS)} [the network that ships]"
     where.add_argument("file", nargs="?", metavar="CHECKPOINT", help=what)
     where.add_argument(*names("--checkpoint"), metavar="PATH", help="the same, as other commands take it")
     add(*names("--output_dir"), required=True, metavar="DIR", help="the folder of the export")
-    add("--format", default="onnx", choices=tuple(NETWORK_FILES), help="onnx, or torch: a program of torch.export")
-    add("--weights", default="float32", choices=("float32", *STORED), help="how they are stored; arithmetic is float32")
+    formats = "onnx; torch: a program of torch.export; web: a page for browsers, with libraries from npm"
+    add("--format", default="onnx", choices=(*NETWORK_FILES, WEB), help=formats)
+    stored = "how they are stored; arithmetic is float32 [float32, of a page float16]"
+    add("--weights", choices=("float32", *STORED), help=stored)
     add("--output", default="all", choices=("all", *OUTPUTS), help="mesh: camera, joints, full mesh; joints: no mesh")
     add("--runtime", nargs="+", default=list(RUNTIMES), choices=RUNTIMES, help="what shall run it")
     add("--arch", metavar="NAME", help="the backbone's name, for one that the file does not tell")
@@ -80,6 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     ignored = check_rules(args, RULES)
     path = args.checkpoint or args.file
+    if path is None:
+        path = str(default_checkpoint("body"))
+        args.notices.append(f"the network is {Path(path).name}, which ships")
     if is_export(path):
         raise ValueError(f"{path} is an export already; name the checkpoint that it was made from")
     if path in DETECTORS:
@@ -88,18 +102,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     for note in [*args.notices, *ignored, *notes]:
         print(note, file=sys.stderr)
     model = load_model(checkpoint, args.body_dir, "cpu")
-    record = export_model(
-        model,
-        args.output_dir,
-        format=args.format,
-        weights=args.weights,
-        output=args.output,
-        runtimes=args.runtime,
-        body_dir=args.body_dir,
-        source=checkpoint.path,
-        overwrite=args.overwrite,
-    )
+    options = {
+        "weights": args.weights or ("float16" if args.format == WEB else "float32"),
+        "runtimes": args.runtime,
+        "body_dir": args.body_dir,
+        "source": checkpoint.path,
+        "overwrite": args.overwrite,
+    }
+    if args.format == WEB:
+        record = export_web(model, args.output_dir, tell=partial(print, file=sys.stderr), **options)
+    else:
+        record = export_model(model, args.output_dir, format=args.format, output=args.output, **options)
     report(record, args.output_dir)
+    if args.format == WEB:
+        print(f"{args.output_dir}: a page; a browser loads {loaded_size(Path(args.output_dir)) / 1e6:.0f} MB of it")
+        print(SERVING.format(folder=args.output_dir))
     return 0
 
 

@@ -1,0 +1,122 @@
+"""The page's libraries: fetched once by npm, of one checksum; and what the command and `export_web` refuse."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from tore import cli
+from tore.cli import export as command
+from tore.export import browser
+from tore.export.libraries import LIBRARIES, Library, kept_archive, library_archive, license_of, unpack
+
+FILES = {"package.json": "{}", "dist/code.mjs": "export {};", "LICENSE": "As you like."}
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """A library whose archive an npm of two lines gives; there is no other program."""
+    archive = tmp_path / "small-1.0.0.tgz"
+    with tarfile.open(archive, "w:gz") as opened:
+        for name, text in FILES.items():
+            entry = tarfile.TarInfo(f"package/{name}")
+            entry.size = len(text)
+            opened.addfile(entry, io.BytesIO(text.encode()))
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    said = '[ "$2" = small@1.0.0 ] || { echo "npm error 404 Not Found" >&2; exit 1; }'
+    copy = shutil.which("cp")
+    (programs / "npm").write_text(f'#!/bin/sh\n{said}\n"{copy}" "{archive}" "$4"\n')
+    (programs / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("TORE_CACHE_DIR", str(tmp_path / "cache"))
+    checksum = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    return Library("small", "1.0.0", checksum, "MIT", ("dist/code.mjs",), license_file="LICENSE")
+
+
+def test_a_library_is_fetched_once(library: Library, tmp_path: Path) -> None:
+    told: list[str] = []
+    assert kept_archive(library) is None
+    archive = library_archive(library, told.append)
+    assert archive == library_archive(library, told.append) == kept_archive(library)
+    assert len(told) == 1 and "fetching small 1.0.0 from npm into" in told[0]
+    unpack(library, archive, tmp_path / "flat")
+    assert [path.name for path in (tmp_path / "flat").iterdir()] == ["code.mjs"]
+    unpack(library, archive, tmp_path / "whole", flat=False)
+    for name in ("package.json", "dist/code.mjs"):
+        assert (tmp_path / "whole" / name).read_text() == FILES[name]
+    assert license_of(library, archive) == "small 1.0.0 (MIT)\n\nAs you like.\n"
+    archive.write_bytes(b"damaged")
+    assert library_archive(library, told.append) == archive and len(told) == 2, "fetched again"
+
+
+def test_a_library_that_cannot_be_had(library: Library, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"small-1\.0\.0\.tgz from npm is not the package that is expected"):
+        library_archive(replace(library, sha512="other"))
+    assert not list((tmp_path / "cache" / "npm").iterdir())
+    with pytest.raises(FileNotFoundError, match=r"could not fetch none 1\.0\.0 \(npm error 404 Not Found\): mend its"):
+        library_archive(replace(library, name="none"))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(
+        FileNotFoundError, match=r"no npm is installed here: install Node\.js, or put the archive small-"
+    ):
+        library_archive(library)
+
+
+def test_libraries_are_pinned() -> None:
+    for library in LIBRARIES:
+        assert len(base64.b64decode(library.sha512)) == 64 and library.license == "MIT"
+        assert library.license_file or "Copyright" in library.license_text
+    files = {Path(name).name for library in LIBRARIES for name in library.files}
+    assert set(browser.LOADED) < files
+
+
+def test_what_a_page_is_not_made_of(
+    network: torch.nn.Module, rule_body_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands: Any = SimpleNamespace(config=SimpleNamespace(body="hand"))
+    with pytest.raises(ValueError, match="the page finds people, and this network is for a hand; export it as onnx"):
+        browser.export_web(hands, tmp_path)
+    (tmp_path / "export.json").write_text("{}")
+    with pytest.raises(FileExistsError, match="holds an export; add --overwrite"):
+        browser.export_web(network, tmp_path)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(
+        FileNotFoundError, match=r"verified in onnxruntime-web under Node\.js, which is not installed here"
+    ):
+        browser.export_web(network, tmp_path / "out", body_dir=rule_body_dir)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def export_web(model: torch.nn.Module, folder: str, **options: Any) -> Any:
+        asked.append(options)
+        return SimpleNamespace(file="network.onnx", weights=options["weights"], outputs=[], body={}, differences={},
+                               rounding={})  # fmt: skip
+
+    monkeypatch.setattr(command, "export_web", export_web)
+    monkeypatch.setattr(command, "loaded_size", lambda folder: 47e6)
+    flags = ["export", "--format", "web", "--output_dir", str(tmp_path / "page")]
+    assert cli.main(flags) == 0
+    said = capsys.readouterr()
+    assert "which ships" in said.err and "a browser loads 47 MB of it" in said.out
+    assert f"python {tmp_path / 'page'}/serve.py" in said.out
+    assert cli.main([*flags, "--weights", "float32", "--runtime", "onnxruntime", "--overwrite"]) == 0
+    first, second = asked
+    assert (first["weights"], second["weights"]) == ("float16", "float32")
+    assert second["runtimes"] == ["onnxruntime"] and second["overwrite"] and not first["overwrite"]
+    capsys.readouterr()
+    assert cli.main([*flags, "--output", "joints"]) == 2
+    assert "--output joints: a page draws the mesh; leave it out" in capsys.readouterr().err
