@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from tests import rules
 from tests.datasets.data_sets import write_set
 from tests.processes import ROOT, environment
 from tore.body import SMPL
+from tore.engine.state import CheckpointFolder
 
 SAMPLES = 13
 SMALL_FM = ["--arch", "test_resnet", "--model_name", "FastMETRO_S", "--keep_ratio", "0.2"]
@@ -23,6 +25,7 @@ SMALL_FM += ["--transformer_nhead", "4"]
 SMALL_M = ["--arch", "test_resnet", "--num_hidden_layers", "1", "--intermediate_size", "32"]
 SMALL_M += ["--input_feat_dim", "99,32,16", "--hidden_feat_dim", "64,32,16"]
 QUICK = ["--backbone_weights", "none", "--no_tensorboard", "--visual_steps", "0", "--device", "cpu"]
+STEPS = ["--per_gpu_train_batch_size", "2", "--per_gpu_eval_batch_size", "3", "--logging_steps", "2"]
 FM_SCRIPT = "tore/tools/run_tore_fm_bodymesh.py"
 
 
@@ -83,3 +86,16 @@ def run_command(command: Sequence[str], timeout: float = 240, **more: str) -> su
 def torchrun(count: int, *options: str) -> list[str]:
     """The launcher for `count` processes on this machine, on any free port."""
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}", *options]
+
+
+def lines(folder: Path, kind: str = "train") -> list[dict]:
+    """The rows of one kind in a run's metrics, without what measures time."""
+    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "images_per_second"} for line in found if line["kind"] == kind]
+
+
+def newest(folder: Path) -> Path:
+    """The newest checkpoint of a run."""
+    found = CheckpointFolder(folder, keep=1).newest()
+    assert found is not None, list(folder.iterdir())
+    return found

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests import rules
-from tests.training_runs import QUICK, SMALL_FM, SMALL_M, data_flags
+from tests.training_runs import QUICK, SMALL_FM, SMALL_M, data_flags, lines, newest
 from tore import create_model, load_model, save_published
 from tore.body import load_body
 from tore.body.files import read_level_faces
@@ -17,7 +17,7 @@ from tore.cli.train import parse
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
 from tore.engine.logging import RunLog
-from tore.engine.state import CheckpointFolder, load_training_state
+from tore.engine.state import load_training_state
 from tore.losses.recipes import LossRecipe
 from tore.modeling import MeshPrediction
 from tore.modeling.build import configure, reduction_of
@@ -35,17 +35,6 @@ TOOLS = {"fm": (run_tore_fm_bodymesh, SMALL_FM), "m": (run_tore_m_bodymesh, SMAL
 def train(tool: str, sets: Path, bodies: Path, output: Path, *more: str) -> int:
     module, small = TOOLS[tool]
     return module.main([*data_flags(sets, bodies, output), *small, *QUICK, *ONCE, *more])
-
-
-def lines(folder: Path, kind: str = "train") -> list[dict]:
-    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in found if line["kind"] == kind]
-
-
-def newest(folder: Path) -> Path:
-    found = CheckpointFolder(folder, keep=1).newest()
-    assert found is not None
-    return found
 
 
 def recipe_of(tool: str, *flags: str, **fields: object) -> LossRecipe:

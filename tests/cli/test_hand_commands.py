@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 
 import pytest
 
-from tests.training_runs import QUICK, SMALL_FM
+from tests.training_runs import QUICK, SMALL_FM, lines
 from tore import load_model
 from tore.cli.train import build_parser, parse
 from tore.engine.state import CheckpointFolder, load_training_state
@@ -41,11 +40,6 @@ def train(tool: str, sets: Path, bodies: Path, output: Path, more: str = "") -> 
     flags = ["--data_dir", str(sets), "--train_yaml", "train.yaml", "--val_yaml", "val.yaml"]
     flags += ["--body_dir", str(bodies), "--output_dir", str(output), *small, *QUICK, *ONCE.split()]
     return SCRIPTS[tool].main([*flags, *more.split()])
-
-
-def lines(folder: Path, kind: str = "train") -> list[dict]:
-    found = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line for line in found if line["kind"] == kind]
 
 
 def test_the_official_command_says_only_what_is_usual_but_the_workers_of_eight_processes() -> None:
