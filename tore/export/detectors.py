@@ -72,7 +72,7 @@ def export_detector(
     """Writes one of `DETECTORS` as ONNX, verified in `runtimes`.
 
     movenet-multipose finds up to six people of images of any sides that are multiples of 32; movenet-thunder places the
-    keypoints of the one person in the middle of images of 256 x 256. network: in the place of the one that ships.
+    keypoints of the one person in the center of images of 256 x 256. network: in the place of the one that ships.
     Raises as `export_model`, and ValueError for another name.
     """
     if name not in DETECTORS:
