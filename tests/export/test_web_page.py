@@ -149,7 +149,8 @@ def test_the_camera(address: str, tmp_path: Path) -> None:
         page.close()
 
 
-def test_without_the_headers_there_is_one_thread(page_folder: Path, tmp_path: Path) -> None:
+def test_one_thread_and_other_engines(page_folder: Path, tmp_path: Path) -> None:
+    """Without the headers there is one thread; WebGPU is refused where there is none, or where it is wrong."""
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(page_folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever).start()
@@ -157,6 +158,19 @@ def test_without_the_headers_there_is_one_thread(page_folder: Path, tmp_path: Pa
         try:
             page.wait(READY)
             assert page.ask("document.getElementById('engine-name').textContent") == "WASM, 1 thread"
+            page.ask("document.getElementById('engine').value = 'webgpu'")
+            page.ask("void document.getElementById('engine').dispatchEvent(new Event('change'))")
+            page.wait("document.getElementById('state').textContent.endsWith('no WebGPU adapter; use WASM.')")
+            assert page.ask("document.getElementById('engine').value") == "wasm"
+            compare = f"(async () => {{ {MODULE} const ours = state.recovery; await ours.compareWith(WITH); }})()"
+            page.ask(compare.replace("WITH", "ours"))
+            wrong = """{ ort: ours.ort, finder: ours.finder, network: { run: async (...given) => {
+              const found = await ours.network.run(...given);
+              found.vertices.data[7] += 0.002;
+              return found;
+            } } }"""
+            with pytest.raises(AssertionError, match="its numbers differ from WASM's in this browser"):
+                page.ask(compare.replace("WITH", wrong))
             (tmp_path / "no.png").write_bytes(b"no image")
             page.choose_file("#file", tmp_path / "no.png")
             page.wait("document.getElementById('state').textContent === 'no.png is no image that this browser reads.'")

@@ -25,9 +25,17 @@ function inTurn(job) {
   return state.work;
 }
 
-/** Loads the networks for an engine. */
+/** Loads the networks for an engine, which is to give the numbers of the one before it. */
 async function open(engine) {
-  state.recovery = await Recovery.open(engine, say);
+  const before = state.recovery, recovery = await Recovery.open(engine, say);
+  if (before) {
+    say("Comparing it with the one before");
+    const compared = state.work.then(() => recovery.compareWith(before));
+    state.work = compared.catch(() => recovery.close());
+    await compared;
+    inTurn(() => before.close());
+  }
+  state.recovery = recovery;
   state.view ??= new MeshView(find("mesh"), state.recovery.faces);
   const threads = threadCount();
   find("engine-name").textContent = engine === "wasm" ? `WASM, ${threads} thread${threads > 1 ? "s" : ""}` : "WebGPU";
@@ -36,10 +44,10 @@ async function open(engine) {
 /** Finds people, unless boxes are given, and their meshes; draws them. */
 async function recover(image, { boxes = null, twice = false } = {}) {
   if (!state.running) state.times = [];
-  const start = performance.now();
-  const chosen = boxes ?? (await state.recovery.find(image, twice)).map(({ box }) => box);
+  const { recovery } = state, start = performance.now();
+  const chosen = boxes ?? (await recovery.find(image, twice)).map(({ box }) => box);
   const found = performance.now();
-  state.people = await state.recovery.recover(image, chosen);
+  state.people = await recovery.recover(image, chosen);
   const meshes = performance.now();
   state.view.draw(image.width, image.height, state.people);
   const drawn = performance.now();

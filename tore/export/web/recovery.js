@@ -4,6 +4,8 @@ import { cropOfBox, writeCrop } from "./images.js";
 import { findPeople } from "./people.js";
 
 const LIBRARIES = { wasm: "./lib/ort.wasm.bundle.min.mjs", webgpu: "./lib/ort.webgpu.bundle.min.mjs" };
+const ALLOWED = { network: 1e-3, finder: 2e-2 }; // differences between engines: of meshes in meters, of a map of -10..10
+const COMPARED = { network: ["vertices", "joints"], finder: ["map_center", "map_heatmap"] };
 const FOUND = ["boxes", "keypoints", "scores"]; // of the finder's outputs; the others are maps
 const MOST_THREADS = 8;
 
@@ -16,6 +18,17 @@ async function fetched(path) {
   const answer = await fetch(path);
   if (!answer.ok) throw new Error(`${path} cannot be read (${answer.status}); export the page again`);
   return answer;
+}
+
+/** NaN where one of them holds it. */
+function largestDifference(one, other) {
+  let largest = 0;
+  for (let i = 0; i < one.length; i++) {
+    const difference = Math.abs(one[i] - other[i]);
+    if (Number.isNaN(difference)) return NaN;
+    largest = Math.max(largest, difference);
+  }
+  return largest;
 }
 
 /** Network and finder, ready to run. */
@@ -37,6 +50,33 @@ export class Recovery {
       recovery[name] = await ort.InferenceSession.create(bytes, { executionProviders: [engine] });
     }
     return recovery;
+  }
+
+  /**
+   * Throws an error where another engine gives other numbers for an image of patches: an export is verified in WASM
+   * alone, and no other engine of a browser is known to be right.
+   */
+  async compareWith(other) {
+    const side = this.record.image.size;
+    for (const [name, outputs] of Object.entries(COMPARED)) {
+      const [scale, offset] = name === "finder" ? [255, 0] : [2, -1];
+      const patches = Float32Array.from({ length: 3 * side * side }, (_, i) => {
+        const patch = Math.floor(i / (side * side)) + 3 * ((i % side) >> 4) + 5 * (Math.floor(i / side) >> 4);
+        return scale * ((patch * 0.381966) % 1) + offset;
+      });
+      const run = ({ [name]: session, ort }) =>
+        session.run({ images: new ort.Tensor("float32", patches.slice(), [1, 3, side, side]) }, outputs);
+      const [ours, theirs] = [await run(this), await run(other)];
+      const difference = Math.max(...outputs.map((output) => largestDifference(ours[output].data, theirs[output].data)));
+      if (!(difference <= ALLOWED[name]))
+        throw new Error(`its numbers differ from WASM's in this browser (${name}: ${difference.toPrecision(2)}); use WASM`);
+    }
+  }
+
+  /** Frees what both networks hold. */
+  async close() {
+    await this.network.release();
+    await this.finder.release();
   }
 
   /** People of an image (images.js), the surest first. twice: also small ones of large images, at five times the cost. */
