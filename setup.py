@@ -1,4 +1,4 @@
-"""Installs `tore` and, beside it, the stand-alone MANO layer `manopth`."""
+"""Installs `tore` and, beside it, `tore_runtime`, which needs no torch, and the stand-alone MANO layer `manopth`."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=find_packages(include=["tore", "tore.*", "manopth"]),
+    packages=find_packages(include=["tore", "tore.*", "tore_runtime", "manopth"]),
     package_data={
         "tore": [
             "py.typed",

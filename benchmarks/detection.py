@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from tore.detection import Detection, Detector, detector_of, find
-from tore.detection.detector import LIMBS, overlaps
 from tore.files import read_json
 from tore.inference.images import read_image
+from tore_runtime.detector import LIMBS, overlaps
 
 OVERLAP = 0.5
 LARGE = 0.03  # of the image

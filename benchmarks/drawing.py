@@ -25,7 +25,7 @@ from tore.synthetic.pose_prior import PosePrior
 from tore.synthetic.posing import Poser
 from tore.synthetic.rendering import World
 from tore.synthetic.surfaces import Camera, Surface, plain_texture
-from tore.visualize.renderer import render
+from tore_runtime.renderer import render
 
 SIZE = (720, 1280)
 CAMERA = PinholeCamera(1469.0, (640.0, 360.0))  # the image's diagonal

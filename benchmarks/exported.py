@@ -33,8 +33,8 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.device import keep_freed_memory, machine
 from tore.export.exporting import export_model
 from tore.export.loading import ExportedNetwork
-from tore.export.sessions import RUNTIMES, STREAM_BATCH
 from tore.paths import SYNTHETIC, body_dir_at_hand, example_people, shipped_checkpoint
+from tore_runtime.sessions import RUNTIMES, STREAM_BATCH
 
 SUBJECTS = ("fastmetro,arch=efficientnet-b0", "fastmetro,arch=resnet50", "fastmetro,arch=hrnet-w64", "metro")
 CPU = torch.device("cpu")

@@ -29,13 +29,13 @@ from tests import rules
 from tests.datasets import published_crop
 from tests.datasets.data_sets import consistent_person, encode, image_row, write_set
 from tore.datasets.augmentation import Draw, augment_pose, draw_augmentation, draw_mask
-from tore.datasets.crop import rows_read
 from tore.datasets.images import decode_bgr
 from tore.datasets.inspection.checking import check_set
 from tore.datasets.mesh_dataset import BODY, MeshDataset, drawn_crop
 from tore.datasets.tsv import SUFFIX, TSVWriter
 from tore.device import keep_freed_memory
 from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD
+from tore_runtime.cutting import rows_read
 
 CHECKED_ROWS = 60
 TURN = 10

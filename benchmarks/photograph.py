@@ -20,10 +20,10 @@ import torch
 from PIL import Image
 
 from tore.detection import MoveNetDetector, find
-from tore.inference.outputs import Wanted
-from tore.inference.pipeline import Job, Run
 from tore.inference.predictor import MeshRecovery
 from tore.paths import example_photograph, shipped_checkpoint
+from tore_runtime.outputs import Wanted
+from tore_runtime.pipeline import Job, Run
 
 SIDE = 1000  # pixels
 GRAY = 128

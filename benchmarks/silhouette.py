@@ -23,19 +23,19 @@ from PIL import Image
 
 from tests.inference.conftest import KnownNetwork
 from tore.geometry.camera import crop_camera
-from tore.geometry.crop import BOX_MARGIN
-from tore.inference.crops import crop_of_box, cut_crop
-from tore.inference.outputs import crop_overlay, draw_people
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import Recovery
 from tore.synthetic.free_body import synthetic_body_dir
 from tore.synthetic.look import open_look
 from tore.synthetic.photo_effects import photographed
 from tore.synthetic.rendering import World
 from tore.synthetic.scenes import Drawn, PeopleStudio
 from tore.synthetic.surfaces import Surface, plain_texture
-from tore.visualize.drawing import contact_sheet
-from tore.visualize.renderer import render
+from tore_runtime.crop import BOX_MARGIN
+from tore_runtime.crops import crop_of_box, cut_crop
+from tore_runtime.drawing import contact_sheet
+from tore_runtime.outputs import crop_overlay, draw_people
+from tore_runtime.renderer import render
+from tore_runtime.result import Recovery
 
 LIMIT = 0.97
 SHOWN = 6

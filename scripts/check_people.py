@@ -31,7 +31,7 @@ from tore.synthetic.rendering import World, render
 from tore.synthetic.scenes import PeopleStudio
 from tore.synthetic.surfaces import Surface, plain_texture
 from tore.synthetic.visibility import HIDDEN, OUTSIDE, VISIBLE
-from tore.visualize.renderer import render as draw_mesh
+from tore_runtime.renderer import render as draw_mesh
 
 NEAR, WANTED, LIKENESS = 0.2, 0.87, 0.97
 MARGIN = 1.25

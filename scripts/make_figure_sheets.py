@@ -22,8 +22,8 @@ from tore.synthetic.free_body import people_shapes, synthetic_body_dir
 from tore.synthetic.hand_pose_prior import HandPosePrior
 from tore.synthetic.models import capsule_body_dir
 from tore.synthetic.pose_prior import PosePrior
-from tore.visualize.drawing import contact_sheet
-from tore.visualize.renderer import render
+from tore_runtime.drawing import contact_sheet
+from tore_runtime.renderer import render
 
 CELL, SMALL_CELL = 240, 150
 POSES, SHAPES = 36, 12

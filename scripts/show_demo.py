@@ -22,7 +22,7 @@ from PIL import Image
 from tore.demo.images import COLUMNS, read_rows
 from tore.demo.judging import ERRORS, MEAN
 from tore.demo.stages import DONE
-from tore.visualize.drawing import contact_sheet
+from tore_runtime.drawing import contact_sheet
 
 ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -9,9 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = (  # from the lowest; a package imports from layers below its own and from itself
-    {"paths", "device", "streams", "image_format"},
+    {"paths", "device", "image_format"},
     {"files", "ops", "geometry"},
-    {"entry", "body"},
+    {"body"},
     {"modeling", "visualize"},
     {"losses", "evaluation", "export", "datasets"},
     {"synthetic", "detection"},
@@ -21,6 +21,16 @@ LAYERS = (  # from the lowest; a package imports from layers below its own and f
     {"demo"},
     {"cli"},
     {"tools", "__main__"},
+)
+RUNTIME = (  # the modules of tore_runtime, likewise; every package of tore may import them
+    {"streams", "names", "files", "joints", "crop", "camera", "image_format", "image_files", "rasterizer"},
+    {"entry", "cutting", "focal_length", "frames", "parameters", "detector", "sessions", "record", "renderer"},
+    {"images", "drawing", "mesh_files", "movenet", "boxes"},
+    {"hands", "inputs"},
+    {"crops"},
+    {"result"},
+    {"outputs"},
+    {"pipeline"},
 )
 ALSO = {  # made on first use: the files of the synthetic body and the capsules where no licensed one is named
     ("body", "synthetic.models"),
@@ -55,6 +65,8 @@ def allowed(module: str, package: str) -> bool:
 
 
 SOURCES = sorted((ROOT / "tore").rglob("*.py"))
+RUNTIME_SOURCES = sorted((ROOT / "tore_runtime").glob("*.py"))
+WITHOUT = ("tore", "manopth", "torch", "torchvision", "timm", "safetensors", "scipy", "skimage", "yaml", "tqdm")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -73,9 +85,22 @@ def test_every_package_has_a_layer() -> None:
 
 def test_few_files_are_short() -> None:
     """One idea is one file; a package's list of public names and the official script names are short."""
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in (*SOURCES, *RUNTIME_SOURCES)}
     short = [str(path.relative_to(ROOT)) for path, length in lengths.items() if length < 60]
     assert len(short) <= 0.15 * len(lengths), f"{len(short)} of {len(lengths)} files under 60 lines: {short}"
+
+
+def test_the_runtime_stands_alone() -> None:
+    """It needs numpy, OpenCV, Pillow and a runtime, and its modules point downward too."""
+    rank = {name: layer for layer, names in enumerate(RUNTIME) for name in names} | {"__init__": -1}
+    assert {path.stem for path in RUNTIME_SOURCES} == set(rank)
+    for path in RUNTIME_SOURCES:
+        tree = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        found = {alias.name for node in tree if isinstance(node, ast.Import) for alias in node.names}
+        found |= {node.module or "" for node in tree if isinstance(node, ast.ImportFrom)}
+        assert not [name for name in found if name.split(".")[0] in WITHOUT], path
+        own = {name.removeprefix("tore_runtime.") for name in found if name.startswith("tore_runtime.")}
+        assert all(rank[name] < rank[path.stem] for name in own), path
 
 
 def test_manopth_stands_alone() -> None:

@@ -22,10 +22,10 @@ from PIL import Image
 from tests.processes import ROOT, environment
 from tore import cli
 from tore.engine.faults import StopRequest
-from tore.entry import entry_point, flag_of, sentence_of
 from tore.files import OutputError
 from tore.inference.images import read_image
-from tore.streams import Guarded, guarded_streams, printable
+from tore_runtime.entry import entry_point, flag_of, sentence_of
+from tore_runtime.streams import Guarded, guarded_streams, printable
 
 TOOLS = sorted(path.stem for path in (ROOT / "tore" / "tools").glob("run_*.py"))
 COMMANDS = sorted(

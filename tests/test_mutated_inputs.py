@@ -31,14 +31,14 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.demo.stages import Stages
 from tore.engine.logging import RunLog
 from tore.engine.state import CheckpointFolder, load_training_state
-from tore.entry import sentence_of
 from tore.evaluation.freihand import read_predictions, write_predictions
 from tore.files import read_json, write_json
-from tore.inference.boxes import read_boxes
 from tore.inference.images import read_image
 from tore.modeling import create_model, save_model
 from tore.modeling.checkpoints import read_checkpoint
 from tore.paths import SYNTHETIC
+from tore_runtime.boxes import read_boxes
+from tore_runtime.entry import sentence_of
 
 COUNT = 96
 ROWS = ((1, 24, 32), (2, 30, 20))

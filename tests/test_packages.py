@@ -14,7 +14,16 @@ import pytest
 from tests.processes import ROOT, environment
 from tore.paths import example_photograph
 
-NEEDED = ("setup.py", "pyproject.toml", "README.md", "requirements.txt", "MANIFEST.in", "tore", "manopth")
+NEEDED = (
+    "setup.py",
+    "pyproject.toml",
+    "README.md",
+    "requirements.txt",
+    "MANIFEST.in",
+    "tore",
+    "tore_runtime",
+    "manopth",
+)
 
 
 def build(kind: str, source: Path, out: Path) -> Path:

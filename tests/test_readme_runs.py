@@ -59,7 +59,7 @@ def checkout(
 ) -> Path:
     """A checkout with images, a small official checkpoint, and `python` and `tore` in `bin`."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("tore", "manopth", "scripts", "docs"):
+    for name in ("tore", "tore_runtime", "manopth", "scripts", "docs"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "bin").mkdir()
     (folder / "cache").mkdir()

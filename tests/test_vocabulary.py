@@ -73,7 +73,7 @@ def test_pages_use_the_fields_words(path: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-FOLDERS = ("tore", "manopth", "benchmarks", "scripts")
+FOLDERS = ("tore", "tore_runtime", "manopth", "benchmarks", "scripts")
 SOURCES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py"))
 
 

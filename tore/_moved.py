@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-# old module -> where its names are now, relative to tore
+# old module -> where its names are now, relative to tore unless it is tore_runtime's
 MODULES: dict[str, tuple[str, ...]] = {
     "body.load": ("body.body_model",),
     "body.mano": ("body.body_model",),
@@ -44,7 +44,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "datasets.label_checks": ("datasets.inspection.rows", "geometry.alignment"),
     "datasets.label_shares": ("datasets.label",),
     "datasets.picture": ("datasets.images",),
-    "datasets.pixels": ("datasets.image_files",),
+    "datasets.pixels": ("tore_runtime.image_files",),
     "datasets.row_checks": ("datasets.inspection.rows",),
     "datasets.samplers": ("datasets.loader",),
     "datasets.set_checksums": ("datasets.inspection.checksums",),
@@ -81,14 +81,14 @@ MODULES: dict[str, tuple[str, ...]] = {
     "evaluation.hand_shares": ("evaluation.metrics",),
     "geometry.merging": ("geometry.alignment",),
     "geometry.procrustes": ("geometry.alignment",),
-    "inference.drawing": ("inference.outputs",),
+    "inference.drawing": ("tore_runtime.outputs",),
     "inference.evaluation_mode": ("inference.predictor",),
-    "inference.matching": ("inference.inputs",),
+    "inference.matching": ("tore_runtime.inputs",),
     "inference.picture": ("inference.images",),
-    "inference.poses": ("inference.outputs",),
-    "inference.recovery": ("inference.result",),
-    "inference.results": ("inference.result",),
-    "inference.run": ("inference.pipeline",),
+    "inference.poses": ("tore_runtime.outputs",),
+    "inference.recovery": ("tore_runtime.result",),
+    "inference.results": ("tore_runtime.result",),
+    "inference.run": ("tore_runtime.pipeline",),
     "losses.keypoints": ("losses.terms",),
     "losses.reduction": ("losses.terms",),
     "losses.smpl_parameters": ("losses.terms",),
@@ -200,13 +200,34 @@ MODULES: dict[str, tuple[str, ...]] = {
         "cli.pretrain",
     ),
     "visualize.charts": ("visualize.report",),
-    "visualize.heatmap": ("visualize.drawing",),
+    "visualize.heatmap": ("tore_runtime.drawing",),
     "visualize.mesh_viewer": ("visualize.report",),
-    "visualize.overlay": ("visualize.drawing",),
+    "visualize.overlay": ("tore_runtime.drawing",),
     "visualize.pinhole": ("geometry.camera",),
-    "visualize.shading": ("visualize.renderer",),
-    "visualize.sheet": ("visualize.drawing",),
-    "visualize.skeleton": ("visualize.drawing",),
+    "visualize.shading": ("tore_runtime.renderer",),
+    "visualize.sheet": ("tore_runtime.drawing",),
+    "visualize.skeleton": ("tore_runtime.drawing",),
+    "geometry.crop": ("tore_runtime.crop",),
+    "datasets.crop": ("tore_runtime.cutting",),
+    "datasets.image_files": ("tore_runtime.image_files",),
+    "entry": ("tore_runtime.entry",),
+    "inference.names": ("tore_runtime.names",),
+    "inference.focal_length": ("tore_runtime.focal_length",),
+    "inference.boxes": ("tore_runtime.boxes",),
+    "inference.inputs": ("tore_runtime.inputs",),
+    "inference.crops": ("tore_runtime.crops",),
+    "inference.result": ("tore_runtime.result",),
+    "inference.outputs": ("tore_runtime.outputs",),
+    "inference.pipeline": ("tore_runtime.pipeline",),
+    "inference.frames": ("tore_runtime.frames",),
+    "visualize.drawing": ("tore_runtime.drawing",),
+    "visualize.rasterizer": ("tore_runtime.rasterizer",),
+    "visualize.renderer": ("tore_runtime.renderer",),
+    "visualize.mesh_files": ("tore_runtime.mesh_files",),
+    "export.record": ("tore_runtime.record",),
+    "export.sessions": ("tore_runtime.sessions",),
+    "detection.detector": ("tore_runtime.detector",),
+    "streams": ("tore_runtime.streams",),
 }
 PACKAGES = ("deploy", "datasets.synthesis")  # old packages that are gone
 # old name inside a module -> new name
@@ -276,6 +297,10 @@ NAMES: dict[str, str] = {
 }
 
 
+def _whole_name(home: str) -> str:
+    return home if home.startswith("tore_runtime.") else f"tore.{home}"
+
+
 class _OldNames(MetaPathFinder, Loader):
     """Finds the old modules, as modules that look their names up in the new ones."""
 
@@ -293,7 +318,7 @@ class _OldNames(MetaPathFinder, Loader):
     def exec_module(self, module: ModuleType) -> None:
         """Gives the old module a `__getattr__` of the new ones."""
         inside = module.__name__.removeprefix("tore.")
-        homes = [importlib.import_module(f"tore.{home}") for home in MODULES.get(inside, ())]
+        homes = [importlib.import_module(_whole_name(home)) for home in MODULES.get(inside, ())]
         if homes:
             now = " and ".join(home.__name__ for home in homes)
             warnings.warn(f"{module.__name__} is now {now}", DeprecationWarning, stacklevel=2)

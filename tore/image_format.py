@@ -1,57 +1,30 @@
-"""What a network is shown: the side of its square image, the mean and deviation of its colors, and how it is cut."""
+"""What the configurations of networks hold of the image that they are shown (`tore_runtime.image_format`)."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any
+from tore_runtime.image_format import (
+    IMAGE_SIZE,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    OFFICIAL_FORMAT,
+    STRIDE,
+    ImageFormat,
+)
 
-import numpy as np
-import torch
+__all__ = [
+    "FORMATS",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "IMAGE_SIZE",
+    "MEDIAPIPE_HAND",
+    "MOVENET_THUNDER",
+    "OFFICIAL_FORMAT",
+    "STRIDE",
+    "ImageFormat",
+    "ShownImage",
+    "usual_format",
+]
 
-STRIDE = 32  # pixels of the image for each position of a backbone's feature map
-IMAGE_SIZE = 224  # pixels; the official networks' side
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class ImageFormat:
-    """Of a network's configuration; the defaults are the official networks'.
-
-    size: side of the square image in pixels. mean, std: of red, green and blue on a scale from 0 to 1. upright: crops
-    are rotated so that a hand stands upright, from the wrist to the middle finger (`tore.geometry.crop.upright_hand`).
-    Raises ValueError for a side below 1, a deviation that is not above 0, and anything but three finite numbers.
-    """
-
-    size: int = IMAGE_SIZE
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    upright: bool = False
-
-    def __post_init__(self) -> None:
-        if isinstance(self.size, bool) or not isinstance(self.size, int) or self.size < 1:
-            raise ValueError(f"image_size {self.size!r} is no number of pixels; use a whole number such as 224")
-        for name, values in (("image_mean", self.mean), ("image_std", self.std)):
-            if not _three_numbers(values):
-                raise ValueError(f"{name} {values!r} is not three finite numbers for red, green and blue")
-        if min(self.std) <= 0:
-            raise ValueError(f"image_std {self.std!r} has a number that is not above 0; give deviations such as 0.229")
-
-    def pixels(self, image: torch.Tensor) -> np.ndarray:
-        """(n, n, 3) uint8 RGB of a normalized image (3, n, n)."""
-        mean, std = (np.array(values)[:, None, None] for values in (self.mean, self.std))
-        planes = image.detach().float().cpu().numpy() * std + mean
-        return np.ascontiguousarray(np.rint(planes.transpose(1, 2, 0) * 255).clip(0, 255).astype(np.uint8))
-
-
-def _three_numbers(values: Any) -> bool:
-    if not isinstance(values, tuple) or len(values) != 3:
-        return False
-    return all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-
-
-OFFICIAL_FORMAT = ImageFormat()
 MOVENET_THUNDER, MEDIAPIPE_HAND = "movenet-thunder", "mediapipe-hand"
 FORMATS = {  # of backbones that take no other
     MOVENET_THUNDER: ImageFormat(256, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),

@@ -13,16 +13,11 @@ generated files    `TORE_CACHE_DIR`    `$XDG_CACHE_HOME/tore`, else `~/.cache/to
 
 from __future__ import annotations
 
-import functools
 import os
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
-P = ParamSpec("P")
-R = TypeVar("R")
+from tore_runtime.names import renamed_argument as renamed_argument
 
 SYNTHETIC = "synthetic"  # in place of a body model folder: the synthetic body and hand, written on first use
 CAPSULES = "capsules"  # likewise: the simple figures that the networks in `modeling/shipped` know
@@ -130,27 +125,6 @@ BACKBONE_WEIGHTS = {
     "efficientnet-b3": "efficientnet/efficientnet-b3-5fb5a3c3.pth",
     "efficientnet-b4": "efficientnet/efficientnet-b4-6ed6700e.pth",
 }
-
-
-def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorates a function that still takes its keyword argument `new` under the name `old`, until version 0.3.
-
-    The old name gives a DeprecationWarning.
-    """
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(function)
-        def renamed(*args: P.args, **kwargs: P.kwargs) -> R:
-            if old in kwargs:
-                if new in kwargs:
-                    raise TypeError(f"{function.__qualname__}() got {new} and its old name {old}; leave {old} out")
-                warnings.warn(f"{old}= of {function.__name__} is now {new}=", DeprecationWarning, stacklevel=2)
-                kwargs[new] = kwargs.pop(old)
-            return function(*args, **kwargs)
-
-        return renamed
-
-    return decorate
 
 
 takes_data_dir = renamed_argument("data_dir", "body_dir")  # what the folder of the body files was called

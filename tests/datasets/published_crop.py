@@ -1,4 +1,4 @@
-"""A plain transcription of the official crop, kept as the oracle of tore.datasets.crop and as its yardstick."""
+"""A plain transcription of the official crop, kept as the oracle of tore_runtime.cutting and as its yardstick."""
 
 from __future__ import annotations
 

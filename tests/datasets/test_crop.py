@@ -7,8 +7,8 @@ import pytest
 from numpy.random import RandomState
 
 from tests.datasets import published_crop
-from tore.datasets.crop import crop_bounds, crop_image, decoding_reduction, fast_crop, map_points
-from tore.geometry.crop import Crop
+from tore_runtime.crop import Crop
+from tore_runtime.cutting import crop_bounds, crop_image, decoding_reduction, fast_crop, map_points
 
 SIZE = 224
 ANGLES = ("none", "any", "small", "right")

@@ -14,10 +14,10 @@ from PIL import Image
 
 from tests import rules
 from tests.datasets.data_sets import encode, image_row
-from tore.datasets.crop import crop_image, rows_read
 from tore.datasets.images import DECODERS, decode_base64, decode_bgr, decode_pure_base64, decoder_complaints, first_rows
 from tore.datasets.sets import Place
-from tore.geometry.crop import Crop
+from tore_runtime.crop import Crop
+from tore_runtime.cutting import crop_image, rows_read
 
 HEIGHT, WIDTH = 203, 150
 

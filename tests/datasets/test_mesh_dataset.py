@@ -18,13 +18,13 @@ from tests import rules
 from tests.conftest import reference
 from tests.datasets.data_sets import BODY_SOURCES, HAND_SOURCES, consistent_person, encode, image_row, write_set
 from tore.datasets.augmentation import Draw, draw_augmentation, finish_image
-from tore.datasets.crop import crop_image
 from tore.datasets.images import first_rows
 from tore.datasets.mesh_dataset import LAYOUTS, MeshDataset
 from tore.datasets.sets import BadSample
 from tore.datasets.tsv import TSVReader, TSVWriter
-from tore.geometry.crop import Crop
 from tore.image_format import IMAGENET_MEAN, IMAGENET_STD
+from tore_runtime.crop import Crop
+from tore_runtime.cutting import crop_image
 
 CASES = [("body", BODY_SOURCES), ("hand", HAND_SOURCES)]
 EXACT = {"joints_2d": "joints_2d", "mjm_mask": "joint_mask"}

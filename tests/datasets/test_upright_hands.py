@@ -11,11 +11,11 @@ import torch
 from tests.datasets.data_sets import HAND_SOURCES, write_set
 from tore.body.joints import HAND_NAMES
 from tore.datasets.augmentation import Draw
-from tore.datasets.crop import crop_image
 from tore.datasets.mesh_dataset import MeshDataset, drawn_crop, sample_rng
 from tore.datasets.sets import BadSample
-from tore.geometry.crop import rotation_2d
 from tore.image_format import FORMATS, MEDIAPIPE_HAND, ImageFormat
+from tore_runtime.crop import rotation_2d
+from tore_runtime.cutting import crop_image
 
 FORMAT = FORMATS[MEDIAPIPE_HAND]
 WRIST, KNUCKLE = HAND_NAMES.index("Wrist"), HAND_NAMES.index("Middle_1")

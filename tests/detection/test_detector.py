@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.detection import measure
 from tore.detection import Detection, Found, detector_of, find, hands_of, people_wanted
-from tore.detection.detector import ELBOW, SHOULDER, WRIST, chosen, overlaps, without_duplicates
+from tore_runtime.detector import ELBOW, SHOULDER, WRIST, chosen, overlaps, without_duplicates
 
 IMAGE = np.zeros((100, 200, 3), np.uint8)
 BOXES = np.array([[10.0, 10, 30, 60], [100, 5, 60, 90], [60, 20, 10, 20]])

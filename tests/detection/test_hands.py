@@ -9,8 +9,9 @@ import pytest
 
 from tests.inference.conftest import HAND_SIDE, drawn_hand
 from tore.detection import Detection, Found, HandPlacer, PalmDetector, find
-from tore.detection.detector import ELBOW, SHOULDER, WRIST
-from tore.detection.hands import (
+from tore_runtime.crop import Crop, upright_hand
+from tore_runtime.detector import ELBOW, SHOULDER, WRIST
+from tore_runtime.hands import (
     GIVEN,
     HandsOfPeople,
     PlacedHands,
@@ -19,7 +20,6 @@ from tore.detection.hands import (
     upright_crop,
     upright_detections,
 )
-from tore.geometry.crop import Crop, upright_hand
 
 __all__ = ["drawn_hand"]  # a fixture
 

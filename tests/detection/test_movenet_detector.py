@@ -10,10 +10,11 @@ import pytest
 from tests import rules
 from tests.exports import without_onnx
 from tore.detection import MoveNetDetector, find
-from tore.detection.detector import LIMBS, overlaps
-from tore.detection.movenet import FIRST_LOOK, KeypointPlacer, cut
-from tore.geometry.crop import Crop
+from tore.detection.movenet import KeypointPlacer
 from tore.modeling.movenet import KEYPOINT_NAMES
+from tore_runtime.crop import Crop
+from tore_runtime.detector import LIMBS, overlaps
+from tore_runtime.movenet import FIRST_LOOK, cut
 
 HEIGHT, WIDTH = 300, 400
 PEOPLE = [(110, 280, 240), (290, 270, 220)]  # x of the feet, y, size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import json
 from pathlib import Path
@@ -19,16 +18,16 @@ from tests.export.test_optimized_form import NETWORKS, SIDE, lived_in
 from tests.exports import TorchSession, without_onnx
 from tests.modeling.test_networks import small
 from tore import cli
-from tore.export import exporting, record, sessions
+from tore.export import exporting
 from tore.export.detectors import DETECTORS, DetectorGraph, export_detector, kept_detector
 from tore.export.exporting import export_model
 from tore.export.loading import ExportedNetwork, load_network
 from tore.export.onnx_files import write_onnx
-from tore.export.record import is_export, read_record
-from tore.export.sessions import Session
 from tore.inference.images import read_image
 from tore.modeling.movenet import load_movenet
 from tore.paths import SYNTHETIC, example_photograph
+from tore_runtime.record import is_export, read_record
+from tore_runtime.sessions import RUNTIMES, Session
 
 TOLERANCE = 2e-5
 
@@ -47,7 +46,7 @@ def check(model: torch.nn.Module, folder: Path, runtime: str) -> None:
                 assert_agrees(actual, value.numpy(), TOLERANCE)
 
 
-@pytest.mark.parametrize("runtime", sessions.RUNTIMES)
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_an_export_is_the_network(network: torch.nn.Module, exported: Path, runtime: str) -> None:
     check(network, exported, runtime)
 
@@ -61,7 +60,7 @@ def test_every_network(name: str, rule_body_dir: Path, tmp_path: Path) -> None:
     needs_runtimes()
     model = model_of(name, rule_body_dir)
     export_model(model, tmp_path, body_dir=rule_body_dir)
-    for runtime in sessions.RUNTIMES:
+    for runtime in RUNTIMES:
         check(model, tmp_path, runtime)
 
 
@@ -74,7 +73,7 @@ def test_every_backbone(arch: str, tmp_path: Path) -> None:
     needs_runtimes()
     model = lived_in(tore.create_model("fastmetro", arch=arch, size="S", body_dir=SYNTHETIC))
     export_model(model, tmp_path, body_dir=SYNTHETIC)
-    for runtime in sessions.RUNTIMES:
+    for runtime in RUNTIMES:
         images = torch.randn(3, 3, model.config.image_size, model.config.image_size)
         with torch.no_grad():
             found, expected = ExportedNetwork(tmp_path, runtime=runtime)(images), model(images)
@@ -90,7 +89,7 @@ def test_what_an_export_tells(network: torch.nn.Module, exported: Path) -> None:
     assert found.network["arch"] == network.config.arch and found.image["size"] == SIDE
     assert found.outputs["vertices"]["shape"] == ["batch", 6890, 3] and "meters" in found.outputs["joints"]["unit"]
     assert "SMPL" in found.body["rights"] and "license" in found.body["rights"]
-    assert set(found.differences) == set(sessions.RUNTIMES) and max(found.differences["openvino"].values()) < 1e-4
+    assert set(found.differences) == set(RUNTIMES) and max(found.differences["openvino"].values()) < 1e-4
     with np.load(exported / "body.npz") as body:
         assert body["faces"].shape[1] == 3 and body["joint_regressor"].shape == (14, 6890)
     assert ExportedNetwork(exported).config == network.config
@@ -225,14 +224,6 @@ def test_sessions_refuse_what_cannot_be(exported: Path) -> None:
         Session(file, "onnxruntime", precision="bfloat16")
 
 
-@pytest.mark.parametrize("module", [record, sessions])
-def test_what_runs_exports_needs_no_torch(module: object) -> None:
-    tree = ast.parse(Path(module.__file__).read_text())
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert not [name for name in imported if name.split(".")[0] in ("torch", "tore", "timm")]
-
-
 def test_a_kept_export_is_made_once(rule_body_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_onnx(monkeypatch, tmp_path / "cache")
     model = small("fastmetro", rule_body_dir, size="S", image_size=SIDE)
@@ -298,7 +289,7 @@ def test_the_detectors_networks(name: str, tmp_path: Path) -> None:
         expected = dict(zip(graph.names, map(torch.Tensor.numpy, graph(torch.from_numpy(images))), strict=True))
     sure = expected.get("scores", np.ones((1, 1))) > 0.1
     assert sure.sum() == 1
-    for runtime in sessions.RUNTIMES:
+    for runtime in RUNTIMES:
         found = Session(tmp_path / "network.onnx", runtime)(images)
         for part in graph.decoded:
             mask = sure if "scores" in graph.decoded else slice(None)

@@ -15,11 +15,11 @@ import pytest
 from tests import rules
 from tests.conftest import assert_agrees
 from tore.detection import movenet
-from tore.detection.detector import Found, take, without_duplicates
 from tore.detection.movenet import MoveNetDetector
 from tore.export.browser import PAGE
 from tore.image_format import ImageFormat
-from tore.inference.crops import crop_of_box, crops_of
+from tore_runtime.crops import crop_of_box, crops_of
+from tore_runtime.detector import Found, take, without_duplicates
 
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
 SHOWN = ImageFormat(64, (0.5, 0.4, 0.3), (0.5, 0.6, 0.7))

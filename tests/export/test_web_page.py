@@ -22,10 +22,10 @@ from tests.conftest import assert_agrees
 from tests.devtools import Page, served
 from tests.export.conftest import needs_page
 from tore.export.browser import FACES_FILE, LICENSES_FILE, export_web, loaded_size
-from tore.export.record import read_record
-from tore.inference.crops import crop_of_box, crops_of
 from tore.inference.images import read_image
 from tore.paths import example_photograph
+from tore_runtime.crops import crop_of_box, crops_of
+from tore_runtime.record import read_record
 
 pytestmark = pytest.mark.slow
 READY = "document.getElementById('camera')?.disabled === false"

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from tore.geometry.crop import UPRIGHT_MARGIN, Crop, upright_hand
-from tore.inference.crops import cut_crop
+from tore_runtime.crop import UPRIGHT_MARGIN, Crop, upright_hand
+from tore_runtime.crops import cut_crop
 
 CROPS = (Crop((40, 30), 20), Crop((12.5, -3.25), 7.5, 30), Crop((300, 200), 111, -140.0), Crop((0, 0), 2, 90))
 

@@ -16,7 +16,7 @@ from tore.body.topology import template_points
 from tore.inference.predictor import MeshRecovery
 from tore.modeling.heads import MeshPrediction
 from tore.modeling.initialization import start_from_template
-from tore.visualize.drawing import overlay_crop
+from tore_runtime.drawing import overlay_crop
 
 SMALL = {"arch": "resnet10t", "widths": (64, 32), "hidden": (64, 64), "heads": 4}
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tore.inference.boxes import Detections, parse_boxes, read_boxes
-from tore.inference.inputs import detections_for
+from tore_runtime.boxes import Detections, parse_boxes, read_boxes
+from tore_runtime.inputs import detections_for
 
 IMAGES = [Path("in/a.jpg"), Path("in/b.png"), Path("in/000000000785.jpg")]
 STRONG, WEAK = (50.0, 40.0, 150.0, 190.0), (10.0, 20.0, 30.0, 40.0)

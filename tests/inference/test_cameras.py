@@ -19,13 +19,13 @@ from tore.geometry.camera import (
     pinhole_of_crop,
     project_weak_perspective,
 )
-from tore.inference.crops import crop_of_box, cut_crop
-from tore.inference.focal_length import image_camera
-from tore.inference.outputs import crop_and_overlay, draw_people, other_views, tokens
 from tore.inference.predictor import MeshRecovery
 from tore.synthetic.image import Studio
-from tore.visualize.drawing import overlay_crop
-from tore.visualize.renderer import render
+from tore_runtime.crops import crop_of_box, cut_crop
+from tore_runtime.drawing import overlay_crop
+from tore_runtime.focal_length import image_camera
+from tore_runtime.outputs import crop_and_overlay, draw_people, other_views, tokens
+from tore_runtime.renderer import render
 
 Standing = tuple[np.ndarray, BodyModel]
 
@@ -42,9 +42,13 @@ def random_views(count: int = 20) -> tuple[torch.Tensor, ...]:
     )  # fmt: skip
 
 
+def translations(*view: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(image_translation(*(values.numpy() for values in view)))
+
+
 def test_there_and_back() -> None:
     camera, *view = random_views()
-    assert torch.allclose(crop_camera(image_translation(camera, *view), *view), camera, atol=1e-9)
+    assert torch.allclose(crop_camera(translations(camera, *view), *view), camera, atol=1e-9)
 
 
 def test_points_at_the_origins_depth_land_where_the_crop_puts_them() -> None:
@@ -53,7 +57,7 @@ def test_points_at_the_origins_depth_land_where_the_crop_puts_them() -> None:
     points[:, :, 2] = 0
     inside = project_weak_perspective(points, camera)  # (B,7,2) in [-1, 1] of the crop
     expected = centers[:, None] + inside * sides[:, None, None] / 2
-    placed = points + image_translation(camera, centers, sides, principal, focal)[:, None]
+    placed = points + translations(camera, centers, sides, principal, focal)[:, None]
     found = placed[..., :2] / placed[..., 2:] * focal[:, None, None] + principal[:, None]
     assert torch.allclose(found, expected, atol=1e-6)
 

@@ -10,9 +10,9 @@ from torchvision import transforms
 
 from tests import rules
 from tore.datasets.augmentation import Draw, finish_image
-from tore.datasets.crop import crop_bounds, crop_image
-from tore.geometry.crop import Crop
-from tore.inference.crops import crop_of_box, crops_of, cut_crop, middle_crop, untruncated
+from tore_runtime.crop import Crop
+from tore_runtime.crops import crop_of_box, crops_of, cut_crop, middle_crop, untruncated
+from tore_runtime.cutting import crop_bounds, crop_image
 
 OFFICIAL = transforms.Compose(
     [
@@ -29,7 +29,7 @@ SIZES = [(224, 224), (225, 224), (480, 640), (640, 481), (100, 50), (301, 1777),
 def test_middle_is_the_official_preprocessing(size: tuple[int, int]) -> None:
     image = np.random.RandomState(0).randint(0, 256, (*size, 3)).astype(np.uint8)
     (crop,) = crops_of(image)
-    assert torch.equal(crop.image, OFFICIAL(Image.fromarray(image)))
+    assert torch.equal(torch.from_numpy(crop.image), OFFICIAL(Image.fromarray(image)))
 
 
 @pytest.mark.parametrize("size", [(1, 90), (90, 1), (2, 131)])
@@ -61,7 +61,7 @@ def test_a_box_gives_the_crop_of_evaluation() -> None:
     (crop,) = crops_of(image, [(100.0, 60.0, 100.0, 250.0)])  # side 300 about (150, 185): whole pixels
     assert crop.region == Crop((150, 185), 300)
     evaluated = finish_image(crop_image(image, Crop((150, 185), 300)), Draw())
-    assert np.array_equal(crop.image.numpy(), evaluated)
+    assert np.array_equal(crop.image, evaluated)
     assert np.abs(crop.pixels - crop_image(image, Crop((150, 185), 300))).max() <= 0.5
 
 

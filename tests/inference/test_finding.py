@@ -71,7 +71,7 @@ def test_refinement_takes_the_backbones_keypoints(folder: Path, monkeypatch: pyt
     (person,) = recovery.predict(example_photograph(), refine=True)
     shown: ImageFormat = recovery.image_format
     with torch.no_grad():
-        expected = crop_keypoints(person.crop.image[None], shown)
+        expected = crop_keypoints(torch.from_numpy(person.crop.image)[None], shown)
     assert torch.allclose(seen[0], expected, atol=1e-4)
 
 

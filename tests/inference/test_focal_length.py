@@ -20,9 +20,9 @@ from tests.inference.conftest import KnownNetwork
 from tore import cli
 from tore.body.body_model import BodyModel
 from tore.cli.infer import official_main
-from tore.inference.focal_length import FocalChoice, FocalLength, Lens, focal_length_of, lens_of, summary
 from tore.inference.images import read_photograph
 from tore.inference.predictor import MeshRecovery
+from tore_runtime.focal_length import FocalChoice, FocalLength, Lens, focal_length_of, lens_of, summary
 
 Standing = tuple[np.ndarray, BodyModel]
 WIDTH, HEIGHT = 403, 302

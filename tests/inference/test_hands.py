@@ -15,10 +15,10 @@ from tests import rules
 from tests.inference.conftest import SMALL
 from tore import cli
 from tore.body.joints import HAND_NAMES
-from tore.geometry.crop import Crop
-from tore.inference.outputs import Wanted, crop_overlay, draw_people, write_outputs
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import Recovery
+from tore_runtime.crop import Crop
+from tore_runtime.outputs import Wanted, crop_overlay, draw_people, write_outputs
+from tore_runtime.result import Recovery
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tore.inference.inputs import find_images, output_stems
+from tore_runtime.inputs import find_images, output_stems
 
 
 def touched(folder: Path, *names: str) -> list[Path]:

@@ -15,10 +15,10 @@ from tests import rules
 from tests.inference.conftest import KnownNetwork
 from tore.body import MANO, load_body
 from tore.body.joints import MANO_NAMES, SMPL_NAMES
-from tore.inference.outputs import PoseFile
 from tore.inference.parameters import fitted, parameter_schema
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import as_plain, save_result
+from tore_runtime.outputs import PoseFile
+from tore_runtime.result import as_plain, save_result
 
 CAMERA = np.array([[0.9, 0.1, 0.0]])
 

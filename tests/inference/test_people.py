@@ -13,9 +13,9 @@ from tests import rules
 from tore import cli
 from tore.cli.infer import official_main
 from tore.detection import Detection, MoveNetDetector
-from tore.geometry.crop import BOX_MARGIN
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import save_result
+from tore_runtime.crop import BOX_MARGIN
+from tore_runtime.result import save_result
 
 PEOPLE = [(110, 280, 240), (290, 270, 220)]
 

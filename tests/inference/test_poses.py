@@ -16,9 +16,9 @@ from tests.inference.conftest import SMALL
 from tore import cli
 from tore.body.body_model import load_body
 from tore.body.joints import SMPL_NAMES
-from tore.inference.outputs import PoseFile
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import as_plain, as_values, save_result
+from tore_runtime.outputs import PoseFile
+from tore_runtime.result import as_plain, as_values, save_result
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_poses_put_the_body_where_the_mesh_stands(
     for row, name in enumerate(("a.png", "b.png")):
         (person,) = recovery.predict(images / name)
         with torch.no_grad():
-            said = recovery.model(person.crop.image[None])
+            said = recovery.model(torch.from_numpy(person.crop.image)[None])
             pose, betas = (
                 torch.from_numpy(poses[row : row + 1]).float(),
                 torch.from_numpy(shapes[row : row + 1]).float(),

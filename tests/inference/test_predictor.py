@@ -21,10 +21,10 @@ from tests.conftest import assert_agrees, rule_state_dict
 from tests.inference.conftest import SMALL
 from tore.body.joints import HAND_NAMES, J14_NAMES
 from tore.inference import outputs
-from tore.inference.crops import crops_of
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import BodyParameters, Recovery
 from tore.modeling.evaluation_mode import evaluating
+from tore_runtime.crops import crops_of
+from tore_runtime.result import BodyParameters, Recovery
 
 NORMALISE = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -14,7 +14,6 @@ from tests import rules
 from tore.body.body_model import SMPL, load_body
 from tore.body.gauss_newton import BodyState
 from tore.cli import infer
-from tore.geometry.crop import Crop, rotation_2d
 from tore.image_format import ImageFormat
 from tore.inference.predictor import MeshRecovery
 from tore.inference.refinement import (
@@ -27,10 +26,11 @@ from tore.inference.refinement import (
     coco_rows,
     crop_keypoints,
 )
-from tore.inference.result import save_result
 from tore.modeling.heads import MeshPrediction
 from tore.modeling.movenet import decode_keypoints, load_movenet
 from tore.synthetic.joint_limits import beyond_limits, mirrored
+from tore_runtime.crop import Crop, rotation_2d
+from tore_runtime.result import save_result
 
 CAMERA = torch.tensor([[0.9, 0.05, -0.1]])
 

@@ -12,8 +12,8 @@ import trimesh
 
 from tore.body.joints import J14_NAMES
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import UNITS, Recovery, as_plain, save_result
-from tore.visualize.mesh_files import save_mesh
+from tore_runtime.mesh_files import save_mesh
+from tore_runtime.result import UNITS, Recovery, as_plain, save_result
 
 JOINTS = ("joints", "joints_2d", "mesh_joints", "mesh_joints_2d")
 

@@ -13,11 +13,11 @@ from PIL import Image
 
 from tests import rules
 from tore.inference import pipeline as run_module
-from tore.inference.crops import PersonCrop
 from tore.inference.images import Photograph
-from tore.inference.outputs import Wanted
-from tore.inference.pipeline import Job, Run
 from tore.inference.predictor import MeshRecovery
+from tore_runtime.crops import PersonCrop
+from tore_runtime.outputs import Wanted
+from tore_runtime.pipeline import Job, Run
 
 PATIENCE = 20.0  # seconds after which a stage that should have run beside another has not
 

@@ -17,10 +17,10 @@ from tests.inference.conftest import KnownNetwork
 from tore import cli
 from tore.body.body_model import BodyModel
 from tore.geometry.camera import PinholeCamera
-from tore.inference.outputs import PEOPLE_COLORS, Wanted, planned_files, write_outputs
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import Recovery
-from tore.visualize.mesh_files import PlacedMesh, save_scene
+from tore_runtime.mesh_files import PlacedMesh, save_scene
+from tore_runtime.outputs import PEOPLE_COLORS, Wanted, planned_files, write_outputs
+from tore_runtime.result import Recovery
 
 Standing = tuple[np.ndarray, BodyModel]
 HEIGHT, WIDTH = 240, 320

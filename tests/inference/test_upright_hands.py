@@ -15,12 +15,12 @@ from tests.inference.test_hands import MIRROR
 from tore import cli
 from tore.body.joints import HAND_NAMES
 from tore.detection import Detection, PalmDetector
-from tore.geometry.crop import Crop, upright_hand
-from tore.inference.crops import crops_of
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import Recovery
 from tore.modeling.mediapipe_hand import shipped_hand_weights
 from tore.paths import default_checkpoint
+from tore_runtime.crop import Crop, upright_hand
+from tore_runtime.crops import crops_of
+from tore_runtime.result import Recovery
 
 Drawn = tuple[np.ndarray, np.ndarray]
 

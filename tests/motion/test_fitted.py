@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tore.inference.outputs import PoseFile
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import save_result
 from tore.motion import Reading, read_motions, rig_of
 from tore.paths import example_photograph, shipped_checkpoint
+from tore_runtime.outputs import PoseFile
+from tore_runtime.result import save_result
 
 LEFT_OUT = 5.0  # millimeters on average, by skins without pose correctives
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tore.entry import entry_point
 from tore.files import OutputError
 from tore.paths import SYNTHETIC_HAND_FILES, SYNTHETIC_VERSION, BodyFiles
 from tore.synthetic import body_files, free_body
+from tore_runtime.entry import entry_point
 
 
 def test_made_again_gives_the_same_bytes(folder: Path, synthetic_body_dir: Path) -> None:

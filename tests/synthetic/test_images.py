@@ -20,7 +20,7 @@ from tore.synthetic.image import Studio, add_forearm, rim_of
 from tore.synthetic.people import BATCH
 from tore.synthetic.poses import draw_angles, draw_poses, pose_from_angles
 from tore.synthetic.writing import Recipe, write_images
-from tore.visualize.renderer import Light, Lighting, render
+from tore_runtime.renderer import Light, Lighting, render
 
 SIZES = {"body": 256, "hand": 224}
 JOINTS = {"body": 24, "hand": 21}

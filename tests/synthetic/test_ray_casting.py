@@ -10,7 +10,7 @@ from tests.visualize.test_visualize import sphere
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic.people import draw_people, load_figure
 from tore.synthetic.ray_casting import cast_image
-from tore.visualize.renderer import outline, render
+from tore_runtime.renderer import outline, render
 
 
 def test_the_fast_path_draws_the_same_image() -> None:

@@ -26,7 +26,7 @@ from tore.synthetic.scenes import PeopleStudio
 from tore.synthetic.surfaces import Surface, plain_texture
 from tore.synthetic.visibility import OUTSIDE
 from tore.synthetic.writing import Recipe, write_images
-from tore.visualize.renderer import render as draw_mesh
+from tore_runtime.renderer import render as draw_mesh
 
 SIZE = 64
 KINDS = pytest.mark.parametrize("kind", ["body", "hand"])

@@ -28,11 +28,11 @@ from tore.body.body_model import BodyModel
 from tore.body.joints import COCO_NAMES, COCO_TO_J24
 from tore.datasets.keypoints import read_keypoints
 from tore.detection import PalmDetector
-from tore.detection.detector import Found
 from tore.inference import predictor
 from tore.inference.predictor import MeshRecovery
 from tore.synthetic.free_body import keypoint_rows
 from tore.training.keypoint_evaluation import evaluate_keypoints, joint_rows
+from tore_runtime.detector import Found
 
 __all__ = ["drawn_hand", "small_checkpoint", "standing", "upright_checkpoint", "upright_hands"]  # fixtures
 CAMERA = np.array([0.9, 0.05, -0.1])

@@ -10,8 +10,8 @@ from tests.plain_figure import drawn_meshes
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic.rendering import World
 from tore.synthetic.surfaces import Camera, Surface, plain_texture
-from tore.visualize.rasterizer import NEAR, clip_near, project_triangles, rasterize
-from tore.visualize.renderer import Lighting, is_closed, render
+from tore_runtime.rasterizer import NEAR, clip_near, project_triangles, rasterize
+from tore_runtime.renderer import Lighting, is_closed, render
 
 FLAT = Lighting(lights=(), sky=(1, 1, 1), ground=(1, 1, 1))
 SIZE = (24, 30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tore.visualize.drawing import bones_of, draw_skeleton
+from tore_runtime.drawing import bones_of, draw_skeleton
 
 
 def test_skeleton_lines_join_the_joints() -> None:

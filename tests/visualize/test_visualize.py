@@ -12,7 +12,7 @@ import torch
 import trimesh
 
 from tore.geometry.camera import PinholeCamera, pinhole_of_crop, project_weak_perspective
-from tore.visualize.drawing import (
+from tore_runtime.drawing import (
     CAPTION_HEIGHT,
     GAP,
     color_heatmap,
@@ -24,8 +24,8 @@ from tore.visualize.drawing import (
     turned,
     view,
 )
-from tore.visualize.mesh_files import save_mesh
-from tore.visualize.renderer import Light, Lighting, render, vertex_normals
+from tore_runtime.mesh_files import save_mesh
+from tore_runtime.renderer import Light, Lighting, render, vertex_normals
 
 FLAT = Lighting(lights=(), sky=(1, 1, 1), ground=(1, 1, 1))
 CAMERA = PinholeCamera(100.0, (10.0, 8.0))

@@ -19,10 +19,10 @@ from torch.utils._pytree import tree_leaves
 
 from tore.body.body_model import BodyModel
 from tore.export.loading import ExportedNetwork
-from tore.inference.outputs import Wanted
-from tore.inference.pipeline import Job, Run
 from tore.inference.predictor import MeshRecovery
 from tore.modeling.heads import MeshPrediction
+from tore_runtime.outputs import Wanted
+from tore_runtime.pipeline import Job, Run
 
 LEAST_ROUNDS = 2
 

@@ -19,7 +19,6 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
 from tore.evaluation.protocol import PAPER_HUMAN36M, PaperRow
 from tore.export.loading import exported_copy, load_network, recorded_network
-from tore.export.record import is_export
 from tore.files import read_json
 from tore.modeling import create_model
 from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, build_model, reduction_of
@@ -29,6 +28,7 @@ from tore.paths import body_dir_at_hand
 from tore.training.build import Network
 from tore.training.evaluate import Evaluation
 from tore.training.evaluation_report import row_of
+from tore_runtime.record import is_export
 
 SIZE_NAMES = {layers: name for name, layers in SIZES.items()}
 # The network as it is, or its export: (runtime, precision).

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from tore.cli.flags import VERB_ALIASES
-from tore.entry import entry_point
+from tore_runtime.entry import entry_point
 
 # title -> verb -> (module with main(argv) -> exit code, one line for --help)
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {

@@ -37,11 +37,11 @@ from tore.cli.train import build_parser
 from tore.cli.training_flags import parse_over_file, true_or_false
 from tore.cli.training_rules import check_training_flags
 from tore.engine.faults import NonFiniteLossError
-from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.modeling.token_reduction_baselines import REDUCERS
 from tore.training.config import RunConfig, official
 from tore.training.network_options import NETWORKS
+from tore_runtime.entry import entry_point
 
 EXIT_SOME_FAILED = 1
 RULES = (

@@ -20,14 +20,14 @@ import numpy as np
 from tore.body import BodyModel, load_body
 from tore.body.identity import BodyIdentity
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules
-from tore.entry import entry_point
 from tore.files import check_outputs
-from tore.inference.names import readable
-from tore.inference.outputs import PEOPLE_COLORS
 from tore.modeling.recorded_body import body_dir_for
 from tore.motion import Motion, Reading, Rig, read_motions, rig_of, save_bvh, save_glb, skin_difference
 from tore.motion.sequence import AXES, FINGERS
 from tore.paths import MADE_BODIES, find_body_files
+from tore_runtime.entry import entry_point
+from tore_runtime.names import readable
+from tore_runtime.outputs import PEOPLE_COLORS
 
 ENDINGS = (".glb", ".bvh")
 SPREAD = 1e-3  # of shape numbers over a motion, that is told

@@ -42,11 +42,11 @@ from tore.analysis.tables import csv_text, draw, need_plot_package
 from tore.body.body_model import load_body
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, current_word, names
 from tore.device import machine, resolve_device, synchroniser
-from tore.entry import entry_point
 from tore.files import check_outputs, write_whole
-from tore.inference.inputs import find_images
 from tore.modeling.build import image_format_of
 from tore.paths import body_dir_at_hand
+from tore_runtime.entry import entry_point
+from tore_runtime.inputs import find_images
 
 TIMING = ("batch_size", "dtype", "warm_up", "repeats", "seconds", "threads")
 RULES = (

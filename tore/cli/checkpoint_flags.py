@@ -14,14 +14,14 @@ from typing import Any
 
 from tore.cli.flags import Rule, add_idle_flags, shown, typed_flags, value_text
 from tore.cli.training_flags import color, widths
-from tore.export.record import is_export, read_record
-from tore.export.sessions import RUNTIMES
 from tore.image_format import IMAGE_SIZE, STRIDE
 from tore.modeling.build import reduction_fields
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint
 from tore.modeling.image_token_pruning import kept_tokens
 from tore.modeling.model_names import NARROW, NARROW_FIELDS, SIZES
 from tore.training.network_options import BERT_INTERMEDIATE, COORDINATES
+from tore_runtime.record import is_export, read_record
+from tore_runtime.sessions import RUNTIMES
 
 HEADS = {"fastmetro": "transformer_nhead", "metro": "num_attention_heads"}
 DROPOUT = {"fastmetro": "transformer_dropout", "metro": "drop_out"}

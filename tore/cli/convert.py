@@ -14,8 +14,8 @@ from tore.datasets.convert.freihand import BACKGROUNDS, FreiHand
 from tore.datasets.convert.spin import SpinAnnotations
 from tore.datasets.convert.threedpw import SPLITS, Pose2MeshAnnotations, ThreeDPWSequences
 from tore.datasets.convert.writing import convert
-from tore.entry import entry_point
 from tore.files import check_outputs
+from tore_runtime.entry import entry_point
 
 SET_NAMES = {"training": "train", "evaluation": "test", "test": "test_has_gender"}
 

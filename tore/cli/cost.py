@@ -17,9 +17,9 @@ import torch
 
 from tore.analysis.cost import PAPER, PARTS, configurations, measure_cost, row_of, topology_at_hand
 from tore.cli.flags import FlagParser, HelpFormatter, add_body_dir
-from tore.entry import entry_point
 from tore.modeling import create_model
 from tore.modeling.build import TOKEN_REDUCTIONS
+from tore_runtime.entry import entry_point
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

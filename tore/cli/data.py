@@ -23,11 +23,11 @@ from tore.datasets.inspection.rows import ERROR
 from tore.datasets.inspection.statistics import set_statistics, statistics_text
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import join_sets
-from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.modeling.recorded_body import body_dir_for
 from tore.training.set_check import posed_mesh, refuse_labels_of_another
-from tore.visualize.drawing import save_image
+from tore_runtime.drawing import save_image
+from tore_runtime.entry import entry_point
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -21,8 +21,8 @@ from tore.demo.report import write_report
 from tore.demo.stages import SMALL_BACKBONE, Demo, DemoOptions
 from tore.demo.training import StoppedError
 from tore.engine.faults import EXIT_STOPPED
-from tore.entry import entry_point
 from tore.files import check_outputs
+from tore_runtime.entry import entry_point
 
 
 def build_parser() -> argparse.ArgumentParser:

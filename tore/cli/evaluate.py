@@ -24,17 +24,17 @@ from tore.datasets.keypoints import read_keypoints
 from tore.detection import DETECTORS, detector_of
 from tore.device import keep_freed_memory
 from tore.engine.distributed import Processes, start_processes
-from tore.entry import entry_point
 from tore.export.loading import load_network
-from tore.export.record import is_export
 from tore.files import check_outputs, write_json
-from tore.geometry.crop import UPRIGHT_MARGIN
 from tore.inference.predictor import MeshRecovery
 from tore.modeling.checkpoints import Checkpoint
 from tore.modeling.recorded_body import body_dir_for
 from tore.training.evaluation_report import report
 from tore.training.hand_submission import HandOptions
 from tore.training.keypoint_evaluation import BOX_FACTOR, FOUND, TURNS, evaluate_keypoints, with_bar
+from tore_runtime.crop import UPRIGHT_MARGIN
+from tore_runtime.entry import entry_point
+from tore_runtime.record import is_export
 
 TSV_ONLY = (
     *("val_yaml", "data_dir", "oracle", "fit", "per_gpu_eval_batch_size", "num_workers", "samples", "worst"),

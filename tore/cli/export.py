@@ -19,15 +19,15 @@ from pathlib import Path
 
 from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, names, shown, typed_flags
-from tore.entry import entry_point
 from tore.export.browser import export_web, loaded_size
 from tore.export.detectors import DETECTORS, export_detector
 from tore.export.exporting import export_model
 from tore.export.onnx_files import STORED
-from tore.export.record import NETWORK_FILES, OUTPUTS, ExportRecord, is_export
-from tore.export.sessions import RUNTIMES
 from tore.modeling import load_model
 from tore.paths import default_checkpoint
+from tore_runtime.entry import entry_point
+from tore_runtime.record import NETWORK_FILES, OUTPUTS, ExportRecord, is_export
+from tore_runtime.sessions import RUNTIMES
 
 WEB = "web"  # the format beside those of `NETWORK_FILES`
 RULES = (

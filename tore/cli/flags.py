@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tore.entry import as_typed, note_spellings
 from tore.paths import CAPSULES, SYNTHETIC
 from tore.training.options import VALUE_ALIASES, current_value, value_text
+from tore_runtime.entry import as_typed, note_spellings
 
 # Flag -> its old spellings, which are taken until version 0.3. `names` gives a parser all of them.
 ALIASES: dict[str, tuple[str, ...]] = {

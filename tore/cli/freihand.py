@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tore.cli.flags import FlagParser, HelpFormatter
-from tore.entry import entry_point
 from tore.evaluation.freihand import read_predictions, sanity_warnings
 from tore.evaluation.protocol import summary
 from tore.files import check_outputs, write_whole
 from tore.training.hand_submission import page_of, save_scores, score_file
+from tore_runtime.entry import entry_point
 
 
 def build_parser() -> argparse.ArgumentParser:

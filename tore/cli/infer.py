@@ -36,22 +36,22 @@ from tore.cli.flags import (
 from tore.cli.people_flags import CENTER, add_people_flags, boxes_file, finder_for, jobs_of
 from tore.detection import Detection
 from tore.device import keep_freed_memory
-from tore.entry import entry_point, sentence_of
 from tore.files import check_outputs
-from tore.geometry.crop import Crop
-from tore.inference.crops import PersonCrop
-from tore.inference.focal_length import OFFICIAL, FocalChoice, FocalLength, summary
-from tore.inference.inputs import find_images
-from tore.inference.names import json_text, readable
-from tore.inference.outputs import TURNS, PoseFile, Wanted
-from tore.inference.pipeline import Job, Report, Run
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
 from tore.inference.refinement import STAYED
-from tore.inference.result import FORMATS as RESULT_FORMATS
-from tore.inference.result import as_plain
 from tore.paths import default_checkpoint
-from tore.visualize.mesh_files import FORMATS as MESH_FORMATS
-from tore.visualize.mesh_files import SCENE_FORMATS, need_mesh_packages
+from tore_runtime.crop import Crop
+from tore_runtime.crops import PersonCrop
+from tore_runtime.entry import entry_point, sentence_of
+from tore_runtime.focal_length import OFFICIAL, FocalChoice, FocalLength, summary
+from tore_runtime.inputs import find_images
+from tore_runtime.mesh_files import FORMATS as MESH_FORMATS
+from tore_runtime.mesh_files import SCENE_FORMATS, need_mesh_packages
+from tore_runtime.names import json_text, readable
+from tore_runtime.outputs import TURNS, PoseFile, Wanted
+from tore_runtime.pipeline import Job, Report, Run
+from tore_runtime.result import FORMATS as RESULT_FORMATS
+from tore_runtime.result import as_plain
 
 TABLE_ROWS = 40
 MANY = 16  # images, from which on a line says that --fast would be quicker
@@ -170,7 +170,7 @@ def pose_file(args: argparse.Namespace, recovery: MeshRecovery, jobs: list[Job])
 def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) -> list[Row]:
     """Runs all jobs behind a progress bar, names failures at once; returns the table's rows."""
     rows, finds = [], run.finder is not None
-    nobody = "no hand" if run.recovery.body.kind == "hand" else "nobody"
+    nobody = "no hand" if run.recovery.kind == "hand" else "nobody"
     with tqdm(total=len(jobs), unit="image", disable=None, file=sys.stderr) as bar:
         for report in run(jobs):
             if report.error:
@@ -332,6 +332,8 @@ def run_inference(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.checkpoint} prunes no image tokens; leave --show_tokens out")
     if (args.left or args.left_box) and recovery.body.kind != "hand":
         raise ValueError(f"{args.checkpoint} recovers people; leave --left and --left_box out")
+    if args.refine:
+        recovery.refiner()  # what cannot be refined is told before anything is read
     finder = finder_for(args, recovery, fast=args.fast, tell=tell)
     options = {"focal_length": args.focal_length, "fov": args.fov, "overwrite": args.overwrite, "refine": args.refine}
     fit = args.fit or (args.save_poses is not None and not (recovery.regresses_parameters or args.refine))

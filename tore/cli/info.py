@@ -13,11 +13,11 @@ from typing import Any
 
 from tore.body.identity import BodyIdentity
 from tore.cli.flags import FlagParser, HelpFormatter
-from tore.entry import entry_point
 from tore.modeling.build import describe, reduction_of
 from tore.modeling.checkpoint_contents import parts_of
 from tore.modeling.checkpoints import Checkpoint, read_checkpoint
 from tore.modeling.model_names import SIZES
+from tore_runtime.entry import entry_point
 
 SIZE_NAMES = {layers: name for name, layers in SIZES.items()}
 

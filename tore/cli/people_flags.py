@@ -12,11 +12,11 @@ import numpy as np
 
 from tore.cli.flags import names, shown, typed_flags
 from tore.detection import DETECTORS, Detection, detector_of, people_wanted
-from tore.detection.detector import chosen
-from tore.inference.boxes import FORMATS, parse_boxes, read_boxes
-from tore.inference.inputs import detections_for, output_stems
-from tore.inference.pipeline import Job
 from tore.inference.predictor import MeshRecovery
+from tore_runtime.boxes import FORMATS, parse_boxes, read_boxes
+from tore_runtime.detector import chosen
+from tore_runtime.inputs import detections_for, output_stems
+from tore_runtime.pipeline import Job
 
 CENTER = "none"  # no detector: the center of each image, as in the official script
 USUAL = {"body": "movenet", "hand": CENTER}

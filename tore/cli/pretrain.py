@@ -18,10 +18,10 @@ from tore.engine.distributed import start_processes
 from tore.engine.faults import EXIT_STOPPED
 from tore.engine.logging import open_log
 from tore.engine.state import seed_process
-from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.training.pretraining import PretrainConfig, build_trainer
 from tore.training.run import CONFIG_FILE
+from tore_runtime.entry import entry_point
 
 RULES = (
     Rule(

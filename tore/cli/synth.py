@@ -15,7 +15,6 @@ from tqdm import tqdm
 from tore.cli.flags import VERB_ALIASES, FlagParser, HelpFormatter, add_body_dir, image_path, names
 from tore.datasets.images import decode_image
 from tore.datasets.sets import TSVSet
-from tore.entry import entry_point
 from tore.files import check_outputs
 from tore.paths import CAPSULE_FILES, CAPSULES, SYNTHETIC, SYNTHETIC_FILES, body_dir_at_hand
 from tore.synthetic.body_files import file_names
@@ -23,7 +22,8 @@ from tore.synthetic.free_body import write_synthetic
 from tore.synthetic.look import asset_notes
 from tore.synthetic.models import write_capsules
 from tore.synthetic.writing import Recipe, write_images
-from tore.visualize.drawing import contact_sheet, save_image
+from tore_runtime.drawing import contact_sheet, save_image
+from tore_runtime.entry import entry_point
 
 HELP = "images of people or hands, with every label, as a data set for training and evaluation"
 SIZES = {"body": 256, "hand": 224}

@@ -17,10 +17,10 @@ from tore.cli.network_flags import OWN_FLAGS
 from tore.cli.training_flags import add_shared_flags, hand_options_of, parse_over_file, set_usual
 from tore.cli.training_rules import check_training_flags
 from tore.engine.faults import EXIT_NOT_FINITE, NonFiniteLossError
-from tore.entry import Main, entry_point
 from tore.training.config import RunConfig, official
 from tore.training.hand_submission import HandOptions
 from tore.training.run import run
+from tore_runtime.entry import Main, entry_point
 
 TITLES = {"fastmetro": "FastMETRO", "metro": "METRO"}
 VERBS = {
@@ -54,7 +54,7 @@ def train(argv: Sequence[str] | None, network: str, body: str) -> int:
     """Runs with the flags of `argv`.
 
     0: done. 75: stopped by a signal after saving, `--resume auto` resumes. 76: a loss was not finite. What a user can
-    mend raises, and is told by the command's guard (`tore.entry`).
+    mend raises, and is told by the command's guard (`tore_runtime.entry`).
     """
     args = parse(argv, network, body)
     config = RunConfig.from_flags(args, network, body)

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.random import RandomState
 
 from tore.body.joints import J24_FLIP, SMPL_FLIP
-from tore.datasets.crop import map_points
-from tore.geometry.crop import Crop, rotation_2d
 from tore.image_format import OFFICIAL_FORMAT, ImageFormat
+from tore_runtime.crop import Crop, rotation_2d
+from tore_runtime.cutting import map_points
 
 COLOR_NOISE = 0.4
 ROTATION_OFF_SHARE = 0.6
@@ -99,14 +99,7 @@ def finish_image(crop: np.ndarray, draw: Draw, image_format: ImageFormat = OFFIC
         shades = np.repeat(np.arange(256.0)[None, :, None], 3, axis=2)
         table = finish_image(shades, Draw(color=draw.color), image_format).transpose(1, 2, 0)  # (1, 256, 3)
         return np.ascontiguousarray(cv2.LUT(crop, np.ascontiguousarray(table)).transpose(2, 0, 1))
-    planes = np.empty((3, *crop.shape[:2]), np.float32)
-    for color, plane in enumerate(planes):  # one by one, so that each stays in the cache
-        factor, values = draw.color[color], crop[:, :, color]
-        plane[:] = values if factor == 1 else np.clip(values * factor, 0, 255)
-        plane /= np.float32(255)
-        plane -= np.float32(image_format.mean[color])
-        plane /= np.float32(image_format.std[color])
-    return planes
+    return image_format.normalized(crop, draw.color)
 
 
 def augment_joints_2d(joints: np.ndarray, crop: Crop, draw: Draw, size: int) -> np.ndarray:

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from tore.datasets.image_files import DECODING_ERRORS, UnknownKind, open_image
 from tore.datasets.sets import BadSample, Place
+from tore_runtime.image_files import DECODING_ERRORS, UnknownKind, open_image
 
 ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 FOREIGN = 255

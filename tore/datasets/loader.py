@@ -17,7 +17,7 @@ from numpy.random import MT19937, RandomState, SeedSequence
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from tore.datasets.mesh_dataset import MeshDataset
-from tore.entry import STOP_SIGNALS
+from tore_runtime.entry import STOP_SIGNALS
 
 
 class TrainSampler(Sampler[list[int]]):

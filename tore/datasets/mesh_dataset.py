@@ -28,12 +28,12 @@ from tore.datasets.augmentation import (
     draw_more,
     finish_image,
 )
-from tore.datasets.crop import crop_image, decoding_reduction, fast_crop, rows_read
 from tore.datasets.images import decode_bgr, decode_image, row_key
 from tore.datasets.label import Label, parse_label
 from tore.datasets.sets import BadSample, BadSampleLog, TSVSet
-from tore.geometry.crop import PIXELS_PER_SCALE, Crop, upright_hand
 from tore.image_format import OFFICIAL_FORMAT, ImageFormat
+from tore_runtime.crop import PIXELS_PER_SCALE, Crop, upright_hand
+from tore_runtime.cutting import crop_image, decoding_reduction, fast_crop, rows_read
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from tore.datasets.label import person_of
 from tore.datasets.sets import TSVSet, write_linelist, write_yaml
 from tore.files import write_whole
 from tore.geometry.camera import PinholeCamera
-from tore.geometry.crop import BOX_MARGIN, PIXELS_PER_SCALE
-from tore.inference.crops import Box
 from tore.synthetic.writing import TABLES, VERSION, Recipe, write_images
+from tore_runtime.crop import BOX_MARGIN, PIXELS_PER_SCALE
+from tore_runtime.crops import Box
 
 SIZES = {"body": 256, "hand": 224}  # side in pixels
 

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 
 from tore.demo.data import Person
-from tore.inference.outputs import Wanted, crop_overlay
-from tore.inference.pipeline import Job, Run
 from tore.inference.predictor import MeshRecovery
-from tore.inference.result import Recovery
-from tore.visualize.drawing import mean_heatmap, view
+from tore_runtime.drawing import mean_heatmap, view
+from tore_runtime.outputs import Wanted, crop_overlay
+from tore_runtime.pipeline import Job, Run
+from tore_runtime.result import Recovery
 
 COLUMNS = ("input", "recovered", "kept tokens", "from the side", "truth", "truth, side")
 SIDE = 90.0

@@ -18,8 +18,8 @@ from tore.demo.judging import ERRORS, MEAN
 from tore.demo.stages import Findings
 from tore.files import write_whole
 from tore.visualize import report
-from tore.visualize.renderer import MESH_COLOR
 from tore.visualize.report import Level, Series, ShownMesh, line_chart, mesh_viewer
+from tore_runtime.renderer import MESH_COLOR
 
 PROTOCOL_NAMES = 13  # characters of a protocol line's name
 VIEWERS = 2

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from tore.detection.detector import Detector, Found, take
 from tore.detection.hands import THRESHOLD as HAND_THRESHOLD
 from tore.detection.hands import PalmDetector
 from tore.detection.movenet import THRESHOLD, MoveNetDetector
 from tore.detection.torchvision_models import TorchvisionDetector
 from tore.modeling.movenet import KEYPOINTS
+from tore_runtime.detector import Detector, Found, take
 
 DETECTORS = ("movenet", "mediapipe", "torchvision")
 

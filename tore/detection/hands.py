@@ -1,125 +1,39 @@
-"""Hands: MediaPipe's palm finder and hand landmarks, and hands of people whose wrists are known.
-
-A hand is looked at in a crop in which it stands upright (`tore.geometry.crop.upright_hand`). A palm's keypoints tell
-the turn; where only a box is known, it is found: of four, the one in which the landmark network is surest that it sees
-a hand, and then the one that its joints tell.
-"""
+"""MediaPipe's palm finder and hand landmarks in torch, as `tore_runtime.hands` uses them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from tore.detection.detector import Box, Detection, Detector, Found, find, overlaps, take
-from tore.detection.movenet import TURNS, cut
-from tore.geometry.crop import UPRIGHT_MARGIN, Crop, rotate_xy, upright_hand
-from tore.modeling.mediapipe_hand import HAND_JOINTS, HAND_SIZE, load_hand_landmarks
-from tore.modeling.mediapipe_palm import MIDDLE_KNUCKLE, PALM_SIZE, WRIST, decode_palms, load_palm_finder
-
-THRESHOLD = 0.5  # of the presence of a hand
-PALM_THRESHOLD = 0.5  # of palms
-SAME_PALM = 0.3  # intersection over union from which two palms are one
-SAME_HAND = 0.2  # mean distance of the joints, in sides of the box around them, up to which two hands are one
-SEARCH_MARGIN = 1.6  # side of the crop in which the turn is looked for, over the longer side of the box
-PALM_MARGIN, PALM_SHIFT = 2.6, 0.5  # MediaPipe's: side of the crop over the palm's, and how far it moves to the fingers
-GIVEN = "box"  # in the place of a detector's name, for a box that was given
+from tore.modeling.mediapipe_hand import load_hand_landmarks
+from tore.modeling.mediapipe_palm import decode_palms, load_palm_finder
+from tore_runtime import hands
+from tore_runtime.hands import THRESHOLD, HandFinder
 
 
-class PlacedHands(NamedTuple):
-    """The N hands of one image, each as it is seen in its last crop."""
-
-    joints: np.ndarray  # (N, 21, 3) x, y in pixels of the image, presence
-    presence: np.ndarray  # (N,) probability that a hand is there
-    left: np.ndarray  # (N,) bool
-    rotations: np.ndarray  # (N,) degrees of the last crop
-
-
-class HandPlacer:
-    """Joints, side and turn of hands that are somewhere in known squares, by MediaPipe's hand landmarks."""
+class HandPlacer(hands.HandPlacer):
+    """Joints, side and turn of hands that are somewhere in known squares; device: where the landmarks run."""
 
     def __init__(self, *, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
-        self._network = load_hand_landmarks().to(memory_format=torch.channels_last).to(self.device)
+        network = load_hand_landmarks().to(memory_format=torch.channels_last).to(self.device)
 
-    def look(self, image: np.ndarray, crops: Sequence[Crop]) -> PlacedHands:
-        """What is seen in crops of an image (H, W, 3) uint8 RGB, one pass for each."""
-        if not crops:
-            return PlacedHands(np.zeros((0, HAND_JOINTS, 3)), np.zeros(0), np.zeros(0, bool), np.zeros(0))
-        shown = np.stack([cut(image, crop, HAND_SIZE) for crop in crops])
-        images = torch.from_numpy(shown).permute(0, 3, 1, 2).to(self.device, torch.float32) / 255
-        with torch.inference_mode():
-            maps = self._network(images)
-        places = maps.joints[..., :2].cpu().numpy().astype(np.float64)
-        presence = maps.presence.cpu().numpy().astype(np.float64)
-        points = np.stack([crop.to_image(2 * own - 1) for crop, own in zip(crops, places, strict=True)])
-        scores = np.broadcast_to(presence[:, None, None], (*points.shape[:2], 1))
-        left = maps.right.cpu().numpy() < 0.5
-        return PlacedHands(np.concatenate([points, scores], -1), presence, left, np.array([c.rotation for c in crops]))
+        @torch.inference_mode()
+        def landmarks(images: np.ndarray) -> dict[str, np.ndarray]:
+            maps = network(_planes(images, self.device) / 255)
+            return {name: getattr(maps, name).cpu().numpy() for name in ("joints", "presence", "right")}
 
-    def again(self, image: np.ndarray, hands: PlacedHands) -> PlacedHands:
-        """A second look, in the crops in which the joints of the first stand upright."""
-        return self.look(image, [upright_hand(joints[:, :2]) for joints in hands.joints])
-
-    def turned(self, image: np.ndarray, squares: Sequence[Crop]) -> PlacedHands:
-        """Hands in squares whose turn is not known: five passes for each."""
-        turns = (0.0, *TURNS)
-        every = [replace(crop, rotation=crop.rotation + turn) for crop in squares for turn in turns]
-        seen = self.look(image, every)
-        best = seen.presence.reshape(-1, len(turns)).argmax(1) + len(turns) * np.arange(len(squares))
-        return self.again(image, PlacedHands(*(values[best] for values in seen)))
+        super().__init__(landmarks)
 
 
-def upright_detections(
-    placer: HandPlacer, image: np.ndarray, places: Sequence[Box | Detection], sides: Sequence[bool | None]
-) -> list[Detection]:
-    """Given boxes and detections with joints, side and turn, in their order; those that have joints stay as they are.
-
-    sides: which are left hands, None where the network is to say it. Where no hand is seen in a box, its joints are
-    left out, and the turn is the best of four.
-    """
-    known = [place if isinstance(place, Detection) else Detection(place, GIVEN) for place in places]
-    asked = [index for index, detection in enumerate(known) if not has_joints(detection)]
-    hands = placer.turned(image, [_square(known[index].box) for index in asked])
-    for number, index in enumerate(asked):
-        seen = hands.presence[number] >= THRESHOLD
-        joints = hands.joints[number] if seen else None
-        side = bool(hands.left[number])
-        rotation = float(hands.rotations[number])
-        known[index] = replace(known[index], keypoints=joints, left=side, rotation=rotation)
-    return [one if side is None else replace(one, left=side) for one, side in zip(known, sides, strict=True)]
-
-
-def upright_crop(detection: Detection, margin: float = UPRIGHT_MARGIN) -> Crop:
-    """The crop in which a detected hand stands upright: by its joints, else about its box, in its rotation.
-
-    margin: the crop's side over the longer side of the box around the joints, or of the detection's own.
-    """
-    if has_joints(detection):
-        assert detection.keypoints is not None
-        return upright_hand(detection.keypoints[:, :2], margin)
-    x, y, width, height = detection.box
-    return Crop((x + width / 2, y + height / 2), margin * max(width, height), detection.rotation)
-
-
-def has_joints(detection: Detection) -> bool:
-    """Whether its keypoints are a hand's own 21 joints."""
-    return detection.keypoints is not None and len(detection.keypoints) == HAND_JOINTS
-
-
-class PalmDetector:
+class PalmDetector(HandFinder):
     """Hands by MediaPipe's palm finder, with joints, side and turn by its landmarks.
 
     threshold: of the presence of a hand. device: where the networks run. weights: the palm finder's, the shipped ones
     unless a file is given.
     """
-
-    name = "mediapipe"
-    hands = True
 
     def __init__(
         self,
@@ -128,80 +42,17 @@ class PalmDetector:
         device: str | torch.device = "cpu",
         weights: str | Path | None = None,
     ) -> None:
-        self.threshold, self.device = threshold, torch.device(device)
-        self._finder = load_palm_finder(weights).to(memory_format=torch.channels_last).to(self.device)
-        self.placer = HandPlacer(device=device)
+        self.device = torch.device(device)
+        network = load_palm_finder(weights).to(memory_format=torch.channels_last).to(self.device)
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
-        """images: each (H, W, 3) uint8 RGB. One result for each, without duplicates."""
-        return [self._found(np.ascontiguousarray(image)) for image in images]
+        @torch.inference_mode()
+        def palms(images: np.ndarray) -> dict[str, np.ndarray]:
+            found = decode_palms(*network(_planes(images, self.device) * (2 / 255) - 1))
+            return {name: value.cpu().numpy() for name, value in found._asdict().items()}
 
-    def _found(self, image: np.ndarray) -> Found:
-        seen = self.placer.look(image, self.palms(image))
-        sure = seen.presence >= self.threshold
-        return found_hands(self.placer.again(image, PlacedHands(*(values[sure] for values in seen))), self.threshold)
-
-    def palms(self, image: np.ndarray) -> list[Crop]:
-        """The crops of MediaPipe about the palms of an image, each with the hand upright."""
-        height, width = image.shape[:2]
-        whole = Crop((width / 2, height / 2), max(height, width))
-        shown = torch.from_numpy(cut(image, whole, PALM_SIZE)).permute(2, 0, 1)[None].to(self.device, torch.float32)
-        with torch.inference_mode():
-            palms = decode_palms(*self._finder(shown * (2 / 255) - 1))
-        sure = palms.scores[0] >= PALM_THRESHOLD
-        order = palms.scores[0][sure].argsort(descending=True).cpu().numpy()
-        boxes = palms.boxes[0][sure].cpu().numpy().astype(np.float64)[order]
-        keypoints = palms.keypoints[0][sure].cpu().numpy().astype(np.float64)[order]
-        corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, 2:]], 1)
-        kept: list[int] = []
-        for index in range(len(corners)):
-            if not kept or overlaps(corners[index], corners[kept]).max() < SAME_PALM:
-                kept.append(index)
-        return [_crop_of_palm(whole, boxes[index], keypoints[index]) for index in kept]
+        super().__init__(palms, HandPlacer(device=device), threshold=threshold)
 
 
-def _crop_of_palm(whole: Crop, box: np.ndarray, keypoints: np.ndarray) -> Crop:
-    """box: (4,) center and size, keypoints (7, 2), in shares of the whole's sides."""
-    side = float(box[2:].max()) * whole.size
-    along = keypoints[MIDDLE_KNUCKLE] - keypoints[WRIST]
-    rotation = float(np.degrees(np.arctan2(along[0], -along[1])))
-    x, y = whole.to_image(2 * box[:2] - 1) + rotate_xy(np.array([0.0, -PALM_SHIFT * side]), rotation)
-    return Crop((x, y), PALM_MARGIN * side, rotation)
-
-
-class HandsOfPeople:
-    """Hands beyond the wrists of the people whom another detector finds, where the landmarks see one."""
-
-    hands = True
-
-    def __init__(self, people: Detector, placer: HandPlacer, threshold: float = THRESHOLD) -> None:
-        """`people` must give keypoints. threshold: of the presence of a hand."""
-        self.people, self.placer, self.threshold = people, placer, threshold
-        self.name = people.name
-
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
-        """images: each (H, W, 3) uint8 RGB. ValueError for a detector that gives no keypoints."""
-        found = []
-        for image in images:
-            squares = [_square(hand.box) for hand in find(self.people, image, hands=True)]
-            found.append(found_hands(self.placer.turned(image, squares), self.threshold))
-        return found
-
-
-def found_hands(hands: PlacedHands, threshold: float) -> Found:
-    """Those of at least a presence, the surest first, none of them twice; with boxes around their joints."""
-    points = hands.joints[..., :2]
-    low, high = points.min(1), points.max(1)
-    boxes = np.concatenate([low, high - low], 1)
-    kept: list[int] = []
-    for index in np.argsort(-hands.presence, kind="stable"):
-        near = [np.linalg.norm(points[index] - points[other], axis=1).mean() for other in kept]
-        same = any(distance < SAME_HAND * boxes[index, 2:].max() for distance in near)
-        if hands.presence[index] >= threshold and not same:
-            kept.append(int(index))
-    return take(Found(boxes, hands.presence, hands.joints, hands.rotations, hands.left), np.array(kept, np.int64))
-
-
-def _square(box: Box) -> Crop:
-    x, y, width, height = box
-    return Crop((x + width / 2, y + height / 2), SEARCH_MARGIN * max(width, height))
+def _planes(images: np.ndarray, device: torch.device) -> torch.Tensor:
+    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, channels innermost."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).to(device, torch.float32)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from tore.detection.detector import Found, without_duplicates
 from tore.files import read_tensors
 from tore.modeling.checkpoint_contents import named_tensors
+from tore_runtime.detector import Found, without_duplicates
 
 ON_CPU, ELSEWHERE = "fasterrcnn_mobilenet_v3_large_fpn", "keypointrcnn_resnet50_fpn"
 MODELS = (

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tore.entry import STOP_SIGNALS
+from tore_runtime.entry import STOP_SIGNALS
 
 
 class NonFiniteLossError(RuntimeError):

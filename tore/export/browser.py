@@ -25,11 +25,11 @@ from tore.export.detectors import SIDES, export_detector
 from tore.export.exporting import BATCHES, CALLS, export_model, sample_images, verified
 from tore.export.libraries import LIBRARIES, ONNXRUNTIME, library_archive, license_of, unpack
 from tore.export.onnx_files import with_stored_weights
-from tore.export.record import BODY_FILE, NETWORK_FILES, RECORD_FILE, ExportRecord, file_sha256, read_record
-from tore.export.sessions import RUNTIMES, Session
 from tore.files import check_output_folder, write_whole, writing
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
+from tore_runtime.record import BODY_FILE, NETWORK_FILES, RECORD_FILE, ExportRecord, file_sha256, read_record
+from tore_runtime.sessions import RUNTIMES, Session
 
 PAGE = Path(__file__).parent / "web"
 PAGE_FILES = ("index.html", "style.css", "page.js", "recovery.js", "people.js", "images.js", "mesh.js")

@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from tore.export import exporting, loading
-from tore.export.record import NETWORK_FILES, ExportRecord, file_sha256, read_record
-from tore.export.sessions import RUNTIMES, Session
 from tore.modeling.movenet import (
     KEYPOINT_NAMES,
     STRIDE,
@@ -28,6 +26,8 @@ from tore.modeling.movenet import (
     decode_people,
     load_movenet,
 )
+from tore_runtime.record import NETWORK_FILES, ExportRecord, file_sha256, read_record
+from tore_runtime.sessions import RUNTIMES, Session
 
 DETECTORS = {"movenet-multipose": "multipose", "movenet-thunder": "thunder"}  # what `tore export` calls them
 SIDES = ((128, 192), (192, 128), (256, 256))  # of the images of verification where they are free

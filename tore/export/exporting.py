@@ -24,8 +24,6 @@ from tore.body.body_model import BodyModel, load_body
 from tore.body.joints import JOINT_NAMES
 from tore.export.networks import for_inference
 from tore.export.onnx_files import STORED, import_onnx, with_stored_weights, write_onnx
-from tore.export.record import BODY_FILE, NETWORK_FILES, OUTPUTS, RECORD_FILE, UNITS, ExportRecord, file_sha256
-from tore.export.sessions import RUNTIMES, Session, import_runtime
 from tore.files import check_output_folder, write_whole, writing
 from tore.modeling.build import describe
 from tore.modeling.checkpoint_contents import not_finite
@@ -34,6 +32,8 @@ from tore.modeling.heads import SMPLRegressor
 from tore.modeling.metro import METRO
 from tore.modeling.recorded_body import body_dir_for, check_body
 from tore.paths import BODY_FILES, MADE_BODIES
+from tore_runtime.record import BODY_FILE, NETWORK_FILES, OUTPUTS, RECORD_FILE, UNITS, ExportRecord, file_sha256
+from tore_runtime.sessions import RUNTIMES, Session, import_runtime
 
 BATCHES, CALLS = (1, 2, 5), 3  # what is verified: sizes of batch, and calls with other images for each
 TOLERANCE = 5e-5  # of the larger of 1 and the largest number of an output: 0.05 mm of a mesh

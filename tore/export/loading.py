@@ -20,8 +20,6 @@ from tore.device import resolve_device
 from tore.export.exporting import export_model
 from tore.export.networks import for_inference
 from tore.export.onnx_files import import_onnx
-from tore.export.record import OUTPUTS, ExportRecord, file_sha256, folder_of, is_export, read_record
-from tore.export.sessions import RUNTIMES, STREAM_BATCH, Session, import_runtime
 from tore.modeling.build import configure, describe
 from tore.modeling.checkpoints import Checkpoint, load_model, read_checkpoint
 from tore.modeling.fastmetro import FastMETRO
@@ -29,6 +27,8 @@ from tore.modeling.heads import MeshPrediction, signed_rotation
 from tore.modeling.metro import METRO
 from tore.modeling.recorded_body import body_dir_for
 from tore.paths import cache_dir
+from tore_runtime.record import OUTPUTS, ExportRecord, file_sha256, folder_of, is_export, read_record
+from tore_runtime.sessions import RUNTIMES, STREAM_BATCH, Session, import_runtime
 
 KEPT_EXPORTS = "exports"  # folder within `tore.paths.cache_dir()`
 

@@ -11,12 +11,13 @@ import torch
 
 from tore.body.body_model import BodyModel
 from tore.detection.choice import detector_of
-from tore.detection.detector import Detection, Detector, find
-from tore.detection.hands import HandPlacer, HandsOfPeople
+from tore.detection.hands import HandPlacer
 from tore.device import place_of
 from tore.image_format import MEDIAPIPE_HAND, MOVENET_THUNDER, ImageFormat
-from tore.inference.crops import Place, upright_places
 from tore.modeling.build import image_format_of
+from tore_runtime.crops import Place, upright_places
+from tore_runtime.detector import Detection, Detector, find
+from tore_runtime.hands import HandsOfPeople
 
 FINDERS = {MOVENET_THUNDER: "movenet", MEDIAPIPE_HAND: "mediapipe"}  # the detector of the same makers, by backbone
 
@@ -35,6 +36,11 @@ class Finding:
     def device(self) -> torch.device:
         """Where the network is now."""
         return place_of(self.model)[0]
+
+    @property
+    def kind(self) -> str:
+        """Whom it recovers: "body" or "hand"."""
+        return self.body.kind
 
     @property
     def image_format(self) -> ImageFormat:

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tore.detection.detector import Detection
-from tore.geometry.crop import Crop
-from tore.inference.boxes import as_box
-from tore.inference.crops import Place
 from tore.inference.images import ImageSource
+from tore_runtime.boxes import as_box
+from tore_runtime.crop import Crop
+from tore_runtime.crops import Place
+from tore_runtime.detector import Detection
 
 END = object()
 PLACES = (Crop, Detection)

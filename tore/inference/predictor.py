@@ -14,30 +14,30 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 from tore.body.body_model import BodyModel, load_body
-from tore.datasets.image_files import ValueRange, check_reading
-from tore.detection.detector import Detector
 from tore.device import place_of
 from tore.export.loading import ExportedNetwork, load_network
-from tore.export.record import is_export
 from tore.image_format import STRIDE
-from tore.inference.crops import PersonCrop, Place, crops_of
 from tore.inference.finding import Finding
-from tore.inference.focal_length import FocalChoice, image_camera
-from tore.inference.frames import mirrored_back, rotated_back
 from tore.inference.images import ImageSource, read_photograph
 from tore.inference.pairing import Asked, paired
 from tore.inference.parameters import FITTED, REFINED, REGRESSED, fitted, regressed
 from tore.inference.pretrained import Pretrained
 from tore.inference.refinement import STAYED, Refiner, crop_keypoints
-from tore.inference.result import Recovery, place
 from tore.modeling.checkpoints import Checkpoint
 from tore.modeling.evaluation_mode import evaluating
 from tore.modeling.heads import MeshPrediction
 from tore.modeling.recorded_body import body_dir_for, check_body
 from tore.paths import renamed_argument, takes_data_dir
+from tore_runtime.crops import PersonCrop, Place, crops_of
+from tore_runtime.detector import Detector
+from tore_runtime.focal_length import FocalChoice
+from tore_runtime.frames import Prediction, mirrored_back, rotated_back
+from tore_runtime.image_files import ValueRange, check_reading
+from tore_runtime.pipeline import BATCH_SIZE
+from tore_runtime.record import is_export
+from tore_runtime.result import Recovery, placements, recoveries
 
 AMP_TYPES = {"cuda": torch.float16, "mps": torch.float16}  # elsewhere bfloat16
-BATCH_SIZE = 8
 Boxes = Sequence[Place] | np.ndarray | torch.Tensor
 
 
@@ -173,7 +173,7 @@ class MeshRecovery(Pretrained, Finding):
         hands finds it out, and any other takes them for right ones.
         channel_order: of arrays and tensors, "rgb" unless it is said: "bgr" for what `cv2.imread` gives.
         value_range: the numbers that are black and white in arrays and tensors. Without it whole numbers count from 0
-        to 255 whatever their dtype, floats from 0 to 1 or, where they go beyond 16, to 255; `tore.datasets.image_files`
+        to 255 whatever their dtype, floats from 0 to 1 or, where they go beyond 16, to 255; `tore_runtime.image_files`
         has the rule, and what it cannot tell is refused.
         keep_crop: False lets go of what each crop showed (0.75 MB a person); drawing over it then raises ValueError.
         refine: moves each person toward the keypoints that MoveNet finds in the crop (`tore.inference.refinement`);
@@ -276,7 +276,7 @@ class MeshRecovery(Pretrained, Finding):
         refine: bool = False,
         fit: bool = False,
     ) -> list[Recovery]:
-        """One forward pass over the crops of `tore.inference.crops`: a result for each; `fit` and `refine` as for
+        """One forward pass over the crops of `tore_runtime.crops`: a result for each; `fit` and `refine` as for
         `predict`."""
         choice = FocalChoice(focal_length, fov)
         if not crops:
@@ -292,7 +292,7 @@ class MeshRecovery(Pretrained, Finding):
         if device.type == "meta":
             raise ValueError(f"{self.checkpoint or 'this network'} is on the meta device, which holds no numbers")
         body = self._body_on(device)
-        images = torch.stack([crop.image for crop in crops]).to(device, dtype)  # (B,3,n,n)
+        images = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device, dtype)  # (B,3,n,n)
         with torch.autocast(device.type, enabled=False):
             with evaluating(self.model), self._precision(device):
                 prediction = self._predict(images)
@@ -321,43 +321,25 @@ class MeshRecovery(Pretrained, Finding):
         fit: bool,
     ) -> list[Recovery]:
         """What the network said, in the frames of the crops' images; with keypoints of the crops, refined."""
-        prediction = mirrored_back(prediction, [crop.left for crop in crops], self.image_format.size // STRIDE)
         rotations, notes = [crop.region.rotation for crop in crops], [""] * len(crops)
         sources = [REGRESSED] * len(crops)
-        prediction = rotated_back(prediction, rotations)
+        said = Prediction(*(_numpy(getattr(prediction, name)) for name in Prediction._fields))
+        said = mirrored_back(said, [crop.left for crop in crops], self.image_format.size // STRIDE)
+        said = rotated_back(said, rotations)
+        prediction = _with(prediction, said)
         if keypoints is not None:
             own = FITTED if prediction.rotations is None else REGRESSED
             prediction, notes = self.refiner().of_crops(prediction, keypoints, rotations)
             sources = [own if text.startswith(STAYED) else REFINED for text in notes]
-        vertices = prediction.vertices.float()
-        mesh_joints = _numpy(body.regress_joints(vertices))
-        cameras, joints = _numpy(prediction.camera), _numpy(prediction.joints)
-        heatmaps = None if prediction.heatmap is None else _numpy(prediction.heatmap)
-        lengths = [choice.of(crop.image_size, crop.lens) for crop in crops]
-        views = [image_camera(crop.image_size, one.pixels) for crop, one in zip(crops, lengths, strict=True)]
-        translations, meshes = place(cameras, list(crops), views), _numpy(vertices)
+            said = Prediction(*(_numpy(getattr(prediction, name)) for name in Prediction._fields))
+        vertices, mesh_joints = prediction.vertices, _numpy(body.regress_joints(prediction.vertices))
+        places = placements(said.camera, crops, choice)
+        translations = np.stack([place.translation for place in places])
         if fit:
             parameters = fitted(body, vertices, translations, [crop.left for crop in crops])
         else:
             parameters = regressed(body, prediction, vertices, translations, sources)
-        return [
-            Recovery(
-                kind=self.body.kind,
-                crop=crop,
-                camera=cameras[i],
-                joints=joints[i],
-                mesh_joints=mesh_joints[i],
-                vertices=meshes[i].copy(),  # one person does not hold the whole batch
-                heatmap=None if heatmaps is None else heatmaps[i].copy(),
-                image_camera=views[i],
-                translation=translations[i],
-                focal_length=lengths[i],
-                checkpoint=self.checkpoint,
-                parameters=parameters[i],
-                refinement=notes[i],
-            )
-            for i, crop in enumerate(crops)
-        ]
+        return recoveries(self.body.kind, crops, said, mesh_joints, places, self.checkpoint, parameters, notes)
 
     def _predict(self, images: torch.Tensor) -> MeshPrediction:
         """images (B, 3, n, n), which are repeated where the batch is to be filled up."""
@@ -380,5 +362,13 @@ class MeshRecovery(Pretrained, Finding):
         return torch.autocast(device.type, AMP_TYPES.get(device.type, torch.bfloat16))
 
 
-def _numpy(values: torch.Tensor) -> np.ndarray:
-    return values.float().cpu().numpy()
+def _numpy(values: Any) -> Any:
+    """A tensor as float32 numbers; None as it is."""
+    return None if values is None else values.float().cpu().numpy()
+
+
+def _with(prediction: MeshPrediction, said: Prediction) -> MeshPrediction:
+    """A prediction with other numbers, on its device; the coarser meshes stay along the axes of the crops."""
+    device = prediction.camera.device
+    numbers = {name: values for name, values in said._asdict().items() if values is not None}
+    return prediction._replace(**{name: torch.from_numpy(values).to(device) for name, values in numbers.items()})

@@ -23,7 +23,6 @@ from tore.body.body_model import BodyModel
 from tore.body.fitting import NETWORK, fit_parameters
 from tore.body.gauss_newton import BodyState, Kinematics, Points, Posed, ResidualBlock, gauss_newton
 from tore.body.joints import COCO_TO_J24, SMPL_NAMES
-from tore.geometry.crop import rotation_2d
 from tore.image_format import ImageFormat
 from tore.modeling.heads import MeshPrediction
 from tore.modeling.movenet import THUNDER_SIZE, MoveNet, decode_keypoints, load_movenet
@@ -31,6 +30,7 @@ from tore.paths import SYNTHETIC
 from tore.synthetic.free_body import keypoint_rows
 from tore.synthetic.joint_limits import within_limits
 from tore.synthetic.pose_prior import PosePrior
+from tore_runtime.crop import rotation_2d
 
 STEPS, LAST_STEPS = 8, 3  # without and with what holds joints at their limits
 SURE = 0.2  # score from which a keypoint counts

@@ -2,7 +2,7 @@
 
 It is Google's network (NOTICE), as TensorFlow has it: batch norms are folded into the convolutions, there is no
 squeeze-and-excitation, and "same" padding puts the odd pixel at the end. It was made for images in which the hand
-stands upright, from the wrist to the middle finger's knuckle (`tore.geometry.crop.upright_hand`).
+stands upright, from the wrist to the middle finger's knuckle (`tore_runtime.crop.upright_hand`).
 
 Joints are those of `tore.body.joints.HAND_NAMES`, in this order.
 """

@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from tore import __version__
 from tore.files import write_whole
 from tore.motion.rig import INFLUENCES, Array, Rig
-from tore.visualize.renderer import MESH_COLOR, vertex_normals
+from tore_runtime.renderer import MESH_COLOR, vertex_normals
 
 FLOAT, UNSIGNED_BYTE, UNSIGNED_INT = 5126, 5121, 5125  # component types
 SHAPES = {(): "SCALAR", (2,): "VEC2", (3,): "VEC3", (4,): "VEC4", (16,): "MAT4"}  # of an accessor's elements

@@ -15,8 +15,8 @@ from tore.body.identity import BodyIdentity
 from tore.body.joints import SMPL_NAMES
 from tore.datasets.convert.reading import array, field, gender_name
 from tore.files import parse_json, read_json
-from tore.inference.names import natural_key, some
 from tore.motion.sequence import AXES, Array, Motion
+from tore_runtime.names import natural_key, some
 
 ENDINGS = (".npz", ".json")
 RATES = ("mocap_framerate", "mocap_frame_rate")

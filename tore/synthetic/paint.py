@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import RandomState
 
 from tore.synthetic.people import Figure
-from tore.visualize.renderer import Light, Lighting
+from tore_runtime.renderer import Light, Lighting
 
 # RGB in [0, 1] before light; a person's skin lies between two neighbors
 SKIN = np.array([(0.97, 0.81, 0.70), (0.90, 0.69, 0.55), (0.76, 0.54, 0.40), (0.57, 0.38, 0.27), (0.36, 0.24, 0.17)])

@@ -17,11 +17,11 @@ from numpy.random import RandomState
 from tore.body import MANO, SMPL, load_body
 from tore.datasets.convert.freihand import SCALE as HAND_SCALE
 from tore.datasets.convert.freihand import SIDE as HAND_SIDE
-from tore.datasets.crop import box_around
 from tore.geometry.camera import PinholeCamera
 from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from tore.synthetic.hand_poses import draw_hand_poses, random_rotation
 from tore.synthetic.poses import draw_poses
+from tore_runtime.cutting import box_around
 
 BATCH = 16  # images made in a row by one process
 SPLITS = {"train": 0, "val": 1}  # of a set: the number that joins the seed

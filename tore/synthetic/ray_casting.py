@@ -9,7 +9,7 @@ import numpy as np
 
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic.rendering import need_render_packages
-from tore.visualize.renderer import (
+from tore_runtime.renderer import (
     MESH_COLOR,
     STUDIO,
     Box,

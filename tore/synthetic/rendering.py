@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tore.synthetic.lighting import GAMMA, Light
 from tore.synthetic.surfaces import Camera, Surface, unit
 from tore.synthetic.texels import texture_at
-from tore.visualize.renderer import vertex_normals
+from tore_runtime.renderer import vertex_normals
 
 Floats = NDArray[np.float32]
 Index = NDArray[np.integer]

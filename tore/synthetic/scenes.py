@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from tore.body import SMPL
 from tore.body.joints import J24_NAMES
-from tore.datasets.crop import box_around
 from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from tore.synthetic.clearance import Balls, corner_balls, people_gap, posed_balls, solids_gap
 from tore.synthetic.framing import draw_camera, draw_view
@@ -31,6 +30,7 @@ from tore.synthetic.rendering import Rendering, World, render
 from tore.synthetic.surfaces import Camera, Surface
 from tore.synthetic.things import SEAT_JOINTS, clear_in_front, support
 from tore.synthetic.visibility import covered_share, joint_states, visible_shares
+from tore_runtime.cutting import box_around
 
 Array = NDArray[np.float64]
 Index = NDArray[np.integer]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tore.geometry.camera import PinholeCamera
-from tore.visualize.renderer import vertex_normals
+from tore_runtime.renderer import vertex_normals
 
 __all__ = ["Camera", "Surface", "plain_texture", "unit", "vertex_normals"]
 

@@ -20,7 +20,7 @@ from tore.files import write_json, write_whole
 from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, reduction_of
 from tore.training.evaluate import Evaluation
 from tore.training.hand_submission import HandOptions, KeptHands
-from tore.visualize.drawing import contact_sheet, overlay_crop, save_image
+from tore_runtime.drawing import contact_sheet, overlay_crop, save_image
 
 SHAPE = ("layers", "widths", "hidden", "heads")  # in which a network must be the official one to have its row
 
@@ -124,7 +124,7 @@ def write_worst(path: Path, model: nn.Module, evaluation: Evaluation, rows: list
     for row in chosen:
         image = data[row["index"]]["image"]
         prediction = model.eval()(image[None].to(device))
-        crop = data.image_format.pixels(image)
+        crop = data.image_format.pixels(image.float().cpu().numpy())
         vertices, camera = prediction.vertices[0].cpu().numpy(), prediction.camera[0].cpu().numpy()
         images += [crop, overlay_crop(crop, vertices, faces, camera, samples=1)]
         captions += [f"{row['index']} {row['key']}", f"{metric.upper().replace('_', '-')} {row[metric]:.1f} mm"]

@@ -13,14 +13,14 @@ from tqdm import tqdm
 
 from tore.body.body_model import BodyModel
 from tore.datasets.keypoints import KeypointFile, LabeledPerson
-from tore.detection.detector import Detection, Detector, as_box
-from tore.detection.hands import GIVEN, upright_crop
 from tore.evaluation.keypoints import JUDGED, MEASURES, Judgment, in_boxes, judge, matched, mean_pose
-from tore.geometry.crop import UPRIGHT_MARGIN, Crop, upright_hand
 from tore.inference.images import read_image
 from tore.inference.predictor import MeshRecovery
 from tore.inference.refinement import STAYED, coco_rows
-from tore.inference.result import Recovery
+from tore_runtime.crop import UPRIGHT_MARGIN, Crop, upright_hand
+from tore_runtime.detector import Detection, Detector, as_box
+from tore_runtime.hands import GIVEN, upright_crop
+from tore_runtime.result import Recovery
 
 NETWORK, REFINED, CONSTANT = "network", "refined", "constant pose"
 WHOM = {"body": "people", "hand": "hands"}

@@ -12,7 +12,7 @@ from tore.engine.step import Batch, StepResult
 from tore.geometry.camera import project_weak_perspective
 from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 from tore.losses.terms import coverage_mask
-from tore.visualize.drawing import (
+from tore_runtime.drawing import (
     color_heatmap,
     contact_sheet,
     draw_crop_joints,
@@ -48,7 +48,7 @@ class TrainingSheet:
     def _row(self, place: int, batch: Batch, result: StepResult) -> dict[str, np.ndarray]:
         prediction, targets = result.prediction, result.targets
         labeled = targets.joints_2d[place].float().cpu().numpy()
-        crop = self.image_format.pixels(batch["image"][place])
+        crop = self.image_format.pixels(batch["image"][place].float().cpu().numpy())
         camera = prediction.camera[place].detach().float()
         vertices = prediction.vertices[place].detach().float().cpu().numpy()
         projected = project_weak_perspective(prediction.joints[place : place + 1], prediction.camera[place : place + 1])

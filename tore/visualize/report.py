@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from tore.visualize.renderer import vertex_normals
+from tore_runtime.renderer import vertex_normals
 
 PARTS = Path(__file__).parent / "page"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"

@@ -16,7 +16,7 @@ from tore.body.joints import COCO_TO_J24, J24_NAMES
 from tore.datasets.convert.entries import Entry, Person
 from tore.datasets.convert.reading import file_stamp, require
 from tore.datasets.keypoints import LabeledPerson, read_keypoints
-from tore.geometry.crop import BOX_MARGIN, PIXELS_PER_SCALE
+from tore_runtime.crop import BOX_MARGIN, PIXELS_PER_SCALE
 
 LEFT_HAND = "a left hand, and networks know right ones"
 

@@ -13,8 +13,8 @@ import torch
 from tore.body import SMPL
 from tore.body.files import model_path
 from tore.datasets.convert.reading import chunks
-from tore.datasets.crop import box_around
 from tore.paths import MADE_BODIES, find_body_files
+from tore_runtime.cutting import box_around
 
 SIZES = {"body": (24, 72), "hand": (21, 48)}  # joints, pose numbers
 BETAS = 10

@@ -12,9 +12,9 @@ import torch
 from manopth.files import load_pickle
 from tore.datasets.convert.entries import CHUNK, BodyModels, Entry, entry
 from tore.datasets.convert.reading import array, field, file_stamp, gender_name, items, load_json, require, skip_to
-from tore.geometry.crop import BOX_MARGIN, PIXELS_PER_SCALE
 from tore.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from tore.paths import takes_data_dir
+from tore_runtime.crop import BOX_MARGIN, PIXELS_PER_SCALE
 
 TABLES = ("images", "annotations")
 

@@ -10,7 +10,7 @@ import torch
 
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.geometry.alignment import fit_weak_perspective
-from tore.visualize.drawing import contact_sheet, draw_crop_joints, overlay_crop
+from tore_runtime.drawing import contact_sheet, draw_crop_joints, overlay_crop
 
 # pose (B,P), betas (B,10) -> full mesh (B,V,3) and its labeled joints (B,J,3), meters
 PosedMesh = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from tore.datasets.crop import crop_bounds
 from tore.datasets.images import decode_pure_base64, image_bytes, row_key
 from tore.datasets.label import Label
 from tore.datasets.sets import BadSample, Place
 from tore.files import parse_json
 from tore.geometry.alignment import FIT_JOINTS, fit_weak_perspective
 from tore.geometry.camera import PinholeCamera
-from tore.geometry.crop import Crop
+from tore_runtime.crop import Crop
+from tore_runtime.cutting import crop_bounds
 
 ERROR, WARNING = "error", "warning"
 

@@ -12,7 +12,7 @@ from tore.datasets.inspection.rows import parse_size
 from tore.datasets.label import FLAGS, Label, is_labelled
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.datasets.sets import BadSample
-from tore.geometry.crop import PIXELS_PER_SCALE
+from tore_runtime.crop import PIXELS_PER_SCALE
 
 QUANTILES = (0.0, 0.05, 0.5, 0.95, 1.0)
 SIZES_SHOWN = 8

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 
 CHANNEL_ORDERS = ("rgb", "bgr")
@@ -19,22 +18,21 @@ HALF_LEVEL = 0.5 / 255  # of the range; what is beyond it by less is rounding, a
 DIM = 16.0  # a float image of 0 to 255 whose largest value is below it is too dark to be told from one of 0 to 1
 NORMALIZED = 4.0  # ImageNet's mean and deviation bring 0 to 1 into -2.2 to 2.7
 ARRAY_SHAPES = "arrays are (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
-TENSOR_SHAPES = "tensors are (H, W), (1, H, W), (3, H, W) or (4, H, W)"
 
 ValueRange = tuple[float, float]  # what is black and what is white
 
 
 def pixels_of(
-    values: np.ndarray | torch.Tensor,
+    values: np.ndarray,
     name: str,
     value_range: ValueRange | None = None,
     channel_order: str = "rgb",
 ) -> np.ndarray:
-    """An array or a tensor as (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
+    """An array as (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
 
     channel_order: "bgr" for what OpenCV reads. Raises ValueError with one sentence about what `name` is.
     """
-    table = _from_tensor(values, name) if isinstance(values, torch.Tensor) else _from_array(values, name)
+    table = _from_array(values, name)
     if table.size == 0:
         raise ValueError(f"{name} has no pixels (shape {tuple(values.shape)})")
     try:
@@ -119,29 +117,6 @@ def _from_array(values: np.ndarray, name: str) -> np.ndarray:
         fix = ": give array.transpose(1, 2, 0)" if turn else ""
         raise ValueError(f"{name} has shape {shape}; {ARRAY_SHAPES}{fix}")
     return np.asarray(values)
-
-
-def _from_tensor(values: torch.Tensor, name: str) -> np.ndarray:
-    """A tensor's numbers, channels last."""
-    if values.is_nested:
-        raise ValueError(f"{name} is a nested tensor; give its images one by one: list(tensor.unbind())")
-    if values.layout != torch.strided:
-        raise ValueError(f"{name} is a tensor of layout {values.layout}; give a dense one: tensor.to_dense()")
-    shape = tuple(values.shape)
-    if values.is_quantized:
-        raise ValueError(f"{name} is a quantized tensor; give its values: tensor.dequantize()")
-    if values.is_complex():
-        raise ValueError(f"{name} is a tensor of complex numbers ({values.dtype}); give real ones")
-    if values.is_meta:
-        raise ValueError(f"{name} is a tensor on the meta device, which holds no values")
-    if values.ndim not in (2, 3) or (values.ndim == 3 and shape[0] not in CHANNELS):
-        turn = values.ndim == 3 and shape[2] in CHANNELS
-        fix = ": give tensor.permute(2, 0, 1)" if turn else ""
-        raise ValueError(f"{name} has shape {shape}; {TENSOR_SHAPES}{fix}")
-    planes = values.detach().cpu().resolve_neg()
-    if planes.is_floating_point() and planes.dtype not in (torch.float16, torch.float32, torch.float64):
-        planes = planes.float()  # bfloat16 and 8-bit floats, which numpy lacks
-    return (planes.movedim(0, -1) if planes.ndim == 3 else planes).numpy()
 
 
 PAPER = (255, 255, 255)

@@ -1,13 +1,17 @@
-"""File names: the order in which frames follow one another, and how names are told."""
+"""Names: the order in which files follow one another, how they are told, and old names of arguments."""
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
+R = TypeVar("R")
 NUMBER = re.compile(r"([0-9]+)")
 NEGATIVE = re.compile(r"-[0-9]+")  # as a whole name; elsewhere a minus joins words
 NINES = str.maketrans("0123456789", "9876543210")
@@ -82,3 +86,24 @@ def _repr(value: Any, depth: int = 2) -> str:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**30:
         return "a whole number of more than 30 digits"
     return repr(value[: 2 * SHOWN_LENGTH] if isinstance(value, str) else value)
+
+
+def renamed_argument(old: str, new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorates a function that still takes its keyword argument `new` under the name `old`, until version 0.3.
+
+    The old name gives a DeprecationWarning.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def renamed(*args: P.args, **kwargs: P.kwargs) -> R:
+            if old in kwargs:
+                if new in kwargs:
+                    raise TypeError(f"{function.__qualname__}() got {new} and its old name {old}; leave {old} out")
+                warnings.warn(f"{old}= of {function.__name__} is now {new}=", DeprecationWarning, stacklevel=2)
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return renamed
+
+    return decorate

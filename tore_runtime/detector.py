@@ -1,7 +1,7 @@
 """What a detector is: from images to people, as boxes with scores and, from some detectors, keypoints.
 
 Boxes are x, y, width, height and keypoints x, y in continuous pixels of the image, the outer corner of the upper left
-pixel at (0, 0). Keypoints are COCO's 17 (`tore.modeling.movenet.KEYPOINT_NAMES`), or the 21 joints of a hand.
+pixel at (0, 0). Keypoints are COCO's 17 (`tore_runtime.joints.COCO_NAMES`), or the 21 joints of a hand.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from tore.modeling.movenet import KEYPOINT_NAMES
+from tore_runtime.joints import COCO_NAMES as KEYPOINT_NAMES
 
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the image
 

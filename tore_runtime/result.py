@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from tore.body.joints import JOINT_NAMES
-from tore.files import write_whole
-from tore.geometry.camera import PinholeCamera, image_translation
-from tore.inference.crops import PersonCrop
-from tore.inference.focal_length import FocalLength
-from tore.inference.names import json_text
-from tore.inference.parameters import BodyParameters, parameter_schema
-from tore.modeling.movenet import KEYPOINT_NAMES
+from tore_runtime.camera import PinholeCamera, image_translation
+from tore_runtime.crops import PersonCrop
+from tore_runtime.files import write_whole
+from tore_runtime.focal_length import FocalChoice, FocalLength, image_camera
+from tore_runtime.frames import Prediction
+from tore_runtime.joints import COCO_NAMES, JOINT_NAMES
+from tore_runtime.names import json_text
+from tore_runtime.parameters import BodyParameters, parameter_schema
 
 NOT_FINITE = "the network's numbers are not finite; leave half precision out, or get the checkpoint again"
 
@@ -97,16 +97,60 @@ class Recovery:
         return np.array(region.upper_left) + (beside + 1) / 2 * region.size
 
 
-def place(cameras: np.ndarray, crops: list[PersonCrop], views: list[PinholeCamera]) -> np.ndarray:
-    """Translations (B, 3) that bring the meshes of weak-perspective `cameras` (B, 3) before their images' cameras."""
+class Placement(NamedTuple):
+    """Where a person stands: the focal length, the camera of the whole image, and the way before it."""
+
+    focal_length: FocalLength
+    image_camera: PinholeCamera
+    translation: np.ndarray  # (3,) meters
+
+
+def placements(cameras: np.ndarray, crops: Sequence[PersonCrop], choice: FocalChoice) -> list[Placement]:
+    """Where meshes with weak-perspective `cameras` (B, 3) of crops stand before their images' cameras."""
+    if not len(crops):
+        return []
+    lengths = [choice.of(crop.image_size, crop.lens) for crop in crops]
+    views = [image_camera(crop.image_size, one.pixels) for crop, one in zip(crops, lengths, strict=True)]
     columns: tuple[list, ...] = (
         [crop.region.center for crop in crops],
         [crop.region.size for crop in crops],
         [view.principal_point for view in views],
         [view.focal_length for view in views],
     )
-    numbers = [torch.from_numpy(np.asarray(values, np.float64)) for values in (cameras, *columns)]  # on the CPU
-    return image_translation(*numbers).numpy()
+    numbers = [np.asarray(values, np.float64) for values in (cameras, *columns)]
+    return [Placement(*parts) for parts in zip(lengths, views, image_translation(*numbers), strict=True)]
+
+
+def recoveries(
+    kind: str,
+    crops: Sequence[PersonCrop],
+    prediction: Prediction,
+    mesh_joints: np.ndarray,
+    places: Sequence[Placement],
+    checkpoint: str,
+    parameters: Sequence[BodyParameters | None] | None = None,
+    notes: Sequence[str] | None = None,
+) -> list[Recovery]:
+    """The people of crops: what a network said of each, along the axes of the images; mesh_joints (B, J, 3)."""
+    heatmaps = prediction.heatmap
+    return [
+        Recovery(
+            kind=kind,
+            crop=crop,
+            camera=prediction.camera[i],
+            joints=prediction.joints[i],
+            mesh_joints=mesh_joints[i],
+            vertices=prediction.vertices[i].copy(),  # one person does not hold the whole batch
+            heatmap=None if heatmaps is None else heatmaps[i].copy(),
+            image_camera=places[i].image_camera,
+            translation=places[i].translation,
+            focal_length=places[i].focal_length,
+            checkpoint=checkpoint,
+            parameters=None if parameters is None else parameters[i],
+            refinement="" if notes is None else notes[i],
+        )
+        for i, crop in enumerate(crops)
+    ]
 
 
 FORMATS = ("npz", "json")
@@ -229,6 +273,6 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
         plain[joints] = dict(zip(JOINT_NAMES[values["kind"]], plain[joints], strict=True))
     if plain["keypoints"] is not None:
         hand = JOINT_NAMES["hand"]
-        names = hand if len(plain["keypoints"]) == len(hand) else KEYPOINT_NAMES
+        names = hand if len(plain["keypoints"]) == len(hand) else COCO_NAMES
         plain["keypoints"] = dict(zip(names, plain["keypoints"], strict=True))
     return plain

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tore.geometry.camera import PinholeCamera
-from tore.visualize.rasterizer import NEAR, Fragments, Triangles, clip_near, project_triangles, rasterize
+from tore_runtime.camera import PinholeCamera
+from tore_runtime.rasterizer import NEAR, Fragments, Triangles, clip_near, project_triangles, rasterize
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from tore.detection.detector import Detection
-from tore.inference.boxes import Detections, ImageName
-from tore.inference.images import URL
-from tore.inference.names import natural_key, short, some
+from tore_runtime.boxes import Detections, ImageName
+from tore_runtime.detector import Detection
+from tore_runtime.images import URL
+from tore_runtime.names import natural_key, short, some
 
 COCO_STEM = re.compile(r"(?:COCO_[A-Za-z0-9]+_)?([0-9]+)")
 MOST_DIGITS = 18

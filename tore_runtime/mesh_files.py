@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tore.files import write_whole
-from tore.geometry.camera import PinholeCamera
-from tore.visualize.renderer import vertex_normals
+from tore_runtime.camera import PinholeCamera
+from tore_runtime.files import write_whole
+from tore_runtime.renderer import vertex_normals
 
 FORMATS = ("obj", "ply", "glb")
 SCENE_FORMATS = ("glb", "obj")

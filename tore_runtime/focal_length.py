@@ -16,8 +16,8 @@ import numpy as np
 from PIL import ExifTags, Image
 from PIL.ExifTags import Base
 
-from tore.datasets.image_files import DECODING_ERRORS
-from tore.geometry.camera import CROP_FOCAL_LENGTH, FIELD_OF_VIEW_SIZE, PinholeCamera
+from tore_runtime.camera import CROP_FOCAL_LENGTH, FIELD_OF_VIEW_SIZE, PinholeCamera
+from tore_runtime.image_files import DECODING_ERRORS
 
 OFFICIAL = "official"
 FULL_FRAME_DIAGONAL = math.hypot(36, 24)  # millimeters of the film that equivalent focal lengths speak of: 43.27

@@ -1,7 +1,7 @@
 """Boxes as detectors write them: COCO annotations and results, or lists by image name, with scores or without.
 
 All become `Detections`: for each name or number of an image its boxes (x, y, width, height) in pixels. Which image a
-name means is found by `tore.inference.inputs`.
+name means is found by `tore_runtime.inputs`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tore.detection.detector import Box, Detection
-from tore.files import parse_json
-from tore.inference.names import short, some
+from tore_runtime.detector import Box, Detection
+from tore_runtime.files import parse_json
+from tore_runtime.names import short, some
 
 FORMATS: dict[str, str] = {"xywh": "x, y, width, height", "xyxy": "left, top, right, bottom", "cxcywh": "middle, size"}
 EXPECTED = '{"name.jpg": [[x, y, width, height], ...], ...}, or COCO annotations or results'

@@ -1,4 +1,4 @@
-"""Cuts the crop of an image (`tore.geometry.crop`): the square that the network sees, and labeled points in it.
+"""Cuts the crop of an image (`tore_runtime.crop`): the square that the network sees, and labeled points in it.
 
 The official computation copies the box to a float64 canvas, rotates that and shrinks it. The numbers here are the
 same, bit for bit, but only the pixels that the shrinking reads are computed: two per output row and column. That is
@@ -19,8 +19,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tore.geometry.crop import BOX_MARGIN, PIXELS_PER_SCALE, Crop, rotation_2d
-from tore.image_format import IMAGE_SIZE
+from tore_runtime.crop import BOX_MARGIN, PIXELS_PER_SCALE, Crop, rotation_2d
+from tore_runtime.image_format import IMAGE_SIZE
 
 MAX_BOX_SIDE = 16_000  # OpenCV's remap holds positions in 16 bits, and rotation widens the box
 TILE = 75  # rows and columns of the crop that are shrunk at a time

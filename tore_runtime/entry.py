@@ -22,8 +22,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from tore.files import SHARED_MEMORY, OutputError, is_full_disk
-from tore.streams import Guarded, guarded_streams
+from tore_runtime.files import SHARED_MEMORY, OutputError, is_full_disk
+from tore_runtime.streams import Guarded, guarded_streams
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT

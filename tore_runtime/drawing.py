@@ -11,11 +11,20 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tore.body.joints import H36M_EDGES, H36M_NAMES, HAND_EDGES, HAND_NAMES, J14_EDGES, J14_NAMES, J24_EDGES, J24_NAMES
-from tore.files import replacing
-from tore.geometry.camera import PinholeCamera, pinhole_of_crop
-from tore.paths import renamed_argument
-from tore.visualize.renderer import MESH_COLOR, Render, render
+from tore_runtime.camera import PinholeCamera, pinhole_of_crop
+from tore_runtime.files import replacing
+from tore_runtime.joints import (
+    H36M_EDGES,
+    H36M_NAMES,
+    HAND_EDGES,
+    HAND_NAMES,
+    J14_EDGES,
+    J14_NAMES,
+    J24_EDGES,
+    J24_NAMES,
+)
+from tore_runtime.names import renamed_argument
+from tore_runtime.renderer import MESH_COLOR, Render, render
 
 PAPER, INK = (250, 250, 250), (30, 30, 30)
 GAP, CAPTION_HEIGHT, FONT_SIZE = 4, 18, 12

@@ -13,20 +13,44 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from tore.detection.detector import Detection
-from tore.files import OutputError, check_output_file
-from tore.inference.crops import PersonCrop, Place, crops_of, lies_outside
-from tore.inference.focal_length import FocalChoice, Lens
-from tore.inference.images import read_photograph
-from tore.inference.outputs import Wanted, planned_files, write_outputs
-from tore.inference.predictor import BATCH_SIZE, MeshRecovery
-from tore.inference.result import NOT_FINITE, Recovery
+from tore_runtime.crops import PersonCrop, Place, crops_of, lies_outside
+from tore_runtime.detector import Detection
+from tore_runtime.files import OutputError, check_output_file
+from tore_runtime.focal_length import FocalChoice, Lens
+from tore_runtime.image_format import ImageFormat
+from tore_runtime.images import read_photograph
+from tore_runtime.outputs import Wanted, planned_files, write_outputs
+from tore_runtime.result import NOT_FINITE, Recovery
 
+BATCH_SIZE = 8
 BATCHES_WRITTEN = 2  # at most that many are queued for writing, so that memory stays bounded
+
+
+class Recoverer(Protocol):
+    """What recovers people of crops, such as `tore.MeshRecovery` and `tore_runtime.predictor.ExportedRecovery`."""
+
+    faces: np.ndarray  # (F, 3)
+
+    @property
+    def kind(self) -> str:
+        """Whom it recovers: "body" or "hand"."""
+
+    @property
+    def image_format(self) -> ImageFormat:
+        """What the network is shown."""
+
+    def upright(
+        self, image: np.ndarray, places: Sequence[Place] | None, left: bool | Sequence[bool] | None
+    ) -> tuple[list[Place] | None, bool | list[bool]]:
+        """Boxes and sides as `crops_of` takes them; left: None where it is not said."""
+
+    @property
+    def recover(self) -> Callable[..., list[Recovery]]:
+        """From crops to a result for each; options: `focal_length`, `fov`, and what else it knows."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +92,14 @@ class _Waiting:
 class Run:
     """Reads, crops, recovers, draws and writes; `seconds` counts how long each took, at the same time or not.
 
-    batch_size: most crops in one forward pass. focal_length, fov: of the images' camera, as for `MeshRecovery.predict`.
+    batch_size: most crops in one forward pass. focal_length, fov: of the camera, as for `tore.MeshRecovery.predict`.
     overwrite: replace files that are there; else such an image fails. finder: from an image (H, W, 3) uint8 to its
-    people, for jobs without boxes. fit, refine: as for `predict`. Raises ValueError where people cannot be refined.
+    people, for jobs without boxes. options: of `recovery.recover`.
     """
 
     def __init__(
         self,
-        recovery: MeshRecovery,
+        recovery: Recoverer,
         wanted: Wanted,
         *,
         batch_size: int = BATCH_SIZE,
@@ -83,17 +107,14 @@ class Run:
         fov: float | None = None,
         overwrite: bool = False,
         finder: Callable[[np.ndarray], list[Detection]] | None = None,
-        refine: bool = False,
-        fit: bool = False,
+        **options: Any,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch size {batch_size}: give 1 or more")
         self.recovery, self.wanted, self.batch_size = recovery, wanted, batch_size
         FocalChoice(focal_length, fov)  # one that cannot be is told before anything is read
         self.overwrite, self.finder = overwrite, finder
-        self.options: dict[str, Any] = {"focal_length": focal_length, "fov": fov, "fit": fit, "refine": refine}
-        if refine:
-            recovery.refiner()
+        self.options: dict[str, Any] = {"focal_length": focal_length, "fov": fov, **options}
         stages = ("reading", *(["finding"] if finder else []), "cropping", "network", "drawing", "writing")
         self.seconds = dict.fromkeys(stages, 0.0)
         self._planned: set[Path] = set()

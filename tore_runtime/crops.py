@@ -9,16 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from PIL import Image
 
-from tore.datasets.augmentation import Draw, finish_image
-from tore.datasets.crop import MAX_BOX_SIDE, crop_image
-from tore.detection.detector import Box, Detection
-from tore.detection.hands import SEARCH_MARGIN, HandPlacer, has_joints, upright_crop, upright_detections
-from tore.geometry.crop import BOX_MARGIN, Crop
-from tore.image_format import IMAGE_SIZE, OFFICIAL_FORMAT, ImageFormat
-from tore.inference.focal_length import NO_LENS, Lens
+from tore_runtime.crop import BOX_MARGIN, Crop
+from tore_runtime.cutting import MAX_BOX_SIDE, crop_image
+from tore_runtime.detector import Box, Detection
+from tore_runtime.focal_length import NO_LENS, Lens
+from tore_runtime.hands import SEARCH_MARGIN, HandPlacer, has_joints, upright_crop, upright_detections
+from tore_runtime.image_format import IMAGE_SIZE, OFFICIAL_FORMAT, ImageFormat
 
 LONG_RATIO = 64  # images longer than this many times their shorter side are never made whole at the crop's size
 WHOLE_PIXELS = 1e-6  # pixels; keeps a truncation toward zero on the whole number that is meant
@@ -30,7 +28,7 @@ Place = Box | Crop | Detection  # of a person: x, y, width, height in pixels, a 
 class PersonCrop:
     """One person or hand as the network sees it. Two are equal where they are the same object."""
 
-    image: torch.Tensor  # (3, n, n) float32, normalized for the network; mirrored for a left hand
+    image: np.ndarray  # (3, n, n) float32, normalized for the network; mirrored for a left hand
     pixels: np.ndarray  # (n, n, 3) uint8, rotated as the crop is, not mirrored
     region: Crop  # where it lies in the image
     box: Box | None  # the person's box, None where there is none
@@ -60,7 +58,7 @@ class CropPlace(PersonCrop):
     """Where a crop lies, without what it shows. ValueError for whoever asks for that."""
 
     @property
-    def image(self) -> torch.Tensor:
+    def image(self) -> np.ndarray:
         """It was let go."""
         raise ValueError(self._gone("image"))
 
@@ -132,7 +130,7 @@ def lies_outside(place: Place, image_size: tuple[int, int]) -> bool:
 
 
 def cut_crop(image: np.ndarray, crop: Crop, size: int = IMAGE_SIZE) -> np.ndarray:
-    """The crop of evaluation (`tore.datasets.crop`) at whole pixels, also rotated: (size, size, 3) float64."""
+    """The crop of evaluation (`tore_runtime.cutting`) at whole pixels, also rotated: (size, size, 3) float64."""
     return crop_image(image, untruncated(crop), size)
 
 
@@ -202,9 +200,9 @@ def _region_of(place: Place, image_size: tuple[int, int], upright: bool) -> Crop
     return place.whole_pixels()
 
 
-def _normalized(pixels: np.ndarray, mirrored: bool, image_format: ImageFormat) -> torch.Tensor:
+def _normalized(pixels: np.ndarray, mirrored: bool, image_format: ImageFormat) -> np.ndarray:
     """(n, n, 3) in [0, 255] -> (3, n, n) float32, normalized for the network, mirrored if so."""
-    return torch.from_numpy(finish_image(pixels.astype(np.float64), Draw(flip=mirrored), image_format))
+    return image_format.normalized(pixels[:, ::-1] if mirrored else pixels)
 
 
 def upright_places(

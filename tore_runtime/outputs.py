@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tore.body.joints import SKELETON_NAMES
-from tore.files import write_whole
-from tore.inference.names import readable
-from tore.inference.parameters import PREFIXES, BodyParameters, parameter_schema
-from tore.inference.result import Recovery, save_result
-from tore.visualize.drawing import contact_sheet, overlay, token_sheet, view
-from tore.visualize.mesh_files import TO_VIEWER, PlacedMesh, save_mesh, save_scene
-from tore.visualize.renderer import MESH_COLOR
+from tore_runtime.drawing import contact_sheet, overlay, token_sheet, view
+from tore_runtime.files import write_whole
+from tore_runtime.joints import SKELETON_NAMES
+from tore_runtime.mesh_files import TO_VIEWER, PlacedMesh, save_mesh, save_scene
+from tore_runtime.names import readable
+from tore_runtime.parameters import PREFIXES, BodyParameters, parameter_schema
+from tore_runtime.renderer import MESH_COLOR
+from tore_runtime.result import Recovery, save_result
 
 TURNS = {"front": 0.0, "side": 90.0, "back": 180.0}
 PEOPLE_COLORS = (
@@ -203,7 +203,7 @@ class Wanted:
     """Which files are written for each person."""
 
     overlay: bool = True
-    views: tuple[str, ...] = ()  # of `tore.inference.outputs.TURNS`
+    views: tuple[str, ...] = ()  # of `tore_runtime.outputs.TURNS`
     tokens: bool = False
     mesh: str | None = None  # obj | ply | glb
     results: str | None = None  # npz | json

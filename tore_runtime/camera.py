@@ -1,0 +1,57 @@
+"""The pinhole camera of an image, and how meshes with weak-perspective cameras of crops come before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# The official crop's camera: 1000 pixels at a side of 224. Crops of every size have its field of view.
+CROP_FOCAL_LENGTH = 1000.0
+FIELD_OF_VIEW_SIZE = 224
+
+
+def image_translation(
+    camera: np.ndarray,
+    centers: np.ndarray,
+    sides: np.ndarray,
+    principal_points: np.ndarray,
+    focal_lengths: np.ndarray,
+) -> np.ndarray:
+    """Translation (B, 3) in meters that brings meshes before the pinhole camera of the whole image.
+
+    camera: (B, 3) weak perspective of a square crop. centers, sides: (B, 2) and (B,), that crop's middle and side in
+    pixels of the whole image. principal_points, focal_lengths: (B, 2) and (B,), the whole image's camera in pixels.
+
+    Points at the depth of the mesh's origin land exactly where the crop's camera puts them:
+    Z = 2 f / (side s), X = tx + (cx - px) Z / f, and Y likewise. Persons of one image share its camera, so
+    that their depths compare.
+    """
+    depth = 2 * focal_lengths / (sides * camera[:, 0] + 1e-9)  # (B,)
+    beside = (centers - principal_points) * (depth / focal_lengths)[:, None]  # (B,2)
+    return np.concatenate([camera[:, 1:] + beside, depth[:, None]], 1)
+
+
+@dataclass(frozen=True)
+class PinholeCamera:
+    """Focal length in pixels (square ones) and principal point (x, y) in continuous pixels."""
+
+    focal_length: float
+    principal_point: tuple[float, float]
+
+    def project(self, points: np.ndarray) -> np.ndarray:
+        """(..., 3) meters in the camera frame -> (..., 2) continuous pixels (x, y); z must not be zero."""
+        return points[..., :2] / points[..., 2:] * self.focal_length + np.asarray(self.principal_point)
+
+
+def pinhole_of_crop(weak_perspective: np.ndarray, size: int = FIELD_OF_VIEW_SIZE) -> tuple[PinholeCamera, np.ndarray]:
+    """The camera of a square crop, and the translation that brings root-centered vertices before it.
+
+    weak_perspective: (3,) scale s, tx, ty of the crop's [-1, 1] range. size: the crop's side in pixels.
+    Returns the pinhole camera (focal length 1000 px at a side of 224) and the translation (3,) in meters,
+    (tx, ty, 2 * 1000 / (224 s + 1e-9)), which depends on the weak camera alone.
+    """
+    camera, middle = np.asarray(weak_perspective, np.float64)[None], np.full((1, 2), FIELD_OF_VIEW_SIZE / 2)
+    side, focal_length = np.array([float(FIELD_OF_VIEW_SIZE)]), np.array([CROP_FOCAL_LENGTH])
+    pinhole = PinholeCamera(CROP_FOCAL_LENGTH * size / FIELD_OF_VIEW_SIZE, (size / 2, size / 2))
+    return pinhole, image_translation(camera, middle, side, middle, focal_length)[0]
