@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tore.export import exporting, loading
+from tore_runtime import predictor
 
 
 def written_by_torch(graph: torch.nn.Module, file: Path, sample: Any, outputs: Sequence[str], **more: Any) -> None:
@@ -37,7 +38,8 @@ def without_onnx(monkeypatch: pytest.MonkeyPatch, cache: Path, session: type = T
     package = types.SimpleNamespace(__version__="0")
     monkeypatch.setattr(exporting, "write_onnx", written_by_torch)
     monkeypatch.setattr(exporting, "_versions", lambda packages: dict.fromkeys(packages, "0"))
-    for module in (exporting, loading):
+    for module in (exporting, predictor):
         monkeypatch.setattr(module, "Session", session)
+    for module in (exporting, loading):
         monkeypatch.setattr(module, "import_onnx", lambda: package)
         monkeypatch.setattr(module, "import_runtime", lambda name: package)

@@ -30,7 +30,9 @@ RUNTIME = (  # the modules of tore_runtime, likewise; every package of tore may 
     {"crops"},
     {"result"},
     {"outputs"},
-    {"pipeline"},
+    {"pipeline", "predictor"},
+    {"reports"},
+    {"cli"},
 )
 ALSO = {  # made on first use: the files of the synthetic body and the capsules where no licensed one is named
     ("body", "synthetic.models"),

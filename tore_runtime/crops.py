@@ -185,6 +185,17 @@ def crops_of(
     return found
 
 
+def check_crops(crops: Sequence[PersonCrop], kind: str, shown: ImageFormat, name: str) -> None:
+    """ValueError for crops that a network of a "body" or "hand", shown images in a format, does not take."""
+    if kind != "hand" and any(crop.left for crop in crops):
+        raise ValueError(f"{name or 'this network'} recovers people, who have no left or right")
+    if other := next((crop for crop in crops if crop.image_format != shown), None):
+        raise ValueError(
+            f"{other.source}, person {other.person}: the crop is made for {other.image_format}, but the network "
+            f"takes {shown}; give crops_of the network's config.image_format"
+        )
+
+
 def _region_of(place: Place, image_size: tuple[int, int], upright: bool) -> Crop:
     """What is cut, on whole pixels; upright: a hand's crop stands upright. ValueError where it cannot be."""
     if isinstance(place, Detection):

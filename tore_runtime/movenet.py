@@ -10,6 +10,7 @@ import numpy as np
 from tore_runtime.crop import Crop
 from tore_runtime.detector import LIMBS, SURE, Found, take, without_duplicates
 from tore_runtime.joints import COCO_NAMES
+from tore_runtime.sessions import Session
 
 KEYPOINTS = len(COCO_NAMES)
 STRIDE = 32  # MultiPose's images have sides that are multiples of it
@@ -22,6 +23,11 @@ DOUBTFUL = 0.5  # mean score of the limbs below which the person is looked at in
 GAIN = 0.1  # by which a rotation must score higher than the upright crop
 TURNS = (90.0, 180.0, 270.0)  # degrees
 Network = Callable[[np.ndarray], Mapping[str, np.ndarray]]  # images (B, H, W, 3) uint8 -> what is decoded, by name
+
+
+def network_of(session: Session) -> Network:
+    """The export of a detector as what `PeopleFinder` and `KeypointPlacer` take."""
+    return lambda images: session(images.transpose(0, 3, 1, 2))
 
 
 class PeopleFinder:

@@ -12,7 +12,7 @@ from typing import Any
 RECORD_FILE = "export.json"
 BODY_FILE = "body.npz"  # faces (F, 3), joint_regressor (J, V), joint_names (J,)
 NETWORK_FILES = {"onnx": "network.onnx", "torch": "network.pt2"}
-VERSION = 1  # of the record
+VERSION = 2  # of the record
 BLOCK = 1 << 22  # bytes read at once
 OUTPUTS = {"joints": ("camera", "joints"), "mesh": ("camera", "joints", "vertices")}  # what --output keeps; else all
 UNITS = {
@@ -34,9 +34,9 @@ class ExportRecord:
 
     network: the configuration (`network`, `arch`, `body`, ...); of a detector its name alone, and no body.
     trained_on: name and fingerprint of its body model. image: side, mean and std of the square RGB image, on a scale
-    from 0 to 1, and the layout. outputs: name -> shape without the batch, and unit. differences: runtime -> output ->
-    largest difference from the network in torch that was measured, in the output's unit. rounding: what storing the
-    weights in 16 bits changes, by output.
+    from 0 to 1, the layout, and of a network whether hands stand upright in it. outputs: name -> shape without the
+    batch, and unit. differences: runtime -> output -> largest difference from the network in torch that was measured,
+    in the output's unit. rounding: what storing the weights in 16 bits changes, by output.
     """
 
     format: str  # "onnx" | "torch"

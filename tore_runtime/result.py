@@ -15,11 +15,13 @@ from tore_runtime.camera import PinholeCamera, image_translation
 from tore_runtime.crops import PersonCrop
 from tore_runtime.files import write_whole
 from tore_runtime.focal_length import FocalChoice, FocalLength, image_camera
-from tore_runtime.frames import Prediction
+from tore_runtime.frames import Prediction, mirrored_back, rotated_back
+from tore_runtime.image_format import STRIDE
 from tore_runtime.joints import COCO_NAMES, JOINT_NAMES
 from tore_runtime.names import json_text
 from tore_runtime.parameters import BodyParameters, parameter_schema
 
+STAYED = "as predicted"  # what the notes of people who were not refined begin with
 NOT_FINITE = "the network's numbers are not finite; leave half precision out, or get the checkpoint again"
 
 
@@ -95,6 +97,13 @@ class Recovery:
         region = self.crop.region
         beside = self.camera[0] * (points[..., :2] + self.camera[1:])  # of the center, in half sizes of the crop
         return np.array(region.upper_left) + (beside + 1) / 2 * region.size
+
+
+def in_axes_of_images(said: Prediction, crops: Sequence[PersonCrop]) -> Prediction:
+    """What a network said of crops of one format, along the axes of their images."""
+    columns = crops[0].image_format.size // STRIDE
+    said = mirrored_back(said, [crop.left for crop in crops], columns)
+    return rotated_back(said, [crop.region.rotation for crop in crops])
 
 
 class Placement(NamedTuple):

@@ -5,8 +5,8 @@ and export.json, which says what is needed to run it. An ONNX file is verified i
 several images, sizes of batch and calls, and refused where one gives other numbers than the network. `tore infer`,
 `evaluate` and `bench` take the folder as --checkpoint. `--format web` writes a page instead, a folder of static files
 that finds people and draws their meshes in the visitor's browser. `movenet-multipose` and `movenet-thunder` in the
-place of the checkpoint are the finder of people and what places a person's keypoints. docs/DEPLOY.md shows how other
-programs use all this.
+place of the checkpoint are the finder of people and what places a person's keypoints; `people` are these two and the
+network that ships, which `tore-infer` takes as --networks. docs/DEPLOY.md shows how other programs use all this.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 
 from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, names, shown, typed_flags
-from tore.export.browser import export_web, loaded_size
-from tore.export.detectors import DETECTORS, export_detector
+PEOPLE = "people"  # in the place of a checkpoint: all that tore-infer needs
+WEB = "web"  # the format beside those of `NETWORK_FILES`
 from tore.export.exporting import export_model
 from tore.export.onnx_files import STORED
 from tore.modeling import load_model
@@ -29,7 +29,9 @@ from tore_runtime.entry import entry_point
 from tore_runtime.record import NETWORK_FILES, OUTPUTS, ExportRecord, is_export
 from tore_runtime.sessions import RUNTIMES
 
-WEB = "web"  # the format beside those of `NETWORK_FILES`
+    where = parser.add_mutually_exclusive_group()
+    known = ", ".join((*DETECTORS, PEOPLE))
+    what = f"official or own checkpoint, or its folder; or {known} [the network that ships]"
 RULES = (
     Rule(("runtime", "weights"), lambda args: args.format == "torch", "is for --format onnx; leave one of the two out"),
     Rule(("output",), lambda args: args.format == WEB, "a page draws the mesh; leave it out"),
@@ -42,8 +44,13 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = FlagParser(prog="tore export", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
+<<<<<<< HEAD
     where = parser.add_mutually_exclusive_group()
     what = f"official or own checkpoint, or its folder; or {' or '.join(DETECTORS)} [the network that ships]"
+=======
+    where = parser.add_mutually_exclusive_group(required=True)
+    what = f"official or own checkpoint, or its folder; or {', '.join((*DETECTORS, PEOPLE))}"
+>>>>>>> 447792e (tore-infer recovers people by exported networks, without torch)
     where.add_argument("file", nargs="?", metavar="CHECKPOINT", help=what)
     where.add_argument(*names("--checkpoint"), metavar="PATH", help="the same, as other commands take it")
     add(*names("--output_dir"), required=True, metavar="DIR", help="the folder of the export")
@@ -80,8 +87,12 @@ def export_of_detector(args: argparse.Namespace, name: str) -> int:
     if args.format != "onnx" or (other := sorted(set(typed_flags(args)) - taken)):
         flag = f"--format {args.format}" if args.format != "onnx" else shown(args, other[0])
         raise ValueError(f"{flag}: {name} is exported in one form alone, with its weights as they ship; leave it out")
-    record = export_detector(name, args.output_dir, runtimes=args.runtime, overwrite=args.overwrite)
-    report(record, args.output_dir)
+    options = {"runtimes": args.runtime, "overwrite": args.overwrite}
+    if name == PEOPLE:
+        for part, record in export_people(args.output_dir, **options).items():
+            report(record, f"{args.output_dir}/{part}")
+        return 0
+    report(export_detector(name, args.output_dir, **options), args.output_dir)
     return 0
 
 
@@ -96,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.notices.append(f"the network is {Path(path).name}, which ships")
     if is_export(path):
         raise ValueError(f"{path} is an export already; name the checkpoint that it was made from")
-    if path in DETECTORS:
+    if path == PEOPLE or path in DETECTORS:
         return export_of_detector(args, path)
     checkpoint, notes = open_checkpoint(args, path)
     for note in [*args.notices, *ignored, *notes]:

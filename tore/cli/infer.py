@@ -18,7 +18,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -34,28 +33,22 @@ from tore.cli.flags import (
     take_negative_numbers,
 )
 from tore.cli.people_flags import CENTER, add_people_flags, boxes_file, finder_for, jobs_of
-from tore.detection import Detection
 from tore.device import keep_freed_memory
 from tore.files import check_outputs
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
-from tore.inference.refinement import STAYED
 from tore.paths import default_checkpoint
-from tore_runtime.crop import Crop
-from tore_runtime.crops import PersonCrop
 from tore_runtime.entry import entry_point, sentence_of
-from tore_runtime.focal_length import OFFICIAL, FocalChoice, FocalLength, summary
+from tore_runtime.focal_length import OFFICIAL, FocalChoice
 from tore_runtime.inputs import find_images
 from tore_runtime.mesh_files import FORMATS as MESH_FORMATS
 from tore_runtime.mesh_files import SCENE_FORMATS, need_mesh_packages
 from tore_runtime.names import json_text, readable
 from tore_runtime.outputs import TURNS, PoseFile, Wanted
-from tore_runtime.pipeline import Job, Report, Run
+from tore_runtime.pipeline import Job, Run
+from tore_runtime.reports import Row, line_of, outside_text, row_of, table_of
 from tore_runtime.result import FORMATS as RESULT_FORMATS
-from tore_runtime.result import as_plain
 
-TABLE_ROWS = 40
 MANY = 16  # images, from which on a line says that --fast would be quicker
-BEYOND = 1.02  # of the image's width or height: a box that ends behind it may be corners
 EXIT_SOME_FAILED, EXIT_NOT_STARTED = 1, 2
 RULES = (
     Rule(
@@ -68,21 +61,6 @@ RULES = (
     Rule(("no_fast",), lambda args: True, "the network itself runs unless --fast is said", refused=False),
     *FAST_RULES,
 )
-
-
-class Row(NamedTuple):
-    """One image in the summary."""
-
-    name: str
-    size: str
-    people: int
-    written: str
-    failed: bool
-    beyond: int  # boxes that reach beyond the image
-    outside: int  # boxes that were left out, since no part of them lies in it
-    focal_length: FocalLength | None  # where somebody was recovered
-    stayed: list[str]  # why people were not refined under --refine
-    residuals: list[float]  # millimeters, of fitted parameters
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -191,48 +169,6 @@ def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) 
     return rows
 
 
-def outside_text(report: Report) -> str:
-    """Which boxes of an image were left out, and why."""
-    seen, boxes = {person.crop.person for person in report.people}, report.job.boxes or []
-    numbers = [number for number in range(1, len(boxes) + 1) if number not in seen]
-    place = boxes[numbers[0] - 1]
-    place = place.box if isinstance(place, Detection) else place
-    first = place.described() if isinstance(place, Crop) else ", ".join(f"{value:g}" for value in place)
-    which = f"person {numbers[0]} (box {first})" if len(numbers) == 1 else f"{len(numbers)} people (first box {first})"
-    return f"{report.job.image}: {which} left out: no part of the box lies in the image"
-
-
-def line_of(report: Report) -> dict[str, Any]:
-    """A report as plain values, vertices left out."""
-    line: dict[str, Any] = {"picture": str(report.job.image), "error": report.error, "outside": report.outside}
-    return line | {"people": [as_plain(p) for p in report.people], "written": [str(p) for p in report.written]}
-
-
-def row_of(report: Report) -> Row:
-    """A report's line in the table."""
-    size = report.people[0].crop.image_size[::-1] if report.people else ()
-    first = str(report.written[0]) if report.written else "failed" if report.error else "nothing written"
-    more = f" and {len(report.written) - 1} more" if len(report.written) > 1 else ""
-    behind = sum(not person.in_front for person in report.people)
-    more += f" ({behind} behind the camera, not drawn)" if behind else ""
-    name, written = readable(report.job.image.name), readable(first + more)
-    beyond = sum(reaches_beyond(person.crop) for person in report.people)
-    side, people, failed = " x ".join(map(str, size)), len(report.people), report.error is not None
-    focal = report.people[0].focal_length if report.people else None
-    stayed = [person.refinement for person in report.people if person.refinement.startswith(STAYED)]
-    known = (person.parameters for person in report.people if person.parameters is not None)
-    residuals = [parameters.residual_mm for parameters in known if parameters.residual_mm is not None]
-    return Row(name, side, people, written, failed, beyond, report.outside, focal, stayed, residuals)
-
-
-def reaches_beyond(crop: PersonCrop) -> bool:
-    """Whether the box ends clearly outside of the image, on the right or below."""
-    if crop.box is None:
-        return False
-    (x, y, width, height), (image_height, image_width) = crop.box, crop.image_size
-    return x + width > BEYOND * image_width or y + height > BEYOND * image_height
-
-
 def tell_doubts(rows: list[Row], args: argparse.Namespace) -> None:
     """Says where a box file left nobody, or may hold corners, and who was not refined."""
     outside = sum(row.outside for row in rows)
@@ -248,27 +184,6 @@ def tell_doubts(rows: list[Row], args: argparse.Namespace) -> None:
         tell(f"nobody was recovered: {file} has no box for any image that could be read")
     if (file or args.box) and 2 * beyond >= people > 0 and args.box_format is None and beyond:
         tell(f"{beyond} of {people} boxes reach beyond their image; if they are corners, add --box_format xyxy")
-
-
-def print_table(rows: list[Row], seconds: dict[str, float]) -> None:
-    """One line per image (the first ones of many), what the focal lengths are from, then the sums."""
-    shown = rows[:TABLE_ROWS]
-    width = max(len(row.name) for row in shown)
-    print(f"{'image':<{width}}  {'size':>13}  people  written")
-    for row in shown:
-        print(f"{row.name:<{width}}  {row.size:>13}  {row.people:>6}  {row.written}")
-    if len(rows) > len(shown):
-        print(f"... and {len(rows) - len(shown)} more")
-    for line in summary((row.name, row.focal_length) for row in rows if row.focal_length is not None):
-        print(line)
-    if residuals := [residual for row in rows for residual in row.residuals]:
-        mean = sum(residuals) / len(residuals)
-        print(
-            f"fit: vertices lie {mean:.1f} mm beside those of the fitted body on average, at most {max(residuals):.1f}"
-        )
-    failed, people = sum(row.failed for row in rows), sum(row.people for row in rows)
-    times = ", ".join(f"{stage} {taken:.2f} s" for stage, taken in seconds.items())
-    print(f"{len(rows)} images, {failed} failed, {people} people; {times}")
 
 
 def save(poses: PoseFile) -> bool:
@@ -345,7 +260,8 @@ def run_inference(args: argparse.Namespace) -> int:
     rows = follow(run, jobs, args.json_lines, poses)
     tell_doubts(rows, args)
     if not args.json_lines:
-        print_table(rows, run.seconds)
+        for line in table_of(rows, run.seconds):
+            print(line)
     saved = poses is None or save(poses)
     return EXIT_SOME_FAILED if any(row.failed for row in rows) or not saved else 0
 

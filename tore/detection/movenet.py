@@ -11,7 +11,7 @@ import torch
 from tore.export.detectors import DetectorGraph, kept_detector
 from tore.modeling.movenet import load_movenet
 from tore_runtime import movenet
-from tore_runtime.movenet import THRESHOLD, Network, PeopleFinder
+from tore_runtime.movenet import THRESHOLD, Network, PeopleFinder, network_of
 
 
 class MoveNetDetector(PeopleFinder):
@@ -67,8 +67,7 @@ def _decoded(
     """MoveNet from images (B, H, W, 3) uint8 to what is decoded: the export on a CPU where it shall be fast."""
     network = load_movenet(name, weights)
     if fast and device.type == "cpu":
-        session = kept_detector(f"movenet-{name}", network, runtime, tell)
-        return lambda images: session(images.transpose(0, 3, 1, 2))
+        return network_of(kept_detector(f"movenet-{name}", network, runtime, tell))
     graph = DetectorGraph(network.to(memory_format=torch.channels_last).to(device), name)
 
     @torch.inference_mode()

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tore.export import exporting, loading
+from tore.modeling import load_model
 from tore.modeling.movenet import (
     KEYPOINT_NAMES,
     STRIDE,
@@ -26,10 +28,12 @@ from tore.modeling.movenet import (
     decode_people,
     load_movenet,
 )
+from tore.paths import default_checkpoint
+from tore_runtime.predictor import FINDER, NETWORK, PLACER, session_of
 from tore_runtime.record import NETWORK_FILES, ExportRecord, file_sha256, read_record
 from tore_runtime.sessions import RUNTIMES, Session
 
-DETECTORS = {"movenet-multipose": "multipose", "movenet-thunder": "thunder"}  # what `tore export` calls them
+DETECTORS = {FINDER: "multipose", PLACER: "thunder"}  # what `tore export` calls them
 SIDES = ((128, 192), (192, 128), (256, 256))  # of the images of verification where they are free
 MAP = "map_"  # in front of a head's name: the output that holds its map
 POINT = "x and y in shares of the image's width and height, the outer corner of the upper left pixel at (0, 0)"
@@ -152,6 +156,23 @@ def _record(graph: DetectorGraph, name: str, file: Path, found: Mapping[str, Map
     )
 
 
+def export_people(
+    output_dir: str | Path, *, runtimes: Sequence[str] = RUNTIMES, overwrite: bool = False
+) -> dict[str, ExportRecord]:
+    """Writes what `tore-infer` needs into folders of one folder: the network that ships, the finder and the placer.
+
+    Returns the record of each, by the name of its folder. Raises as `export_model`.
+    """
+    folder, file = Path(output_dir), default_checkpoint("body")
+    for name in (NETWORK, *DETECTORS):
+        exporting.check_free(folder / name, overwrite)
+    options: dict[str, Any] = {"runtimes": runtimes, "overwrite": overwrite}
+    found = {name: export_detector(name, folder / name, **options) for name in DETECTORS}
+    model = load_model(file, device="cpu")
+    found[NETWORK] = exporting.export_model(model, folder / NETWORK, output="mesh", source=file, **options)
+    return found
+
+
 def kept_detector(
     name: str,
     network: MoveNet,
@@ -168,4 +189,4 @@ def kept_detector(
         export_detector(name, folder, runtimes=[chosen], network=network)
 
     folder = loading.kept(name, {"weights": digest.hexdigest(), "decoded": True}, chosen, make, tell)
-    return loading.Session(folder / read_record(folder).file, chosen, threads=torch.get_num_threads())
+    return session_of(folder, read_record(folder), chosen, threads=torch.get_num_threads())

@@ -27,8 +27,9 @@ from tore.modeling.heads import MeshPrediction, signed_rotation
 from tore.modeling.metro import METRO
 from tore.modeling.recorded_body import body_dir_for
 from tore.paths import cache_dir
-from tore_runtime.record import OUTPUTS, ExportRecord, file_sha256, folder_of, is_export, read_record
-from tore_runtime.sessions import RUNTIMES, STREAM_BATCH, Session, import_runtime
+from tore_runtime.predictor import open_export
+from tore_runtime.record import ExportRecord, file_sha256, folder_of, is_export, read_record
+from tore_runtime.sessions import RUNTIMES, STREAM_BATCH, import_runtime
 
 KEPT_EXPORTS = "exports"  # folder within `tore.paths.cache_dir()`
 
@@ -56,17 +57,10 @@ class ExportedNetwork(nn.Module):
         the runtime is not installed, and what `read_record` raises.
         """
         super().__init__()
-        self.folder, self.record = folder_of(path), read_record(path)
-        self.config, self.trained_on = _network_of(self.record, self.folder)
-        if self.record.format != "onnx":
-            raise ValueError(f"{self.folder} is for programs that use torch.export; export the network as onnx")
-        if lacking := [name for name in OUTPUTS["mesh"] if name not in self.record.outputs]:
-            raise ValueError(f"{self.folder} leaves out {', '.join(lacking)}; export the network with --output mesh")
-        if runtime in RUNTIMES and runtime not in self.record.differences:
-            known = ", ".join(self.record.differences)
-            raise ValueError(f"{self.folder} was verified in {known} alone; use that, or export it for {runtime}")
         threads = torch.get_num_threads() if threads is None else threads
-        self.session = Session(self.folder / self.record.file, runtime, threads=threads, precision=precision)
+        self.folder = folder_of(path)
+        self.record, self.session = open_export(path, runtime, threads=threads, precision=precision)
+        self.config, self.trained_on = _network_of(self.record, self.folder)
         self.eval()
 
     @property

@@ -16,7 +16,6 @@ from torch.utils._pytree import tree_map_only
 from tore.body.body_model import BodyModel, load_body
 from tore.device import place_of
 from tore.export.loading import ExportedNetwork, load_network
-from tore.image_format import STRIDE
 from tore.inference.finding import Finding
 from tore.inference.images import ImageSource, read_photograph
 from tore.inference.pairing import Asked, paired
@@ -28,14 +27,14 @@ from tore.modeling.evaluation_mode import evaluating
 from tore.modeling.heads import MeshPrediction
 from tore.modeling.recorded_body import body_dir_for, check_body
 from tore.paths import renamed_argument, takes_data_dir
-from tore_runtime.crops import PersonCrop, Place, crops_of
+from tore_runtime.crops import PersonCrop, Place, check_crops, crops_of
 from tore_runtime.detector import Detector
 from tore_runtime.focal_length import FocalChoice
-from tore_runtime.frames import Prediction, mirrored_back, rotated_back
+from tore_runtime.frames import Prediction
 from tore_runtime.image_files import ValueRange, check_reading
 from tore_runtime.pipeline import BATCH_SIZE
 from tore_runtime.record import is_export
-from tore_runtime.result import Recovery, placements, recoveries
+from tore_runtime.result import Recovery, in_axes_of_images, placements, recoveries
 
 AMP_TYPES = {"cuda": torch.float16, "mps": torch.float16}  # elsewhere bfloat16
 Boxes = Sequence[Place] | np.ndarray | torch.Tensor
@@ -281,13 +280,7 @@ class MeshRecovery(Pretrained, Finding):
         choice = FocalChoice(focal_length, fov)
         if not crops:
             return []
-        if self.body.kind != "hand" and any(crop.left for crop in crops):
-            raise ValueError(f"{self.checkpoint or 'this network'} recovers people, who have no left or right")
-        if other := next((crop for crop in crops if crop.image_format != self.image_format), None):
-            raise ValueError(
-                f"{other.source}, person {other.person}: the crop is made for {other.image_format}, but the network "
-                f"takes {self.image_format}; give crops_of the network's config.image_format"
-            )
+        check_crops(crops, self.body.kind, self.image_format, self.checkpoint)
         device, dtype = place_of(self.model)
         if device.type == "meta":
             raise ValueError(f"{self.checkpoint or 'this network'} is on the meta device, which holds no numbers")
@@ -324,8 +317,7 @@ class MeshRecovery(Pretrained, Finding):
         rotations, notes = [crop.region.rotation for crop in crops], [""] * len(crops)
         sources = [REGRESSED] * len(crops)
         said = Prediction(*(_numpy(getattr(prediction, name)) for name in Prediction._fields))
-        said = mirrored_back(said, [crop.left for crop in crops], self.image_format.size // STRIDE)
-        said = rotated_back(said, rotations)
+        said = in_axes_of_images(said, crops)
         prediction = _with(prediction, said)
         if keypoints is not None:
             own = FITTED if prediction.rotations is None else REGRESSED

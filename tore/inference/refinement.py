@@ -31,6 +31,7 @@ from tore.synthetic.free_body import keypoint_rows
 from tore.synthetic.joint_limits import within_limits
 from tore.synthetic.pose_prior import PosePrior
 from tore_runtime.crop import rotation_2d
+from tore_runtime.result import STAYED
 
 STEPS, LAST_STEPS = 8, 3  # without and with what holds joints at their limits
 SURE = 0.2  # score from which a keypoint counts
@@ -46,7 +47,6 @@ TURNS = {
     "Knee": 0.4, "Ankle": 0.1, "Foot": 0.05, "Shoulder": 0.4, "Elbow": 0.5, "Wrist": 0.05, "Hand": 0.05,
 }  # fmt: skip
 BETAS, PLACE, SCALE = 0.5, 0.1, 0.1
-STAYED = "as predicted"  # what the notes of people who were not moved begin with
 LARGEST = 10.0  # meters; vertices beyond that are no body
 SMALL = 1e-3  # parts of a keypoint that hang less than this on a joint are left out
 ROWS_OF_BODY = "COCO's keypoints, regressed from the mesh"
