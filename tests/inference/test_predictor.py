@@ -20,9 +20,9 @@ from tests import rules
 from tests.conftest import assert_agrees, rule_state_dict
 from tests.inference.conftest import SMALL
 from tore.body.joints import HAND_NAMES, J14_NAMES
-from tore.inference import outputs
 from tore.inference.predictor import MeshRecovery
 from tore.modeling.evaluation_mode import evaluating
+from tore_runtime import outputs
 from tore_runtime.crops import crops_of
 from tore_runtime.result import BodyParameters, Recovery
 

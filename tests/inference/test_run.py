@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from tests import rules
-from tore.inference import pipeline as run_module
 from tore.inference.images import Photograph
 from tore.inference.predictor import MeshRecovery
+from tore_runtime import pipeline as run_module
 from tore_runtime.crops import PersonCrop
 from tore_runtime.outputs import Wanted
 from tore_runtime.pipeline import Job, Run
