@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent
 REQUIREMENTS = [
     line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and not line.startswith("#")
 ]
-VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tore" / "__init__.py").read_text(encoding="utf-8"))[1]
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "tore_runtime" / "__init__.py").read_text(encoding="utf-8"))[1]
 RENDER = ["matplotlib>=3.7"]
 SYNTHETIC = ["embreex>=2.17.7"]
 FAST = ["onnx>=1.18", "onnxscript>=0.5", "openvino>=2025.2"]
@@ -27,6 +27,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["tore", "tore.*", "tore_runtime", "manopth"]),
     package_data={
+        "tore_runtime": ["py.typed"],
         "tore": [
             "py.typed",
             "export/*.mjs",
@@ -49,5 +50,5 @@ setup(
         "docs": DOCS,
         "dev": SYNTHETIC + RENDER + EXPORT + TESTS,
     },
-    entry_points={"console_scripts": ["tore = tore.cli:main"]},
+    entry_points={"console_scripts": ["tore = tore.cli:main", "tore-infer = tore_runtime.cli:main"]},
 )

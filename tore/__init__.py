@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tore import _moved
+from tore_runtime import __version__ as __version__
 
 if TYPE_CHECKING:
     from tore.export import export_model, for_inference
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
         save_published,
     )
 
-__version__ = "0.2.0"
 __all__ = [
     "MeshPrediction",
     "MeshRecovery",

@@ -19,8 +19,8 @@ from pathlib import Path
 
 from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, names, shown, typed_flags
-PEOPLE = "people"  # in the place of a checkpoint: all that tore-infer needs
-WEB = "web"  # the format beside those of `NETWORK_FILES`
+from tore.export.browser import export_web, loaded_size
+from tore.export.detectors import DETECTORS, export_detector, export_people
 from tore.export.exporting import export_model
 from tore.export.onnx_files import STORED
 from tore.modeling import load_model
@@ -29,9 +29,8 @@ from tore_runtime.entry import entry_point
 from tore_runtime.record import NETWORK_FILES, OUTPUTS, ExportRecord, is_export
 from tore_runtime.sessions import RUNTIMES
 
-    where = parser.add_mutually_exclusive_group()
-    known = ", ".join((*DETECTORS, PEOPLE))
-    what = f"official or own checkpoint, or its folder; or {known} [the network that ships]"
+PEOPLE = "people"  # in the place of a checkpoint: all that tore-infer needs
+WEB = "web"  # the format beside those of `NETWORK_FILES`
 RULES = (
     Rule(("runtime", "weights"), lambda args: args.format == "torch", "is for --format onnx; leave one of the two out"),
     Rule(("output",), lambda args: args.format == WEB, "a page draws the mesh; leave it out"),
@@ -44,13 +43,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's flags."""
     parser = FlagParser(prog="tore export", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
-<<<<<<< HEAD
     where = parser.add_mutually_exclusive_group()
-    what = f"official or own checkpoint, or its folder; or {' or '.join(DETECTORS)} [the network that ships]"
-=======
-    where = parser.add_mutually_exclusive_group(required=True)
-    what = f"official or own checkpoint, or its folder; or {', '.join((*DETECTORS, PEOPLE))}"
->>>>>>> 447792e (tore-infer recovers people by exported networks, without torch)
+    known = ", ".join((*DETECTORS, PEOPLE))
+    what = f"official or own checkpoint, or its folder; or {known} [the network that ships]"
     where.add_argument("file", nargs="?", metavar="CHECKPOINT", help=what)
     where.add_argument(*names("--checkpoint"), metavar="PATH", help="the same, as other commands take it")
     add(*names("--output_dir"), required=True, metavar="DIR", help="the folder of the export")
