@@ -15,8 +15,9 @@ from tests import rules
 from tests.inference.conftest import KnownNetwork
 from tore.body import MANO, load_body
 from tore.body.joints import MANO_NAMES, SMPL_NAMES
-from tore.inference.parameters import fitted, parameter_schema
+from tore.inference.parameters import REFINED, fitted, parameter_schema, regressed
 from tore.inference.predictor import MeshRecovery
+from tore.modeling.heads import MeshPrediction
 from tore_runtime.outputs import PoseFile
 from tore_runtime.result import as_plain, save_result
 
@@ -85,6 +86,19 @@ def test_numbers_that_are_not_finite_stop_nobody_else(hand: MANO) -> None:
     meshes = hand(*posed(48))
     meshes[0, 5] = torch.nan
     none, one = fitted(hand, meshes, np.zeros((2, 3)), [False, False])
+    assert none is None and one is not None and one.finite
+    rotations, betas = hand.rotations(torch.zeros(2, 48)), torch.zeros(2, 10)
+    prediction = MeshPrediction(
+        camera=torch.zeros(2, 3),
+        joints=torch.zeros(2, 21, 3),
+        vertices_coarse=torch.zeros(2, 195, 3),
+        vertices_mid=None,
+        vertices=meshes,
+        heatmap=None,
+        rotations=rotations,
+        betas=betas,
+    )
+    none, one = regressed(hand, prediction, meshes, np.zeros((2, 3)), [REFINED, REFINED])
     assert none is None and one is not None and one.finite
 
 

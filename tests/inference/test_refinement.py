@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from tests import rules
@@ -19,6 +20,7 @@ from tore.inference.predictor import MeshRecovery
 from tore.inference.refinement import (
     FEWEST,
     STAYED,
+    SURE,
     Nearness,
     Refiner,
     Rotations,
@@ -164,7 +166,7 @@ def test_with_few_keypoints_or_no_body_people_stay_as_predicted(refiner: Refiner
     poses, betas = drawn(refiner, 3)
     mesh = refiner.body(disturbed(refiner, poses), betas)
     keypoints = seen(refiner, refiner.body(poses, betas), CAMERA.expand(3, -1))
-    keypoints[0, FEWEST - 1 :, 2] = 0.1
+    keypoints[0, FEWEST - 1 :, 2] = SURE / 2
     keypoints[0, 0, :2] = torch.nan
     mesh = torch.cat([mesh, torch.full_like(mesh[:1], torch.nan), mesh[2:] * 1000])
     keypoints = torch.cat([keypoints, keypoints[2:], keypoints[2:]])
@@ -202,22 +204,26 @@ def test_rotated_crops_give_the_rotated_person(refiner: Refiner, angle: float) -
     turned = MeshPrediction(camera, joints @ turn.mT, given, None, given @ turn.mT, None)
     found, notes = refiner.of_crops(turned, shares, [angle])
     assert notes == ["moved to 17 keypoints"]
-    assert torch.allclose(found.vertices, plain.vertices @ turn.mT, atol=2e-3)
+    assert torch.allclose(found.vertices, plain.vertices @ turn.mT, atol=4e-3)
     assert torch.allclose(found.camera[:, 0], plain.camera[:, 0], atol=2e-3)
     assert found.rotations is not None and found.betas is not None
     mesh = refiner.body(found.rotations, found.betas)
     assert torch.allclose(mesh - refiner.body.root(mesh), found.vertices - refiner.body.root(found.vertices), atol=1e-4)
 
 
-def test_keypoints_of_crops_are_movenets(refiner: Refiner) -> None:
+def test_keypoints_of_crops_are_movenets_in_the_surer_look(refiner: Refiner) -> None:
     photo = torch.from_numpy(rules.photo(3, 256, 256)).permute(2, 0, 1)[None].float()
-    network = load_movenet("thunder")
+    network, middle = load_movenet("thunder"), slice(26, 230)
     with torch.no_grad():
-        expected = decode_keypoints(network(photo))
+        whole = decode_keypoints(network(photo))
+        inner = F.interpolate(photo[..., middle, middle], (256, 256), mode="bilinear", antialias=True)
+        inner = decode_keypoints(network(inner))
+        inner[..., :2] = (26 + 204 * inner[..., :2]) / 256
+        expected = max(whole, inner, key=lambda look: float(look[0, 5:, 2].mean()))
         for shown in (ImageFormat(256, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), ImageFormat(256)):
             mean, deviation = (torch.tensor(values)[:, None, None] for values in (shown.mean, shown.std))
             found = crop_keypoints((photo / 255 - mean) / deviation, shown)
-            assert torch.allclose(found, expected, atol=1e-4)
+            assert torch.allclose(found, expected, atol=1e-3)
 
 
 def test_predictions_say_what_became_of_them(recovery: MeshRecovery, tmp_path: Path) -> None:

@@ -57,6 +57,19 @@ def test_one_object_measures_network_after_network(evaluation: Evaluation) -> No
     assert torch.equal(torch.get_rng_state(), state)
 
 
+def test_meshes_that_are_none_stop_with_a_sentence(tiny_sets: Path, rule_body_dir: Path) -> None:  # noqa: F811
+    data, body = MeshDataset(tiny_sets / "val/set.yaml", False), load_body("body", rule_body_dir)
+    where = {"body_dir": rule_body_dir, "processes": Processes(), "batch_size": 3, "workers": 0, "fit": True}
+    evaluation, vertices = Evaluation(data, body, network="fastmetro", **where), rest_mesh(body).clone()
+    for wrong, why in (
+        (torch.nan, "not finite; use another"),
+        (11.0, r"11 m from its root, .* leave fit \(--fit\) out"),
+    ):
+        vertices[7, 1] = wrong
+        with pytest.raises(ValueError, match=f"mesh for .*{why}"):
+            evaluation(ConstantMesh(body, vertices))
+
+
 def test_a_validation_that_is_given_up_gives_nothing(evaluation: Evaluation) -> None:
     asked = iter([False, True, True])
     network = ConstantMesh(evaluation.body, rest_mesh(evaluation.body))

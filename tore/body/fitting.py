@@ -1,7 +1,8 @@
 """From vertices to body parameters: pose, shape and place of a skinned body model whose mesh is given.
 
 First two rounds in closed form: each joint's part of the mesh is turned onto its target (weighted Kabsch), then shape
-and translation follow linearly. Then Gauss-Newton steps on a part of the vertices, pose correctives included.
+and translation follow linearly. Then Gauss-Newton steps on a part of the vertices, pose correctives included: most of
+them on every second one of these, the last on all.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from manopth.rotations import nearest_orthogonal
 from manopth.tensors import full_precision
 from tore.body.body_model import BodyModel
 from tore.body.gauss_newton import BodyState, Kinematics, Points, Posed, ResidualBlock, ShapePrior, gauss_newton
+from tore.body.smooth_noise import IndependentBlock, SmoothNoise, smooth_noise
 
 CLEAN, NETWORK = 0.001, 0.03  # meters that vertices lie beside a body of the model: given ones, a network's
 USED_VERTICES = 800  # about so many take part in the Gauss-Newton steps
-ROUNDS, STEPS = 2, 5
+ROUNDS, STEPS, LAST_STEPS = 2, 4, 2
 PASSES, MORE_STEPS = 6, 3  # further steps for the samples that have not converged, such as extreme poses
 RETRIES, RETRY_STEPS = 3, 8
 ODD, ODD_FROM = 4.0, 0.0005  # times the median part's distance, and meters, from which a part is tried again
@@ -60,28 +62,34 @@ class VertexBlock:
 
 @torch.no_grad()
 @full_precision
-def fit_parameters(body: BodyModel, vertices: Tensor, *, noise: float = CLEAN) -> FittedParameters:
+def fit_parameters(
+    body: BodyModel, vertices: Tensor, *, noise: float = CLEAN, smooth: bool = False
+) -> FittedParameters:
     """Pose, shape and translation of the bodies whose meshes (B, V, 3), in meters, lie closest to `vertices`.
 
     noise: about how far, in meters, the vertices lie beside any body of the model; the larger it is, the more betas
-    are held near 0 (`NETWORK` for a network's output). The frame is that of `vertices`, in which the body stands as
-    pose and translation say. Works on the body's device; results are float32 and carry no gradient.
+    are held near 0 (`NETWORK` for a network's output). smooth: the noise may be alike at neighboring vertices; the
+    body is then the likeliest one for the noise that the residuals show (`tore.body.smooth_noise`), not the closest.
+    The frame is that of `vertices`, in which the body stands as pose and translation say. Works on the body's device;
+    results are float32 and carry no gradient.
     Raises ValueError for another shape, numbers that are not finite, and lengths that cannot be meters.
     """
     target, middle = _checked(body, vertices)
     kinematics = Kinematics(body.skinned)
     stride = max(1, target.shape[-1] // USED_VERTICES)
-    rows = slice(None, None, stride)
-    block = VertexBlock(kinematics.points(rows), target[..., rows].contiguous())
-    state = _solved(kinematics, closed_form(kinematics, block, noise), block, noise)
+    rows, some = slice(None, None, stride), slice(None, None, 2 * stride)
+    block, half = (VertexBlock(kinematics.points(part), target[..., part].contiguous()) for part in (rows, some))
+    prior = ShapePrior(noise)
+    state = _solved(kinematics, closed_form(kinematics, half, noise), half, prior)
+    state = _finished(kinematics, state, block, prior, smooth_noise(body, stride) if smooth else None)
     mesh = body.skin(state.rotations, state.betas)[0] + state.translation[:, None]
     residual = (mesh - target.mT).norm(dim=-1).mean(1) * MILLIMETERS
     return FittedParameters(body.pose_of(state.rotations), state.betas, state.translation + middle, residual)
 
 
-def _solved(kinematics: Kinematics, state: BodyState, block: VertexBlock, noise: float) -> BodyState:
+def _solved(kinematics: Kinematics, state: BodyState, block: VertexBlock, prior: ShapePrior) -> BodyState:
     """The state after Gauss-Newton steps; the few samples that need more of them get more."""
-    prior, steps = ShapePrior(noise), STEPS
+    steps = STEPS
     left = torch.arange(len(block.target), device=block.target.device)
     for _ in range(PASSES):
         found = gauss_newton(kinematics, state.of(left), [block.of(left), prior], steps=steps)
@@ -91,6 +99,24 @@ def _solved(kinematics: Kinematics, state: BodyState, block: VertexBlock, noise:
             break
     for _ in range(RETRIES):
         state = _retried(kinematics, state, block, prior)
+    return state
+
+
+def _finished(
+    kinematics: Kinematics, state: BodyState, block: VertexBlock, prior: ShapePrior, alike: SmoothNoise | None
+) -> BodyState:
+    """The state after the last steps; alike: where given, samples whose residuals are smooth become the likeliest."""
+    level = block.target.new_zeros(len(block.target), dtype=torch.long)
+    if alike is not None:
+        level = alike.level(block.residual(kinematics.pose(state)).unflatten(1, (3, -1)))
+    for smooth in (False, True):
+        which = ((level > 0) == smooth).nonzero().squeeze(1)
+        if len(which):
+            part: ResidualBlock = block.of(which)
+            if alike is not None and smooth:
+                part = IndependentBlock(block.of(which), alike, level[which])
+            found = gauss_newton(kinematics, state.of(which), [part, prior], steps=LAST_STEPS)
+            state = state.replaced(which, found.state)
     return state
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ def regressed(
 ) -> list[BodyParameters | None]:
     """The body of a prediction's rotations and betas, at each mesh (B, V, 3) and its translation (B, 3).
 
-    sources: where those are from. None without the regressor and without refinement.
+    sources: where those are from. None without the regressor and without refinement, and for a mesh whose numbers are
+    not finite.
     """
     if prediction.rotations is None or prediction.betas is None:
         return [None] * len(vertices)
@@ -34,8 +36,10 @@ def regressed(
     residual = (mesh + offset - vertices).norm(dim=-1).mean(1) * MILLIMETERS
     parts = zip(_numpy(body.pose_of(rotations)), _numpy(betas), translations + _numpy(offset[:, 0]), strict=True)
     return [
-        BodyParameters(*part, None if source == REGRESSED else float(off), source, body_model=body.identity)
-        for part, off, source in zip(parts, residual, sources, strict=True)
+        BodyParameters(*part, None if source == REGRESSED else off, source, body_model=body.identity)
+        if isfinite(off)
+        else None
+        for part, off, source in zip(parts, residual.tolist(), sources, strict=True)
     ]
 
 

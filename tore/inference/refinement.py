@@ -34,11 +34,11 @@ from tore_runtime.crop import rotation_2d
 from tore_runtime.result import STAYED
 
 STEPS, LAST_STEPS = 8, 3  # without and with what holds joints at their limits
-SURE = 0.2  # score from which a keypoint counts
+SURE = 0.1  # score from which a keypoint counts
 FEWEST = 6  # keypoints that count; with fewer a person stays as predicted
 WORST_FIT = 60.0  # millimeters between a mesh and the body that it is taken as; beyond it a person stays as predicted
-SPREAD = 0.03  # of half the crop's side: how far a keypoint of score 1 lies beside its joint; others 1 / score as far
-FAR = 3.0  # such spreads from which a keypoint pulls less and less
+SPREAD = 0.02  # of half the crop's side: how far a keypoint of score 1 lies beside its joint; others 1 / score as far
+FAR = 5.0  # such spreads from which a keypoint pulls less and less
 PRIOR_SHARE = 0.1  # of the pose prior's energy
 LIMIT_SPREAD = 0.1  # radians beyond a limit that count as much as a keypoint's spread
 # What the prediction may be off by: radians of each joint, betas, meters, logarithm of the camera's scale.
@@ -48,6 +48,8 @@ TURNS = {
 }  # fmt: skip
 BETAS, PLACE, SCALE = 0.5, 0.1, 0.1
 LARGEST = 10.0  # meters; vertices beyond that are no body
+LOOKS = 1.0, 0.8  # shares of the crop's sides that the pose network sees
+LIMBS = slice(5, None)  # the keypoints without those of the face
 SMALL = 1e-3  # parts of a keypoint that hang less than this on a joint are left out
 ROWS_OF_BODY = "COCO's keypoints, regressed from the mesh"
 ROWS_OF_LABELS = "those of the 24 label joints, regressed from the mesh"
@@ -185,14 +187,26 @@ def _pose_network(device: torch.device) -> MoveNet:
 def crop_keypoints(images: Tensor, shown: ImageFormat) -> Tensor:
     """The keypoints (B, 17, 3) that MoveNet Thunder finds in crops (B, 3, n, n), normalized as `shown` says.
 
-    x, y in shares of the crop's sides, score. Crops of another size than Thunder's are resized.
+    x, y in shares of the crop's sides, score. It sees each crop, and its middle enlarged; the surer look counts.
     """
     mean, deviation = (images.new_tensor(values)[:, None, None] for values in (shown.mean, shown.std))
     colors = (images * deviation + mean).float()
-    if shown.size != THUNDER_SIZE:
-        colors = F.interpolate(colors, (THUNDER_SIZE, THUNDER_SIZE), mode="bilinear", antialias=True)
-    network = _pose_network(images.device)
-    return decode_keypoints(network.maps(network.features_of_normalized(2 * colors - 1)))
+    looks = torch.stack([_looked_at(colors, share) for share in LOOKS])  # (2, B, 17, 3)
+    surest = looks[:, :, LIMBS, 2].mean(2).argmax(0)
+    return looks[surest, torch.arange(len(images), device=images.device)]
+
+
+def _looked_at(colors: Tensor, share: float) -> Tensor:
+    """The keypoints (B, 17, 3) of crops in the middle `share` of their sides, resized to Thunder's size."""
+    size = colors.shape[-1]
+    margin = round(size * (1 - share) / 2)
+    inner = colors[..., margin : size - margin, margin : size - margin]
+    if inner.shape[-1] != THUNDER_SIZE:
+        inner = F.interpolate(inner, (THUNDER_SIZE, THUNDER_SIZE), mode="bilinear", antialias=True)
+    network = _pose_network(colors.device)
+    found = decode_keypoints(network.maps(network.features_of_normalized(2 * inner - 1)))
+    places = (margin + found[..., :2] * (size - 2 * margin)) / size
+    return torch.cat([places, found[..., 2:]], -1)
 
 
 def _weights(keypoints: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +39,7 @@ from tore.training.set_check import check_before
 GENDERS = ("female", "male")
 FAST = "the optimized graph, equal up to rounding (--fast)"
 ORACLE = "predicted directly (--oracle true)"
+LARGEST_MESH = 10.0  # meters; vertices beyond that are no body
 Keep = Callable[[Batch, Tensor, Tensor], None]  # is given a batch, its joints (B, J, 3) and meshes (B, V, 3)
 
 
@@ -217,6 +219,7 @@ class Evaluation:
             others = [self._points(model, images)[1] for images in batch["views"].unbind(1)]
             points = merge_predictions(points, torch.stack(others, 1))
         joints, vertices = points.split([body.num_joints, points.shape[1] - body.num_joints], 1)
+        self._check_meshes(vertices, batch)
         truth = self.truth(batch)
         if keep is not None:
             keep(batch, joints - body.root(vertices), vertices - body.root(vertices))
@@ -229,6 +232,21 @@ class Evaluation:
             mesh = body(fitted.pose, fitted.betas)
             found.fitted = self._errors(body.regress_joints(mesh), mesh, *truth)
         return found
+
+    def _check_meshes(self, vertices: Tensor, batch: Batch) -> None:
+        """ValueError where a mesh (B, V, 3) is nothing that can be measured, or that a body can be fitted to."""
+        most = vertices.abs().flatten(1).amax(1)  # (B,) NaN where a number is
+        for row, size in enumerate(most.tolist()):
+            if not isfinite(size):
+                raise ValueError(
+                    f"the network's mesh for {batch['key'][row]} has numbers that are not finite; "
+                    "use another checkpoint"
+                )
+            if self.fit and size > LARGEST_MESH:
+                raise ValueError(
+                    f"the network's mesh for {batch['key'][row]} reaches {size:g} m from its root, so that no body "
+                    "can be fitted to it; leave fit (--fit) out, or use another checkpoint"
+                )
 
     def _points(self, model: nn.Module, images: Tensor) -> tuple[Any, Tensor]:
         """The model's prediction, and the joints to judge with the full mesh behind them (B, J + V, 3)."""
