@@ -62,9 +62,7 @@ def networks_folder(named: str | Path | None = None) -> Path:
     chosen = named or os.environ.get("TORE_RUNTIME_DIR")
     folder = Path(chosen) if chosen else FOLDER
     if not is_export(folder / NETWORK):
-        lacking = (
-            f"{folder} holds no folder {NETWORK} with an export" if chosen else "no networks came with the package"
-        )
+        lacking = f"{folder} holds no export in {NETWORK}" if chosen else "no networks came with the package"
         raise FileNotFoundError(f"{lacking}; {MAKE}, and name DIR with --networks or TORE_RUNTIME_DIR")
     return folder
 

@@ -32,7 +32,7 @@ def import_runtime(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"{name} is not installed ({error}); pip install 'tore[export]' brings it") from None
+        raise ImportError(f"{name} is not installed ({error}); pip install {name}") from None
 
 
 class Session:
