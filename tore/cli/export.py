@@ -35,7 +35,7 @@ RULES = (
     Rule(("runtime", "weights"), lambda args: args.format == "torch", "is for --format onnx; leave one of the two out"),
     Rule(("output",), lambda args: args.format == WEB, "a page draws the mesh; leave it out"),
 )
-SERVING = """serve it: python {folder}/serve.py        (this machine alone; as many threads as the browser has cores)
+SERVING = """serve it to this machine: python {folder}/serve.py (a thread for each core)
 or by any server of static files; docs/DEPLOY.md tells the two headers without which there is one thread"""
 
 
