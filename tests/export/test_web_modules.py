@@ -14,10 +14,9 @@ import pytest
 
 from tests import rules
 from tests.conftest import assert_agrees
-from tore.detection import movenet
-from tore.detection.movenet import MoveNetDetector
 from tore.export.browser import PAGE
 from tore.image_format import ImageFormat
+from tore_runtime import movenet
 from tore_runtime.crops import crop_of_box, crops_of
 from tore_runtime.detector import Found, take, without_duplicates
 
@@ -64,7 +63,7 @@ def test_crops(tmp_path: Path) -> None:
         expected = crop_of_box(box, (120, 160))
         assert (crop["left"], crop["top"], crop["side"]) == (*expected.upper_left, expected.size), box
     planes = np.fromfile(tmp_path / "planes", np.float32).reshape(len(BOXES), 3, 64, 64)
-    expected = np.stack([crop.image.numpy() for crop in crops_of(image, BOXES, image_format=SHOWN)])
+    expected = np.stack([crop.image for crop in crops_of(image, BOXES, image_format=SHOWN)])
     assert_agrees(planes, expected, 2e-6)
 
 
@@ -101,8 +100,8 @@ def candidates(seed: int) -> dict[str, np.ndarray]:
 
 
 def people_of_python(image: np.ndarray, looks: list[dict[str, np.ndarray]]) -> Found:
-    detector, answers = MoveNetDetector.__new__(MoveNetDetector), iter(looks)
-    detector.threshold, detector._finder = movenet.THRESHOLD, lambda images: next(answers)
+    answers = iter(looks)
+    detector = movenet.PeopleFinder(lambda images: next(answers), None)
     found = detector._look(image, movenet.FIRST_LOOK)
     if len(looks) > 1:
         closer = detector._look(image, movenet.SECOND_LOOK)

@@ -75,7 +75,7 @@ def address(page_folder: Path, serve: ModuleType) -> Iterator[str]:
 def expected(network: torch.nn.Module, image: np.ndarray, box: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) in meters, and (V, 2) in pixels of the image."""
     (crop,) = crops_of(image, [box], image_format=network.config.image_format)
-    found = network(crop.image[None])
+    found = network(torch.from_numpy(crop.image)[None])
     vertices, (scale, tx, ty) = found.vertices[0].numpy(), found.camera[0].numpy()
     return vertices, crop.region.to_image(scale * (vertices[:, :2] + [tx, ty]))
 

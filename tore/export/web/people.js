@@ -1,5 +1,5 @@
 // The person finder, MoveNet MultiPose: the image at its size, and from its candidates to people. What it computes is
-// what tore/detection/movenet.py does before it looks at each person again; tests hold the two together.
+// what tore_runtime/movenet.py does before it looks at each person again; tests hold the two together.
 
 import { resizedPlanes, roundHalfEven } from "./images.js";
 
