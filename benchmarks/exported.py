@@ -33,7 +33,7 @@ from tore.datasets.mesh_dataset import MeshDataset
 from tore.device import keep_freed_memory, machine
 from tore.export.exporting import export_model
 from tore.export.loading import ExportedNetwork
-from tore.paths import SYNTHETIC, body_dir_at_hand, example_people, shipped_checkpoint
+from tore.paths import SYNTHETIC, body_dir_at_hand, default_checkpoint, example_people
 from tore_runtime.sessions import RUNTIMES, STREAM_BATCH
 
 SUBJECTS = ("fastmetro,arch=efficientnet-b0", "fastmetro,arch=resnet50", "fastmetro,arch=hrnet-w64", "metro")
@@ -133,7 +133,7 @@ class Measured:
 def main() -> None:
     """Prints the machine and the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    shipped = str(shipped_checkpoint("body"))
+    shipped = str(default_checkpoint("body"))
     parser.add_argument("--subject", nargs="+", default=[*SUBJECTS, shipped], help="as tore bench takes them")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--repeats", type=int, default=15, help="timed rounds of one image; a third of it for many")

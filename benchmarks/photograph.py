@@ -21,7 +21,7 @@ from PIL import Image
 
 from tore.detection import MoveNetDetector, find
 from tore.inference.predictor import MeshRecovery
-from tore.paths import example_photograph, shipped_checkpoint
+from tore.paths import default_checkpoint, example_photograph
 from tore_runtime.outputs import Wanted
 from tore_runtime.pipeline import Job, Run
 
@@ -41,7 +41,7 @@ def two_people() -> np.ndarray:
 def main() -> None:
     """Prints the median of each stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", type=Path, default=shipped_checkpoint("body"))
+    parser.add_argument("--checkpoint", type=Path, default=default_checkpoint("body"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--one_look", action="store_true", help="without the second look for small people")

@@ -1,6 +1,7 @@
-"""Stores a trained checkpoint as the package ships it: our own layout, learned numbers in 16 bits.
+"""Stores a trained checkpoint as the package ships it: our own layout, learned numbers in 16 bits, a frozen backbone
+that comes with the package left out.
 
-python scripts/ship_checkpoint.py --checkpoint output/run/checkpoint-3-9000 --arch resnet18
+python scripts/ship_checkpoint.py --checkpoint OUT/checkpoint-16-30000
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import tore
 from tore.body import load_body
 from tore.modeling.checkpoints import read_checkpoint
 from tore.modeling.recorded_body import body_dir_for, check_body
-from tore.paths import shipped_checkpoint
+from tore.paths import default_checkpoint
 
 
 def main() -> None:
@@ -33,8 +34,8 @@ def main() -> None:
     body = load_body(model.config.body, body_dir)
     check_body(model, body, args.checkpoint)
     model.trained_on = body.identity
-    out = args.out or shipped_checkpoint(model.config.body)
-    tore.save_model(model, out, half=True)
+    out = args.out or default_checkpoint(model.config.body)
+    tore.save_model(model, out, half=True, leave_out_backbone=model.config.frozen_backbone)
     count = sum(parameter.numel() for parameter in model.parameters())
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {count / 1e6:.2f} M parameters")
 

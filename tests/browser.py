@@ -20,7 +20,8 @@ PROBE = """
 <script>
 window.requestAnimationFrame = (draw) => setTimeout(draw, 0);
 addEventListener("load", () => {
-  const box = document.querySelector(".mesh-viewer"), canvas = box.querySelector("canvas");
+  const boxes = [...document.querySelectorAll(".mesh-viewer")];
+  const box = boxes.find((one) => one.querySelectorAll("button").length > 1), canvas = box.querySelector("canvas");
   const look = () => canvas.toDataURL();
   const found = {
     images: [...document.images].map((image) => image.complete ? image.naturalWidth : 0),

@@ -1,7 +1,7 @@
 """Run as a program: what of this process `import tore`, loading, predicting and making synthetic images changes.
 
 Writes one line for each thing that is no longer as it was, and "nothing else" at the end. Arguments: a folder of
-stand-in files, a checkpoint, an image, a folder to write to.
+body model files, a checkpoint, an image, a folder to write to.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def state() -> dict[str, Any]:
     }
 
 
-def main(standin: str, checkpoint: str, image: str, folder: str) -> None:
+def main(body_dir: str, checkpoint: str, image: str, folder: str) -> None:
     """Writes what changed after each step."""
     torch.set_num_threads(2)
     cv2.setNumThreads(2)
@@ -76,15 +76,15 @@ def main(standin: str, checkpoint: str, image: str, folder: str) -> None:
     compare("import tore")
     _ = [getattr(tore, name) for name in dir(tore)]
     compare("looking at every name")
-    tore.load_model(checkpoint, standin, "cpu")
+    tore.load_model(checkpoint, body_dir, "cpu")
     compare("load_model")
-    people = tore.MeshRecovery.from_checkpoint(checkpoint, standin, "cpu")
+    people = tore.MeshRecovery.from_checkpoint(checkpoint, body_dir, "cpu")
     people.predict([image, image], batch_size=1)
     list(people.iter_predict(image, keep_crop=False))
     compare("predict")
     from tore.synthetic.writing import Recipe, write_images
 
-    write_images(Recipe("body", "val", 0, 64, standin), 2, folder)
+    write_images(Recipe("body", "val", 0, 64, body_dir), 2, folder)
     compare("synth")
     sys.stdout.write("nothing else\n")
 

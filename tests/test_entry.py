@@ -24,6 +24,7 @@ from tore import cli
 from tore.engine.faults import StopRequest
 from tore.files import OutputError
 from tore.inference.images import read_image
+from tore.paths import default_checkpoint
 from tore_runtime.entry import entry_point, flag_of, sentence_of
 from tore_runtime.streams import Guarded, guarded_streams, printable
 
@@ -31,7 +32,7 @@ TOOLS = sorted(path.stem for path in (ROOT / "tore" / "tools").glob("run_*.py"))
 COMMANDS = sorted(
     path.stem for path in (ROOT / "tore" / "cli").glob("[a-z]*.py") if "\ndef main(" in path.read_text(encoding="utf-8")
 )
-CHECKPOINT = str(ROOT / "tore" / "modeling" / "shipped" / "standin_body.bin")
+CHECKPOINT = str(default_checkpoint("body"))
 
 
 def failing(error: BaseException) -> Callable[[list[str]], int]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import tore
 from manopth.torch_files import read_torch_file
 from tore.engine.state import CheckpointFolder
-from tore.paths import shipped_checkpoint
+from tore.paths import default_checkpoint
 
 ARCH = "mobilenetv3_small_100"
 
@@ -172,10 +172,11 @@ def test_a_damaged_record_is_named_and_switched_off_checksums_pass(tmp_path: Pat
 
 
 @pytest.mark.parametrize("cut", [slice(0, 100), slice(0, -50), slice(1, None), slice(4, None), slice(3000, None)])
-def test_parts_of_the_shipped_file_are_refused(cut: slice, tmp_path: Path) -> None:
-    (tmp_path / "x.bin").write_bytes(shipped_checkpoint("body").read_bytes()[cut])
-    with pytest.raises(ValueError, match=r"x\.bin is not a checkpoint or is damaged"):
-        tore.load_model(tmp_path / "x.bin", "synthetic", "cpu")
+@pytest.mark.parametrize("name", ["x.safetensors", "x.bin"])
+def test_parts_of_the_shipped_file_are_refused(cut: slice, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(default_checkpoint("body").read_bytes()[cut])
+    with pytest.raises(ValueError, match=r"x\.\w+ is not a \w+( file)? or is damaged"):
+        tore.load_model(tmp_path / name, "synthetic", "cpu")
 
 
 def test_the_older_checkpoint_is_taken_in_place_of_a_damaged_one(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_the_source_archive_builds_the_wheel_of_the_tree(tmp_path: Path) -> None
             contents.append({item.filename: item.CRC for item in wheel.infolist()})
     assert contents[0] == contents[1]
     photograph = example_photograph().relative_to(ROOT).as_posix()
-    files = ("tore/__main__.py", "tore/modeling/shipped/standin_body.bin", "tore/visualize/page/style.css")
+    files = ("tore/__main__.py", "tore/modeling/shipped/people.safetensors", "tore/visualize/page/style.css")
     for name in (*files, photograph):
         assert name in contents[0]
     (metadata,) = [name for name in contents[0] if name.endswith("METADATA")]

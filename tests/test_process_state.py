@@ -10,14 +10,15 @@ from PIL import Image
 
 import tore
 from tests import process_state, rules
+from tore.paths import default_checkpoint
 
 
-def test_nothing_of_the_process_changes(capsule_body_dir: Path, tmp_path: Path) -> None:
+def test_nothing_of_the_process_changes(synthetic_body_dir: Path, tmp_path: Path) -> None:
     image = tmp_path / "a.png"
     Image.fromarray(rules.photo(1, 40, 50)).save(image)
-    checkpoint = Path(tore.__file__).parent / "modeling" / "shipped" / "standin_body.bin"
+    checkpoint = default_checkpoint("body")
     program = [sys.executable, "-m", process_state.__name__]
-    arguments = [str(capsule_body_dir), str(checkpoint), str(image), str(tmp_path / "set")]
+    arguments = [str(synthetic_body_dir), str(checkpoint), str(image), str(tmp_path / "set")]
     answer = subprocess.run([*program, *arguments], capture_output=True, text=True, check=True)
     assert answer.stdout == "nothing else\n", answer.stdout
     assert not answer.stderr

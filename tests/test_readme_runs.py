@@ -54,17 +54,14 @@ exec REAL "$@"
 
 
 @pytest.fixture(scope="module")
-def checkout(
-    rule_body_dir: Path, synthetic_body_dir: Path, capsule_body_dir: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def checkout(rule_body_dir: Path, synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with images, a small official checkpoint, and `python` and `tore` in `bin`."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("tore", "tore_runtime", "manopth", "scripts", "docs"):
         (folder / name).symlink_to(ROOT / name)
     (folder / "bin").mkdir()
     (folder / "cache").mkdir()
-    for made in (synthetic_body_dir, capsule_body_dir):
-        (folder / "cache" / made.name).symlink_to(made)
+    (folder / "cache" / synthetic_body_dir.name).symlink_to(synthetic_body_dir)
     scripts = {"python": PYTHON, "tore": '#!/usr/bin/env bash\nexec python -m tore.cli "$@"\n'}
     for name, text in scripts.items():
         path = folder / "bin" / name

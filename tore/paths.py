@@ -25,6 +25,7 @@ MADE_BODIES = (SYNTHETIC, CAPSULES)  # the body models that this project makes i
 BODY_DIR_ALIASES = {"free": SYNTHETIC, "stand-in": CAPSULES}  # their former names
 SYNTHETIC_VERSION = 1  # counts up when the files change, so that an old cache is not taken for a new one
 CAPSULES_VERSION = 2
+SHIPPED_NETWORKS = {"body": "people.safetensors", "hand": "hands.safetensors"}
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
 
@@ -204,14 +205,9 @@ def require_file(folder: Path, name: str, site: str, others: dict[str, str] | No
     )
 
 
-def shipped_checkpoint(kind: str) -> Path:
-    """The trained network for images of the capsule "body" or "hand" that comes with the package."""
-    return PACKAGE_ROOT / "modeling" / "shipped" / f"standin_{kind}.bin"
-
-
 def default_checkpoint(kind: str) -> Path:
-    """The network for images of a "body" or a "hand" that commands use where none is named."""
-    return PACKAGE_ROOT / "modeling" / "shipped" / "hands.safetensors" if kind == "hand" else shipped_checkpoint(kind)
+    """The network for photographs of people ("body") or of hands ("hand") that comes with the package."""
+    return PACKAGE_ROOT / "modeling" / "shipped" / SHIPPED_NETWORKS[kind]
 
 
 def example_photograph() -> Path:

@@ -18,7 +18,7 @@ from tore.modeling.checkpoints import read_checkpoint
 from tore.modeling.initialization import load_parts
 from tore.modeling.official_layout import official_state
 from tore.modeling.recorded_body import RECORD
-from tore.paths import SMPL_FILES, shipped_checkpoint
+from tore.paths import SMPL_FILES, default_checkpoint
 
 SMALL = {"arch": "test_resnet", "size": "S", "widths": (32, 32), "hidden": (32, 32), "heads": 16, "keep_ratio": 0.2}
 BOTH = r"'synthetic' \(\w{8}-\w{8}\), and the one in use is '(?:SMPL|MANO)' \(\S+-\w{8}\): use --body_dir synthetic"
@@ -140,9 +140,9 @@ def test_only_the_image_side_starts_from_a_network_of_another_body(rule_body_dir
 
 @pytest.mark.parametrize("kind", ["body", "hand"])
 def test_the_shipped_networks_are_refused_on_another_body(kind: str) -> None:
-    with pytest.raises(ValueError, match=r"trained on the body model 'capsules' .*use --body_dir capsules"):
-        tore.load_model(shipped_checkpoint(kind), "synthetic", "cpu")
-    assert tore.load_model(shipped_checkpoint(kind), device="cpu").trained_on == load_body(kind, "capsules").identity
+    with pytest.raises(ValueError, match=r"trained on the body model 'synthetic' .*use --body_dir synthetic"):
+        tore.load_model(default_checkpoint(kind), "capsules", "cpu")
+    assert tore.load_model(default_checkpoint(kind), device="cpu").trained_on == load_body(kind, "synthetic").identity
 
 
 @pytest.mark.parametrize("network_name", ["metro", "fastmetro"])

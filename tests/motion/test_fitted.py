@@ -9,7 +9,7 @@ import pytest
 
 from tore.inference.predictor import MeshRecovery
 from tore.motion import Reading, read_motions, rig_of
-from tore.paths import example_photograph, shipped_checkpoint
+from tore.paths import default_checkpoint, example_photograph
 from tore_runtime.outputs import PoseFile
 from tore_runtime.result import save_result
 
@@ -18,7 +18,7 @@ LEFT_OUT = 5.0  # millimeters on average, by skins without pose correctives
 
 @pytest.mark.parametrize(("kind", "left"), [("body", False), ("hand", False), ("hand", True)])
 def test_the_fitted_body_lies_on_the_mesh(kind: str, left: bool, tmp_path: Path) -> None:
-    recovery = MeshRecovery.from_checkpoint(shipped_checkpoint(kind), device="cpu")
+    recovery = MeshRecovery.from_checkpoint(default_checkpoint(kind), device="cpu")
     (person,) = recovery.predict(example_photograph(), left=left, fit=True)
     assert person.parameters is not None and person.parameters.residual_mm is not None
     poses = PoseFile(tmp_path / "poses.npz", ["a.jpg"])

@@ -1,10 +1,9 @@
-"""Runs the whole project on synthetic people, without a licensed file or a download, and writes a report page.
+"""Runs the whole project without a licensed file or a download, and writes a report page.
 
-Images of the synthetic body (or hand) are made; the network that ships with the project is judged on held-out ones
-beside two baselines, recovers meshes from them, and is trained on; another one learns a few images by overfitting.
-What
-is done is kept: the same command resumes where it was stopped. --from_scratch trains a new network in place of the one
-that ships.
+The network that comes with the project recovers the person of a photograph, is judged beside two baselines on images of
+rendered people (or hands) that it never saw, recovers meshes from them, and is trained on with rendered images that are
+made first; another network learns a few images by overfitting. What is done is kept: the same command resumes where it
+was stopped. --from_scratch trains a new network in place of the one that comes with the project.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--body", choices=("body", "hand"), default="body", help="what is recovered")
     add("--checkpoint", type=Path, metavar="PATH", help="network to show (default: the one that ships, else new)")
     add("--from_scratch", action="store_true", help="train a new network in place of one that is there")
-    add("--minutes", type=float, default=1.5, help="of training")
+    add("--minutes", type=float, default=0.5, help="of training")
     add("--arch", help=f"backbone of new networks, or of a --checkpoint that does not tell [{SMALL_BACKBONE}]")
-    add(*names("--val_images"), type=int, default=128, help="held-out images to be judged by")
-    add(*names("--train_images"), type=int, default=512, help="images to train on; more minutes deserve more")
+    add(*names("--val_images"), type=int, default=128, help="held-out images to be judged by; of people at most 128")
+    add(*names("--train_images"), type=int, default=128, help="images to train on; more minutes deserve more")
     add("--shown", type=int, default=6, help="held-out images in the report, the first ones")
     add(*names("--overfit_images"), type=int, default=8, help="images to learn by overfitting")
-    add("--overfit_steps", type=int, default=200, help="steps to learn them in, 0: leave this out")
+    add("--overfit_steps", type=int, default=100, help="steps to learn them in, 0: leave this out")
     add(*names("--output_dir"), type=Path, default=Path("output/demo"), help="report and everything behind it")
     add("--device", default="auto", help="auto, cpu, cuda, mps")
     processes = min(os.cpu_count() or 1, 8)

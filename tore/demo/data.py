@@ -1,4 +1,4 @@
-"""The demo's images: synthetic sets in the cache, lists that repeat a set, and held-out images as plain files."""
+"""The demo's images: held-out ones that come with the package, sets in the cache, and images as plain files."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from tore.datasets.label import person_of
 from tore.datasets.sets import TSVSet, write_linelist, write_yaml
 from tore.files import write_whole
 from tore.geometry.camera import PinholeCamera
+from tore.synthetic.look import VERSION as LOOK_VERSION
 from tore.synthetic.writing import TABLES, VERSION, Recipe, write_images
 from tore_runtime.crop import BOX_MARGIN, PIXELS_PER_SCALE
 from tore_runtime.crops import Box
@@ -36,10 +37,26 @@ class Person:
     translation: np.ndarray  # (3,) meters, of the mesh of pose and betas
 
 
+def held_out_set(kind: str, count: int, seed: int, workers: int, folder: Path) -> Path:
+    """The yaml file of `count` images: of people those that come with the package, of hands rendered ones in the cache.
+
+    Where not all of the package's are wanted, the file is written into `folder`. ValueError where it has fewer.
+    """
+    if kind == "hand":
+        return image_set(kind, "val", count, seed, workers)
+    yaml = paths.example_people()
+    if count > (most := len(TSVSet(yaml))):
+        raise ValueError(
+            f"--val_images {count}: {most} held-out images of people come with the package; give that or less"
+        )
+    return yaml if count == most else repeated_set(yaml, range(count), folder / f"held_out_{count}.yaml")
+
+
 def image_set(kind: str, split: str, count: int, seed: int, workers: int) -> Path:
-    """The yaml file of a synthetic set in the cache folder; what is there of it is kept."""
-    folder = paths.cache_dir() / "pictures" / f"{kind}-v{paths.CAPSULES_VERSION}.{VERSION}-seed{seed}-{split}{count}"
-    recipe = Recipe(kind=kind, split=split, seed=seed, size=SIZES[kind], body_dir=paths.CAPSULES)
+    """The yaml file of a rendered set of the plain look in the cache folder; what is there of it is kept."""
+    version = f"{paths.SYNTHETIC_VERSION}.{VERSION}.{LOOK_VERSION}"
+    folder = paths.cache_dir() / "pictures" / f"{kind}-v{version}-seed{seed}-{split}{count}"
+    recipe = Recipe(kind=kind, split=split, seed=seed, size=SIZES[kind], body_dir=paths.SYNTHETIC)
     with tqdm(total=count, desc=f"{split} images", unit="image", leave=False, disable=None) as bar:
         return write_images(recipe, count, folder, workers=workers, progress=bar.update)
 

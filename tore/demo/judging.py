@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tore.body.body_model import BodyModel
-from tore.datasets.label import Label
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.demo.training import BATCH, NETWORK
 from tore.engine.distributed import Processes
 from tore.image_format import OFFICIAL_FORMAT, ImageFormat
 from tore.modeling.heads import MeshPrediction
-from tore.paths import CAPSULES
+from tore.paths import SYNTHETIC
 from tore.training.evaluate import Evaluation
 
 POSED_AT_ONCE = 64  # meshes posed together
@@ -26,15 +24,19 @@ MIDDLE_CAMERA = (0.9, 0.0, 0.0)  # a person who fills most of the crop
 
 
 class ConstantMesh(nn.Module):
-    """A network that never looks at its images. vertices: (V, 3) meters, the full mesh it gives."""
+    """A network that never looks at its images.
+
+    vertices: (V, 3) meters, the full mesh it gives. image_format: the one of the network that it is compared with, so
+    that it is judged on the same crops.
+    """
 
     vertices: Tensor
     joints: Tensor
     camera: Tensor
 
-    def __init__(self, body: BodyModel, vertices: Tensor) -> None:
+    def __init__(self, body: BodyModel, vertices: Tensor, image_format: ImageFormat = OFFICIAL_FORMAT) -> None:
         super().__init__()
-        self.levels = body.levels
+        self.levels, self.image_format = body.levels, image_format
         self.register_buffer("vertices", vertices[None])
         self.register_buffer("joints", body.regress_joints(vertices[None]))
         self.register_buffer("camera", vertices.new_tensor([MIDDLE_CAMERA]))
@@ -60,19 +62,19 @@ def rest_mesh(body: BodyModel) -> Tensor:
 
 
 @torch.no_grad()
-def mean_mesh(body: BodyModel, labels: Sequence[Label]) -> Tensor:
-    """(V, 3): the mean, vertex by vertex, of the true meshes of a training set's labels, each minus its root."""
-    if not labels:
+def mean_mesh(body: BodyModel, targets: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """(V, 3): the mean, vertex by vertex, of a training set's true meshes, each minus its root.
+
+    targets: `pose` and `betas` of each sample, as `MeshDataset.targets` gives them: along the axes of its crop.
+    """
+    if not targets:
         raise ValueError("a mean mesh of no labels is requested; give a training set that has some")
     device, total = body.faces.device, torch.zeros((), dtype=torch.float64)
-    for start in range(0, len(labels), POSED_AT_ONCE):
-        part = labels[start : start + POSED_AT_ONCE]
-        pose, betas = (
-            torch.from_numpy(np.stack(rows)).float().to(device)
-            for rows in ([label.pose for label in part], [label.betas for label in part])
-        )
+    for start in range(0, len(targets), POSED_AT_ONCE):
+        part = targets[start : start + POSED_AT_ONCE]
+        pose, betas = (torch.stack([one[name].float() for one in part]).to(device) for name in ("pose", "betas"))
         total = total + body.targets(pose, betas).vertices[-1].cpu().double().sum(0)
-    return (total / len(labels)).float().to(device)
+    return (total / len(targets)).float().to(device)
 
 
 ERRORS = {"mpjpe": "MPJPE", "pa_mpjpe": "PA-MPJPE", "mpvpe": "MPVPE"}
@@ -87,7 +89,7 @@ def held_out_evaluation(
         MeshDataset(yaml, False, body.kind, image_format=image_format),
         body,
         network=NETWORK,
-        body_dir=CAPSULES,
+        body_dir=SYNTHETIC,
         processes=Processes(device=device),
         batch_size=BATCH,
         workers=workers,
@@ -102,12 +104,12 @@ def judged(evaluation: Evaluation, model: nn.Module) -> dict[str, Any]:
 
 def judge_baselines(evaluation: Evaluation, training: Path, say: Callable[[str], None]) -> dict[str, dict[str, Any]]:
     """What the mean mesh of a training set and the resting body score."""
-    body = evaluation.body
-    data = MeshDataset(training, False, body.kind)
-    labels = [data.label(index) for index in range(len(data))]
+    body, shown = evaluation.body, evaluation.data.image_format
+    data = MeshDataset(training, False, body.kind, image_format=shown)
+    targets = [data.targets(index) for index in range(len(data))]
     found = {}
-    for name, vertices in ((MEAN, mean_mesh(body, labels)), (REST, rest_mesh(body))):
-        found[name] = judged(evaluation, ConstantMesh(body, vertices))
+    for name, vertices in ((MEAN, mean_mesh(body, targets)), (REST, rest_mesh(body))):
+        found[name] = judged(evaluation, ConstantMesh(body, vertices, shown))
         say(f"  {name}: {in_words(found[name])}")
     return found
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from tore import __version__
-from tore.demo.images import COLUMNS, MESHES, read_rows
+from tore.demo.images import COLUMNS, MESHES, PHOTOGRAPH, read_rows
 from tore.demo.judging import ERRORS, MEAN
 from tore.demo.stages import Findings
 from tore.files import write_whole
@@ -25,12 +26,19 @@ PROTOCOL_NAMES = 13  # characters of a protocol line's name
 VIEWERS = 2
 TRUTH_COLOR = (0.90, 0.66, 0.52)
 TERMS = {"loss": "loss", "joints_3d": "3D joints", "vertices": "vertices", "joints_2d": "2D joints"}
+NOUN = {"body": "person", "hand": "hand"}
+NEEDED = ("reading", "finding", "cropping", "network")  # stages without what draws and writes
+GROUND = {
+    "body": "The photograph is NASA's, of Eileen Collins; the other images, and all figures, are of rendered people.",
+    "hand": "Images and figures are of rendered hands.",
+}
 PACKAGES = ("torch", "timm", "numpy", "opencv-python-headless", "trimesh", "embreex")
 
 
 def write_report(found: Findings, path: Path, *, command: str) -> Path:
     """Writes the page and returns its path."""
     sections = [
+        *([] if found.photograph is None else [report.Section("From a photograph", photograph(found))]),
         report.Section("Recovered from held-out images", people(found)),
         report.Section("To turn by hand", turning(found)),
         report.Section("How good it is", errors(found)),
@@ -38,7 +46,7 @@ def write_report(found: Findings, path: Path, *, command: str) -> Path:
         report.Section("What an image costs", costs(found)),
         report.Section("What was run", settings(found, command)),
     ]
-    made = f"Made by tore {__version__} on {time.strftime('%Y-%m-%d %H:%M')}. Figures and images are synthetic."
+    made = f"Made by tore {__version__} on {time.strftime('%Y-%m-%d %H:%M')}. {GROUND[found.options.body]}"
     title = f"TORE: the mesh of a {found.options.body} from one image"
     page = report.page(title, header(found), sections, report.paragraph(made, "soft"))
     write_whole(path, page)
@@ -52,8 +60,8 @@ def header(found: Findings) -> str:
     macs, parameters = (sum(found.cost[kind].values()) for kind in ("macs", "parameters"))
     lead = (
         "A Transformer whose image tokens are pruned and whose mesh is grown from joint tokens alone recovers the full "
-        f"mesh of a synthetic {found.options.body} from one crop. Shown: {found.shown}, judged on "
-        f"{found.options.val_images} images that it never saw."
+        f"mesh of a {NOUN[found.options.body]} from one crop. Shown: {found.shown}, judged on "
+        f"{found.options.val_images} rendered images that it never saw."
     )
     figures = [
         (f"{best['mpjpe']:.1f} mm", f"MPJPE, {share['mpjpe']:.0%} of the mean mesh's"),
@@ -63,6 +71,25 @@ def header(found: Findings) -> str:
         (f"{parameters / 1e6:.1f} M", "parameters"),
     ]
     return report.paragraph(lead, "lead") + report.tiles(figures)
+
+
+def photograph(found: Findings) -> str:
+    """The photograph with the meshes on it, and the first mesh in a viewer."""
+    assert found.photograph is not None
+    folder, count = found.options.output_dir / "photograph", found.photograph["people"]
+    shown = report.image(np.asarray(Image.open(folder / PHOTOGRAPH)), "a photograph with the recovered meshes on it")
+    seconds = sum(taken for stage, taken in found.photograph["seconds"].items() if stage in NEEDED)
+    text = (
+        f"{count} {'person was' if count == 1 else 'people were'} found by MoveNet and recovered in {seconds:.2f} s, "
+        "the first call of a network included. `tore infer photo.jpg` does the same. Drag the mesh to turn it."
+    )
+    boxes = [report.card(shown, "The photograph")]
+    if count:
+        with np.load(folder / MESHES) as meshes:
+            mesh = ShownMesh("recovered", meshes["recovered"][0], MESH_COLOR)
+            viewer = mesh_viewer([mesh], meshes["faces"], label="the mesh of the photograph, to be turned")
+        boxes.append(report.card(viewer, "Its mesh"))
+    return report.pair(*boxes) + report.paragraph(text, "soft")
 
 
 def people(found: Findings) -> str:
@@ -169,7 +196,9 @@ def costs(found: Findings) -> str:
         if count or parameters[part]
     ]
     columns = ["part", "", "million MACs", "share", "million parameters"]
-    text = "Multiply-accumulates of one 224 x 224 image, counted as the paper counts them (its GFLOPs), and parameters."
+    side = found.network["image_size"]
+    counted = "counted as the paper counts them (its GFLOPs), and parameters."
+    text = f"Multiply-accumulates of one {side} x {side} image, {counted}"
     return report.paragraph(text) + report.bar_table(columns, rows)
 
 

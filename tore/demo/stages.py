@@ -15,12 +15,12 @@ from tore import __version__, paths
 from tore.analysis.cost import measure_cost
 from tore.body import load_body
 from tore.demo import training as training
-from tore.demo.data import held_out_people, image_set, repeated_set
-from tore.demo.images import recover_people
+from tore.demo.data import held_out_people, held_out_set, image_set, repeated_set
+from tore.demo.images import recover_people, recover_photograph
 from tore.demo.judging import held_out_evaluation, in_words, judge_baselines, judged
 from tore.device import resolve_device
 from tore.files import read_json, write_json
-from tore.image_format import OFFICIAL_FORMAT
+from tore.image_format import usual_format
 from tore.inference.predictor import MeshRecovery
 from tore.modeling import load_model
 from tore.modeling.build import describe
@@ -115,6 +115,7 @@ class Findings:
     device: str
     shown: str  # the table's row of the network whose images are shown
     table: dict[str, dict[str, Any]]  # baseline or network -> metrics
+    photograph: dict[str, Any] | None  # of `recover_photograph`; None for hands, of which no photograph ships
     inference: dict[str, Any]  # of `recover_people`
     training: dict[str, Any]  # name, samples, curves
     overfit: dict[str, Any] | None
@@ -141,7 +142,7 @@ class Demo:
         """The network to show, None where a new one is trained. FileNotFoundError where it is missing."""
         if self.options.from_scratch:
             return None
-        path: Path = self.options.checkpoint or paths.shipped_checkpoint(self.options.body)
+        path: Path = self.options.checkpoint or paths.default_checkpoint(self.options.body)
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing: name another --checkpoint, or add --from_scratch")
         return path
@@ -150,12 +151,16 @@ class Demo:
         """All stages, in the order that the report tells them."""
         options = self.options
         self.say(f"TORE demo: {options.body}, {self.device}, into {options.output_dir}")
-        held_out = image_set(options.body, "val", options.val_images, options.seed, options.num_workers)
+        given = options.body, options.val_images, options.seed, options.num_workers
+        held_out = held_out_set(*given, options.output_dir)
         training_set = image_set(options.body, "train", options.train_images, options.seed, options.num_workers)
-        where = held_out.parent.parent
-        self.say(f"images: {options.train_images} to train on, {options.val_images} held out, in {where}")
-        body = load_body(options.body, paths.CAPSULES)
-        shown = OFFICIAL_FORMAT if self.config is None else self.config.image_format
+        self.say(
+            f"images: {options.train_images} to train on, in {training_set.parent}, {options.val_images} held out, "
+            f"in {held_out.parent}"
+        )
+        body = load_body(options.body, paths.SYNTHETIC)
+        new = usual_format(options.arch or SMALL_BACKBONE)
+        shown = new if self.config is None else self.config.image_format
         evaluation = held_out_evaluation(body, held_out, self.device, self.where.workers, shown)
         table = self._stage("baselines", lambda _: judge_baselines(evaluation, training_set, self.say))
         weights = self.checkpoint
@@ -164,6 +169,9 @@ class Demo:
             facts = self._train(training.Sets(training_set, options.train_images, held_out))
             weights, name = Path(facts["weights"]), f"a new network after {facts['samples']:,} samples"
         table[name] = self._stage("evaluation", lambda _: self._judged(evaluation, weights, name))
+        photograph = None
+        if options.body == "body":
+            photograph = self._stage("photograph", lambda folder: recover_photograph(self._recovery(weights), folder))
         inference = self._stage(
             "inference", lambda folder: self._recovered(weights, held_out, folder), shown=options.shown
         )
@@ -182,6 +190,7 @@ class Demo:
             device=str(self.device),
             shown=name,
             table=table,
+            photograph=photograph,
             inference=inference,
             training=facts,
             overfit=overfit,
@@ -196,7 +205,7 @@ class Demo:
         weights = None if self.checkpoint is None else hashlib.sha256(self.checkpoint.read_bytes()).hexdigest()
         common = {
             "version": __version__,
-            "figure": paths.CAPSULES_VERSION,
+            "figure": paths.SYNTHETIC_VERSION,
             "device": str(self.device),
             "weights": weights,
         }
@@ -209,7 +218,7 @@ class Demo:
         """A network of this run on its device. ValueError where it is none of the demo's."""
         arch = self.options.arch or (self.config.arch if self.config else SMALL_BACKBONE)
         known = self.known if path == self.checkpoint else {"arch": arch}
-        model = load_model(path, paths.CAPSULES, self.device, **known)
+        model = load_model(path, paths.SYNTHETIC, self.device, **known)
         body = self.options.body
         if (model.config.network, model.config.body) != (training.NETWORK, body):
             raise ValueError(
@@ -223,10 +232,12 @@ class Demo:
         self.say(f"  {name}: {in_words(metrics)}")
         return metrics
 
+    def _recovery(self, weights: Path) -> MeshRecovery:
+        return MeshRecovery(self.load(weights), load_body(self.options.body, paths.SYNTHETIC), checkpoint=weights.name)
+
     def _recovered(self, weights: Path, held_out: Path, folder: Path) -> dict[str, Any]:
-        model = self.load(weights)
-        recovery = MeshRecovery(model, load_body(self.options.body, paths.CAPSULES), checkpoint=weights.name)
-        return recover_people(recovery, held_out_people(held_out, self.options.shown, folder / "pictures"), folder)
+        people = held_out_people(held_out, self.options.shown, folder / "pictures")
+        return recover_people(self._recovery(weights), people, folder)
 
     def _train(self, sets: training.Sets) -> dict[str, Any]:
         """Trains on from the checkpoint, or a new network, for the minutes given."""

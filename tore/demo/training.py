@@ -12,7 +12,7 @@ from tore.demo.data import repeated_set
 from tore.engine.state import CheckpointFolder
 from tore.files import read_json, write_json
 from tore.modeling.build import ModelConfig
-from tore.paths import CAPSULES
+from tore.paths import SYNTHETIC
 from tore.training.config import RunConfig, official
 from tore.training.run import run
 
@@ -46,7 +46,7 @@ SHARED: dict[str, Any] = {
     "keep_checkpoints": 1,
     "resume": "auto",
     "data_dir": "",
-    "body_dir": CAPSULES,
+    "body_dir": SYNTHETIC,
 }
 
 

@@ -157,9 +157,15 @@ def reduction_of(config: ModelConfig) -> str:
 
 
 def image_format_of(model: torch.nn.Module) -> ImageFormat:
-    """What a network is shown, whatever wraps it; a module without a configuration counts as official in this."""
-    config = getattr(unwrapped(model), "config", None)
-    return config.image_format if isinstance(config, ModelConfig) else OFFICIAL_FORMAT
+    """What a network is shown, whatever wraps it: by its configuration, else by an `image_format` of its own.
+
+    A module with neither counts as official in this.
+    """
+    plain = unwrapped(model)
+    config, own = getattr(plain, "config", None), getattr(plain, "image_format", None)
+    if isinstance(config, ModelConfig):
+        return config.image_format
+    return own if isinstance(own, ImageFormat) else OFFICIAL_FORMAT
 
 
 def prunes_image_tokens(config: ModelConfig) -> bool:
