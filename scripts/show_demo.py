@@ -1,7 +1,8 @@
-"""Shows on the page of results what `tore demo` found: a table and its images, written between two marks.
+"""Shows on the page of results what `tore demo` found: a table between two marks, and images, of which README has some.
 
     tore demo && python scripts/show_demo.py
     tore demo --body hand --output_dir output/hands && python scripts/show_demo.py --demo output/hands
+    bash scripts/show_shipped.sh    # both
 
 The image of the report needs Chromium and is left out, with a line, if there is none.
 """
@@ -17,25 +18,30 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from tore.demo.images import COLUMNS, read_rows
+from tore.demo.images import COLUMNS, MESHES, PHOTOGRAPH, SIDE, read_rows
 from tore.demo.judging import ERRORS, MEAN
 from tore.demo.stages import DONE
-from tore_runtime.drawing import contact_sheet
+from tore.paths import example_photograph
+from tore_runtime.drawing import contact_sheet, view
 
 ROOT = Path(__file__).resolve().parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FIRST_MARK = {"body": "demo", "hand": "demo of hands"}
 LAST_MARK = "<!-- end of demo -->"
+REPORT = "demo_report.jpg"
 IMAGES = {
     "body": {
-        "demo_people.jpg": "Held-out synthetic people, and the meshes that the shipped network recovers",
-        "demo_report.jpg": "The top of the demo's report",
+        "demo_photograph.jpg": "A photograph, the mesh that the shipped network recovers, and the mesh from the side",
+        "demo_people.jpg": "Held-out rendered people, and the meshes that the shipped network recovers",
+        REPORT: "The top of the demo's report",
     },
-    "hand": {"demo_hands.jpg": "Held-out synthetic hands, and the meshes that the shipped network recovers"},
+    "hand": {"demo_hands.jpg": "Held-out rendered hands, and the meshes that the shipped network recovers"},
 }
 CELL, QUALITY = 168, 86
+PHOTOGRAPH_SIDE = 320  # pixels of each of its three images
 PAGE_WIDTH, PAGE_HEIGHT, SHOWN_WIDTH = 1120, 1560, 700
 
 
@@ -67,6 +73,18 @@ def people(demo: Path, target: Path) -> None:
     captions = [*COLUMNS, *[""] * (len(COLUMNS) * (count - 1))]
     sheet = contact_sheet([cell for row in rows for cell in row], captions, columns=len(COLUMNS), cell=CELL)
     Image.fromarray(sheet).save(target, quality=QUALITY)
+
+
+def photograph(demo: Path, target: Path) -> None:
+    """The photograph, the same with the meshes on it, and the first mesh from the side, beside each other."""
+    folder = demo / "photograph"
+    images = [Image.open(example_photograph()).convert("RGB"), Image.open(folder / PHOTOGRAPH).convert("RGB")]
+    with np.load(folder / MESHES) as meshes:
+        for vertices in meshes["recovered"][:1]:
+            images.append(Image.fromarray(view(vertices, meshes["faces"], degrees=SIDE, size=PHOTOGRAPH_SIDE).color))
+    size = (PHOTOGRAPH_SIDE, PHOTOGRAPH_SIDE)
+    shown = [np.asarray(image.resize(size, Image.Resampling.LANCZOS)) for image in images]
+    Image.fromarray(np.hstack(shown)).save(target, quality=QUALITY)
 
 
 def page(demo: Path, target: Path) -> None:
@@ -104,12 +122,16 @@ def main() -> int:
         return 2
     args.output_dir.mkdir(parents=True, exist_ok=True)
     body = result(args.demo, "evaluation", "settings")["body"]
-    for write, name in zip((people, page), IMAGES[body], strict=False):
+    for write, name in zip((photograph, people, page) if body == "body" else (people,), IMAGES[body], strict=True):
         write(args.demo, args.output_dir / name)
     text, table = args.page.read_text(encoding="utf-8"), numbers(args.demo)
-    images = {name: words for name, words in IMAGES[body].items() if (args.output_dir / name).is_file()}
-    shown = [f"![{words}](images/{name})\n" for name, words in images.items()]
-    block = "\n".join([shown[0], table, *shown[1:]])
+    shown = {
+        name: f"![{words}](images/{name})\n"
+        for name, words in IMAGES[body].items()
+        if (args.output_dir / name).is_file()
+    }
+    last = [shown.pop(REPORT)] if REPORT in shown else []
+    block = "\n".join([*shown.values(), table, *last])
     first = f"<!-- {FIRST_MARK[body]}: written by scripts/show_demo.py -->\n"
     marks = re.compile(f"({re.escape(first)}).*?({re.escape(LAST_MARK)})", re.DOTALL)
     args.page.write_text(marks.sub(lambda found: found[1] + block + found[2], text), encoding="utf-8")

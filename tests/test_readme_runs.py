@@ -12,13 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from tests.processes import ROOT, environment
 from tests.test_readme import commands_of
 from tore import create_model, save_published
+from tore.paths import example_photograph
 
 DEMO = "--from_scratch --val_images 4 --train_images 16 --shown 1 --minutes 0.001 --overfit_steps 0 --workers 1"
 # A command of the README, begun with -> flags that shorten it; where a flag is there twice the last one counts.
@@ -68,9 +68,8 @@ def checkout(rule_body_dir: Path, synthetic_body_dir: Path, tmp_path_factory: py
         path.write_text(text.replace("REAL", sys.executable))
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
     (folder / "images").mkdir()
-    pixels = np.random.RandomState(0).randint(0, 255, (90, 70, 3), np.uint8)
     for name in ("images/a.jpg", "a.jpg", "b.png"):
-        Image.fromarray(pixels).save(folder / name)
+        Image.open(example_photograph()).save(folder / name)
     sizes = {"size": "S", "widths": (32, 32), "hidden": (32, 32)}
     model = create_model("fastmetro", arch="efficientnet-b0", body_dir=rule_body_dir, device="cpu", **sizes)
     save_published(model, folder / "state_dict.bin")
