@@ -82,6 +82,8 @@ def main(body_dir: str, checkpoint: str, image: str, folder: str) -> None:
     people.predict([image, image], batch_size=1)
     list(people.iter_predict(image, keep_crop=False))
     compare("predict")
+    tore.MeshRecovery.from_pretrained(device="cpu").predict(image, refine=True)
+    compare("finding people")
     from tore.synthetic.writing import Recipe, write_images
 
     write_images(Recipe("body", "val", 0, 64, body_dir), 2, folder)

@@ -123,4 +123,4 @@ def load_hand_landmarks(path: str | Path | None = None) -> HandLandmarks:
     Float32, in evaluation mode, without gradients. Raises FileNotFoundError, or ValueError for another network's file.
     """
     fix = "the weights of MediaPipe's hand landmarks: give a file that scripts/convert_mediapipe.py wrote"
-    return with_weights(HandLandmarks(), path or shipped_hand_weights("hand"), fix)
+    return with_weights(HandLandmarks, path or shipped_hand_weights("hand"), fix)

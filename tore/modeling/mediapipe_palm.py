@@ -120,4 +120,4 @@ def load_palm_finder(path: str | Path | None = None) -> PalmFinder:
     Float32, in evaluation mode, without gradients. Raises FileNotFoundError, or ValueError for another network's file.
     """
     fix = "the weights of MediaPipe's palm finder: give a file that scripts/convert_mediapipe.py wrote"
-    return with_weights(PalmFinder(), path or shipped_hand_weights("palm"), fix)
+    return with_weights(PalmFinder, path or shipped_hand_weights("palm"), fix)

@@ -10,6 +10,7 @@ Keypoints are COCO's, in its order (`KEYPOINT_NAMES`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -324,14 +325,17 @@ def load_movenet(name: str, path: str | Path | None = None) -> MoveNet:
     Float32, in evaluation mode, without gradients. Raises FileNotFoundError, or ValueError for another network's file.
     """
     fix = f"the weights of MoveNet {name}: give a file that scripts/convert_movenet.py wrote"
-    return with_weights(NETWORKS[name](), path or shipped_weights(name), fix)
+    return with_weights(NETWORKS[name], path or shipped_weights(name), fix)
 
 
-def with_weights(network: Network, path: str | Path, wanted: str) -> Network:
-    """The network with a file's weights, float32, in evaluation mode, without gradients.
+def with_weights(make: Callable[[], Network], path: str | Path, wanted: str) -> Network:
+    """The network that `make` makes with a file's weights, float32, in evaluation mode, without gradients.
 
-    Raises FileNotFoundError, or ValueError for a file of other entries; `wanted` says what it should hold.
+    The weights that it is made with are thrown away, and draw nothing from the process's random numbers. Raises
+    FileNotFoundError, or ValueError for a file of other entries; `wanted` says what it should hold.
     """
+    with torch.random.fork_rng(devices=[]):
+        network = make()
     entries, expected = read_tensors(path), network.state_dict()
     fits = isinstance(entries, dict) and entries.keys() == expected.keys()
     if not fits or any(entries[key].shape != value.shape for key, value in expected.items()):
