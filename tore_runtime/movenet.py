@@ -19,7 +19,10 @@ THRESHOLD = 0.25  # of MultiPose's scores
 FIRST_LOOK, SECOND_LOOK = 256, 512  # pixels; the longer side of the image as MultiPose is shown it
 SMALL = 0.04  # of the image: the second look, which large images get, adds people whose boxes are smaller
 KEYPOINT_MARGIN = 1.1  # side of Thunder's crop over the longer side of the box
-DOUBTFUL = 0.5  # mean score of the limbs below which the person is looked at in three more rotations
+# A person is looked at in three more rotations if the limbs' mean score is below the first and that of shoulders and
+# hips below the second: a portrait, whose legs are not in the image, has a sure torso.
+DOUBTFUL, SURE_TORSO = 0.5, 0.6
+TORSO = [5, 6, 11, 12]
 GAIN = 0.1  # by which a rotation must score higher than the upright crop
 TURNS = (90.0, 180.0, 270.0)  # degrees
 Network = Callable[[np.ndarray], Mapping[str, np.ndarray]]  # images (B, H, W, 3) uint8 -> what is decoded, by name
@@ -99,15 +102,16 @@ class KeypointPlacer:
         """
         crops = [_square(box) for box in boxes]
         keypoints, rotations = self._keypoints(image, crops), np.zeros(len(boxes))
-        doubtful = np.nonzero(keypoints[:, LIMBS, 2].mean(1) < DOUBTFUL)[0]
+        scores = keypoints[..., 2]
+        doubtful = np.nonzero((scores[:, LIMBS].mean(1) < DOUBTFUL) & (scores[:, TORSO].mean(1) < SURE_TORSO))[0]
         if not len(doubtful):
             return keypoints, rotations
         turned = [Crop(crops[index].center, crops[index].size, turn) for index in doubtful for turn in TURNS]
         others = self._keypoints(image, turned).reshape(len(doubtful), len(TURNS), KEYPOINTS, 3)
         for index, tries in zip(doubtful, others, strict=True):
-            scores = tries[:, LIMBS, 2].mean(1)
-            if scores.max() > keypoints[index, LIMBS, 2].mean() + GAIN:
-                keypoints[index], rotations[index] = tries[scores.argmax()], TURNS[scores.argmax()]
+            found = tries[:, LIMBS, 2].mean(1)
+            if found.max() > keypoints[index, LIMBS, 2].mean() + GAIN:
+                keypoints[index], rotations[index] = tries[found.argmax()], TURNS[found.argmax()]
         return keypoints, rotations
 
     def _keypoints(self, image: np.ndarray, crops: Sequence[Crop]) -> np.ndarray:

@@ -203,7 +203,8 @@ def recovery_for(args: argparse.Namespace, images: int) -> MeshRecovery:
     ignored = check_rules(args, RULES)
     if args.checkpoint is None:
         args.checkpoint = default_checkpoint(args.body or "body")
-        tell(f"the network is {args.checkpoint.name}, which ships and was trained on synthetic images alone")
+        known = "on features of pose networks that know photographs"
+        tell(f"the network is {args.checkpoint.name}, which ships: trained on rendered images alone, {known}")
     checkpoint, notes = open_network(args, args.checkpoint)
     for note in [*args.notices, *ignored, *notes]:
         tell(note)
