@@ -13,7 +13,7 @@ from tore.paths import default_checkpoint, example_photograph
 from tore_runtime.outputs import PoseFile
 from tore_runtime.result import save_result
 
-LEFT_OUT = 5.0  # millimeters on average, by skins without pose correctives
+LEFT_OUT = {"body": 15.0, "hand": 5.0}  # millimeters on average, by skins without pose correctives
 
 
 @pytest.mark.parametrize(("kind", "left"), [("body", False), ("hand", False), ("hand", True)])
@@ -32,6 +32,6 @@ def test_the_fitted_body_lies_on_the_mesh(kind: str, left: bool, tmp_path: Path)
         assert motion.body == recovery.body.identity and motion.left == left and motion.axes == "camera"
         rig = rig_of(motion, recovery.body)
         away = 1000 * np.linalg.norm(rig.skinned()[0] - mesh, axis=1).mean()
-        assert away < person.parameters.residual_mm + LEFT_OUT
+        assert away < person.parameters.residual_mm + LEFT_OUT[kind]
         joints.append(rig.posed()[1])
     assert np.abs(np.diff(joints, axis=0)).max() < 1e-6
