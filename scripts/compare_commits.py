@@ -43,6 +43,8 @@ class Checkout:
             command = ["git", "-C", str(ROOT), "worktree", "add", "--quiet", "--detach", str(self.tree), commit]
             subprocess.run(command, check=True)
         self.out.mkdir(parents=True, exist_ok=True)
+        new = (self.tree / "tore/modeling/shipped/people.safetensors").exists()
+        self.body = "free" if new else "stand-in"  # the body model of the networks that ship with the commit
 
     def python(self, *arguments: str) -> None:
         """Runs Python with this commit's code; stops this script where it fails."""
@@ -61,7 +63,9 @@ class Checkout:
 
     def shipped(self, kind: str) -> str:
         """The checkpoint that ships for a "body" or a "hand"."""
-        return str(sorted(self.tree.glob(f"tore/modeling/shipped/*{kind}*"))[0])
+        names = {"body": ("people.safetensors", "standin_body.bin"), "hand": ("hands.safetensors", "standin_hand.bin")}
+        new, old = (self.tree / "tore/modeling/shipped" / name for name in names[kind])
+        return str(new if self.body == "free" else old)
 
     def run(self, only: list[str]) -> None:
         """Everything that is compared; results that are there are kept."""
@@ -77,15 +81,16 @@ class Checkout:
         cli = "-m tore.cli"
         found = {
             f"set_{kind}": [
-                f"{cli} synth pictures --out set_{kind} --body {kind} --train 20 --val 12 --seed 1 --data_dir stand-in"
+                f"{cli} synth pictures --out set_{kind} --body {kind} --train 20 --val 12 --seed 1 "
+                f"--data_dir {self.body}"
             ]
             for kind in ("body", "hand")
         }
         for name, (script, kind, more) in TRAININGS.items():
-            where = f"--data_dir . --train_yaml set_{kind}/train.yaml --body_dir stand-in --output_dir train_{name}"
+            where = f"--data_dir . --train_yaml set_{kind}/train.yaml --body_dir {self.body} --output_dir train_{name}"
             found[f"train_{name}"] = [f"{self.tree}/tore/tools/{script}.py {where} {SMALL} {STEADY} {more}"]
         for kind in ("body", "hand"):
-            judged = f"--val_yaml set_{kind}/val.yaml --body_dir stand-in --num_workers 0 --device cpu"
+            judged = f"--val_yaml set_{kind}/val.yaml --body_dir {self.body} --num_workers 0 --device cpu"
             found[f"evaluate_{kind}"] = [
                 f"{cli} evaluate --checkpoint {self.shipped(kind)} {judged} --json evaluate_{kind}/numbers.json "
                 f"--samples evaluate_{kind}/samples.jsonl"
@@ -95,7 +100,7 @@ class Checkout:
             found[f"infer_{kind}"] = [
                 f"{self.tree}/tore/tools/tore_inference_fm.py --resume_checkpoint {self.shipped(kind)} "
                 f"--image_file_or_path {image} --output_dir infer_{kind} --no_overlay "
-                f"--save_results npz --data_dir stand-in --device cpu"
+                f"--save_results npz --data_dir {self.body} --device cpu"
             ]
         count = "--train_images" if (self.tree / "tore/demo").is_dir() else "--train_pictures"
         found["demo"] = [

@@ -1,4 +1,4 @@
-"""Draws the figures of capsules, and the synthetic body and hand, into docs/images.
+"""Draws the synthetic body and hand, their poses, people and gestures, into docs/images.
 
 python scripts/make_figure_sheets.py [--output_dir DIR]
 """
@@ -16,11 +16,10 @@ from manopth.files import load_body_arrays
 from manopth.lbs import SkinnedModel, linear_blend_skinning
 from manopth.rotations import axis_angle_to_matrix
 from tore.geometry.camera import PinholeCamera
-from tore.paths import CAPSULE_BODY_FILES, CAPSULE_HAND_FILES, SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES
+from tore.paths import SYNTHETIC_BODY_FILES, SYNTHETIC_HAND_FILES
 from tore.synthetic.body_contact import EASY
 from tore.synthetic.free_body import people_shapes, synthetic_body_dir
 from tore.synthetic.hand_pose_prior import HandPosePrior
-from tore.synthetic.models import capsule_body_dir
 from tore.synthetic.pose_prior import PosePrior
 from tore_runtime.drawing import contact_sheet
 from tore_runtime.renderer import render
@@ -30,37 +29,6 @@ POSES, SHAPES = 36, 12
 SIDES = (20, 110)  # degrees that a body is turned by: front and side
 HAND_SIDES = ((90, 0), (-90, 0), (20, -60))  # tilt and turn: back of the hand, palm, side
 ROOT = Path(__file__).resolve().parents[1]
-Angles = dict[int, tuple[float, float, float]]
-
-DOWN: Angles = {16: (0, 0, -75), 17: (0, 0, 75)}
-SITTING: Angles = DOWN | {1: (-90, 0, 12), 2: (-90, 0, -12), 4: (90, 0, 0), 5: (90, 0, 0)}
-WALKING: Angles = DOWN | {1: (-35, 0, 0), 2: (20, 0, 0), 4: (15, 0, 0), 5: (35, 0, 0), 18: (0, -35, 0), 19: (0, 35, 0)}
-# caption, axis-angles of joints in degrees, shape numbers, turn about y in degrees, width shown in meters
-BODY: list[tuple[str, Angles, dict[int, float], float, float]] = [
-    ("front", {}, {}, 0, 1.9),
-    ("side", {}, {}, 90, 1.9),
-    ("back", {}, {}, 180, 1.9),
-    ("arms down", DOWN, {}, 25, 1.9),
-    ("arms up", {16: (0, 0, 75), 17: (0, 0, -75)}, {}, 25, 2.3),
-    ("elbows 120", {18: (0, -120, 0), 19: (0, 120, 0)}, {}, 15, 1.9),
-    ("knees 100", DOWN | {1: (-90, 0, 0), 4: (100, 0, 0), 5: (100, 0, 0)}, {}, 70, 1.9),
-    ("sitting", SITTING, {}, 50, 1.9),
-    ("walking", WALKING, {}, 60, 1.9),
-    ("bowing", DOWN | {3: (30, 10, 0), 6: (25, 10, 0), 9: (20, 0, 0)}, {}, 60, 1.9),
-    ("short, light", DOWN, {0: -2.0, 1: -1.5}, 0, 1.9),
-    ("tall, heavy", DOWN, {0: 2.0, 1: 2.0, 7: 1.0}, 0, 1.9),
-]
-# caption, curl of index, middle, little, ring finger and thumb in mean hands, turn about x and y, shape numbers
-HAND: list[tuple[str, tuple[float, ...], tuple[float, float], dict[int, float]]] = [
-    ("back of the hand", (0, 0, 0, 0, 0), (90, 0), {}),
-    ("palm", (0, 0, 0, 0, 0), (-90, 0), {}),
-    ("mean hand", (1, 1, 1, 1, 1), (30, -30), {}),
-    ("fist", (3.3, 3.3, 3.3, 3.3, 3.2), (30, -30), {}),
-    ("fist, from below", (3.3, 3.3, 3.3, 3.3, 3.2), (-80, 0), {}),
-    ("pinch", (2.0, 0.5, 0.5, 0.5, 2.2), (20, -30), {}),
-    ("pointing", (0, 3.3, 3.3, 3.3, 2.5), (35, -20), {}),
-    ("long fingers", (0, 0, 0, 0, 0), (90, 0), {2: 3.0}),
-]
 
 
 def draw(vertices: np.ndarray, faces: np.ndarray, tilt: float, turn: float, width: float) -> np.ndarray:
@@ -81,33 +49,9 @@ def skin(model: SkinnedModel, pose: np.ndarray, shape: np.ndarray | None = None)
     return linear_blend_skinning(rotations, betas, model)[0][0].numpy()
 
 
-def numbers(shape: dict[int, float]) -> np.ndarray:
-    """(10,) shape numbers, 0 where none is given."""
-    return np.array([shape.get(number, 0.0) for number in range(10)])
-
-
 def save(images: list[np.ndarray], captions: list[str], columns: int, path: Path, cell: int = CELL) -> None:
     """Writes a sheet."""
     Image.fromarray(contact_sheet(images, captions, columns=columns, cell=cell)).save(path, quality=88)
-
-
-def draw_capsules(out: Path) -> None:
-    """capsule_body_model.jpg and capsule_hand_model.jpg."""
-    arrays = load_body_arrays(capsule_body_dir() / CAPSULE_BODY_FILES.model)
-    model, images = SkinnedModel(arrays), []
-    for _, angles, shape, turn, width in BODY:
-        pose = np.zeros((24, 3))
-        for joint, degrees in angles.items():
-            pose[joint] = np.radians(degrees)
-        images.append(draw(skin(model, pose, numbers(shape)), arrays["f"], 8, turn, width))
-    save(images, [row[0] for row in BODY], 4, out / "capsule_body_model.jpg")
-    arrays = load_body_arrays(capsule_body_dir() / CAPSULE_HAND_FILES.model)
-    model, mean, images = SkinnedModel(arrays), arrays["hands_mean"].reshape(5, 3, 3), []
-    for _, curl, (tilt, turn), shape in HAND:
-        fingers = mean * np.array(curl)[:, None, None]
-        pose = np.concatenate([np.zeros((1, 3)), fingers.reshape(15, 3)])
-        images.append(draw(skin(model, pose, numbers(shape)), arrays["f"], tilt, turn, 0.25))
-    save(images, [row[0] for row in HAND], 4, out / "capsule_hand_model.jpg")
 
 
 def draw_synthetic(out: Path) -> None:
@@ -145,7 +89,6 @@ def main() -> None:
     parser.add_argument("--output_dir", "--out", type=Path, default=ROOT / "docs" / "images")
     out = parser.parse_args().output_dir
     out.mkdir(parents=True, exist_ok=True)
-    draw_capsules(out)
     draw_synthetic(out)
 
 

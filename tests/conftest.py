@@ -17,11 +17,10 @@ import pytest
 import torch
 
 from tests import rules
-from tests.plain_figure import Figure
 from tore import device
 from tore.modeling.official_keys import UNREAD
-from tore.paths import CAPSULE_BODY_FILES, CAPSULE_HAND_FILES, MANO_FILES, SMPL_FILES, BodyFiles
-from tore.synthetic import free_body, models
+from tore.paths import MANO_FILES, SMPL_FILES, BodyFiles
+from tore.synthetic import free_body
 
 REFERENCE = Path(__file__).parent / "reference"
 SIDE_BY_SIDE = "PYTEST_XDIST_WORKER" in os.environ  # several processes run the tests
@@ -117,30 +116,6 @@ def rule_body_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def synthetic_body_dir() -> Path:
     """The folder of the synthetic body and hand, written once in the project's cache folder and reused later."""
     return free_body.synthetic_body_dir()
-
-
-@pytest.fixture(scope="session")
-def capsule_body_dir() -> Path:
-    """The same of the capsule figures, which the shipped networks and today's images are of."""
-    return models.capsule_body_dir()
-
-
-@pytest.fixture(scope="session")
-def standin_body(capsule_body_dir: Path) -> Figure:
-    """The body of capsules, read plainly."""
-    return Figure(capsule_body_dir, CAPSULE_BODY_FILES)
-
-
-@pytest.fixture(scope="session")
-def standin_hand(capsule_body_dir: Path) -> Figure:
-    """The hand of capsules, read plainly."""
-    return Figure(capsule_body_dir, CAPSULE_HAND_FILES)
-
-
-@pytest.fixture(params=["standin_body", "standin_hand"])
-def figure(request: pytest.FixtureRequest) -> Figure:
-    """Each stand-in in turn."""
-    return request.getfixturevalue(request.param)
 
 
 from tests.training_runs import synthetic_sets, tiny_sets  # noqa: E402, F401 - fixtures of several packages

@@ -34,8 +34,7 @@ RUNTIME = (  # the modules of tore_runtime, likewise; every package of tore may 
     {"reports"},
     {"cli"},
 )
-ALSO = {  # made on first use: the files of the synthetic body and the capsules where no licensed one is named
-    ("body", "synthetic.models"),
+ALSO = {  # made on first use: the files of the synthetic body where no licensed one is named
     ("body", "synthetic.free_body"),
 }
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

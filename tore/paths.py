@@ -20,11 +20,11 @@ from pathlib import Path
 from tore_runtime.names import renamed_argument as renamed_argument
 
 SYNTHETIC = "synthetic"  # in place of a body model folder: the synthetic body and hand, written on first use
-CAPSULES = "capsules"  # likewise: the simple figures that the networks in `modeling/shipped` know
-MADE_BODIES = (SYNTHETIC, CAPSULES)  # the body models that this project makes itself
-BODY_DIR_ALIASES = {"free": SYNTHETIC, "stand-in": CAPSULES}  # their former names
+MADE_BODIES = (SYNTHETIC,)  # the body models that this project makes itself
+BODY_DIR_ALIASES = {"free": SYNTHETIC}  # their former names
+REMOVED_BODIES = ("capsules", "stand-in")  # the names of simple figures that version 0.1 made
+REMOVED = "the simple figures of version 0.1, which are gone with their images and networks"
 SYNTHETIC_VERSION = 1  # counts up when the files change, so that an old cache is not taken for a new one
-CAPSULES_VERSION = 2
 SHIPPED_NETWORKS = {"body": "people.safetensors", "hand": "hands.safetensors"}
 PACKAGE_ROOT = Path(__file__).resolve().parent
 
@@ -89,31 +89,10 @@ SYNTHETIC_HAND_FILES = BodyFiles(
     regressor_h36m=None,
     site="this project: `tore synth hand --output_dir DIR` writes it",
 )
-CAPSULE_BODY_FILES = BodyFiles(
-    name=CAPSULES,
-    kind="body",
-    model="standin_body.pkl",
-    mesh_levels="standin_body_levels.npz",
-    adjacency="standin_body_431_adjmat",
-    regressor_extra="standin_body_regressor_extra.npy",
-    regressor_h36m="standin_body_regressor_h36m.npy",
-    site="this project: `tore synth body --model capsules --output_dir DIR` makes it",
-)
-CAPSULE_HAND_FILES = BodyFiles(
-    name=CAPSULES,
-    kind="hand",
-    model="standin_hand.pkl",
-    mesh_levels="standin_hand_levels.npz",
-    adjacency="standin_hand_195_adjmat",
-    regressor_extra=None,
-    regressor_h36m=None,
-    site="this project: `tore synth hand --model capsules --output_dir DIR` makes it",
-)
 SYNTHETIC_FILES = {"body": SYNTHETIC_BODY_FILES, "hand": SYNTHETIC_HAND_FILES}
-CAPSULE_FILES = {"body": CAPSULE_BODY_FILES, "hand": CAPSULE_HAND_FILES}
 BODY_FILES = {  # in the order in which a folder is searched for them; the licensed model first
-    "body": (SMPL_FILES, SYNTHETIC_BODY_FILES, CAPSULE_BODY_FILES),
-    "hand": (MANO_FILES, SYNTHETIC_HAND_FILES, CAPSULE_HAND_FILES),
+    "body": (SMPL_FILES, SYNTHETIC_BODY_FILES),
+    "hand": (MANO_FILES, SYNTHETIC_HAND_FILES),
 }
 
 BACKBONE_WEIGHTS = {
@@ -134,11 +113,13 @@ takes_data_dir = renamed_argument("data_dir", "body_dir")  # what the folder of 
 def body_dir(override: str | Path | None = None) -> Path:
     """Folder of the body model files: the argument, else `TORE_BODY_DIR`, else `tore/modeling/data`.
 
-    "synthetic" means the folder of the synthetic body and hand, "capsules" that of the capsule figures, whether it has
-    been made yet or not.
+    "synthetic" means the folder of the synthetic body and hand, whether it has been made yet or not. Raises ValueError
+    for the name of a body model that the project no longer has.
     """
     chosen = override or os.environ.get("TORE_BODY_DIR") or PACKAGE_ROOT / "modeling" / "data"
     word = BODY_DIR_ALIASES.get(str(chosen), str(chosen))
+    if word in REMOVED_BODIES and not Path(word).is_dir():
+        raise ValueError(f"{word!r} names {REMOVED}: use --body_dir {SYNTHETIC} (in Python body_dir={SYNTHETIC!r})")
     return made_folder_of(word) if word in MADE_BODIES else Path(chosen)
 
 
@@ -155,8 +136,7 @@ def cache_dir() -> Path:
 
 def made_folder_of(name: str) -> Path:
     """Where the files of a body model of `MADE_BODIES` are kept; `tore.body.files.locate` has them written."""
-    folders = {SYNTHETIC: f"free-v{SYNTHETIC_VERSION}", CAPSULES: f"standin-v{CAPSULES_VERSION}"}
-    return cache_dir() / folders[name]
+    return cache_dir() / {SYNTHETIC: f"free-v{SYNTHETIC_VERSION}"}[name]
 
 
 def body_dir_at_hand(kind: str, override: str | Path | None = None) -> Path:
@@ -166,7 +146,7 @@ def body_dir_at_hand(kind: str, override: str | Path | None = None) -> Path:
 
 
 def find_body_files(kind: str, override: str | Path | None = None) -> tuple[Path, BodyFiles]:
-    """The folder and the file names of the body model it holds: the licensed, the synthetic or the capsules, in turn.
+    """The folder and the file names of the body model it holds: the licensed or the synthetic one.
 
     A folder that holds no model file gives the licensed names, so that the error which follows
     on opening one tells what to fetch.
@@ -176,9 +156,8 @@ def find_body_files(kind: str, override: str | Path | None = None) -> tuple[Path
     if kind not in BODY_FILES:
         raise ValueError(f"body kind {kind!r} is not known; use 'body' or 'hand'")
     folder = body_dir(override)
-    made = {made_folder_of(SYNTHETIC): SYNTHETIC_FILES[kind], made_folder_of(CAPSULES): CAPSULE_FILES[kind]}
-    if folder in made:
-        return folder, made[folder]
+    if folder == made_folder_of(SYNTHETIC):
+        return folder, SYNTHETIC_FILES[kind]
     held = (files for files in BODY_FILES[kind] if (folder / files.model).is_file())
     return folder, next(held, BODY_FILES[kind][0])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from free_body.coarsening import coarsen
 from free_body.forearm import with_forearm
 from free_body.levels import fitted
 from free_body.packing import packed_level, packed_rows
@@ -15,7 +16,7 @@ from free_body.source import TRAINED, Array, Index, Source
 from scipy.spatial.transform import Rotation
 
 from tore.synthetic.free_body import FLIP, HAND_ORIGIN, HAND_PARENTS, subtree
-from tore.synthetic.mesh import Disc, coarsen, rim_mask
+from tore.synthetic.mesh import Disc, rim_mask
 
 COUNTS = ((778, 16), (195, 8))  # vertices, of them on the rim at the wrist
 FINGERS = {"index": 2, "middle": 3, "pinky": 5, "ring": 4, "thumb": 1}  # in the order of the joints; Anny's numbers

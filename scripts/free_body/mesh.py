@@ -9,10 +9,11 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from free_body.coarsening import coarsen
 from free_body.source import EYEBALL, MOUTH, Array, Index, Source
 from scipy.spatial import cKDTree
 
-from tore.synthetic.mesh import Disc, Level, coarsen, rim_mask
+from tore.synthetic.mesh import Disc, Level, rim_mask
 
 COUNTS = ((6890, 132), (1723, 65), (431, 31))  # vertices of the whole, of them in the mirror plane
 # Of the stature: how far behind the eyes the face begins; the regions of fine edges about the eye and the mouth.

@@ -7,8 +7,9 @@ from pose_prior.families import HERE, entries
 
 from tore.synthetic.free_body import Array, build_free
 from tore.synthetic.hand_pose_prior import ANGLES, FINGERS, HELD
-from tore.synthetic.hand_poses import PALM, THUMB_TARGET
 
+PALM = np.array([0.0, -1.0, 0.0])
+THUMB_TARGET = np.array([-0.15, -0.55, -0.80])  # where the thumb bends to
 TABLE = {"index": "index", "middle": "middle", "little": "pinky", "ring": "ring"}  # the file's word: the model's
 
 

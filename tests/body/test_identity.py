@@ -119,6 +119,10 @@ def test_the_sentence_names_both_and_the_fix() -> None:
         smpl.refuse_another(mine, "a.bin was trained on")
     with pytest.raises(ValueError, match="other files of that name"):
         smpl.refuse_another(BodyIdentity("SMPL", "2a", "0b"), "a.bin was trained on")
+    with pytest.raises(
+        ValueError, match=r"'capsules', and .*: that was one of .* gone .* again with --body_dir synthetic"
+    ):
+        BodyIdentity("capsules").refuse_another(mine, "a.yaml has labels of")
     smpl.refuse_another(BodyIdentity("a copy", "0a", "0b"), "a.bin was trained on")
     with pytest.raises(ValueError, match=r"x\.bin is damaged: its record of the body model is \['SMPL'\]"):
         BodyIdentity.from_plain(["SMPL"], "x.bin")

@@ -32,7 +32,7 @@ def test_old_spellings_of_training_are_the_new_ones(flag: str) -> None:
 def test_data_dir_means_body_files_where_there_are_no_data_sets() -> None:
     for parser, rest in ((infer.build_parser(), ["--checkpoint", "x", "--images", "y"]), (bench.build_parser(), [])):
         assert parser.parse_args([*rest, "--data_dir", "d"]).body_dir == "d"
-    assert cost.parse(["--data_dir", "stand-in"]).body_dir == "capsules"
+    assert cost.parse(["--data_dir", "free"]).body_dir == "synthetic"
     args = evaluate.build_parser().parse_args(["--checkpoint", "x", "--val_yaml", "v", "--data_dir", "d"])
     assert (args.data_dir, args.body_dir) == ("d", None)
 

@@ -25,7 +25,7 @@ HANDS = 3
 
 @pytest.fixture(scope="module")
 def site(synthetic_body_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """FreiHAND's folder with the stand-in's hands, the released evaluation annotations among its files."""
+    """FreiHAND's folder with the synthetic hand, the released evaluation annotations among its files."""
     root = tmp_path_factory.mktemp("freihand_site")
     write_freihand(root, HANDS, evaluation_labels=True, body=load_body("hand", synthetic_body_dir))
     return root

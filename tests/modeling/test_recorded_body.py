@@ -92,15 +92,21 @@ def test_what_is_recorded_cannot_be_told_otherwise(tmp_path: Path) -> None:
     assert held is not None and held.is_known
 
 
-def test_the_old_mark_of_the_capsule_figure_is_read(tmp_path: Path) -> None:
-    model = network("capsules")
-    tore.save_model(model, tmp_path / "a.bin")
+@pytest.mark.parametrize("way", ["record", "mark"])
+def test_a_network_of_a_body_model_that_is_gone_is_refused(way: str, tmp_path: Path) -> None:
+    tore.save_model(network("synthetic"), tmp_path / "a.bin")
     content = torch.load(tmp_path / "a.bin", weights_only=True)
-    del content[RECORD]
-    torch.save(content | {"config": content["config"] | {"stand_in": True}}, tmp_path / "a.bin")
-    assert tore.load_model(tmp_path / "a.bin", device="cpu").config == model.config
-    with pytest.raises(ValueError, match="'capsules', and the one in use is 'synthetic'"):
-        tore.load_model(tmp_path / "a.bin", "synthetic", "cpu")
+    if way == "record":
+        content[RECORD] |= {"name": "capsules"}
+    else:
+        del content[RECORD]
+        content["config"] |= {"stand_in": True}
+    torch.save(content, tmp_path / "a.bin")
+    for body_dir in (None, "synthetic"):
+        with pytest.raises(
+            ValueError, match=r"a\.bin is of the body model 'capsules', .* gone .*: use it with ver"
+        ):
+            tore.load_model(tmp_path / "a.bin", body_dir, "cpu")
 
 
 def test_a_plain_state_dict_tells_nothing(rule_body_dir: Path, tmp_path: Path) -> None:
@@ -139,9 +145,9 @@ def test_only_the_image_side_starts_from_a_network_of_another_body(rule_body_dir
 
 
 @pytest.mark.parametrize("kind", ["body", "hand"])
-def test_the_shipped_networks_are_refused_on_another_body(kind: str) -> None:
+def test_the_shipped_networks_are_refused_on_another_body(kind: str, rule_body_dir: Path) -> None:
     with pytest.raises(ValueError, match=r"trained on the body model 'synthetic' .*use --body_dir synthetic"):
-        tore.load_model(default_checkpoint(kind), "capsules", "cpu")
+        tore.load_model(default_checkpoint(kind), rule_body_dir, "cpu")
     assert tore.load_model(default_checkpoint(kind), device="cpu").trained_on == load_body(kind, "synthetic").identity
 
 

@@ -7,31 +7,28 @@ from pathlib import Path
 import pytest
 
 from tore import cli
-from tore.paths import CAPSULE_HAND_FILES, SYNTHETIC_HAND_FILES, BodyFiles, find_body_files
+from tore.paths import SYNTHETIC_HAND_FILES, find_body_files
 from tore.synthetic.body_files import file_names
 
 
-@pytest.mark.parametrize(
-    ("choice", "files", "kept"),
-    [
-        ([], SYNTHETIC_HAND_FILES, "synthetic_body_dir"),
-        (["--model", "capsules"], CAPSULE_HAND_FILES, "capsule_body_dir"),
-    ],
-)
+@pytest.mark.parametrize("choice", [[], ["--model", "synthetic"]])
 def test_hand_is_written_and_found(
-    choice: list[str],
-    files: BodyFiles,
-    kept: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    request: pytest.FixtureRequest,
+    choice: list[str], synthetic_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["synth", "hand", "--out", str(tmp_path / "new"), *choice]) == 0
+    said, files = capsys.readouterr(), SYNTHETIC_HAND_FILES
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(file_names(files))
-    assert files.model in capsys.readouterr().out
+    assert files.model in said.out and ("--model has no effect" in said.err) == bool(choice)
     for name in file_names(files):
-        assert (tmp_path / "new" / name).read_bytes() == (request.getfixturevalue(kept) / name).read_bytes()
+        assert (tmp_path / "new" / name).read_bytes() == (synthetic_body_dir / name).read_bytes()
     assert find_body_files("hand", tmp_path / "new")[1] is files
+
+
+def test_a_model_that_is_gone_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["synth", "body", "--out", str(tmp_path / "new"), "--model", "capsules"])
+    assert stop.value.code == 2 and not (tmp_path / "new").exists()
+    assert "--model capsules cannot be: other models were the simple figures of version 0.1" in capsys.readouterr().err
 
 
 def test_files_are_replaced_only_when_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

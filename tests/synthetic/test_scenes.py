@@ -152,12 +152,14 @@ def test_assets_dress_people_and_are_split(folder: Path, tmp_path: Path, capsys:
     assert str(empty) in capsys.readouterr().err and not (tmp_path / "none").exists()
 
 
-def test_assets_for_drawn_figures_are_refused(
-    capsule_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_images_of_another_body_model_are_refused(
+    rule_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["images", "--assets", str(tmp_path), "--body_dir", str(capsule_body_dir), "--train", "1"]
-    assert synth.main([*arguments, "--out", str(tmp_path / "set")]) == 2
-    assert "--assets dresses the synthetic body" in capsys.readouterr().err
+    arguments = ["images", "--body_dir", str(rule_body_dir), "--train", "1", "--out", str(tmp_path / "set")]
+    assert synth.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert f"synthetic body and hand alone, and {rule_body_dir} is the folder of SMPL: use --body_dir synthetic" in said
+    assert not (tmp_path / "set").exists()
 
 
 def test_the_set_of_the_package_passes_the_check_and_says_how_it_was_made(folder: Path) -> None:

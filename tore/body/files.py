@@ -15,7 +15,6 @@ from manopth.files import load_array, load_object_arrays, load_tensor
 from tore.body.mesh_levels import MeshLevels
 from tore.paths import (
     BODY_FILES,
-    CAPSULES,
     MADE_BODIES,
     SMPL_GENDERED,
     SMPL_GENDERED_SITE,
@@ -38,10 +37,6 @@ def locate(kind: str, body_dir: str | Path | None = None) -> tuple[Path, BodyFil
         from tore.synthetic.free_body import synthetic_body_dir  # it reads files through this module
 
         synthetic_body_dir()
-    if folder == made_folder_of(CAPSULES) and not folder.is_dir():
-        from tore.synthetic.models import capsule_body_dir
-
-        capsule_body_dir()
     return folder, files
 
 

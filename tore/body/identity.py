@@ -19,7 +19,7 @@ from manopth.files import load_body_arrays
 from manopth.lbs import SkinnedModel
 from tore.body.files import locate, read_levels
 from tore.body.mesh_levels import MeshLevels, SparseMap
-from tore.paths import MADE_BODIES
+from tore.paths import MADE_BODIES, REMOVED, REMOVED_BODIES, SYNTHETIC
 
 WAVES = 8  # numbers that stand for an array
 STEP, SHARE_STEP = 1e-4, 1e-2  # what they are rounded to: 0.1 mm, and a hundredth where the array holds shares
@@ -76,6 +76,8 @@ class BodyIdentity:
             return
         if self.name == found.name:
             fix = "these are other files of that name; use those of then"
+        elif self.name in REMOVED_BODIES:
+            fix = f"that was one of {REMOVED}; make or train it again with --body_dir {SYNTHETIC}"
         elif self.name in MADE_BODIES:
             fix = f"use --body_dir {self.name} (in Python body_dir={self.name!r})"
         else:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tore.paths import CAPSULES, SYNTHETIC
+from tore.paths import SYNTHETIC
 from tore.training.options import VALUE_ALIASES, current_value, value_text
 from tore_runtime.entry import as_typed, note_spellings
 
@@ -39,7 +39,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 # Command -> its old names.
 VERB_ALIASES: dict[str, tuple[str, ...]] = {"pretrain": ("warm-up",), "synth images": ("synth pictures",)}
-BODY_HELP = f"folder of the body model files, {SYNTHETIC} or {CAPSULES} [what a checkpoint records, or TORE_BODY_DIR]"
+BODY_HELP = f"folder of the body model files, or {SYNTHETIC} [what a checkpoint records, or TORE_BODY_DIR]"
 
 
 def names(flag: str) -> tuple[str, ...]:

@@ -12,15 +12,22 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from tore.cli.flags import VERB_ALIASES, FlagParser, HelpFormatter, add_body_dir, image_path, names
+from tore.cli.flags import (
+    VERB_ALIASES,
+    FlagParser,
+    HelpFormatter,
+    add_body_dir,
+    add_idle_flags,
+    image_path,
+    names,
+)
 from tore.datasets.images import decode_image
 from tore.datasets.sets import TSVSet
 from tore.files import check_outputs
-from tore.paths import CAPSULE_FILES, CAPSULES, SYNTHETIC, SYNTHETIC_FILES, body_dir_at_hand
+from tore.paths import REMOVED, SYNTHETIC, SYNTHETIC_FILES, body_dir
 from tore.synthetic.body_files import file_names
 from tore.synthetic.free_body import write_synthetic
 from tore.synthetic.look import asset_notes
-from tore.synthetic.models import write_capsules
 from tore.synthetic.writing import Recipe, write_images
 from tore_runtime.drawing import contact_sheet, save_image
 from tore_runtime.entry import entry_point
@@ -28,7 +35,6 @@ from tore_runtime.entry import entry_point
 HELP = "images of people or hands, with every label, as a data set for training and evaluation"
 SIZES = {"body": 256, "hand": 224}
 SPLITS = ("train", "val")
-FIGURES = {SYNTHETIC: (SYNTHETIC_FILES, write_synthetic), CAPSULES: (CAPSULE_FILES, write_capsules)}
 SHEET_IMAGES, SHEET_CELL, SHEET_QUALITY = 36, 128, 82
 
 
@@ -52,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backgrounds", type=Path, help="folder of photographs (default: the panoramas, or drawn backgrounds)"
     )
-    usual = "folder of the body model files (default: TORE_BODY_DIR or tore/modeling/data, else the synthetic model's)"
+    usual = f"{SYNTHETIC}, or a folder of the synthetic models' files (default: {SYNTHETIC})"
     add_body_dir(parser, data_sets=False, text=usual)
     parser.add_argument(
         "--sheet", type=image_path, help="also write a contact sheet of the first 36 images to this file"
@@ -80,7 +86,7 @@ def make_images(args: argparse.Namespace) -> None:
             split=split,
             seed=args.seed,
             size=args.size or SIZES[args.body],
-            body_dir=str(body_dir_at_hand(args.body, args.body_dir)),
+            body_dir=str(body_dir(args.body_dir or SYNTHETIC)),
             backgrounds=str(args.backgrounds) if args.backgrounds else None,
             assets=str(args.assets) if args.assets else None,
         )
@@ -109,20 +115,21 @@ def _figure_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         *names("--output_dir"), type=Path, required=True, help="folder to write the files into, made if missing"
     )
-    text = "which one: the synthetic model, or the capsule figure that the shipped networks know"
-    parser.add_argument("--model", choices=tuple(FIGURES), default=SYNTHETIC, help=text)
+    add_idle_flags(parser, {"--model": f"other models were {REMOVED}"}, {"--model": SYNTHETIC})
+    parser.set_defaults(notices=[])
     parser.add_argument("--overwrite", action="store_true", help="replace files of the same names")
 
 
 def _make_figure(args: argparse.Namespace) -> None:
-    by_kind, write = FIGURES[args.model]
-    files = file_names(by_kind[args.command])
+    for note in args.notices:
+        print(f"tore synth: {note}", file=sys.stderr)
+    files = file_names(SYNTHETIC_FILES[args.command])
     there = [name for name in files if (args.output_dir / name).exists()]
     if there and not args.overwrite:
         place = args.output_dir / there[0]
         raise FileExistsError(f"{place} is there already; name another --output_dir, or add --overwrite")
     start = time.perf_counter()
-    write(args.command, args.output_dir)
+    write_synthetic(args.command, args.output_dir)
     print(f"{args.output_dir}: {', '.join(files)} ({time.perf_counter() - start:.1f} s)")
 
 

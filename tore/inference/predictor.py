@@ -95,9 +95,9 @@ class MeshRecovery(Pretrained, Finding):
         """Reads an official or own checkpoint or an export, or takes one that was read; all else is worked out from it.
 
         path: the checkpoint file or its folder, or the folder of an export. body_dir: folder of the body model files,
-        "synthetic" or "capsules"; None means the one of these two that the file records, else the usual one. fast: run
-        the checkpoint's export on a CPU, which is made on first use, and the optimized graph elsewhere. runtime: that
-        runs an export, "openvino" (the usual one) or "onnxruntime". amp: an export computes in bfloat16, which OpenVINO
+        or "synthetic"; None means the synthetic one where the file records it, else the usual one. fast: run the
+        checkpoint's export on a CPU, which is made on first use, and the optimized graph elsewhere. runtime: that runs
+        an export, "openvino" (the usual one) or "onnxruntime". amp: an export computes in bfloat16, which OpenVINO
         does. arch: the backbone's name, where the file does not tell it. tell: is handed a line where an export is
         made. Raises FileNotFoundError and ValueError with the file to mend.
         """

@@ -258,8 +258,8 @@ def create_model(
         geometry_reduction: whether the main Transformer sees joints alone; None means in all cases but "none".
         keep_ratio: FastMETRO's share of image tokens that are kept, in (0, 1].
         body: "body" (the usual one) or "hand".
-        body_dir: folder of the body model files, "synthetic" or "capsules"; None means `tore.paths.body_dir()`. The
-            network's `trained_on`, which files of it record, says which body model they are.
+        body_dir: folder of the body model files, or "synthetic"; None means `tore.paths.body_dir()`. The network's
+            `trained_on`, which files of it record, says which body model they are.
         topology: joints and mesh levels, instead of reading them from `body_dir`.
         backbone_weights: ImageNet file of the backbone, or "timm" for timm's own pretrained weights; None and "none"
             leave it at its random start, but a pose network's None means the weights that come with the package.

@@ -54,6 +54,7 @@ from tore.modeling.recorded_body import (
     identity_in,
     licensed,
     refuse_another_body,
+    refuse_removed_body,
     without_mark,
 )
 from tore.modeling.shipped_backbone import LEFT_OUT, left_out_entries, without_backbone
@@ -87,12 +88,12 @@ def load_model(
 
     Args:
         path: the checkpoint file, its folder, or what `read_checkpoint` gave for it.
-        body_dir: folder of the body model files, "synthetic" or "capsules"; None means the one of these two that the
-            file records, else `tore.paths.body_dir()`.
+        body_dir: folder of the body model files, or "synthetic"; None means the synthetic one where the file records
+            it, else `tore.paths.body_dir()`.
         device: "auto", "cpu", "cuda", "cuda:1", "mps" ...
         overrides: fields of the configuration to set by hand, such as `arch` for a backbone that has no
             official name, or `heads` of an official file that does not record them; and `trained_on`, the body model's
-            name where the file has no record of it ("capsules").
+            name where the file has no record of it ("synthetic").
 
     Raises:
         FileNotFoundError: the checkpoint or a body model file is missing.
@@ -132,6 +133,7 @@ def _built(checkpoint: Checkpoint, topology: Topology) -> FastMETRO | METRO:
 def read_checkpoint(path: str | Path, *, trained_on: str | None = None, **overrides: Any) -> Checkpoint:
     """Reads a checkpoint file, or that of a checkpoint folder, and works out its network, without building it."""
     checkpoint = _read(checkpoint_file(path), overrides)
+    refuse_removed_body(checkpoint.trained_on, checkpoint.path)
     if trained_on is None:
         return checkpoint
     held = checkpoint.trained_on

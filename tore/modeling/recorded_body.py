@@ -2,7 +2,7 @@
 
 A network carries it as `trained_on`, a `BodyIdentity`. Our own layout holds it beside the configuration, the official
 layout in an entry of ours, which the official code passes over. Files without it were trained on SMPL or MANO: official
-ones, and ours of before, which noted only whether the body was the capsule figure.
+ones, and ours of before, which noted only whether the body was a figure that the project no longer has.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from torch import Tensor, nn
 
 from tore.body.identity import BodyIdentity
 from tore.modeling.checkpoint_contents import unwrapped
-from tore.paths import BODY_FILES, CAPSULES, MADE_BODIES
+from tore.paths import BODY_FILES, MADE_BODIES, REMOVED, REMOVED_BODIES
 
 RECORD = "trained_on"  # the name of the record in every kind of file
-CAPSULE_MARK = "stand_in"  # what configurations held before there was a record
+FIGURE_MARK = "stand_in"  # what configurations held before there was a record
 
 
 def without_mark(config: Mapping[str, Any]) -> tuple[dict[str, Any], BodyIdentity]:
     """A recorded configuration without the old mark, and the body model that it means where there is no record."""
     plain = dict(config)
-    marked = plain.pop(CAPSULE_MARK, False)
-    return plain, BodyIdentity(CAPSULES) if marked else licensed(plain.get("body", "body"))
+    marked = plain.pop(FIGURE_MARK, False)
+    return plain, BodyIdentity(REMOVED_BODIES[0]) if marked else licensed(plain.get("body", "body"))
 
 
 def licensed(kind: str) -> BodyIdentity:
@@ -50,10 +50,23 @@ def identity_in(entry: Tensor, path: Path) -> BodyIdentity:
 
 
 def body_dir_for(trained_on: BodyIdentity | None, body_dir: str | Path | None) -> str | Path | None:
-    """The folder that was named; else the body model that the record names, where the project makes it itself."""
+    """The folder that was named; else the body model that the record names, where the project makes it itself.
+
+    ValueError where the record names one that the project no longer has.
+    """
+    refuse_removed_body(trained_on, "what was read")
     if body_dir is None and trained_on is not None and trained_on.name in MADE_BODIES:
         return trained_on.name
     return body_dir
+
+
+def refuse_removed_body(trained_on: BodyIdentity | None, what: str | Path) -> None:
+    """ValueError where `what` records a body model that the project made once and no longer has."""
+    if trained_on is not None and trained_on.name in REMOVED_BODIES:
+        raise ValueError(
+            f"{what} is of the body model {trained_on.name!r}, one of {REMOVED}: use it with version 0.1, or take a "
+            "network or a set of the synthetic body model"
+        )
 
 
 def refuse_another_body(trained_on: BodyIdentity | None, found: BodyIdentity | None, what: str | Path) -> None:

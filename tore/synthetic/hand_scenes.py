@@ -20,10 +20,9 @@ from tore.geometry.camera import PinholeCamera
 from tore.synthetic.framing import look_from, placed
 from tore.synthetic.free_body import Forearm, Texture, forearm, texture
 from tore.synthetic.hand_pose_prior import HandPosePrior, HeldObject
-from tore.synthetic.hand_poses import random_rotation
 from tore.synthetic.held_things import gripped_thing, held_thing
 from tore.synthetic.look import Look
-from tore.synthetic.people import BATCH, SPLITS, People, Sample, Shot, label_of, load_figure
+from tore.synthetic.people import BATCH, SPLITS, Sample, Subject, label_of, load_figure
 from tore.synthetic.photo_effects import encoded, photographed
 from tore.synthetic.posing import PosedMesh, Poser
 from tore.synthetic.rendering import Rendering, World, render
@@ -189,15 +188,9 @@ class HandStudio:
         pose[:3] = (Rotation.from_matrix(camera.rotation) * Rotation.from_rotvec(pose[:3])).as_rotvec()
         own = camera.to_camera(hand.mesh) - translation
         joints = self.joint_rows @ hand.mesh
-        people = People(
-            pose.astype(np.float32)[None],
-            hand.betas.astype(np.float32)[None],
-            own[None],
-            own[None, :0],
-            (camera.to_camera(joints) - translation)[None],
-            -camera.rotation[None, :, 1],
-        )
-        label = label_of(self.figure, people, 0, Shot(camera.lens, translation), self.size)
+        seen, betas = camera.to_camera(joints) - translation, hand.betas.astype(np.float32)
+        subject = Subject(pose.astype(np.float32), betas, own, seen, camera.lens, translation)
+        label = label_of("hand", subject, self.size)
         return label | {"joints_visible": joint_states(world, camera, joints, JOINT_DEPTH, self.size)}
 
 
@@ -233,4 +226,17 @@ def _elongated(arm: Forearm, places: Texture) -> tuple[Forearm, Texture]:
             np.concatenate([arm.shapes, *(arm.shapes[ring] for _ in more)]),
         ),
         Texture(places.places, np.concatenate(face_places)),
+    )
+
+
+def random_rotation(rng: RandomState) -> np.ndarray:
+    """(3, 3) uniform over all rotations: a normal quaternion, made unit."""
+    quaternion = rng.standard_normal(4)
+    w, x, y, z = quaternion / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
     )

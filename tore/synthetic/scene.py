@@ -1,4 +1,4 @@
-"""Where people stand: a background drawn by rules or cut from a photograph, and their shadow on the ground."""
+"""Where people stand: a background drawn by rules or cut from a photograph."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.random import RandomState
-
-from tore.geometry.camera import PinholeCamera
 
 PHOTOGRAPH_ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 KEPT_PHOTOGRAPHS = 64  # decoded ones, per process
@@ -43,35 +41,6 @@ def draw_background(rng: RandomState, size: int, photographs: Sequence[Path] = (
         _draw_shape(rng, image)
     blur = float(rng.uniform(0.0, 2.2)) * size / 256
     return cv2.GaussianBlur(image, (0, 0), blur) if blur > 0.3 else image
-
-
-def draw_shadow(
-    rng: RandomState,
-    image: np.ndarray,
-    vertices: np.ndarray,
-    camera: PinholeCamera,
-    up: np.ndarray,
-    light: tuple[float, float, float],
-) -> np.ndarray:
-    """The image with the shadow of vertices (V, 3), camera frame, on the ground through the lowest of them."""
-    toward = np.asarray(light) / np.linalg.norm(light)
-    strength, softness = float(rng.uniform(0.2, 0.6)), float(rng.uniform(1.5, 5.0)) * len(image) / 256
-    climb = float(toward @ up)
-    if climb < 0.25:  # a light too low to cast a shadow within the image
-        return image
-    height = np.asarray(vertices @ up)
-    fallen = vertices - ((height - height.min()) / climb)[:, None] * toward
-    points = camera.project(fallen[fallen[:, 2] > 0.2])
-    rows_in_all, columns_in_all = image.shape[:2]
-    shade = np.zeros((rows_in_all, columns_in_all), np.float32)
-    cells = np.floor(points).astype(int)
-    columns, rows = cells[:, 0], cells[:, 1]
-    inside = (columns >= 0) & (rows >= 0) & (columns < columns_in_all) & (rows < rows_in_all)
-    shade[rows[inside], columns[inside]] = 1
-    spread = cv2.dilate(shade, np.ones((3, 3), np.uint8))
-    dark = np.minimum(1.6 * cv2.GaussianBlur(spread, (0, 0), softness), 1)
-    factor = np.asarray(1 - strength * dark)
-    return np.rint(image * factor[..., None]).astype(np.uint8)
 
 
 def _tint(rng: RandomState, value: tuple[float, float] = (0.15, 0.95), saturation: float = 0.6) -> np.ndarray:

@@ -22,7 +22,7 @@ from tore.synthetic.clearance import Balls, corner_balls, people_gap, posed_ball
 from tore.synthetic.framing import draw_camera, draw_view
 from tore.synthetic.free_body import people_shapes
 from tore.synthetic.look import Look
-from tore.synthetic.people import BATCH, SPLITS, People, Sample, Shot, label_of, load_figure
+from tore.synthetic.people import BATCH, SPLITS, Sample, Subject, label_of, load_figure
 from tore.synthetic.photo_effects import encoded, photographed
 from tore.synthetic.pose_prior import PosePrior
 from tore.synthetic.posing import PosedMesh, Poser
@@ -221,15 +221,9 @@ class PeopleStudio:
         own = camera.to_camera(person.skin) - translation
         world_joints = self.joint_rows @ person.skin
         joints = camera.to_camera(world_joints) - translation
-        people = People(
-            pose.astype(np.float32)[None],
-            person.betas.astype(np.float32)[None],
-            own[None],
-            own[None, :0],
-            joints[None],
-            -camera.rotation[None, :, 1],
-        )
-        label = label_of(self.figure, people, 0, Shot(camera.lens, translation), self.size)
+        betas = person.betas.astype(np.float32)
+        subject = Subject(pose.astype(np.float32), betas, own, joints, camera.lens, translation)
+        label = label_of("body", subject, self.size)
         outline = camera.lens.project(own + translation).clip(0, self.size)
         center, scale = box_around(outline)
         label |= {"center": np.round(center, 3).tolist(), "scale": round(scale, 6)}

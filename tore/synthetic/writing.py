@@ -27,13 +27,11 @@ from tore.body.identity import body_identity
 from tore.datasets.sets import TSVSet, write_linelist, write_yaml
 from tore.datasets.tsv import PARTIAL_SUFFIX, TSVWriter, companions
 from tore.files import write_whole
-from tore.paths import SYNTHETIC_FILES, find_body_files
+from tore.paths import SYNTHETIC, SYNTHETIC_FILES, find_body_files
 from tore.synthetic.hand_scenes import HandStudio
-from tore.synthetic.image import Studio
 from tore.synthetic.look import VERSION as LOOK_VERSION
 from tore.synthetic.look import asset_names, open_look
 from tore.synthetic.people import BATCH, SPLITS, Sample
-from tore.synthetic.scene import find_photographs
 from tore.synthetic.scenes import PeopleStudio
 
 VERSION = 1  # counts up when the same recipe gives other images
@@ -54,17 +52,12 @@ class Recipe:
     backgrounds: str | None = None  # folder of photographs
     assets: str | None = None  # folder of skins, clothes and panoramas; for the synthetic body and hand
 
-    def is_free(self) -> bool:
-        """Whether the images show the synthetic body or hand, rendered; the others are drawn."""
-        return find_body_files(self.kind, self.body_dir)[1] in SYNTHETIC_FILES.values()
-
     def described(self) -> dict[str, object]:
         """The recipe with the body model and the assets by their names in place of their folders."""
         model = find_body_files(self.kind, self.body_dir)[1].model
         fields = {"data_dir" if name == "body_dir" else name: value for name, value in asdict(self).items()}
-        del fields["assets"]
-        rendered = {"assets": asset_names(self.assets), "look": LOOK_VERSION} if self.is_free() else {}
-        return fields | {"data_dir": model} | rendered  # "data_dir": its name in the sets of version 0.1
+        fields |= {"data_dir": model}  # its name in the sets of version 0.1
+        return fields | {"assets": asset_names(self.assets), "look": LOOK_VERSION}
 
     def key(self, index: int) -> str:
         """The key of an image's rows."""
@@ -151,10 +144,11 @@ def _check(recipe: Recipe, count: int) -> None:
         raise ValueError(f"{count} images make no set; ask for 1 at least")
     if not 32 <= recipe.size <= 4096:
         raise ValueError(f"images of {recipe.size} pixels are not made; ask for a side from 32 to 4096")
-    if recipe.assets and not recipe.is_free():
+    files = find_body_files(recipe.kind, recipe.body_dir)[1]
+    if files not in SYNTHETIC_FILES.values():
         raise ValueError(
-            f"--assets dresses the synthetic body and hand; those of {recipe.body_dir} are drawn without: leave "
-            "it out, or name another --body_dir"
+            f"images are made of the synthetic body and hand alone, and {recipe.body_dir} is the folder of "
+            f"{files.name}: use --body_dir {SYNTHETIC} (in Python body_dir={SYNTHETIC!r})"
         )
     if not 0 <= recipe.seed < 2**32:
         raise ValueError(f"seed {recipe.seed} is not between 0 and 2^32 - 1")
@@ -204,11 +198,8 @@ def _make_batch(recipe: Recipe, number: int, wanted: int) -> list[Row]:
 
 
 @lru_cache(maxsize=2)
-def _open_studio(recipe: Recipe) -> Studio | PeopleStudio | HandStudio:
+def _open_studio(recipe: Recipe) -> PeopleStudio | HandStudio:
     """What makes the recipe's images; one for each process, since reading the body model takes longer than a batch."""
-    if not recipe.is_free():
-        photographs = find_photographs(Path(recipe.backgrounds)) if recipe.backgrounds else ()
-        return Studio(recipe.kind, recipe.size, recipe.body_dir, photographs)
     look = open_look(recipe.assets, recipe.backgrounds, recipe.split)
     studio = PeopleStudio if recipe.kind == "body" else HandStudio
     return studio(recipe.size, recipe.body_dir, look)

@@ -1,4 +1,4 @@
-"""Edge collapse to an exact vertex count, for the skins of the synthetic figures and their coarser levels.
+"""Edge collapse to an exact vertex count, for the skins of the synthetic body and hand and their coarser levels.
 
 Works on a disc: a surface with one boundary loop. The loop is thinned along itself only, to a count of its own,
 so a half figure cut by its mirror plane stays cut by that plane.
@@ -28,25 +28,25 @@ def _normal(a: list[float], b: list[float], c: list[float]) -> tuple[float, floa
 class EdgeCollapse:
     """Collapses the relatively shortest edges first: length divided by the wanted length at its ends.
 
+    One end of a collapsed edge stays where it is, so that the vertices that remain are a subset of those given. Edges
+    that the surface bends along count as longer.
+
     Args:
         vertices: (V, 3); faces: (F, 3) of a disc; wanted: (V,) wanted edge length at each vertex (any common unit).
-        move: collapse to the midpoint of the edge; otherwise one end stays where it is, the vertices that remain are
-            a subset of those given, and edges that the surface bends along count as longer.
 
     After `run`, `arrays()` gives the mesh, and `owner` (V,) the remaining vertex each given one ended in.
     """
 
-    def __init__(self, vertices: Array, faces: NDArray[np.int64], wanted: Array, move: bool) -> None:
+    def __init__(self, vertices: Array, faces: NDArray[np.int64], wanted: Array) -> None:
         self.points: list[list[float]] = vertices.tolist()
         self.faces: list[list[int]] = faces.tolist()
         self.wanted: list[float] = wanted.tolist()
-        self.move = move
         self.owner = list(range(len(vertices)))
         self.fans: list[set[int]] = [set() for _ in range(len(vertices))]
         for f, corners in enumerate(faces.tolist()):
             for v in corners:
                 self.fans[v].add(f)
-        self.planes = None if move else self._plane_sums(vertices, faces)
+        self.planes = self._plane_sums(vertices, faces)
         self.rings = [self._ring(v) for v in range(len(vertices))]
         self.edge = [len(ring) != len(fan) for ring, fan in zip(self.rings, self.fans, strict=True)]
         self.alive = sum(1 for fan in self.fans if fan)
@@ -96,7 +96,7 @@ class EdgeCollapse:
     def _entry(self, u: int, v: int) -> tuple[float, int, int]:
         a, b = self.points[u], self.points[v]
         length = sqrt((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2)
-        bend = min(self._bend(u, v), self._bend(v, u)) if self.planes else 0.0
+        bend = min(self._bend(u, v), self._bend(v, u))
         return (length + BEND_COST * bend) / (self.wanted[u] + self.wanted[v]), u, v
 
     @staticmethod
@@ -115,8 +115,6 @@ class EdgeCollapse:
 
     def _bend(self, gone: int, kept: int) -> float:
         """Root mean square distance of `kept` from the planes that `gone` stands for."""
-        if self.planes is None:
-            return 0.0
         xx, xy, xz, xw, yy, yz, yw, zz, zw, ww, area = self.planes[gone]
         x, y, z = self.points[kept]
         total = (
@@ -135,25 +133,18 @@ class EdgeCollapse:
         if len(self.rings[u]) + len(self.rings[v]) - 2 - len(common) > MAX_VALENCE:
             return None
         for gone, kept in self._ways(u, v):
-            place = self.points[kept]
-            if self.move and self.edge[u] == self.edge[v]:
-                place = [(p + q) / 2 for p, q in zip(self.points[u], self.points[v], strict=True)]
-            if self._turn(gone, place, shared) >= limit and self._turn(kept, place, shared) >= limit:
-                self._merge(gone, kept, place, shared)
+            if self._turn(gone, self.points[kept], shared) >= limit:
+                self._merge(gone, kept, shared)
                 return kept
         return None
 
     def _ways(self, u: int, v: int) -> list[tuple[int, int]]:
         if self.edge[u] != self.edge[v]:
             return [(v, u)] if self.edge[u] else [(u, v)]
-        if self.move:
-            return [(v, u)]
         return [(u, v), (v, u)] if self._bend(u, v) <= self._bend(v, u) else [(v, u), (u, v)]
 
     def _turn(self, v: int, place: list[float], shared: set[int]) -> float:
         """The least cosine by which the faces around v turn when v goes to `place`."""
-        if place is self.points[v]:
-            return 1.0
         least = 1.0
         for f in self.fans[v] - shared:
             a, b, c = self.faces[f]
@@ -165,7 +156,7 @@ class EdgeCollapse:
             least = min(least, dot / size if size > 1e-18 else -1.0)
         return least
 
-    def _merge(self, gone: int, kept: int, place: list[float], shared: set[int]) -> None:
+    def _merge(self, gone: int, kept: int, shared: set[int]) -> None:
         for f in shared:
             for w in self.faces[f]:
                 self.fans[w].discard(f)
@@ -175,15 +166,13 @@ class EdgeCollapse:
         self.fans[kept] |= self.fans[gone]
         self.fans[gone] = set()
         ring = self.rings[gone] | self.rings[kept]
-        self.points[kept] = place
         self.rings[gone] = set()
         for w in ring - {gone, kept}:
             self.rings[w].discard(gone)
             self.rings[w].add(kept)
         self.rings[kept] = ring - {gone, kept}
         self.owner[gone] = kept
-        if self.planes:
-            self.planes[kept] = [p + q for p, q in zip(self.planes[gone], self.planes[kept], strict=True)]
+        self.planes[kept] = [p + q for p, q in zip(self.planes[gone], self.planes[kept], strict=True)]
         self.alive -= 1
         if self.edge[gone]:
             self.alive_edge -= 1
