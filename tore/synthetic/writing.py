@@ -144,14 +144,14 @@ def _check(recipe: Recipe, count: int) -> None:
         raise ValueError(f"{count} images make no set; ask for 1 at least")
     if not 32 <= recipe.size <= 4096:
         raise ValueError(f"images of {recipe.size} pixels are not made; ask for a side from 32 to 4096")
+    if not 0 <= recipe.seed < 2**32:
+        raise ValueError(f"seed {recipe.seed} is not between 0 and 2^32 - 1")
     files = find_body_files(recipe.kind, recipe.body_dir)[1]
     if files not in SYNTHETIC_FILES.values():
         raise ValueError(
             f"images are made of the synthetic body and hand alone, and {recipe.body_dir} is the folder of "
             f"{files.name}: use --body_dir {SYNTHETIC} (in Python body_dir={SYNTHETIC!r})"
         )
-    if not 0 <= recipe.seed < 2**32:
-        raise ValueError(f"seed {recipe.seed} is not between 0 and 2^32 - 1")
 
 
 def _claim(recipe: Recipe, folder: Path, overwrite: bool) -> None:
