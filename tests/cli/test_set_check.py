@@ -189,3 +189,7 @@ def test_a_set_of_another_body_model_is_refused(
     capsys.readouterr()
     assert main([*command, "--body_dir", str(rule_body_dir)]) == 2
     assert "the one in use is 'MANO'" in capsys.readouterr().err
+    yaml.write_text(yaml.read_text().replace("synthetic", "capsules"))
+    for more in ([], ["--body_dir", "synthetic"]):
+        assert main([*command, *more]) == 2
+        assert "val.yaml is of the body model 'capsules', one of the simple figures of ver" in capsys.readouterr().err

@@ -74,7 +74,7 @@ def with_body(motions: list[Motion], args: argparse.Namespace) -> tuple[list[Mot
     first, source = motions[0], args.file[0]
     if args.mean_shape:
         motions = [motion.of_mean_shape() for motion in motions]
-    folder = body_dir_for(first.body, args.body_dir)
+    folder = body_dir_for(first.body, args.body_dir, source)
     name = find_body_files(first.kind, folder)[1].name
     if name in MADE_BODIES and motions[0].gender != "neutral":
         tell(f"{source} is of SMPL's {first.gender} body, whose shape numbers mean nothing to {name!r}: mean shape")

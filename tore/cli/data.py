@@ -66,7 +66,7 @@ def find_body(options: argparse.Namespace, dataset: MeshDataset) -> SMPL | MANO 
     Without --body_dir that which the set records, where the project makes it itself. ValueError for another one.
     """
     try:
-        body = load_body(options.body, body_dir_for(dataset.rows.body_model, options.body_dir))
+        body = load_body(options.body, body_dir_for(dataset.rows.body_model, options.body_dir, dataset.rows.path))
         refuse_labels_of_another(dataset, body)
         return body
     except FileNotFoundError as error:

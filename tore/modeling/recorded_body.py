@@ -49,12 +49,14 @@ def identity_in(entry: Tensor, path: Path) -> BodyIdentity:
     return BodyIdentity.from_plain(value, path)
 
 
-def body_dir_for(trained_on: BodyIdentity | None, body_dir: str | Path | None) -> str | Path | None:
+def body_dir_for(
+    trained_on: BodyIdentity | None, body_dir: str | Path | None, what: str | Path = "the network"
+) -> str | Path | None:
     """The folder that was named; else the body model that the record names, where the project makes it itself.
 
-    ValueError where the record names one that the project no longer has.
+    ValueError, which begins with `what`, where the record names one that the project no longer has.
     """
-    refuse_removed_body(trained_on, "what was read")
+    refuse_removed_body(trained_on, what)
     if body_dir is None and trained_on is not None and trained_on.name in MADE_BODIES:
         return trained_on.name
     return body_dir
