@@ -67,7 +67,7 @@ def allowed(module: str, package: str) -> bool:
 
 SOURCES = sorted((ROOT / "tore").rglob("*.py"))
 RUNTIME_SOURCES = sorted((ROOT / "tore_runtime").glob("*.py"))
-WITHOUT = ("tore", "manopth", "torch", "torchvision", "timm", "safetensors", "scipy", "skimage", "yaml", "tqdm")
+WITHOUT = ("tore", "manopth", "torch", "torchvision", "timm", "safetensors", "scipy", "yaml", "tqdm")
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
