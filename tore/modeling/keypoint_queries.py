@@ -33,7 +33,7 @@ HIDDEN = 128  # width within the embedding
 USUAL_SCALE = 0.9  # of the camera, where no keypoint tells: a person who fills most of the crop
 PRIOR = 0.05  # square meters; how much that counts beside the spread of the keypoints, about 1
 TRUST_OFFSET, TRUST_FACTOR = -2.0, 12.0  # a joint moves to its keypoint by the sigmoid of offset + factor * score
-REACH = 0.04  # meters; how far a joint may lie beside its keypoint: hips and shoulders are not the same points
+REACH = 0.02  # meters; how far a joint may lie beside its keypoint: hips and shoulders are not the same points
 SMALL = 1e-9  # beside the smoothness of a displacement: one of all vertices alike costs something too
 # What training does to keypoints, of which photographs have worse ones than the rendered images.
 DROPPED, ALL_DROPPED = 0.1, 0.05  # shares of keypoints, and of images that lose all
