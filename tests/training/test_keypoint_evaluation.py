@@ -108,7 +108,7 @@ def test_refined_people_are_judged_beside_the_predicted_ones(
     joints = torch.from_numpy(joint_rows(body)[0] @ vertices).float()  # (17, 3)
     shares = (1 + CAMERA[0] * (joints[:, :2] + torch.from_numpy(CAMERA[1:]).float())) / 2
 
-    def see(images: torch.Tensor, _: object) -> torch.Tensor:
+    def see(images: torch.Tensor, *_: object) -> torch.Tensor:
         certain = torch.full((len(images), 17, 1), 0.9)
         certain[1:] = 0.1  # the second person of the first image
         return torch.cat([shares.expand(len(images), -1, -1), certain], -1)

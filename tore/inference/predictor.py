@@ -293,10 +293,11 @@ class MeshRecovery(Pretrained, Finding):
             return self._recoveries(crops, prediction, body, choice, keypoints, fit)
 
     def _keypoints(self, images: torch.Tensor, prediction: MeshPrediction) -> torch.Tensor:
-        """(B, 17, 3) that MoveNet finds in the crops: the network's backbone, where that is it, else one more pass."""
-        if prediction.keypoints is not None and self.model.config.frozen_backbone:
-            return prediction.keypoints
-        return crop_keypoints(images, self.image_format)
+        """(B, 17, 3) that MoveNet finds in the crops; where it is the backbone, it does not see them twice."""
+        known = prediction.keypoints
+        if known is not None and not self.model.config.frozen_backbone:
+            known = None  # they moved with its weights
+        return crop_keypoints(images, self.image_format, known)
 
     def refiner(self) -> Refiner:
         """What moves people of this body model toward keypoints. ValueError for hands."""

@@ -48,7 +48,7 @@ TURNS = {
 }  # fmt: skip
 BETAS, PLACE, SCALE = 0.5, 0.1, 0.1
 LARGEST = 10.0  # meters; vertices beyond that are no body
-LOOKS = 1.0, 0.8  # shares of the crop's sides that the pose network sees
+MIDDLE = 0.8  # of the crop's sides: what the pose network sees in its second look
 LIMBS = slice(5, None)  # the keypoints without those of the face
 SMALL = 1e-3  # parts of a keypoint that hang less than this on a joint are left out
 ROWS_OF_BODY = "COCO's keypoints, regressed from the mesh"
@@ -184,14 +184,16 @@ def _pose_network(device: torch.device) -> MoveNet:
     return load_movenet("thunder").to(device)
 
 
-def crop_keypoints(images: Tensor, shown: ImageFormat) -> Tensor:
+def crop_keypoints(images: Tensor, shown: ImageFormat, known: Tensor | None = None) -> Tensor:
     """The keypoints (B, 17, 3) that MoveNet Thunder finds in crops (B, 3, n, n), normalized as `shown` says.
 
     x, y in shares of the crop's sides, score. It sees each crop, and its middle enlarged; the surer look counts.
+    known: what it found in the whole crops, where it has seen them before.
     """
     mean, deviation = (images.new_tensor(values)[:, None, None] for values in (shown.mean, shown.std))
     colors = (images * deviation + mean).float()
-    looks = torch.stack([_looked_at(colors, share) for share in LOOKS])  # (2, B, 17, 3)
+    whole = _looked_at(colors, 1.0) if known is None else known.to(colors)
+    looks = torch.stack([whole, _looked_at(colors, MIDDLE)])  # (2, B, 17, 3)
     surest = looks[:, :, LIMBS, 2].mean(2).argmax(0)
     return looks[surest, torch.arange(len(images), device=images.device)]
 
