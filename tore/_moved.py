@@ -46,7 +46,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "datasets.synthesis.people": ("synthetic.people",),
     "datasets.synthesis.scene": ("synthetic.scene",),
     "datasets.synthesis.writing": ("synthetic.writing",),
-    "deploy.attention": ("export.attention",),
+    "deploy.attention": ("export.transformer",),
     "deploy.fastmetro": ("export.networks",),
     "deploy.form": ("export.networks",),
     "deploy.heads": ("export.heads",),

@@ -7,8 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from tore.export.attention import linear_of
-from tore.export.transformer import FastEncoderDecoder
+from tore.export.transformer import FastEncoderDecoder, linear_of
 from tore.modeling.neural_shape_regressor import LearnedMap, ShapeRegressor, Upsampling
 
 

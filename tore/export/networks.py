@@ -16,9 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tore.body.identity import BodyIdentity
-from tore.export.attention import linear_of
 from tore.export.heads import FastShapeRegressor, fast_upsampling
-from tore.export.transformer import FastEncoderDecoder
+from tore.export.transformer import FastEncoderDecoder, linear_of
 from tore.modeling.fastmetro import FastMETRO, with_hints
 from tore.modeling.heads import MeshPrediction, assemble
 from tore.modeling.metro import METRO, BertLayer, MetroBlock
