@@ -49,14 +49,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--people", type=int, choices=(1, 2), default=1)
-    parser.add_argument("--plain", action="store_true", help="the networks in torch, without exports")
+    parser.add_argument("--no_fast", action="store_true", help="the networks in torch, without exports")
     parser.add_argument("--refine", action="store_true", help="with refinement")
     parser.add_argument("--one_look", action="store_true", help="without the second look for small people")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(args.threads)
-    recovery = MeshRecovery.from_checkpoint(args.checkpoint, device="cpu", fast=not args.plain)
-    finder = partial(find, MoveNetDetector(fast=not args.plain, second_look=not args.one_look))
+    recovery = MeshRecovery.from_checkpoint(args.checkpoint, device="cpu", fast=not args.no_fast)
+    finder = partial(find, MoveNetDetector(fast=not args.no_fast, second_look=not args.one_look))
     seconds: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "people.jpg")
