@@ -68,6 +68,14 @@ def test_several_people_need_a_choice_for_bvh(tmp_path: Path, capsys: pytest.Cap
     assert len(Bvh(tmp_path / "a.bvh").rows) == 2
 
 
+def test_one_hand_of_a_person_goes_into_a_bvh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sides = np.array(["left", "right", "left", "right", "left"])
+    path = save_poses(tmp_path / "hands.npz", poses=POSES[:, :48], side=sides)
+    assert animate(path, "--save", tmp_path / "a.bvh", "--person", "1") == 2
+    assert "these are hands_left, hands_right; choose with --person and --side" in capsys.readouterr().err
+    assert animate(path, "--save", tmp_path / "a.bvh", "--person", "1", "--side", "left") == 0
+
+
 def test_another_body_models_shape_is_refused_or_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = json.dumps({"name": "SMPL", "mesh": "ab", "levels": "cd"})
     path = save_poses(tmp_path / "poses.npz", body_model=other, betas=np.ones(10))

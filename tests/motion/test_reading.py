@@ -85,6 +85,9 @@ def test_hands_of_both_sides(tmp_path: Path) -> None:
     assert found["hands_person1_left"].left and not found["hands_person2_right"].left
     assert found["hands_person2_right"].known.tolist() == [True, False, True]
     assert found["hands_person1_left"].kind == "hand" and found["hands_person1_left"].fingers == "mean"
+    for side in ("left", "right"):
+        (motion,) = read(path, side=side)
+        assert motion.name == {"left": "hands_person1_left", "right": "hands_person2_right"}[side]
     plain = poses_file(tmp_path / "plain.npz", poses=POSES[:, :12], person=None, valid=None)
     (motion,) = read(plain, left=True)
     assert motion.left and motion.fingers == "pca" and motion.name == "plain_left"
@@ -137,6 +140,9 @@ def test_the_record_of_the_body_model_is_kept(tmp_path: Path) -> None:
         ({"person": np.full(6, 0.5)}, {}, "person holds 0.5, 0.5, 0.5 and 3 more, no whole numbers"),
         ({"poses": POSES[:, :48], "side": np.full(6, "both")}, {}, "side does not hold 6 times left or right"),
         ({"poses": POSES[:, :48], "side": np.full(6, "left")}, {"left": True}, "says itself which hands are left"),
+        ({"poses": POSES[:, :48], "side": np.full(6, "left")}, {"side": "right"}, "has no right hand; leave --side"),
+        ({"poses": POSES[:, :48]}, {"side": "left"}, "does not say which hands are left; leave --side out"),
+        ({}, {"side": "left"}, "holds bodies, which have no left or right; leave --side out"),
         ({"poses": POSES[:, :20]}, {"fingers": "mean"}, "poses have 20 numbers, --fingers mean takes 48"),
         ({"mocap_framerate": -2.0}, {}, "frame rate -2; give a positive number"),
         ({"body_model": "no"}, {}, "body_model is not JSON"),

@@ -23,6 +23,7 @@ from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_
 from tore.files import check_outputs
 from tore.modeling.recorded_body import body_dir_for
 from tore.motion import Motion, Reading, Rig, read_motions, rig_of, save_bvh, save_glb, skin_difference
+from tore.motion.reading import SIDES
 from tore.motion.sequence import AXES, FINGERS
 from tore.paths import MADE_BODIES, find_body_files
 from tore_runtime.entry import entry_point
@@ -49,7 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--mean_shape", action="store_true", help="leave the shape numbers out, as for those of another body model")
     fingers = "what a hand's numbers are: from the mean hand, from the flat hand, PCA coefficients"
     add("--fingers", choices=FINGERS, help=f"{fingers} [45: mean, fewer: pca]")
-    add("--left", action="store_true", help="the poses are of a left hand")
+    add("--left", action="store_true", help="the poses are of a left hand, where the file does not say so")
+    add("--side", choices=SIDES, help="of a file of hands of both sides, these only [all]")
     add("--overwrite", action="store_true", help="replace files that are there")
     return parser
 
@@ -107,12 +109,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     check_rules(args, RULES)
     check_saved(args)
-    said = Reading(args.frame_rate, args.axes, args.person, args.gender, args.fingers, args.left, tell)
+    said = Reading(
+        args.frame_rate, args.axes, args.person, args.gender, args.fingers, args.left, side=args.side, tell=tell
+    )
     motions, body = with_body(read_motions(args.file, said), args)
     skeletons = [path for path in args.save if path.suffix.lower() == ".bvh"]
     if skeletons and len(motions) > 1:
         names = ", ".join(motion.name for motion in motions)
-        raise ValueError(f"{skeletons[0]}: BVH holds one skeleton, and these are {names}; choose with --person")
+        flags = "--person and --side" if motions[0].kind == "hand" else "--person"
+        raise ValueError(f"{skeletons[0]}: BVH holds one skeleton, and these are {names}; choose with {flags}")
     rigs = [rig_of(motion, body) for motion in motions]
     if args.at_origin:
         place = rigs[0].place()

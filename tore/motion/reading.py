@@ -44,6 +44,7 @@ class Reading:
     gender: str | None = None
     fingers: str | None = None
     left: bool = False
+    side: str | None = None  # of hands, these only
     tell: Callable[[str], None] = lambda _: None
 
 
@@ -66,8 +67,14 @@ def read_motions(paths: Sequence[str | Path], said: Reading = Reading()) -> list
         found = {who: motion for who, motion in found.items() if who[0] == said.person}
         if not found:
             raise ValueError(f"{files[0]} has no person {said.person}; it has {some(numbers)}")
-    if said.left and any(motion.kind == "body" for motion in found.values()):
-        raise ValueError(f"{files[0]} holds bodies, which have no left or right; leave --left out")
+    if (said.left or said.side) and any(motion.kind == "body" for motion in found.values()):
+        flag = "--left" if said.left else "--side"
+        raise ValueError(f"{files[0]} holds bodies, which have no left or right; leave {flag} out")
+    if said.side is not None:
+        found = {who: motion for who, motion in found.items() if who[1] == said.side}
+        if not found:
+            of = "" if said.person is None else f" of person {said.person}"
+            raise ValueError(f"{files[0]} has no {said.side} hand{of}; leave --side out, or name the other")
     return list(found.values())
 
 
@@ -199,6 +206,8 @@ def _pose(path: Path, poses: Array, said: Reading) -> tuple[str, Array, str]:
 def _sides(path: Path, held: Mapping[str, Any], count: int, said: Reading) -> NDArray[np.str_]:
     """(T,) which hand each row is: said by the file, else by the user."""
     if "side" not in held:
+        if said.side is not None:
+            raise ValueError(f"{path} does not say which hands are left; leave --side out, and add --left if all are")
         return np.full(count, SIDES[0] if said.left else SIDES[1])
     if said.left:
         raise ValueError(f"{path} says itself which hands are left; leave --left out")
