@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tore.body import MANO, BodyModel, load_body
-from tore.body.fitting import fit_parameters
+from tore.body.fitting import NETWORK, fit_parameters
 
 COUNT = 6
 
@@ -55,6 +55,19 @@ def test_noise_holds_shapes_near_the_mean() -> None:
     assert (again - clean).norm(dim=-1).mean() < 0.003
     strict = fit_parameters(body, noisy, noise=0.1)
     assert (strict.betas.norm(dim=1) < found.betas.norm(dim=1)).all()
+
+
+def test_waves_of_a_networks_mesh_do_not_become_shape() -> None:
+    """A mean-shaped body, bent by waves of some centimeters that are smooth over it, as networks' meshes are."""
+    body = load_body("body", "synthetic")
+    random = torch.Generator().manual_seed(0)
+    waves, sizes = 6 * torch.randn(8, 3, generator=random), 0.015 * torch.randn(8, 3, generator=random)
+    phases = 6.28 * torch.rand(8, generator=random)
+    bent = torch.sin(body.skinned.basis[0].mT @ waves.mT + phases) @ sizes
+    pose = 0.3 * torch.randn(1, 72, generator=random)
+    found = fit_parameters(body, body(pose, torch.zeros(1, 10)) + bent, noise=NETWORK[body.kind])
+    assert 0.03 < bent.norm(dim=1).mean() < 0.06
+    assert found.betas.square().mean().sqrt() < 1
 
 
 def test_pca_coefficients_give_the_fingers_back() -> None:

@@ -19,7 +19,8 @@ from tore.body.body_model import BodyModel
 from tore.body.gauss_newton import BodyState, Kinematics, Points, Posed, ResidualBlock, ShapePrior, gauss_newton
 from tore.body.smooth_noise import IndependentBlock, SmoothNoise, smooth_noise
 
-CLEAN, NETWORK = 0.001, 0.03  # meters that vertices lie beside a body of the model: given ones, a network's
+CLEAN = 0.001  # meters that given vertices lie beside a body of the model
+NETWORK = {"body": 0.1, "hand": 0.03}  # of a network's, more than they lie beside it: neighbors share their errors
 USED_VERTICES = 800  # about so many take part in the Gauss-Newton steps
 ROUNDS, STEPS, LAST_STEPS = 2, 4, 2
 PASSES, MORE_STEPS = 6, 3  # further steps for the samples that have not converged, such as extreme poses
@@ -68,8 +69,9 @@ def fit_parameters(
     """Pose, shape and translation of the bodies whose meshes (B, V, 3), in meters, lie closest to `vertices`.
 
     noise: about how far, in meters, the vertices lie beside any body of the model; the larger it is, the more betas
-    are held near 0 (`NETWORK` for a network's output). smooth: the noise may be alike at neighboring vertices; the
-    body is then the likeliest one for the noise that the residuals show (`tore.body.smooth_noise`), not the closest.
+    are held near 0 (`NETWORK[body.kind]` for a network's output). smooth: the noise may be alike at neighboring
+    vertices; the body is then the likeliest one for the noise that the residuals show (`tore.body.smooth_noise`), not
+    the closest.
     The frame is that of `vertices`, in which the body stands as pose and translation say. Works on the body's device;
     results are float32 and carry no gradient.
     Raises ValueError for another shape, numbers that are not finite, and lengths that cannot be meters.

@@ -53,7 +53,7 @@ def fitted(
     usable = torch.isfinite(vertices).flatten(1).all(1)
     sides = np.where(np.array(left, bool)[:, None], MIRROR, 1).astype(np.float32)  # (B, 3)
     right = vertices * torch.from_numpy(sides).to(vertices.device)[:, None]
-    found = fit_parameters(body, right[usable], noise=NETWORK)
+    found = fit_parameters(body, right[usable], noise=NETWORK[body.kind])
     coefficients = _numpy(body.pca_of(found.pose)) if isinstance(body, MANO) else None
     pose, betas, offset, residual = (_numpy(numbers) for numbers in found)
     people: list[BodyParameters | None] = [None] * len(vertices)
