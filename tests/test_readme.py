@@ -57,7 +57,7 @@ def help_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     script = next(
         (word for word in words if re.fullmatch(r"(\./)?(tore/(tools|cli)|benchmarks|scripts)/\w+\.py", word)), None
     )
-    if script is None and "-m" in words[:-1]:
+    if script is None and "-m" in words[:-1] and words[words.index("-m") + 1] != "http.server":
         script = words[words.index("-m") + 1].replace(".", "/") + ".py"
     if script is not None:
         module = script.removeprefix("./").removesuffix(".py").replace("/", ".")

@@ -23,7 +23,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "DEPLOY.md"
 
 
 def snippet(language: str) -> str:
-    (text,) = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    found = re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (text,) = (each for each in found if "exported/" in each)
     return text
 
 

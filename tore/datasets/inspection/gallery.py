@@ -31,7 +31,7 @@ def gallery(
     images, captions = [], []
     for index in indices:
         sample = dataset.sample(index)
-        crop = dataset.image_format.pixels(sample["image"])
+        crop = dataset.image_format.pixels(sample["image"].numpy())
         joints, confidence = np.split(sample["joints_2d"].numpy(), [2], 1)
         images.append(draw_crop_joints(crop, joints, confidence[:, 0]))
         captions.append(f"{index} {sample['key']}")
