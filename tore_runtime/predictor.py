@@ -41,6 +41,11 @@ def open_export(
         raise ValueError(f"{folder} is for programs that use torch.export; export the network as onnx")
     if lacking := [name for name in OUTPUTS["mesh"] if name not in record.outputs]:
         raise ValueError(f"{folder} leaves out {', '.join(lacking)}; export the network with --output mesh")
+    if precision == "bfloat16" and record.network.get("keypoint_queries"):
+        raise ValueError(
+            f"{folder} takes keypoints from its backbone, which bfloat16 moves so that meshes are off by centimeters; "
+            "leave half precision out"
+        )
     return record, session_of(folder, record, runtime, threads=threads, precision=precision)
 
 

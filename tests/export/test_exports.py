@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -26,6 +27,7 @@ from tore.export.onnx_files import write_onnx
 from tore.inference.images import read_image
 from tore.modeling.movenet import load_movenet
 from tore.paths import SYNTHETIC, example_photograph
+from tore_runtime.predictor import open_export
 from tore_runtime.record import is_export, read_record
 from tore_runtime.sessions import RUNTIMES, Session
 
@@ -222,6 +224,18 @@ def test_sessions_refuse_what_cannot_be(exported: Path) -> None:
         Session(file, precision="int8")
     with pytest.raises(ValueError, match="onnxruntime computes in float32, not in bfloat16"):
         Session(file, "onnxruntime", precision="bfloat16")
+
+
+def test_networks_with_keypoints_refuse_half_precision(exported: Path, tmp_path: Path) -> None:
+    """bfloat16 moves the maxima of heat maps, and with them meshes, by centimeters."""
+    folder = tmp_path / "exported"
+    shutil.copytree(exported, folder)
+    record = json.loads((folder / "export.json").read_text())
+    record["network"]["keypoint_queries"] = True
+    (folder / "export.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="takes keypoints from its backbone, which bfloat16 moves"):
+        open_export(folder, "openvino", threads=1, precision="bfloat16")
+    open_export(folder, "openvino", threads=1)
 
 
 def test_a_kept_export_is_made_once(rule_body_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

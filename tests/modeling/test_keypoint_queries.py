@@ -211,6 +211,17 @@ def test_keypoints_that_are_not_there_say_nothing(model: FastMETRO, images: torc
         assert not torch.equal(whole.camera, first.camera)
 
 
+def test_half_precision_leaves_the_keypoints_where_they_are(model: FastMETRO, images: torch.Tensor) -> None:
+    model.eval()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        half = model(images)
+    with torch.no_grad():
+        whole = model(images)
+    assert torch.equal(half.keypoints, whole.keypoints)
+    assert not torch.equal(half.vertices, whole.vertices)
+    assert float((half.vertices - whole.vertices).norm(dim=-1).max()) < 0.03  # meters
+
+
 def test_training_drops_and_jitters_keypoints(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     keypoints = torch.rand(4000, 17, 3) + 0.1

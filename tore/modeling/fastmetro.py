@@ -146,13 +146,20 @@ class FastMETRO(nn.Module):
             nn.init.zeros_(self.camera_head.weight)  # the camera is the keypoints' at first
             nn.init.zeros_(self.camera_head.bias)
 
+    def _seen(self, images: Tensor) -> Tensor | ImageFeatures:
+        """What the backbone gives. Keypoints are places of maxima, which half precision moves: it is left out there."""
+        if self.keypoint_queries is None:
+            return self.backbone(images)
+        with torch.autocast(images.device.type, enabled=False):
+            return self.backbone(images)
+
     def forward(self, images: Tensor | ImageFeatures, joint_mask: Tensor | None = None) -> MeshPrediction:
         """images (B, 3, H, W), normalized as its configuration says, or what the backbone gave for them.
 
         `joint_mask` is METRO's; here it must be None.
         """
         assert joint_mask is None, "masked joint modelling belongs to METRO"
-        seen = self.backbone(images) if isinstance(images, Tensor) else images
+        seen = self._seen(images) if isinstance(images, Tensor) else images
         seen = ImageFeatures(seen, None) if isinstance(seen, Tensor) else seen
         features = self.image_projection(seen.map)  # (B, wide, h, w)
         tokens, heatmap = self.token_reduction(features)  # (B, M, wide), (B, M, h*w)
