@@ -34,7 +34,6 @@ setup(
             "export/web/*",
             "inference/data/*.jpg",
             "modeling/data/README.md",
-            "modeling/shipped/*.bin",
             "modeling/shipped/*.safetensors",
             "synthetic/data/*.npz",
             "synthetic/data/people/*",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from manopth.tensors import WithConstants
+from manopth.tensors import WithConstants, full_precision
 from tore.body.identity import BodyIdentity
 from tore.body.topology import Topology
 from tore.modeling.backbones import KEYPOINTS_OF, Backbone, ImageFeatures
@@ -146,12 +146,10 @@ class FastMETRO(nn.Module):
             nn.init.zeros_(self.camera_head.weight)  # the camera is the keypoints' at first
             nn.init.zeros_(self.camera_head.bias)
 
-    def _seen(self, images: Tensor) -> Tensor | ImageFeatures:
-        """What the backbone gives. Keypoints are places of maxima, which half precision moves: it is left out there."""
-        if self.keypoint_queries is None:
-            return self.backbone(images)
-        with torch.autocast(images.device.type, enabled=False):
-            return self.backbone(images)
+    @full_precision
+    def _keypoints_and_features(self, images: Tensor) -> Tensor | ImageFeatures:
+        """What the backbone gives. Keypoints are the places of maxima, which half precision would move."""
+        return self.backbone(images)
 
     def forward(self, images: Tensor | ImageFeatures, joint_mask: Tensor | None = None) -> MeshPrediction:
         """images (B, 3, H, W), normalized as its configuration says, or what the backbone gave for them.
@@ -159,7 +157,8 @@ class FastMETRO(nn.Module):
         `joint_mask` is METRO's; here it must be None.
         """
         assert joint_mask is None, "masked joint modelling belongs to METRO"
-        seen = self._seen(images) if isinstance(images, Tensor) else images
+        see = self.backbone if self.keypoint_queries is None else self._keypoints_and_features
+        seen = see(images) if isinstance(images, Tensor) else images
         seen = ImageFeatures(seen, None) if isinstance(seen, Tensor) else seen
         features = self.image_projection(seen.map)  # (B, wide, h, w)
         tokens, heatmap = self.token_reduction(features)  # (B, M, wide), (B, M, h*w)
