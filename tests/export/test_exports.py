@@ -159,6 +159,26 @@ def test_a_fixed_batch_is_refused(tmp_path: Path) -> None:
         write_onnx(Specialized().eval(), tmp_path / "a.onnx", torch.zeros(2, 3, 8, 8), ["mean"])
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_reductions_of_three_axes_meet_constants(tmp_path: Path, runtime: str) -> None:
+    """OpenVINO 2026.4 gets all samples but the first wrong, by tenths, where they are exported as they are."""
+    needs_runtimes()
+    factors = torch.tensor([0.3, 0.5, 0.7])
+
+    class Reduced(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            rows = images.flatten(2)  # (B, 3, 64)
+            kept = rows.mean(2, keepdim=True) * factors[:, None]
+            return rows.norm(dim=-1) / factors, rows.sum(2).sqrt() * factors, kept
+
+    graph, names = Reduced().eval(), ["divided", "root", "kept"]
+    write_onnx(graph, tmp_path / "a.onnx", torch.zeros(2, 3, 8, 8), names)
+    images = torch.rand(4, 3, 8, 8)
+    found = Session(tmp_path / "a.onnx", runtime)(images.numpy())
+    for name, expected in zip(names, graph(images), strict=True):
+        np.testing.assert_allclose(found[name], expected.numpy(), rtol=1e-5)
+
+
 def test_unfit_wishes_are_refused(
     network: torch.nn.Module, rule_body_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

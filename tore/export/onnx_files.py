@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 OPSET = 20
 STORED = ("float16", "bfloat16")  # dtypes of stored weights beside float32
+MIDDLE_AXIS, LAST_AXIS = "axis.middle", "axis.last"  # constants of `reduce_four_axes`
 LARGE = 1024  # numbers, from which on a constant is stored in 16 bits
 NOISE = ("torch.onnx", "onnxscript", "onnx_ir")  # loggers of what the exporter tells of itself
 
@@ -62,11 +63,44 @@ def write_onnx(
         raise ValueError(f"this network cannot be exported to ONNX ({reason}); use the format torch") from error
     assert program is not None
     program.save(file, external_data=False)
-    written = onnx.load(file, load_external_data=False).graph
-    for value in (*written.input, *written.output):
+    written = onnx.load(file)
+    for value in (*written.graph.input, *written.graph.output):
         if not value.type.tensor_type.shape.dim[0].dim_param:
             raise ValueError(f"the export is refused: {value.name} has a batch of fixed size; use .shape[0], not len()")
+    if reduce_four_axes(written):
+        onnx.save(written, file)
     onnx.checker.check_model(file, full_check=True)
+
+
+def reduce_four_axes(model: Any) -> int:
+    """Gives tensors of three axes that are reduced over the last one another axis meanwhile; returns how many.
+
+    OpenVINO (2026.4) computes wrong numbers, from a batch's second sample on and without an error, where the result of
+    such a reduction meets a constant that has a number for each place of the middle axis.
+    """
+    onnx = import_onnx()
+    graph = model.graph
+    axes = {value.name: len(value.type.tensor_type.shape.dim) for value in (*graph.value_info, *graph.input)}
+    numbers = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.dims == [1]}
+    last = {name for name, value in numbers.items() if value.dtype == np.int64 and value[0] in (-1, 2)}
+    nodes: list[Any] = []
+    changed = 0
+    for node in graph.node:
+        if not (node.op_type.startswith("Reduce") and axes.get(node.input[0]) == 3 and last & set(node.input[1:])):
+            nodes.append(node)
+            continue
+        wider, reduced, result = f"{node.output[0]}_wider", f"{node.output[0]}_reduced", node.output[0]
+        nodes.append(onnx.helper.make_node("Unsqueeze", [node.input[0], MIDDLE_AXIS], [wider]))
+        node.input[0], node.input[1], node.output[0] = wider, LAST_AXIS, reduced
+        nodes += [node, onnx.helper.make_node("Squeeze", [reduced, MIDDLE_AXIS], [result])]
+        changed += 1
+    if changed:
+        for name, axis in ((MIDDLE_AXIS, 1), (LAST_AXIS, -1)):
+            graph.initializer.append(onnx.numpy_helper.from_array(np.array([axis]), name))
+        kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del graph.node[:]
+        graph.node.extend(kept)
+    return changed
 
 
 def with_stored_weights(file: Path, rounded: Path, dtype: str) -> None:
