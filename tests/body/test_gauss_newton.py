@@ -12,7 +12,7 @@ from torch import Tensor
 from manopth.lbs import SkinnedModel, linear_blend_skinning
 from manopth.rotations import axis_angle_to_matrix
 from tore.body import load_body
-from tore.body.gauss_newton import BodyState, Kinematics, Posed, ShapePrior, gauss_newton
+from tore.body.gauss_newton import BodyState, Kinematics, Posed, ShapePrior, VertexBlock, gauss_newton
 
 ROWS = slice(None, None, 97)
 
@@ -118,3 +118,17 @@ def test_no_sample_gets_worse_and_solved_ones_are_told(model: SkinnedModel, kine
     assert not one.converged[1]
     nothing = gauss_newton(kinematics, state, [Joints(goal)], steps=0)
     torch.testing.assert_close(nothing.state.rotations, state.rotations, rtol=0, atol=0)
+
+
+def test_only_free_unknowns_move(model: SkinnedModel, kinematics: Kinematics) -> None:
+    """A finger that was turned is turned back by its own unknowns; all others stay to the bit."""
+    state, points = state_of(model), kinematics.points()
+    block = VertexBlock(points, kinematics.pose(state).points(points))
+    turns = torch.zeros(2, state.unknowns, dtype=torch.float64)
+    turns[:, 6:9] = 0.3
+    wrong = kinematics.moved(kinematics.pose(state), turns)
+    found = gauss_newton(kinematics, wrong, [block], steps=8, free=torch.arange(6, 9)).state
+    torch.testing.assert_close(found.rotations, state.rotations)
+    others = torch.arange(model.num_joints) != 2
+    torch.testing.assert_close(found.rotations[:, others], wrong.rotations[:, others], rtol=0, atol=1e-12)
+    assert torch.equal(found.betas, wrong.betas) and torch.equal(found.translation, wrong.translation)

@@ -76,6 +76,28 @@ def test_a_told_fit_lies_nearer_to_the_true_hand(hand: BodyModel) -> None:
         assert better < share * off
 
 
+def test_a_fit_decides_by_the_residual_whether_noise_is_smooth(hand: BodyModel) -> None:
+    """Of a clean hand, independent noise, and smooth noise, the last alone is fitted as such."""
+    random = torch.Generator().manual_seed(5)
+    pose, betas = torch.randn(3, 48, generator=random) * 0.3, torch.rand(3, 10, generator=random) * 8 - 4
+    values = torch.randn(3, 778, 3, generator=random)
+    values[0] = 0
+    values[2] = (
+        torch.linalg.matrix_power((torch.eye(778) + neighbor_means(hand.faces.numpy(), 778)) / 2, 12) @ values[2]
+    )
+    noise = 0.01 * values / values.square().sum(-1).mean(1).sqrt().clamp_min(1e-9)[:, None, None]
+    given = hand(pose, betas) + noise
+    for told in (0.001, 0.01):
+        found = fit_parameters(hand, given, noise=told)
+        assert found.smooth.tolist() == [False, False, True]
+        plain, sure = (fit_parameters(hand, given, noise=told, smooth=smooth) for smooth in (False, True))
+        assert not plain.smooth.any()
+        torch.testing.assert_close(found.pose[:2], plain.pose[:2], rtol=0, atol=1e-4)
+        torch.testing.assert_close(found.pose[2], sure.pose[2], rtol=0, atol=1e-4)
+    none = fit_parameters(hand, given[:0])
+    assert none.smooth.shape == (0,)
+
+
 def test_vertices_without_neighbors_stay_as_they_are() -> None:
     noise = SmoothNoise(np.array([[0, 1, 2]]), 4, 1)
     values = torch.ones(1, 3, 4)

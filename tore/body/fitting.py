@@ -7,7 +7,6 @@ them on every second one of these, the last on all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -16,18 +15,24 @@ from torch import Tensor
 from manopth.rotations import nearest_orthogonal
 from manopth.tensors import full_precision
 from tore.body.body_model import BodyModel
-from tore.body.gauss_newton import BodyState, Kinematics, Points, Posed, ResidualBlock, ShapePrior, gauss_newton
-from tore.body.smooth_noise import IndependentBlock, SmoothNoise, smooth_noise
+from tore.body.gauss_newton import (
+    BodyState,
+    Kinematics,
+    Posed,
+    ResidualBlock,
+    ShapePrior,
+    VertexBlock,
+    gauss_newton,
+)
+from tore.body.restarts import TINY, restarted
+from tore.body.smooth_noise import IndependentBlock, noise_level, smooth_noise
 
 CLEAN = 0.001  # meters that given vertices lie beside a body of the model
 NETWORK = {"body": 0.1, "hand": 0.03}  # of a network's, more than they lie beside it: neighbors share their errors
 USED_VERTICES = 800  # about so many take part in the Gauss-Newton steps
 ROUNDS, STEPS, LAST_STEPS = 2, 4, 2
-PASSES, MORE_STEPS = 6, 3  # further steps for the samples that have not converged, such as extreme poses
-RETRIES, RETRY_STEPS = 3, 8
-ODD, ODD_FROM = 4.0, 0.0005  # times the median part's distance, and meters, from which a part is tried again
+PASSES, MORE_STEPS = 20, 3  # at most, of further steps for the samples that have not converged, such as extreme poses
 HOLD = 0.3  # of a part's own size, by which it is held to its neighbors' rotation
-TINY = 1e-6  # of a part that has hardly any vertices
 TOO_LARGE = 20  # times the model's size: not meters
 MILLIMETERS = 1000
 
@@ -39,54 +44,41 @@ class FittedParameters(NamedTuple):
     betas: Tensor  # (B, S)
     translation: Tensor  # (B, 3) meters
     residual_mm: Tensor  # (B,) mean distance of the given vertices from those of the body, millimeters
-
-
-@dataclass(frozen=True)
-class VertexBlock:
-    """Points that are to lie at `target` (B, 3, N)."""
-
-    points: Points
-    target: Tensor
-
-    def of(self, samples: Tensor) -> VertexBlock:
-        """For some of the samples, by their numbers."""
-        return VertexBlock(self.points, self.target[samples])
-
-    def residual(self, posed: Posed) -> Tensor:
-        """(B, 3 N) meters."""
-        return (posed.points(self.points) - self.target).flatten(1)
-
-    def jacobian(self, posed: Posed) -> Tensor:
-        """(B, P, 3 N)."""
-        return posed.jacobian(self.points).flatten(2)
+    smooth: Tensor  # (B,) bool: whether the body is the likeliest one for noise that neighboring vertices share
 
 
 @torch.no_grad()
 @full_precision
 def fit_parameters(
-    body: BodyModel, vertices: Tensor, *, noise: float = CLEAN, smooth: bool = False
+    body: BodyModel, vertices: Tensor, *, noise: float = CLEAN, smooth: bool | None = None
 ) -> FittedParameters:
     """Pose, shape and translation of the bodies whose meshes (B, V, 3), in meters, lie closest to `vertices`.
 
     noise: about how far, in meters, the vertices lie beside any body of the model; the larger it is, the more betas
-    are held near 0 (`NETWORK[body.kind]` for a network's output). smooth: the noise may be alike at neighboring
-    vertices; the body is then the likeliest one for the noise that the residuals show (`tore.body.smooth_noise`), not
-    the closest.
+    are held near 0 (`NETWORK[body.kind]` for a network's output). smooth: whether neighboring vertices may share their
+    noise; where residuals say that they do, the body is the likeliest one for such noise (`tore.body.smooth_noise`),
+    not the closest. None: only where residuals are marked and very smooth, which is where it pays.
     The frame is that of `vertices`, in which the body stands as pose and translation say. Works on the body's device;
     results are float32 and carry no gradient.
     Raises ValueError for another shape, numbers that are not finite, and lengths that cannot be meters.
     """
     target, middle = _checked(body, vertices)
     kinematics = Kinematics(body.skinned)
-    stride = max(1, target.shape[-1] // USED_VERTICES)
+    stride = _stride(body)
     rows, some = slice(None, None, stride), slice(None, None, 2 * stride)
     block, half = (VertexBlock(kinematics.points(part), target[..., part].contiguous()) for part in (rows, some))
     prior = ShapePrior(noise)
     state = _solved(kinematics, closed_form(kinematics, half, noise), half, prior)
-    state = _finished(kinematics, state, block, prior, smooth_noise(body, stride) if smooth else None)
+    state, level = _finished(body, kinematics, state, block, prior, smooth)
     mesh = body.skin(state.rotations, state.betas)[0] + state.translation[:, None]
     residual = (mesh - target.mT).norm(dim=-1).mean(1) * MILLIMETERS
-    return FittedParameters(body.pose_of(state.rotations), state.betas, state.translation + middle, residual)
+    pose, place = body.pose_of(state.rotations), state.translation + middle
+    return FittedParameters(pose, state.betas, place, residual, level > 0)
+
+
+def _stride(body: BodyModel) -> int:
+    """Every how-manyth vertex is used."""
+    return max(1, body.skinned.basis.shape[2] // USED_VERTICES)
 
 
 def _solved(kinematics: Kinematics, state: BodyState, block: VertexBlock, prior: ShapePrior) -> BodyState:
@@ -99,50 +91,31 @@ def _solved(kinematics: Kinematics, state: BodyState, block: VertexBlock, prior:
         left, steps = left[~found.converged], MORE_STEPS
         if not len(left):
             break
-    for _ in range(RETRIES):
-        state = _retried(kinematics, state, block, prior)
-    return state
+    return restarted(kinematics, state, block, prior)
 
 
 def _finished(
-    kinematics: Kinematics, state: BodyState, block: VertexBlock, prior: ShapePrior, alike: SmoothNoise | None
-) -> BodyState:
-    """The state after the last steps; alike: where given, samples whose residuals are smooth become the likeliest."""
+    body: BodyModel,
+    kinematics: Kinematics,
+    state: BodyState,
+    block: VertexBlock,
+    prior: ShapePrior,
+    smooth: bool | None,
+) -> tuple[BodyState, Tensor]:
+    """The state after the last steps, and how smooth (B,) the noise was taken to be: 0 for not at all."""
     level = block.target.new_zeros(len(block.target), dtype=torch.long)
-    if alike is not None:
-        level = alike.level(block.residual(kinematics.pose(state)).unflatten(1, (3, -1)))
-    for smooth in (False, True):
-        which = ((level > 0) == smooth).nonzero().squeeze(1)
+    if smooth is not False:
+        residual = block.residual(kinematics.pose(state)).unflatten(1, (3, -1))
+        level = noise_level(body, _stride(body), residual, told=prior.noise, sure=bool(smooth))
+    for alike in (False, True):
+        which = ((level > 0) == alike).nonzero().squeeze(1)
         if len(which):
             part: ResidualBlock = block.of(which)
-            if alike is not None and smooth:
-                part = IndependentBlock(block.of(which), alike, level[which])
+            if alike:
+                part = IndependentBlock(block.of(which), smooth_noise(body, _stride(body)), level[which])
             found = gauss_newton(kinematics, state.of(which), [part, prior], steps=LAST_STEPS)
             state = state.replaced(which, found.state)
-    return state
-
-
-def _retried(kinematics: Kinematics, state: BodyState, block: VertexBlock, prior: ShapePrior) -> BodyState:
-    """The state, or a better one of samples of which one part lies far worse than the others.
-
-    Strong pose correctives have several solutions: the part's joint is tried again from its parent's rotation.
-    """
-    posed = kinematics.pose(state)
-    off = block.residual(posed).unflatten(1, (3, -1)).square().sum(1)  # (B, N)
-    parts = (off @ block.points.weights.mT / block.points.weights.sum(1).clamp_min(TINY)).sqrt()  # (B, K)
-    worst, joint = parts.max(1)
-    odd = ((worst > ODD * parts.median(1).values) & (worst > ODD_FROM)).nonzero().squeeze(1)
-    if not len(odd):
-        return state
-    world = posed.turn[odd]
-    number = torch.arange(len(odd), device=odd.device)
-    world[number, joint[odd]] = posed.above[odd, joint[odd]]
-    before = state.of(odd)
-    blocks: list[ResidualBlock] = [block.of(odd), prior]
-    start = BodyState(kinematics.local(world), before.betas, before.translation, before.extra)
-    found = gauss_newton(kinematics, start, blocks, steps=RETRY_STEPS)
-    better = found.cost < gauss_newton(kinematics, before, blocks, steps=0).cost
-    return state.replaced(odd, found.state.where(better, before))
+    return state, level
 
 
 def _checked(body: BodyModel, vertices: Tensor) -> tuple[Tensor, Tensor]:

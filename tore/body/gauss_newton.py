@@ -1,7 +1,7 @@
 """Least squares over a body's pose, shape and place: derivatives of skinned points, and a damped Gauss-Newton solver.
 
-What is to be small comes as residual blocks: vertices that lie beside their targets (`tore.body.fitting`), numbers
-that a prior expects elsewhere, or what else a caller writes (see `ResidualBlock`).
+What is to be small comes as residual blocks: vertices that lie beside their targets, numbers that a prior expects
+elsewhere, or what else a caller writes (see `ResidualBlock`).
 
 The P unknowns of a step, in this order: for each of K joints a turn (3,) in radians about the frame's axes through the
 joint, which carries the joint's whole subtree; S betas; the translation (3,); E numbers of the caller's own, such as a
@@ -45,6 +45,11 @@ class BodyState:
     def unknowns(self) -> int:
         """P."""
         return 3 * self.rotations.shape[1] + sum(x.shape[1] for x in (self.betas, self.translation, self.extra))
+
+    @classmethod
+    def joined(cls, states: Sequence[BodyState]) -> BodyState:
+        """The samples of several states."""
+        return cls(*(torch.cat([getattr(state, name) for state in states]) for name in cls.__dataclass_fields__))
 
     def of(self, samples: Tensor) -> BodyState:
         """Some of the samples: by their numbers, or a mask (B,)."""
@@ -283,6 +288,26 @@ class ShapePrior:
         return found
 
 
+@dataclass(frozen=True)
+class VertexBlock:
+    """Points that are to lie at `target` (B, 3, N)."""
+
+    points: Points
+    target: Tensor
+
+    def of(self, samples: Tensor) -> VertexBlock:
+        """For some of the samples, by their numbers."""
+        return VertexBlock(self.points, self.target[samples])
+
+    def residual(self, posed: Posed) -> Tensor:
+        """(B, 3 N) meters."""
+        return (posed.points(self.points) - self.target).flatten(1)
+
+    def jacobian(self, posed: Posed) -> Tensor:
+        """(B, P, 3 N)."""
+        return posed.jacobian(self.points).flatten(2)
+
+
 class Solution(NamedTuple):
     """What the steps found."""
 
@@ -292,9 +317,17 @@ class Solution(NamedTuple):
 
 
 def gauss_newton(
-    kinematics: Kinematics, state: BodyState, blocks: Sequence[ResidualBlock], *, steps: int, tolerance: float = 1e-3
+    kinematics: Kinematics,
+    state: BodyState,
+    blocks: Sequence[ResidualBlock],
+    *,
+    steps: int,
+    tolerance: float = 1e-3,
+    free: Tensor | slice = slice(None),
 ) -> Solution:
     """At most `steps` steps, each of which lowers the sum of squares of every sample that it moves.
+
+    free: the numbers of the unknowns that move, where others stay.
 
     A step that would not lower a sample's sum leaves that sample where it is and damps its next step. They end early
     when every sample has converged: its last step changed the root mean square by less than the share `tolerance`.
@@ -304,8 +337,9 @@ def gauss_newton(
     cost = _cost(residuals)
     damping, converged = torch.full_like(cost, START_DAMPING), torch.zeros_like(cost, dtype=torch.bool)
     for _ in range(steps):
-        step = _step([block.jacobian(posed) for block in blocks], residuals, damping)
-        tried = kinematics.pose(kinematics.moved(posed, step.to(state.betas)))
+        step = state.betas.new_zeros(len(cost), state.unknowns)
+        step[:, free] = _step([block.jacobian(posed)[:, free] for block in blocks], residuals, damping).to(step)
+        tried = kinematics.pose(kinematics.moved(posed, step))
         residuals = [block.residual(tried) for block in blocks]
         found = _cost(residuals)
         better = found < cost  # False for a number that is not finite
@@ -328,7 +362,7 @@ def _cost(residuals: list[Tensor]) -> Tensor:
 
 
 def _step(jacobians: list[Tensor], residuals: list[Tensor], damping: Tensor) -> Tensor:
-    """The damped Gauss-Newton step (B, P), float64; not finite where the equations have no solution."""
+    """The damped step (B, U) of the free unknowns, float64; not finite where the equations have no solution."""
     curvature = torch.stack([(jacobian @ jacobian.mT).double() for jacobian in jacobians]).sum(0)  # (B, P, P)
     pairs = zip(jacobians, residuals, strict=True)
     slope = torch.stack([(jacobian @ residual[..., None]).double() for jacobian, residual in pairs]).sum(0)

@@ -23,6 +23,8 @@ from tore.body.gauss_newton import Posed
 # Share of the neighbors' mean, and times over; the first is white noise.
 LEVELS = ((0.0, 1), (0.5, 1), (0.8, 1), (0.7, 2), (0.8, 2))
 CLEARLY = 0.1  # of the logarithm of a sum of squares, by which a smoother level has to explain residuals better
+VERY_SMOOTH = 3  # level from which such a body lies clearly nearer to the true one than the closest
+MARKED, MARKED_SHARE = 0.00025, 0.25  # meters, and of the told noise: smaller residuals may be the fit's own
 CLOSEST = 6  # used vertices that count as neighbors, where the mesh is not used whole
 
 
@@ -107,6 +109,21 @@ def smooth_noise(body: BodyModel, stride: int) -> SmoothNoise:
     if stride not in made:
         made[stride] = SmoothNoise(body.faces.cpu().numpy(), body.skinned.weights.shape[1], stride)
     return made[stride]
+
+
+def noise_level(body: BodyModel, stride: int, residual: Tensor, *, told: float, sure: bool) -> Tensor:
+    """The level (B,) to take the noise at by residuals (B, 3, N) of every `stride`-th vertex, 0 for independent noise.
+
+    told: meters, what the noise is said to be. sure: whether neighbors are said to share it; if not, a level counts
+    only where residuals are marked and very smooth.
+    """
+    size = residual.square().sum(1).mean(1).sqrt()  # (B,)
+    seen = torch.ones_like(size, dtype=torch.bool) if sure else size > max(MARKED, MARKED_SHARE * told)
+    level = torch.zeros_like(size, dtype=torch.long)
+    if bool(seen.any()):
+        found = smooth_noise(body, stride).level(residual[seen])
+        level[seen] = found if sure else torch.where(found >= VERY_SMOOTH, found, 0)
+    return level
 
 
 def _coefficients(level: tuple[float, int]) -> tuple[float, float]:

@@ -53,9 +53,9 @@ def fitted(
     usable = torch.isfinite(vertices).flatten(1).all(1)
     sides = np.where(np.array(left, bool)[:, None], MIRROR, 1).astype(np.float32)  # (B, 3)
     right = vertices * torch.from_numpy(sides).to(vertices.device)[:, None]
-    found = fit_parameters(body, right[usable], noise=NETWORK[body.kind])
+    found = fit_parameters(body, right[usable], noise=NETWORK[body.kind], smooth=False)
     coefficients = _numpy(body.pca_of(found.pose)) if isinstance(body, MANO) else None
-    pose, betas, offset, residual = (_numpy(numbers) for numbers in found)
+    pose, betas, offset, residual = (_numpy(numbers) for numbers in found[:4])
     people: list[BodyParameters | None] = [None] * len(vertices)
     for row, sample in enumerate(usable.nonzero().squeeze(1).tolist()):
         turned = pose[row].reshape(-1, 3) * (MIRROR_TURN if left[sample] else 1)

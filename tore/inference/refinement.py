@@ -109,7 +109,9 @@ class Refiner:
         counts = (keypoints[..., 2] >= SURE).sum(1)
         usable = (vertices.abs() < LARGEST).flatten(1).all(1) & camera.isfinite().all(1)  # False where not finite
         resting = self.body.skinned.basis[0].mT
-        fitted = fit_parameters(self.body, torch.where(usable[:, None, None], vertices, resting), noise=FIT_NOISE)
+        fitted = fit_parameters(
+            self.body, torch.where(usable[:, None, None], vertices, resting), noise=FIT_NOISE, smooth=False
+        )
         start = BodyState.start(
             self.body.rotations(fitted.pose), fitted.betas, fitted.translation, torch.zeros_like(camera[:, :1])
         )

@@ -228,7 +228,7 @@ class Evaluation:
             mesh = body(prediction.rotations, prediction.betas)
             found.parametric = self._errors(body.regress_joints(mesh), mesh, *truth)
         if self.fit:
-            fitted = fit_parameters(body, vertices, noise=NETWORK[body.kind])
+            fitted = fit_parameters(body, vertices, noise=NETWORK[body.kind], smooth=False)
             mesh = body(fitted.pose, fitted.betas)
             found.fitted = self._errors(body.regress_joints(mesh), mesh, *truth)
         return found
