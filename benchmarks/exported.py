@@ -6,7 +6,8 @@ Each subject runs as it is, in onnxruntime, and in OpenVINO in float32 and bfloa
 folder of images (batches that fill the streams), for each number of threads. Between them a large matrix product and a
 large convolution are timed. A share is the time that the network's multiply-accumulates (`tore cost`) would take at the
 rate of the faster of these two, over the time taken. The last columns are how far the full mesh lies from the
-network's own, on the rendered people that come with the package.
+network's own, on the rendered people that come with the package. At the end the same comes as the tables of
+docs/DEPLOY.md, one for each number of threads.
 
 `--processor_time` counts the process's own time, for one thread on a machine that others use as well.
 """
@@ -38,6 +39,9 @@ from tore_runtime.sessions import RUNTIMES, STREAM_BATCH
 
 SUBJECTS = ("fastmetro,arch=efficientnet-b0", "fastmetro,arch=resnet50", "fastmetro,arch=hrnet-w64", "metro")
 CPU = torch.device("cpu")
+HALF = "openvino-bf16"
+TOLD = {"plain": "torch", "openvino": "OpenVINO, float32", HALF: "OpenVINO, bfloat16"}  # in the docs' tables
+HEAD = "| | form | one image, ms | share | many images, ms each | share | mean, largest difference |"
 
 
 @dataclass
@@ -130,8 +134,25 @@ class Measured:
         return float(beside.mean()), float(beside.max())
 
 
+def docs_table(rows: list[dict[str, Any]], threads: int) -> str:
+    """The table of docs/DEPLOY.md for a number of threads; without shares of bfloat16, which has another limit."""
+    own = [row for row in rows if row["threads"] == threads]
+    limits = [row["limit GFLOP/s"] for row in own]
+    lines = [f"threads {threads}, limit {min(limits):.0f} to {max(limits):.0f} GFLOP/s", "", HEAD, "|---" * 7 + "|"]
+    last = ""
+    for network, form in dict.fromkeys((row["network"], row["form"]) for row in own):
+        single, *many = (row for row in own if (row["network"], row["form"]) == (network, form))
+        cells = [network if network != last else "", TOLD.get(form, form)]
+        for row in (single, *many):
+            cells += [f"{row['ms an image']:.1f}", "" if form == HALF else f"{row['share']:.0%}"]
+        far = "" if single["mean mm"] is None else f"{single['mean mm']:.3f}, {single['largest mm']:.3f} mm"
+        lines.append(f"| {' | '.join([*cells, far])} |".replace("|  |", "| |"))
+        last = network
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Prints the machine and the table."""
+    """Prints the machine and the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shipped = str(default_checkpoint("body"))
     parser.add_argument("--subject", nargs="+", default=[*SUBJECTS, shipped], help="as tore bench takes them")
@@ -156,6 +177,7 @@ def main() -> None:
                 found = measured.rows(threads, options.repeats, clock)
                 print(markdown(found) + "\n", flush=True)
                 rows += found
+    print("\n\n".join(docs_table(rows, threads) for threads in options.threads))
     if options.json is not None:
         options.json.write_text(json.dumps({"machine": machine(CPU), "runtimes": RUNTIMES, "rows": rows}, indent=2))
 

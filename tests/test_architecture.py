@@ -30,8 +30,9 @@ RUNTIME = (  # the modules of tore_runtime, likewise; every package of tore may 
     {"crops"},
     {"result"},
     {"outputs"},
-    {"pipeline", "predictor"},
-    {"reports"},
+    {"pipeline", "finding"},
+    {"reports", "predictor"},
+    {"wanted_people"},
     {"cli"},
 )
 ALSO = {  # made on first use: the files of the synthetic body where no licensed one is named

@@ -1,10 +1,12 @@
-"""Recovers the people of images by exported networks, and draws and saves their meshes; without torch.
+"""Recovers the people or hands of images by exported networks, and draws and saves their meshes; without torch.
 
 tore-infer photo.jpg
+tore-infer --body hand photo.jpg
 tore-infer photo.jpg folder/ "*.png" --save_mesh obj --output_dir out
 tore-infer photo.jpg --networks DIR
 
-The networks are exports (`tore export people --output_dir DIR`): those that came with the package, or those of DIR.
+The networks are exports: those that came with the package, or those of DIR (`tore export people --output_dir DIR`, and
+`tore export hands` with the same DIR for hands).
 <name>_tore_pred.jpg is written, the image and the meshes over it side by side, with a file for each person. Exit code:
 0 if every image was processed, 1 if some could not be read, drawn or written (each is named, the others are processed),
 2 if nothing could start.
@@ -21,26 +23,43 @@ from pathlib import Path
 import numpy as np
 
 from tore_runtime.boxes import FORMATS as BOX_FORMATS
-from tore_runtime.boxes import parse_boxes, read_boxes
-from tore_runtime.crops import Place
-from tore_runtime.detector import Detection, chosen, find, people_wanted
+from tore_runtime.detector import Detection, people_wanted
 from tore_runtime.entry import entry_point
 from tore_runtime.files import check_output_folder
 from tore_runtime.focal_length import OFFICIAL, FocalChoice
-from tore_runtime.inputs import detections_for, find_images, output_stems
+from tore_runtime.hands import THRESHOLD as HAND_THRESHOLD
+from tore_runtime.inputs import find_images
 from tore_runtime.mesh_files import FORMATS as MESH_FORMATS
 from tore_runtime.mesh_files import SCENE_FORMATS, need_mesh_packages
 from tore_runtime.movenet import THRESHOLD
 from tore_runtime.names import json_text, readable
 from tore_runtime.outputs import TURNS, Wanted
 from tore_runtime.pipeline import Job, Run
-from tore_runtime.predictor import NETWORK, RUNTIME, ExportedRecovery, networks_folder, people_finder
+from tore_runtime.predictor import (
+    FINDER,
+    LANDMARKS,
+    NETWORKS,
+    PALMS,
+    RUNTIME,
+    ExportedRecovery,
+    hand_finder,
+    hand_placer,
+    networks_folder,
+    people_finder,
+)
+from tore_runtime.record import is_export
 from tore_runtime.reports import Row, line_of, outside_text, row_of, table_of
 from tore_runtime.result import FORMATS as RESULT_FORMATS
 from tore_runtime.sessions import PRECISIONS, RUNTIMES
+from tore_runtime.wanted_people import BOX_FLAG, CENTER, MEDIAPIPE, MOVENET, detector_name, doubts, jobs_of
 
-MOVENET, CENTER = "movenet", "none"
 EXIT_SOME_FAILED = 1
+NEEDS_TORCH = {  # flags of `tore infer` that are none here
+    "save_poses": "poses are fitted by the body model's solver",
+    "fit": "poses are fitted by the body model's solver",
+    "frame_rate": "it is written with the poses, which are fitted by the body model's solver",
+    "refine": "people are moved by the body model's solver",
+}
 Finder = Callable[[np.ndarray], list[Detection]]
 
 
@@ -54,17 +73,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("image", nargs="+", metavar="IMAGE", help="images, folders, quoted patterns")
-    add("--networks", type=Path, metavar="DIR", help="what `tore export people` made [TORE_RUNTIME_DIR, the package's]")
+    add("--body", choices=tuple(NETWORKS), help="whom to recover, where no network is named [body]")
+    made = "what `tore export people` and `hands` made [TORE_RUNTIME_DIR, the package's]"
+    add("--networks", type=Path, metavar="DIR", help=made)
     add("--checkpoint", type=Path, metavar="DIR", help="another network's export in the place of the one there")
     add("--output_dir", type=Path, metavar="DIR", help="where to write (default: beside each image)")
-    who = f"{MOVENET}, {CENTER} (the center of the image), or a JSON file of boxes [{MOVENET}; for hands {CENTER}]"
+    who = f"{MOVENET}, {MEDIAPIPE} (hands), {CENTER} (the center of the image), or a JSON file of boxes "
+    who += f"[{MOVENET}; for hands {MEDIAPIPE} where the network sees them upright, else {CENTER}]"
     people = parser.add_mutually_exclusive_group()
     people.add_argument("--detector", metavar="NAME", help=who)
-    people.add_argument("--box", nargs="+", action="extend", metavar="X,Y,W,H", help="a person's box in pixels")
-    add("--people", default="all", metavar="WHO", help="all, largest, or a number of people in an image [all]")
+    people.add_argument("--box", **BOX_FLAG, help="a person's box in pixels")
+    add("--people", metavar="WHO", help="all, largest, or a number of people in an image [all]")
     add("--box_threshold", type=float, metavar="SCORE", help="leave out whom the detector or the file scores lower")
-    add("--box_format", choices=tuple(BOX_FORMATS), default="xywh", help="what a box's four numbers are [xywh]")
+    add("--box_format", choices=tuple(BOX_FORMATS), help="what a box's four numbers are [xywh]")
     add("--left", action="store_true", help="hands: all are left ones")
+    add("--left_box", **BOX_FLAG, help="hands: a left one's box, beside the right ones of --box")
     add("--focal_length", type=_focal_length, help=f"of the images' camera, pixels, or {OFFICIAL}")
     add("--fov", type=float, metavar="DEGREES", help="field of view over the longer side")
     add("--save_mesh", choices=MESH_FORMATS, help="write each mesh")
@@ -79,6 +102,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--threads", type=int, help="of the processor [all]")
     add("--overwrite", action="store_true", help="replace files that are there")
     add("--json_lines", action="store_true", help="print one JSON object per image instead of the table")
+    for name in ("save_poses", "frame_rate"):
+        add(f"--{name}", help=argparse.SUPPRESS)
+    for name in ("fit", "refine"):
+        add(f"--{name}", action="store_const", const=True, help=argparse.SUPPRESS)
     return parser
 
 
@@ -106,45 +133,70 @@ def wanted_files(args: argparse.Namespace) -> Wanted:
 
 def boxes_file(args: argparse.Namespace) -> Path | None:
     """The file of boxes, where --detector names one. ValueError for what is no detector here."""
-    if args.detector in (None, MOVENET, CENTER):
+    if args.detector in (None, MOVENET, MEDIAPIPE, CENTER):
         return None
     if not args.detector.lower().endswith(".json"):
-        raise ValueError(f"--detector {args.detector} is not known here: use {MOVENET}, {CENTER} or a file of boxes")
+        known = f"{MOVENET}, {MEDIAPIPE}, {CENTER} or a file of boxes"
+        raise ValueError(f"--detector {args.detector} is not known here: use {known}")
     return Path(args.detector)
 
 
-def jobs_of(args: argparse.Namespace, images: Sequence[Path], wanted_people: int | str) -> list[Job]:
-    """The images with their boxes, where those are given, and output names."""
-    given = parse_boxes(args.box, args.box_format) if args.box else None
-    boxes: list[list[Place] | None] = [None if given is None else list(given)] * len(images)
-    if (file := boxes_file(args)) is not None:
-        found, notes = detections_for(images, read_boxes(file, args.box_format, args.box_threshold))
-        boxes = [list(chosen(people, wanted_people)) for people in found]
-        for note in notes:
-            tell(note)
-    stems = output_stems(images, args.output_dir)
-    return [Job(*parts, args.left or None) for parts in zip(images, stems, boxes, strict=True)]
+def check_flags(args: argparse.Namespace) -> None:
+    """ValueError for flags that cannot be, before anything is read."""
+    for name, why in NEEDS_TORCH.items():
+        if getattr(args, name) is not None:
+            raise ValueError(f"--{name}: {why}, which needs torch; use `tore infer` of the package tore for it")
+    FocalChoice(args.focal_length, args.fov)
+    check_output_folder(args.output_dir)
+    if args.threads is not None and args.threads < 1:
+        raise ValueError(f"--threads {args.threads}: give 1 or more")
 
 
-def finder_for(args: argparse.Namespace, recovery: ExportedRecovery, wanted_people: int | str) -> Finder | None:
-    """From an image to its people; None where boxes are given, or the center of each image is taken."""
-    given = args.box or boxes_file(args) is not None
-    name = args.detector or (MOVENET if recovery.kind == "body" else CENTER)
-    if given or name == CENTER:
-        lost = [] if boxes_file(args) is not None else ["box_threshold"] * (args.box_threshold is not None)
-        if args.people != "all" and boxes_file(args) is None:
-            lost.append("people")
-        if lost:
-            raise ValueError(f"--{lost[0]}: nobody is looked for; leave it out, or use --detector {MOVENET}")
+def recovery_for(args: argparse.Namespace) -> ExportedRecovery:
+    """The network. ValueError for flags that it does not go with; says what of its outputs is not saved."""
+    name = NETWORKS[args.body or "body"]
+    network = args.checkpoint or networks_folder(args.networks, name) / name
+    options = {"runtime": args.runtime, "precision": args.precision, "threads": args.threads}
+    recovery = ExportedRecovery(network, networks=args.networks, **options)
+    if args.body not in (None, recovery.kind):
+        whom = "hands" if recovery.kind == "hand" else "people"
+        raise ValueError(f"--body {args.body}: {network} recovers {whom}; leave --body out")
+    if args.show_tokens and not recovery.prunes_tokens:
+        raise ValueError(f"{network} says nothing of image tokens; leave --show_tokens out")
+    if (args.left or args.left_box) and recovery.kind != "hand":
+        raise ValueError(f"{network} recovers people; leave --left and --left_box out")
+    if "rotations" in recovery.record.outputs and (args.save_results or args.json_lines):
+        tell(f"{network} tells pose and shape too, which are not saved: they need the body model; `tore infer` has it")
+    return recovery
+
+
+def folder_with(name: str, args: argparse.Namespace, recovery: ExportedRecovery) -> Path:
+    """The folder of a detector's export: the network's neighbor, else the one of `networks_folder`."""
+    return recovery.networks if is_export(recovery.networks / name) else networks_folder(args.networks, name)
+
+
+def finder_for(args: argparse.Namespace, recovery: ExportedRecovery, people: int | str) -> Finder | None:
+    """From an image to its people or hands; None where boxes are given, or the center of each image is taken."""
+    given = bool(args.box or args.left_box) or boxes_file(args) is not None
+    name = detector_name(args, recovery, given)
+    options = {"runtime": args.runtime, "threads": args.threads}
+    if recovery.image_format.upright and name != MEDIAPIPE:
+        recovery.hand_placer = hand_placer(folder_with(LANDMARKS, args, recovery), **options)
+    if name is None:
         return None
-    if recovery.kind == "hand":
-        raise ValueError(f"--detector {name} finds people, but {recovery.checkpoint} recovers hands; give --box")
-    threshold = THRESHOLD if args.box_threshold is None else args.box_threshold
+    if name == MEDIAPIPE and recovery.kind != "hand":
+        raise ValueError(f"--detector {name} finds hands, but {recovery.checkpoint} recovers people; leave it out")
+    threshold = args.box_threshold
+    if threshold is None:
+        threshold = HAND_THRESHOLD if name == MEDIAPIPE else THRESHOLD
     if not 0 <= threshold <= 1:
         raise ValueError(f"box threshold {threshold:g}: give a score from 0 to 1")
-    folder = networks_folder(args.networks)
-    detector = people_finder(folder, runtime=args.runtime, threads=args.threads, threshold=threshold)
-    return partial(find, detector, people=wanted_people)
+    if name == MOVENET:
+        finder = people_finder(folder_with(FINDER, args, recovery), threshold=threshold, **options)
+        return partial(recovery.find, finder, people=people)
+    palms = hand_finder(folder_with(PALMS, args, recovery), threshold=threshold, **options)
+    recovery.hand_placer = palms.placer
+    return partial(recovery.find, palms, people=people)
 
 
 def follow(run: Run, jobs: list[Job], json_lines: bool) -> list[Row]:
@@ -154,7 +206,8 @@ def follow(run: Run, jobs: list[Job], json_lines: bool) -> list[Row]:
         if report.error:
             tell(report.error)
         elif run.finder is not None and not report.people:
-            tell(f"{report.job.image}: nobody was found; a lower --box_threshold may find more")
+            nobody = "no hand" if run.recovery.kind == "hand" else "nobody"
+            tell(f"{report.job.image}: {nobody} was found; a lower --box_threshold may find more")
         if report.outside:
             tell(outside_text(report))
         if json_lines:
@@ -167,23 +220,18 @@ def follow(run: Run, jobs: list[Job], json_lines: bool) -> list[Row]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; see the exit codes above."""
     args = build_parser().parse_args(argv)
-    FocalChoice(args.focal_length, args.fov)  # one that cannot be is told before anything is read
-    check_output_folder(args.output_dir)
-    if args.threads is not None and args.threads < 1:
-        raise ValueError(f"--threads {args.threads}: give 1 or more")
-    people = people_wanted(args.people)
-    wanted, jobs = wanted_files(args), jobs_of(args, find_images(args.image, tell), people)
-    network = args.checkpoint or networks_folder(args.networks) / NETWORK
-    recovery = ExportedRecovery(network, runtime=args.runtime, precision=args.precision, threads=args.threads)
-    if args.show_tokens and not recovery.prunes_tokens:
-        raise ValueError(f"{network} says nothing of image tokens; leave --show_tokens out")
-    if args.left and recovery.kind != "hand":
-        raise ValueError(f"{network} recovers people; leave --left out")
+    check_flags(args)
+    people = people_wanted(args.people or "all")
+    wanted, file = wanted_files(args), boxes_file(args)
+    jobs = jobs_of(args, find_images(args.image, tell), file, people, tell)
+    recovery = recovery_for(args)
     finder = finder_for(args, recovery, people)
     options = {"focal_length": args.focal_length, "fov": args.fov, "overwrite": args.overwrite}
     batch_size = recovery.usual_batch if args.batch_size is None else args.batch_size
     run = Run(recovery, wanted, batch_size=batch_size, finder=finder, **options)
     rows = follow(run, jobs, args.json_lines)
+    for text in doubts(rows, args, file):
+        tell(text)
     if not args.json_lines:
         print("\n".join(table_of(rows, run.seconds)))
     return EXIT_SOME_FAILED if any(row.failed for row in rows) else 0

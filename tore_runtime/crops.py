@@ -15,7 +15,7 @@ from tore_runtime.crop import BOX_MARGIN, Crop
 from tore_runtime.cutting import MAX_BOX_SIDE, crop_image
 from tore_runtime.detector import Box, Detection
 from tore_runtime.focal_length import NO_LENS, Lens
-from tore_runtime.hands import SEARCH_MARGIN, HandPlacer, has_joints, upright_crop, upright_detections
+from tore_runtime.hands import has_joints, upright_crop
 from tore_runtime.image_format import IMAGE_SIZE, OFFICIAL_FORMAT, ImageFormat
 
 LONG_RATIO = 64  # images longer than this many times their shorter side are never made whole at the crop's size
@@ -214,24 +214,3 @@ def _region_of(place: Place, image_size: tuple[int, int], upright: bool) -> Crop
 def _normalized(pixels: np.ndarray, mirrored: bool, image_format: ImageFormat) -> np.ndarray:
     """(n, n, 3) in [0, 255] -> (3, n, n) float32, normalized for the network, mirrored if so."""
     return image_format.normalized(pixels[:, ::-1] if mirrored else pixels)
-
-
-def upright_places(
-    placer: HandPlacer, image: np.ndarray, places: Sequence[Place] | None, left: bool | Sequence[bool] | None
-) -> tuple[list[Place], list[bool]]:
-    """Hands with the turn of each, and whether each is a left one; parameters as of `MeshRecovery.upright`."""
-    given: list[Place] = [middle_box(image, SEARCH_MARGIN)] if places is None else list(places)
-    sides = [left] * len(given) if left is None or isinstance(left, bool) else list(left)
-    if len(sides) != len(given):
-        return given, [bool(side) for side in sides]  # which crops_of refuses
-    found: list[Place] = []
-    told: list[bool] = []
-    for each, side in zip(given, sides, strict=True):
-        if isinstance(each, Crop):
-            found.append(each)
-            told.append(bool(placer.look(image, [each]).left[0]) if side is None else side)
-        else:
-            (detection,) = upright_detections(placer, image, [each], [side])
-            found.append(detection)
-            told.append(detection.left)
-    return found, told

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tore_runtime.crops import PersonCrop, Place, check_crops, crops_of
-from tore_runtime.detector import Detector, find
+from tore_runtime.detector import Detector
+from tore_runtime.finding import Finding
 from tore_runtime.focal_length import FocalChoice
 from tore_runtime.frames import Prediction
+from tore_runtime.hands import THRESHOLD as HAND_THRESHOLD
+from tore_runtime.hands import HandFinder, HandPlacer
 from tore_runtime.image_format import ImageFormat
 from tore_runtime.images import ImageSource, read_photograph
-from tore_runtime.movenet import THRESHOLD, KeypointPlacer, PeopleFinder, network_of
+from tore_runtime.movenet import THRESHOLD, KeypointPlacer, Network, PeopleFinder, network_of
 from tore_runtime.record import OUTPUTS, ExportRecord, folder_of, is_export, read_record
 from tore_runtime.result import Recovery, in_axes_of_images, placements, recoveries
 from tore_runtime.sessions import RUNTIMES, STREAM_BATCH, Session
 
 RUNTIME = "onnxruntime"  # the one that is always there
-FINDER, PLACER, NETWORK = "movenet-multipose", "movenet-thunder", "network"  # folders of exports within one of networks
+# Folders of exports within one of networks: of detectors, and of the network of each kind.
+FINDER, PLACER = "movenet-multipose", "movenet-thunder"
+PALMS, LANDMARKS = "mediapipe-palm", "mediapipe-hand"
+NETWORKS = {"body": "network", "hand": "hands"}
 FOLDER = Path(__file__).parent / "networks"  # of the installed package, where it was built with networks
-MAKE = "make one with `tore export people --output_dir DIR` where the package tore is installed"
 
 
 def open_export(
@@ -36,7 +42,7 @@ def open_export(
     """
     folder, record = folder_of(path), read_record(path)
     if not record.body:
-        raise ValueError(f"{path} is the export of {record.network['network']}, which finds people; name a network's")
+        raise ValueError(f"{path} is the export of {record.network['network']}, a detector; name a network's")
     if record.format != "onnx":
         raise ValueError(f"{folder} is for programs that use torch.export; export the network as onnx")
     if lacking := [name for name in OUTPUTS["mesh"] if name not in record.outputs]:
@@ -59,58 +65,101 @@ def session_of(
     return Session(folder / record.file, runtime, threads=threads, precision=precision)
 
 
-def networks_folder(named: str | Path | None = None) -> Path:
-    """The folder of exports that `tore export people` makes: the argument, `TORE_RUNTIME_DIR`, the package's own.
+def networks_folder(named: str | Path | None = None, holding: str = NETWORKS["body"]) -> Path:
+    """The folder of exports that `tore export people` and `hands` make: `named`, `TORE_RUNTIME_DIR`, the package's own.
 
-    Raises FileNotFoundError where there is none.
+    holding: the name of an export. Raises FileNotFoundError where it is not there.
     """
     chosen = named or os.environ.get("TORE_RUNTIME_DIR")
     folder = Path(chosen) if chosen else FOLDER
-    if not is_export(folder / NETWORK):
-        lacking = f"{folder} holds no export in {NETWORK}" if chosen else "no networks came with the package"
-        raise FileNotFoundError(f"{lacking}; {MAKE}, and name DIR with --networks or TORE_RUNTIME_DIR")
+    if not is_export(folder / holding):
+        lacking = f"{folder} holds no export in {holding}" if chosen else "no networks came with the package"
+        if not chosen and folder.is_dir():
+            lacking = f"the networks that came with the package lack {holding}"
+        raise FileNotFoundError(f"{lacking}; {how_to_make(holding)}, and name DIR with --networks or TORE_RUNTIME_DIR")
     return folder
+
+
+def how_to_make(name: str) -> str:
+    """What to do where the export of that name is missing."""
+    whose = "hands" if name in (NETWORKS["hand"], PALMS, LANDMARKS) else "people"
+    return f"make one with `tore export {whose} --output_dir DIR` where the package tore is installed"
 
 
 def people_finder(
     folder: str | Path, *, runtime: str = RUNTIME, threads: int | None = None, threshold: float = THRESHOLD
 ) -> PeopleFinder:
     """The finder of people by the exports of MoveNet in a folder of networks. Raises as `open_export`."""
-    sessions = []
-    for name in (FINDER, PLACER):
-        place = Path(folder) / name
-        if not is_export(place):
-            raise FileNotFoundError(f"{place} is missing: {MAKE}, or name boxes or --detector none")
-        record = read_record(place)
-        if record.network.get("network") != name:
-            raise ValueError(f"{place} is the export of another network than {name}; {MAKE}")
-        sessions.append(session_of(place, record, runtime, threads=threads or os.cpu_count() or 1))
-    finder, placer = map(network_of, sessions)
+    finder, placer = (_detector(folder, name, runtime, threads) for name in (FINDER, PLACER))
     return PeopleFinder(finder, KeypointPlacer(placer), threshold=threshold)
 
 
-class ExportedRecovery:
+def hand_finder(
+    folder: str | Path, *, runtime: str = RUNTIME, threads: int | None = None, threshold: float = HAND_THRESHOLD
+) -> HandFinder:
+    """The finder of hands by the exports of MediaPipe's networks in a folder of networks. Raises as `open_export`."""
+    palms = _detector(folder, PALMS, runtime, threads)
+    return HandFinder(palms, hand_placer(folder, runtime=runtime, threads=threads), threshold=threshold)
+
+
+def hand_placer(folder: str | Path, *, runtime: str = RUNTIME, threads: int | None = None) -> HandPlacer:
+    """What finds the turn, the side and the joints of hands in boxes, by the export of MediaPipe's landmarks."""
+    return HandPlacer(_detector(folder, LANDMARKS, runtime, threads))
+
+
+def _detector(folder: str | Path, name: str, runtime: str, threads: int | None) -> Network:
+    """One of a folder's detectors."""
+    place = Path(folder) / name
+    if not is_export(place):
+        raise FileNotFoundError(f"{place} is missing: {how_to_make(name)}")
+    record = read_record(place)
+    if record.network.get("network") != name:
+        raise ValueError(f"{place} is the export of another network than {name}; {how_to_make(name)}")
+    return network_of(session_of(place, record, runtime, threads=threads or os.cpu_count() or 1))
+
+
+class ExportedRecovery(Finding):
     """An export and its body model, from crops to meshes.
 
     path: the folder of an export. runtime: "onnxruntime" or "openvino". precision: "bfloat16" for OpenVINO on
-    processors that have it. threads: None means all of the processor. Raises as `open_export`, and ValueError for
-    networks that see upright hands, whose turn needs a network that is not exported.
+    processors that have it. threads: None means all of the processor. networks: the folder of the export
+    `mediapipe-hand`, which a network of upright hands needs to find their turn [the one that holds the export's
+    folder]. Raises as `open_export`.
     """
 
     def __init__(
-        self, path: str | Path, *, runtime: str = RUNTIME, precision: str = "float32", threads: int | None = None
+        self,
+        path: str | Path,
+        *,
+        runtime: str = RUNTIME,
+        precision: str = "float32",
+        threads: int | None = None,
+        networks: str | Path | None = None,
     ) -> None:
-        threads = threads or os.cpu_count() or 1
-        self.record, self.session = open_export(path, runtime, threads=threads, precision=precision)
-        image = self.record.image
-        mean, std = tuple(map(float, image["mean"])), tuple(map(float, image["std"]))
-        self.image_format = ImageFormat(image["size"], mean, std, image["upright"])  # type: ignore[arg-type]
-        if self.image_format.upright:
-            raise ValueError(f"{path} sees upright hands, which only `tore infer` can turn; use it for this network")
-        self.checkpoint, self.kind = str(path), str(self.record.body["kind"])
+        self._options: dict[str, Any] = {"runtime": runtime, "threads": threads or os.cpu_count() or 1}
+        self.record, self.session = open_export(path, precision=precision, **self._options)
+        self.networks = folder_of(path).absolute().parent if networks is None else Path(networks)
+        self.checkpoint = str(path)
         with np.load(folder_of(path) / self.record.body["file"]) as body:
             self.faces: np.ndarray = body["faces"]  # (F, 3)
             self.joint_regressor: np.ndarray = body["joint_regressor"]  # (J, V)
+
+    @property
+    def kind(self) -> str:
+        """Whom it recovers: "body" or "hand"."""
+        return str(self.record.body["kind"])
+
+    @cached_property
+    def image_format(self) -> ImageFormat:
+        """What the network is shown."""
+        image = self.record.image
+        mean, std = tuple(map(float, image["mean"])), tuple(map(float, image["std"]))
+        return ImageFormat(image["size"], mean, std, image["upright"])  # type: ignore[arg-type]
+
+    @cached_property
+    def hand_placer(self) -> HandPlacer:
+        """By the export in `networks`. Raises as `open_export`."""
+        return hand_placer(self.networks, **self._options)
 
     @property
     def prunes_tokens(self) -> bool:
@@ -122,32 +171,26 @@ class ExportedRecovery:
         """How many images fill its streams."""
         return self.session.threads * STREAM_BATCH
 
-    def upright(
-        self, image: np.ndarray, places: Sequence[Place] | None, left: bool | Sequence[bool] | None
-    ) -> tuple[list[Place] | None, bool | list[bool]]:
-        """Boxes and sides as `crops_of` takes them; where a side is not said, a hand is a right one."""
-        sides = bool(left) if left is None or isinstance(left, bool) else list(left)
-        return (None if places is None else list(places)), sides
-
     def predict(
         self,
         image: ImageSource,
         boxes: Sequence[Place] | None = None,
         *,
         detector: Detector | None = None,
-        left: bool | Sequence[bool] = False,
+        left: bool | Sequence[bool] | None = None,
         focal_length: float | str | None = None,
         fov: float | None = None,
     ) -> list[Recovery]:
-        """The people of one image: of its boxes, of whom the detector finds, or of its center.
+        """The people, or hands, of one image: of its boxes, of those whom the detector finds, or of its center.
 
         image: a path, bytes, an open file, a Pillow image or an array; the others as for `tore.MeshRecovery.predict`.
         """
         pixels, lens = read_photograph(image)
         name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "image"
         if boxes is None and detector is not None:
-            boxes = list(find(detector, pixels, hands=self.kind == "hand"))
-        crops = crops_of(pixels, boxes, str(name), left, self.image_format, lens=lens)
+            boxes = list(self.find(detector, pixels))
+        places, sides = self.upright(pixels, boxes, left)
+        crops = crops_of(pixels, places, str(name), sides, self.image_format, lens=lens)
         return self.recover(crops, focal_length=focal_length, fov=fov)
 
     def recover(

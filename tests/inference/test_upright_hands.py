@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests import rules
+from tests.exports import without_onnx
 from tests.inference.conftest import HAND_SIDE
 from tests.inference.test_hands import MIRROR
 from tore import cli
@@ -91,6 +92,29 @@ def test_other_networks_of_hands_take_joints_as_a_box_alone(drawn_hand: Drawn) -
     hand = Detection(box_of(points), "known", keypoints=keypoints, rotation=77.0)
     (crop,) = crops_of(image, [hand])
     assert crop.region.rotation == 0 and crop.region.size == round(1.2 * max(hand.box[2:]))
+
+
+def test_the_fast_way_gives_the_same(
+    upright_checkpoint: Path,
+    upright_hands: MeshRecovery,
+    drawn_hand: Drawn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The exports of the network, the palm finder and the landmarks, each made once."""
+    without_onnx(monkeypatch, tmp_path / "cache")
+    told: list[str] = []
+    fast = MeshRecovery.from_checkpoint(upright_checkpoint, device="cpu", fast=True, tell=told.append)
+    image, points = drawn_hand
+    both = np.concatenate([image, image[:, ::-1]], 1)
+    for where in ({"boxes": [box_of(points)]}, {"detector": PalmDetector(fast=True, tell=told.append)}):
+        slow = where if "boxes" in where else {"detector": PalmDetector()}
+        found, expected = fast.predict(both, **where), upright_hands.predict(both, **slow)
+        assert len(found) == len(expected) > 0
+        for person, other in zip(found, expected, strict=True):
+            assert person.crop.region == other.crop.region and person.crop.left == other.crop.left
+            np.testing.assert_allclose(person.vertices, other.vertices, atol=1e-5)
+    assert [line.split()[1] for line in told] == ["hand", "mediapipe-palm", "mediapipe-hand"]
 
 
 def infer(*options: str | Path) -> int:

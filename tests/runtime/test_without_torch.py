@@ -5,26 +5,32 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.export.conftest import exported, needs_runtimes, network
+from tests.exports import without_onnx
+from tests.inference.conftest import drawn_hand
 from tests.processes import environment
 from tore import cli
-from tore.detection import MoveNetDetector
+from tore.detection import MoveNetDetector, PalmDetector
+from tore.export.detectors import export_networks
 from tore.inference.predictor import MeshRecovery
 from tore.paths import default_checkpoint, example_photograph
 from tore_runtime import cli as runtime_cli
-from tore_runtime.predictor import ExportedRecovery, networks_folder
+from tore_runtime.predictor import ExportedRecovery, hand_finder, networks_folder
+from tore_runtime.sessions import RUNTIMES
 
-__all__ = ["exported", "network"]  # fixtures
+__all__ = ["drawn_hand", "exported", "network"]  # fixtures
 BLOCKED = ("torch", "torchvision", "timm", "safetensors", "scipy", "tore", "manopth", "tqdm", "yaml", "openvino")
-PROGRAM = f"""
+PROGRAM = """
 import sys
-for name in {BLOCKED}:
+for name in sys.argv.pop(1).split(","):
     sys.modules[name] = None
 from tore_runtime.cli import main
 sys.exit(main(sys.argv[1:]))
@@ -32,8 +38,8 @@ sys.exit(main(sys.argv[1:]))
 BOX = (150.0, 20.0, 260.0, 480.0)
 
 
-def without_torch(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-c", PROGRAM, *map(str, arguments)]
+def without_torch(*arguments: object, blocked: Iterable[str] = BLOCKED) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", PROGRAM, ",".join(blocked), *map(str, arguments)]
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
 
 
@@ -85,6 +91,71 @@ def test_the_people_of_a_photograph(tmp_path: Path) -> None:
     assert_same(tmp_path / "out", recovery.predict(example_photograph(), detector=MoveNetDetector()))
 
 
+@pytest.fixture(scope="module")
+def hands(drawn_hand: tuple[np.ndarray, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of a right and a left hand, the latter turned."""
+    image, path = drawn_hand[0], tmp_path_factory.mktemp("hands") / "hands.png"
+    Image.fromarray(np.concatenate([image, np.rot90(image)[:, ::-1]], 1)).save(path)
+    return path
+
+
+RIGHT, LEFT = (20.0, 20.0, 200.0, 200.0), (260.0, 20.0, 200.0, 200.0)  # of that image
+
+
+def test_hands(
+    hands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The way of hands through the runtime, which torch runs here: found, in boxes, with sides that are told."""
+    without_onnx(monkeypatch, tmp_path / "cache")
+    networks = tmp_path / "networks"
+    export_networks("hands", networks, runtimes=["onnxruntime"])
+    plain, recovery = MeshRecovery.from_checkpoint(default_checkpoint("hand")), ExportedRecovery(networks / "hands")
+    ways: tuple[tuple[dict, dict], ...] = (
+        ({"detector": hand_finder(networks)}, {"detector": PalmDetector()}),
+        ({"boxes": [RIGHT, LEFT]},) * 2,
+        ({"boxes": [RIGHT, LEFT], "left": True},) * 2,
+        ({},) * 2,
+    )
+    for here, there in ways:
+        found, expected = recovery.predict(hands, **here), plain.predict(hands, **there)
+        assert [person.crop.left for person in found] == [person.crop.left for person in expected] and found
+        for person, other in zip(found, expected, strict=True):
+            assert person.crop.region == other.crop.region
+            np.testing.assert_allclose(person.vertices, other.vertices, atol=1e-5)
+            np.testing.assert_allclose(person.joints_2d, other.joints_2d, atol=0.01)
+    flags = [str(hands), "--networks", str(networks), "--output_dir", str(tmp_path / "out"), "--save_results", "npz"]
+    assert runtime_cli.main([*flags, "--body", "hand"]) == 0
+    assert_same(tmp_path / "out", plain.predict(hands, detector=PalmDetector()))
+    boxes = [",".join(map(str, box)) for box in (RIGHT, LEFT)]
+    sides = ["--box", boxes[0], "--left_box", boxes[1], "--overwrite"]
+    assert runtime_cli.main([*flags, "--body", "hand", *sides]) == 0
+    assert_same(tmp_path / "out", plain.predict(hands, [RIGHT, LEFT], left=[False, True]))
+    capsys.readouterr()
+    for more, sentence in (
+        ([], "holds no export in network; make one with `tore export people"),
+        (["--body", "hand", "--detector", "movenet"], "holds no export in movenet-multipose"),
+        (["--body", "hand", "--left"], "the detector mediapipe tells which hands are left ones"),
+        (["--checkpoint", str(networks / "hands"), "--body", "body"], "recovers hands; leave --body out"),
+    ):
+        assert runtime_cli.main([*flags, *more]) == 2
+        told = capsys.readouterr().err
+        assert sentence in told and told.count("\n") == 1, told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_the_hands_of_an_image(hands: Path, tmp_path: Path, runtime: str) -> None:
+    """By the exports of the network and the detectors that ship."""
+    needs_runtimes()
+    assert cli.main(["export", "hands", "--output_dir", str(tmp_path / "networks"), "--runtime", runtime]) == 0
+    flags = ("--body", "hand", "--networks", tmp_path / "networks", "--output_dir", tmp_path / "out")
+    runtimes = () if runtime == "onnxruntime" else ("--runtime", runtime)
+    done = without_torch(hands, *flags, "--save_results", "npz", *runtimes, blocked=set(BLOCKED) - {runtime})
+    assert done.returncode == 0, done.stderr
+    recovery = MeshRecovery.from_checkpoint(default_checkpoint("hand"), device="cpu")
+    assert_same(tmp_path / "out", recovery.predict(hands, detector=PalmDetector()))
+
+
 def test_what_cannot_be_is_refused_in_a_sentence(
     exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -98,7 +169,14 @@ def test_what_cannot_be_is_refused_in_a_sentence(
         ([photograph, "--networks", str(tmp_path)], "holds no export in network"),
         ([photograph, *there], "no networks came with the package"),
         ([photograph, "--checkpoint", str(damaged), "--detector", "none"], "its checksum is another one"),
-        ([photograph, *there, "--left", "--detector", "none"], "recovers people; leave --left out"),
+        ([photograph, *there, "--left", "--detector", "none"], "recovers people; leave --left and --left_box out"),
+        ([photograph, *there, "--detector", "mediapipe"], "--detector mediapipe finds hands"),
+        (
+            [photograph, *there, "--save_poses", "a.npz"],
+            "poses are fitted by the body model's solver, which needs torch",
+        ),
+        ([photograph, *there, "--fit"], "use `tore infer` of the package tore"),
+        ([photograph, *there, "--refine"], "people are moved by the body model's solver"),
         ([photograph, *there, "--detector", "torchvision"], "--detector torchvision is not known here"),
         ([photograph, *there, "--detector", "none", "--people", "2"], "--people: nobody is looked for"),
         ([photograph, *there, "--no_overlay"], "--no_overlay leaves nothing to write"),

@@ -5,8 +5,9 @@ and export.json, which says what is needed to run it. An ONNX file is verified i
 several images, sizes of batch and calls, and refused where one gives other numbers than the network. `tore infer`,
 `evaluate` and `bench` take the folder as --checkpoint. `--format web` writes a page instead, a folder of static files
 that finds people and draws their meshes in the visitor's browser. `movenet-multipose` and `movenet-thunder` in the
-place of the checkpoint are the finder of people and what places a person's keypoints; `people` are these two and the
-network that ships, which `tore-infer` takes as --networks. docs/DEPLOY.md shows how other programs use all this.
+place of the checkpoint are the finder of people and what places a person's keypoints, `mediapipe-palm` and
+`mediapipe-hand` the same for hands. `people` and `hands` are two of these each and the network that ships; a folder of
+one or both is what `tore-infer` takes as --networks. docs/DEPLOY.md shows how other programs use all this.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pathlib import Path
 from tore.cli.checkpoint_flags import add_checkpoint_flags, open_checkpoint
 from tore.cli.flags import FlagParser, HelpFormatter, Rule, add_body_dir, check_rules, names, shown, typed_flags
 from tore.export.browser import export_web, loaded_size
-from tore.export.detectors import DETECTORS, export_detector, export_people
+from tore.export.detector_graphs import DETECTORS
+from tore.export.detectors import SETS, export_detector, export_networks
 from tore.export.exporting import export_model
 from tore.export.onnx_files import STORED
 from tore.modeling import load_model
@@ -29,7 +31,6 @@ from tore_runtime.entry import entry_point
 from tore_runtime.record import NETWORK_FILES, OUTPUTS, ExportRecord, is_export
 from tore_runtime.sessions import RUNTIMES
 
-PEOPLE = "people"  # in the place of a checkpoint: all that tore-infer needs
 WEB = "web"  # the format beside those of `NETWORK_FILES`
 RULES = (
     Rule(("runtime", "weights"), lambda args: args.format == "torch", "is for --format onnx; leave one of the two out"),
@@ -44,7 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = FlagParser(prog="tore export", description=__doc__, formatter_class=HelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     where = parser.add_mutually_exclusive_group()
-    known = ", ".join((*DETECTORS, PEOPLE))
+    known = ", ".join((*DETECTORS, *SETS))
     what = f"official or own checkpoint, or its folder; or {known} [the network that ships]"
     where.add_argument("file", nargs="?", metavar="CHECKPOINT", help=what)
     where.add_argument(*names("--checkpoint"), metavar="PATH", help="the same, as other commands take it")
@@ -77,14 +78,14 @@ def report(record: ExportRecord, folder: str) -> None:
 
 
 def export_of_detector(args: argparse.Namespace, name: str) -> int:
-    """Exports a detector, of which there is one form."""
+    """Exports a detector, or all of a set, of which there is one form."""
     taken = {"file", "checkpoint", "output_dir", "runtime", "overwrite", "format"}
     if args.format != "onnx" or (other := sorted(set(typed_flags(args)) - taken)):
         flag = f"--format {args.format}" if args.format != "onnx" else shown(args, other[0])
         raise ValueError(f"{flag}: {name} is exported in one form alone, with its weights as they ship; leave it out")
     options = {"runtimes": args.runtime, "overwrite": args.overwrite}
-    if name == PEOPLE:
-        for part, record in export_people(args.output_dir, **options).items():
+    if name in SETS:
+        for part, record in export_networks(name, args.output_dir, **options).items():
             report(record, f"{args.output_dir}/{part}")
         return 0
     report(export_detector(name, args.output_dir, **options), args.output_dir)
@@ -102,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.notices.append(f"the network is {Path(path).name}, which ships")
     if is_export(path):
         raise ValueError(f"{path} is an export already; name the checkpoint that it was made from")
-    if path == PEOPLE or path in DETECTORS:
+    if path in SETS or path in DETECTORS:
         return export_of_detector(args, path)
     checkpoint, notes = open_checkpoint(args, path)
     for note in [*args.notices, *ignored, *notes]:

@@ -32,7 +32,7 @@ from tore.cli.flags import (
     names,
     take_negative_numbers,
 )
-from tore.cli.people_flags import CENTER, add_people_flags, boxes_file, finder_for, jobs_of
+from tore.cli.people_flags import add_people_flags, boxes_file, finder_for, jobs_of
 from tore.device import keep_freed_memory
 from tore.files import check_outputs
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
@@ -47,6 +47,7 @@ from tore_runtime.outputs import TURNS, PoseFile, Wanted
 from tore_runtime.pipeline import Job, Run
 from tore_runtime.reports import Row, line_of, outside_text, row_of, table_of
 from tore_runtime.result import FORMATS as RESULT_FORMATS
+from tore_runtime.wanted_people import CENTER, doubts
 
 MANY = 16  # images, from which on a line says that --fast would be quicker
 EXIT_SOME_FAILED, EXIT_NOT_STARTED = 1, 2
@@ -171,19 +172,11 @@ def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) 
 
 def tell_doubts(rows: list[Row], args: argparse.Namespace) -> None:
     """Says where a box file left nobody, or may hold corners, and who was not refined."""
-    outside = sum(row.outside for row in rows)
-    people = sum(row.people for row in rows) + outside
-    beyond = sum(row.beyond for row in rows) + outside
-    if outside:
-        tell(f"{outside} of {people} boxes lie outside of their image and were left out")
     if stayed := [text for row in rows for text in row.stayed]:
-        shown = "; ".join(sorted(set(stayed))[:3])
-        tell(f"{len(stayed)} of {people - outside} people were not refined but are {shown}")
-    file = boxes_file(args)
-    if file and not people and not any(row.failed for row in rows):
-        tell(f"nobody was recovered: {file} has no box for any image that could be read")
-    if (file or args.box) and 2 * beyond >= people > 0 and args.box_format is None and beyond:
-        tell(f"{beyond} of {people} boxes reach beyond their image; if they are corners, add --box_format xyxy")
+        listed = "; ".join(sorted(set(stayed))[:3])
+        tell(f"{len(stayed)} of {sum(row.people for row in rows)} people were not refined but are {listed}")
+    for text in doubts(rows, args, boxes_file(args)):
+        tell(text)
 
 
 def save(poses: PoseFile) -> bool:

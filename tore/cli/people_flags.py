@@ -6,21 +6,17 @@ import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tore.cli.flags import names, shown, typed_flags
 from tore.detection import DETECTORS, Detection, detector_of, people_wanted
 from tore.inference.predictor import MeshRecovery
-from tore_runtime.boxes import FORMATS, parse_boxes, read_boxes
-from tore_runtime.detector import chosen
-from tore_runtime.inputs import detections_for, output_stems
+from tore_runtime import wanted_people
+from tore_runtime.boxes import FORMATS
 from tore_runtime.pipeline import Job
+from tore_runtime.wanted_people import BOX_FLAG, CENTER, MEDIAPIPE, USUAL, detector_name
 
-CENTER = "none"  # no detector: the center of each image, as in the official script
-USUAL = {"body": "movenet", "hand": CENTER}
-UPRIGHT_HANDS = "mediapipe"  # the usual detector of a network that sees upright hands
 BOXES_FLAG = "--boxes"  # an old spelling of --detector, for a file whatever its name ends in
 Finder = Callable[[np.ndarray], list[Detection]]
 
@@ -32,19 +28,18 @@ def add_people_flags(parser: argparse.ArgumentParser) -> None:
     detectors = (
         f"who finds people: {', '.join(DETECTORS)}, torchvision:MODEL, module:function, {CENTER} (the center of the "
         'image), or a JSON file of boxes: {"name.jpg": [[x, y, width, height], ...], ...}, with scores or without, or '
-        f"COCO annotations or results [{USUAL['body']}; for hands {UPRIGHT_HANDS} with mediapipe-hand, "
+        f"COCO annotations or results [{USUAL['body']}; for hands {MEDIAPIPE} with mediapipe-hand, "
         f"else {USUAL['hand']}]"
     )
     people.add_argument(*names("--detector"), metavar="NAME", help=detectors)
-    repeated: dict[str, Any] = {"nargs": "+", "action": "extend", "metavar": "X,Y,W,H"}
-    people.add_argument("--box", **repeated, help="a person's box in pixels; may be repeated")
+    people.add_argument("--box", **BOX_FLAG, help="a person's box in pixels; may be repeated")
     add = group.add_argument
     add("--people", type=_people, metavar="WHO", help="all, largest, or a number of people in an image [all]")
     add("--box_threshold", type=float, metavar="SCORE", help="leave out whom the detector or the file scores lower")
     add("--box_format", choices=tuple(FORMATS), help="what a box's four numbers are [xywh]")
     add("--detector_weights", type=Path, metavar="FILE", help="the detector's weights, in place of its usual file")
     add("--left", action="store_true", help="hands: all are left ones (the network sees them mirrored)")
-    add("--left_box", **repeated, help="hands: a left one's box, beside the right ones of --box")
+    add("--left_box", **BOX_FLAG, help="hands: a left one's box, beside the right ones of --box")
 
 
 def _people(text: str) -> int | str:
@@ -65,23 +60,7 @@ def boxes_file(args: argparse.Namespace) -> Path | None:
 
 def jobs_of(args: argparse.Namespace, images: Sequence[Path], tell: Callable[[str], object]) -> list[Job]:
     """The images with their boxes, where those are given, and output names; what is left out is said."""
-    box_format, file = args.box_format or "xywh", boxes_file(args)
-    right, left = (parse_boxes(words, box_format) if words else [] for words in (args.box, args.left_box))
-    if left and (args.detector or args.left):
-        raise ValueError("--left_box goes with --box alone; beside a file of boxes --left says that all are left hands")
-    if args.box_format and not (file or right or left):
-        raise ValueError("--box_format goes with a file of boxes, --box and --left_box; leave it out")
-    if right or left or args.detector == CENTER:
-        _refuse(args, ("box_threshold", "people"), "the boxes are given" if right or left else "nobody is looked for")
-    boxes: list[Any] = [right + left or None] * len(images)
-    if file is not None:
-        boxes, notes = detections_for(images, read_boxes(file, box_format, args.box_threshold))
-        boxes = [chosen(people, args.people or "all") for people in boxes]
-        for note in notes:
-            tell(note)
-    sides = [False] * len(right) + [True] * len(left) if left else args.left or None
-    stems = output_stems(images, args.output_dir)
-    return [Job(*parts, sides) for parts in zip(images, stems, boxes, strict=True)]
+    return wanted_people.jobs_of(args, images, boxes_file(args), args.people, tell, shown)
 
 
 def finder_for(
@@ -91,24 +70,13 @@ def finder_for(
 
     recovery: whose network it is. Raises ValueError and FileNotFoundError as `detector_of`.
     """
-    given = args.box or args.left_box or boxes_file(args) is not None
-    name = args.detector or (UPRIGHT_HANDS if recovery.image_format.upright else USUAL[recovery.body.kind])
-    if given or name == CENTER:
-        _refuse(args, ("detector_weights",), "no detector is at work")
-        if not given:
-            _refuse(args, ("box_threshold", "people"), "nobody is looked for; name a --detector")
+    given = bool(args.box or args.left_box) or boxes_file(args) is not None
+    name = detector_name(args, recovery, given, shown, ("detector_weights",))
+    if name is None:
         return None
-    if args.left:
-        raise ValueError(f"--left: the detector {name} tells which hands are left ones; leave it out")
     options = {"device": recovery.device, "weights": args.detector_weights, "fast": fast}
     options |= {"runtime": args.runtime, "tell": tell}
     detector = detector_of(name, threshold=args.box_threshold, **options)
     if getattr(detector, "hands", False) and recovery.body.kind != "hand":
         raise ValueError(f"--detector {name} finds hands, but {args.checkpoint} recovers people; leave it out")
     return partial(recovery.find, detector, people=args.people or "all")
-
-
-def _refuse(args: argparse.Namespace, flags: Sequence[str], why: str) -> None:
-    for dest in flags:
-        if getattr(args, dest) is not None:
-            raise ValueError(f"{shown(args, dest)}: {why}; leave it out")

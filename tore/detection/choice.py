@@ -43,13 +43,12 @@ def detector_of(
     """
     if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"box threshold {threshold:g}: give a score from 0 to 1")
+    options: dict[str, Any] = {"device": device, "weights": weights, "fast": fast, "runtime": runtime}
+    options |= {} if tell is None else {"tell": tell}
     if name == "movenet":
-        chosen = THRESHOLD if threshold is None else threshold
-        told: dict[str, Any] = {} if tell is None else {"tell": tell}
-        return MoveNetDetector(threshold=chosen, device=device, weights=weights, fast=fast, runtime=runtime, **told)
+        return MoveNetDetector(threshold=THRESHOLD if threshold is None else threshold, **options)
     if name == "mediapipe":
-        chosen = HAND_THRESHOLD if threshold is None else threshold
-        return PalmDetector(threshold=chosen, device=device, weights=weights)
+        return PalmDetector(threshold=HAND_THRESHOLD if threshold is None else threshold, **options)
     kind, _, rest = name.partition(":")
     if kind == "torchvision":
         return TorchvisionDetector(rest or None, threshold=threshold, device=device, weights=weights, tell=tell)

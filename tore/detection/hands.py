@@ -1,38 +1,41 @@
-"""MediaPipe's palm finder and hand landmarks in torch, as `tore_runtime.hands` uses them."""
+"""MediaPipe's palm finder and hand landmarks in torch, or their exports, as `tore_runtime.hands` uses them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from tore.export.detectors import running
 from tore.modeling.mediapipe_hand import load_hand_landmarks
-from tore.modeling.mediapipe_palm import decode_palms, load_palm_finder
+from tore.modeling.mediapipe_palm import load_palm_finder
 from tore_runtime import hands
 from tore_runtime.hands import THRESHOLD, HandFinder
+from tore_runtime.predictor import LANDMARKS, PALMS
 
 
 class HandPlacer(hands.HandPlacer):
-    """Joints, side and turn of hands that are somewhere in known squares; device: where the landmarks run."""
+    """Joints, side and turn of hands that are somewhere in known squares; parameters as of `PalmDetector`."""
 
-    def __init__(self, *, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self,
+        *,
+        device: str | torch.device = "cpu",
+        fast: bool = False,
+        runtime: str | None = None,
+        tell: Callable[[str], object] = lambda text: None,
+    ) -> None:
         self.device = torch.device(device)
-        network = load_hand_landmarks().to(memory_format=torch.channels_last).to(self.device)
-
-        @torch.inference_mode()
-        def landmarks(images: np.ndarray) -> dict[str, np.ndarray]:
-            maps = network(_planes(images, self.device) / 255)
-            return {name: getattr(maps, name).cpu().numpy() for name in ("joints", "presence", "right")}
-
-        super().__init__(landmarks)
+        super().__init__(running(LANDMARKS, load_hand_landmarks(), device, fast=fast, runtime=runtime, tell=tell))
 
 
 class PalmDetector(HandFinder):
     """Hands by MediaPipe's palm finder, with joints, side and turn by its landmarks.
 
     threshold: of the presence of a hand. device: where the networks run. weights: the palm finder's, the shipped ones
-    unless a file is given.
+    unless a file is given. fast: on a CPU the networks' exports, made on first use, in `runtime` (openvino unless it
+    is said), of which `tell` is told in a line.
     """
 
     def __init__(
@@ -41,18 +44,11 @@ class PalmDetector(HandFinder):
         threshold: float = THRESHOLD,
         device: str | torch.device = "cpu",
         weights: str | Path | None = None,
+        fast: bool = False,
+        runtime: str | None = None,
+        tell: Callable[[str], object] = lambda text: None,
     ) -> None:
         self.device = torch.device(device)
-        network = load_palm_finder(weights).to(memory_format=torch.channels_last).to(self.device)
-
-        @torch.inference_mode()
-        def palms(images: np.ndarray) -> dict[str, np.ndarray]:
-            found = decode_palms(*network(_planes(images, self.device) * (2 / 255) - 1))
-            return {name: value.cpu().numpy() for name, value in found._asdict().items()}
-
-        super().__init__(palms, HandPlacer(device=device), threshold=threshold)
-
-
-def _planes(images: np.ndarray, device: torch.device) -> torch.Tensor:
-    """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, channels innermost."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).to(device, torch.float32)
+        palms = running(PALMS, load_palm_finder(weights), device, fast=fast, runtime=runtime, tell=tell)
+        placer = HandPlacer(device=device, fast=fast, runtime=runtime, tell=tell)
+        super().__init__(palms, placer, threshold=threshold)

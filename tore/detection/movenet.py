@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from tore.export.detectors import DetectorGraph, kept_detector
+from tore.export.detectors import running
 from tore.modeling.movenet import load_movenet
 from tore_runtime import movenet
-from tore_runtime.movenet import THRESHOLD, Network, PeopleFinder, network_of
+from tore_runtime.movenet import THRESHOLD, PeopleFinder
+from tore_runtime.predictor import FINDER, PLACER
 
 
 class MoveNetDetector(PeopleFinder):
@@ -36,7 +36,8 @@ class MoveNetDetector(PeopleFinder):
         tell: Callable[[str], object] = lambda text: None,
     ) -> None:
         self.device = torch.device(device)
-        finder = _decoded("multipose", weights, self.device, fast, runtime, tell)
+        network = load_movenet("multipose", weights)
+        finder = running(FINDER, network, self.device, fast=fast, runtime=runtime, tell=tell)
         placer = KeypointPlacer(device=device, fast=fast, runtime=runtime, tell=tell)
         super().__init__(finder, placer, threshold=threshold, second_look=second_look)
 
@@ -53,27 +54,5 @@ class KeypointPlacer(movenet.KeypointPlacer):
         tell: Callable[[str], object] = lambda text: None,
     ) -> None:
         self.device = torch.device(device)
-        super().__init__(_decoded("thunder", None, self.device, fast, runtime, tell))
-
-
-def _decoded(
-    name: str,
-    weights: str | Path | None,
-    device: torch.device,
-    fast: bool,
-    runtime: str | None,
-    tell: Callable[[str], object],
-) -> Network:
-    """MoveNet from images (B, H, W, 3) uint8 to what is decoded: the export on a CPU where it shall be fast."""
-    network = load_movenet(name, weights)
-    if fast and device.type == "cpu":
-        return network_of(kept_detector(f"movenet-{name}", network, runtime, tell))
-    graph = DetectorGraph(network.to(memory_format=torch.channels_last).to(device), name)
-
-    @torch.inference_mode()
-    def decoded(images: np.ndarray) -> dict[str, np.ndarray]:
-        tensor = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()  # channels stay innermost
-        found = graph.decode(graph.network(tensor))
-        return {part: value.cpu().numpy() for part, value in zip(graph.decoded, found, strict=True)}
-
-    return decoded
+        network = load_movenet("thunder")
+        super().__init__(running(PLACER, network, self.device, fast=fast, runtime=runtime, tell=tell))

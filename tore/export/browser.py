@@ -28,6 +28,7 @@ from tore.export.onnx_files import with_stored_weights
 from tore.files import check_output_folder, write_whole, writing
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
+from tore_runtime.predictor import FINDER as FINDER_NAME
 from tore_runtime.record import BODY_FILE, NETWORK_FILES, RECORD_FILE, ExportRecord, file_sha256, read_record
 from tore_runtime.sessions import RUNTIMES, Session
 
@@ -38,7 +39,6 @@ LOADED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm", "three.modul
 CHECK = Path(__file__).parent / "node_check.mjs"
 WEB_FILE, FACES_FILE, LICENSES_FILE = "web.json", "faces.bin", "LICENSES.txt"
 NETWORK, FINDER, LIBRARY_FOLDER = "network", "finder", "lib"  # folders
-FINDER_NAME = "movenet-multipose"
 WEB_RUNTIME = "onnxruntime-web"
 MOVENET_LICENSE = """MoveNet MultiPose, the person finder, and MoveNet Thunder in networks that build on it (Apache-2.0)
 

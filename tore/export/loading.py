@@ -107,7 +107,7 @@ def recorded_network(path: str | Path, **overrides: Any) -> tuple[Any, BodyIdent
 def _network_of(record: ExportRecord, path: str | Path) -> tuple[Any, BodyIdentity | None]:
     """Configuration and body model. ValueError for the export of a detector."""
     if not record.body:
-        raise ValueError(f"{path} is the export of {record.network['network']}, which finds people; name a network's")
+        raise ValueError(f"{path} is the export of {record.network['network']}, a detector; name a network's")
     return configure(**record.network), _trained_on(record, path)
 
 

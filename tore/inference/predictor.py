@@ -106,12 +106,10 @@ class MeshRecovery(Pretrained, Finding):
         options |= {"arch": arch} if arch else {}
         network: Any = load_network(path, body_dir, device, **options)
         body = load_body(network.config.body, body_dir_for(network.trained_on, body_dir))
-        return cls(
-            network,
-            body,
-            amp=amp and not exported,
-            checkpoint=str(path.path if isinstance(path, Checkpoint) else path),
-        )
+        name = str(path.path if isinstance(path, Checkpoint) else path)
+        recovery = cls(network, body, amp=amp and not exported, checkpoint=name)
+        recovery.placer_options = {"fast": fast, "runtime": runtime, "tell": tell}
+        return recovery
 
     @property
     def one_size(self) -> bool:
