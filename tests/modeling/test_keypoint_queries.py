@@ -14,17 +14,20 @@ from tests import rules
 from tore.analysis.cost import measure_cost
 from tore.body import load_body
 from tore.body.joints import COCO_NAMES, J14_NAMES
-from tore.body.topology import load_topology, template_points
+from tore.body.topology import template_of, template_points
 from tore.export import for_inference
 from tore.geometry.camera import project_weak_perspective
 from tore.image_format import FORMATS, MEDIAPIPE_HAND, MOVENET_THUNDER
+from tore.modeling import body_queries as bodies
 from tore.modeling import keypoint_queries as queries
 from tore.modeling import shipped_backbone
 from tore.modeling.backbones import Backbone, ImageFeatures, load_backbone_weights
+from tore.modeling.body_queries import BodyQueries
 from tore.modeling.build import image_format_of
 from tore.modeling.fastmetro import FastMETRO
+from tore.modeling.hand_queries import smooth_displacements
 from tore.modeling.initialization import start_camera, start_from_template
-from tore.modeling.keypoint_queries import KeypointQueries, disturbed, fitted_camera, smooth_displacements
+from tore.modeling.keypoint_queries import disturbed, fitted_camera
 from tore.modeling.movenet import decode_keypoints, load_movenet
 from tore.paths import SYNTHETIC
 from tore.training.build import imagenet_file
@@ -137,19 +140,20 @@ def test_camera_is_fitted_to_points_in_closed_form() -> None:
     weights = torch.rand(4, 14, 1, dtype=torch.float64) * 1e6
     weights[:, :3] = 0
     points[:, :3] = 99  # of no weight
-    scale, shift = fitted_camera(joints, points, weights)
+    scale, shift = fitted_camera(joints, points, weights, usual=0.9, prior=0.05)
     torch.testing.assert_close(torch.cat((scale, shift), 1), camera.expand(4, -1), rtol=0, atol=1e-6)
-    scale, shift = fitted_camera(joints, points, weights * 0)
-    torch.testing.assert_close(scale, torch.full((4, 1), queries.USUAL_SCALE).double())
+    scale, shift = fitted_camera(joints, points, weights * 0, usual=0.9, prior=0.05)
+    torch.testing.assert_close(scale, torch.full((4, 1), 0.9).double())
     assert shift.eq(0).all()
 
 
 def test_matching_keypoints_have_their_joints_names() -> None:
-    for joint, keypoint in zip(J14_NAMES, queries.MATCHING, strict=True):
+    for joint, keypoint in zip(J14_NAMES, bodies.MATCHING, strict=True):
         side, _, part = joint.lower().partition("_")
-        expected = f"{ {'r': 'right', 'l': 'left'}.get(side) }_{part}"
-        assert keypoint == (COCO_NAMES.index(expected) if expected in COCO_NAMES else -1), joint
-    assert [J14_NAMES[i] for i, k in enumerate(queries.MATCHING) if k < 0] == ["Neck", "Head"]
+        if part:
+            assert COCO_NAMES[keypoint] == f"{ {'r': 'right', 'l': 'left'}[side] }_{part}"
+        else:
+            assert keypoint == len(COCO_NAMES) + ["Neck", "Head"].index(joint)
 
 
 VERTICES = 56
@@ -172,30 +176,58 @@ def test_displacements_move_one_joint_each_and_are_smooth() -> None:
     assert (bending(found[:, 3:4] + 0.01 * moving_none) > bending(found[:, 3])).all()
 
 
-def keypoint_module() -> KeypointQueries:
+def keypoint_module() -> BodyQueries:
     """One that shifts nothing."""
     torch.manual_seed(0)
-    return KeypointQueries(keypoints=17, joint_rows=ROWS, adjacency=RING, width=16, narrow=8).eval()
+    joints, vertices, weights = template_of("body", SYNTHETIC)
+    common = {"keypoints": 17, "width": 16, "narrow": 8}
+    return BodyQueries(joints=joints, vertices=vertices, weights=weights, **common).eval()
+
+
+def test_centers_stand_for_neck_and_head() -> None:
+    """The oracle averages by hand; a center of keypoints that are all absent is absent."""
+    known = torch.rand(3, 17, 3)
+    known[1, :2, 2] = 0  # nose and left eye are not there
+    known[2, :5, 2] = 0
+    found = keypoint_module().with_centers(known)
+    assert torch.equal(found[:, :17], known)
+    for b in range(3):
+        for place, parts in ((17, (5, 6)), (18, range(5))):
+            total = sum(float(known[b, k, 2]) for k in parts)
+            center = [sum(float(known[b, k, i] * known[b, k, 2]) for k in parts) / (total or 1) for i in range(2)]
+            expected = torch.tensor([*center, total / len(parts)])
+            torch.testing.assert_close(found[b, place], expected, rtol=0, atol=1e-4)
 
 
 def test_projected_joints_lie_between_their_own_place_and_the_keypoint() -> None:
     keypoints = torch.rand(2, 17, 3)
     keypoints[1, COCO_NAMES.index("left_knee"), 2] = 0  # not there
-    joints, coarse, narrow = torch.randn(2, 14, 3), torch.randn(2, VERTICES, 3), torch.randn(2, 14, 8)
-    raw = torch.tensor([[0.1, 0.2, -0.1], [-0.2, 0.0, 0.3]])
     module, features = keypoint_module(), FEATURES.expand(2, -1, -1, -1)
+    joints, coarse, narrow = torch.randn(2, 14, 3), torch.randn(2, 431, 3), torch.randn(2, 14, 8)
+    raw = torch.tensor([[0.1, 0.2, -0.1], [-0.2, 0.0, 0.3]])
     camera, moved, mesh = module.correct(module(keypoints, features), narrow, raw, joints, coarse)
     placed, own = (project_weak_perspective(points, camera) for points in (moved, joints))
     assert torch.equal(moved[..., 2], joints[..., 2])
-    torch.testing.assert_close(ROWS @ mesh, moved, rtol=0, atol=1e-4)  # the mesh's joints are the corrected ones
+    torch.testing.assert_close(mesh - coarse, module.posed(moved, torch.zeros(2, bodies.PREDICTED, 3)))
+    all_points = module.with_centers(keypoints)
     for b in range(2):
         for joint, name in enumerate(J14_NAMES):
-            match = queries.MATCHING[joint]
-            x, y, score = keypoints[b, match].tolist()
-            there = match >= 0 and score > 0
-            share = 1 / (1 + math.exp(2 - 12 * score)) if there else 0.0
+            x, y, score = all_points[b, bodies.MATCHING[joint]].tolist()
+            share = 1 / (1 + math.exp(2 - 12 * score)) if score > 0 else 0.0
             expected = share * torch.tensor([2 * x - 1, 2 * y - 1]) + (1 - share) * own[b, joint]
             torch.testing.assert_close(placed[b, joint], expected, rtol=0, atol=1e-4, msg=name)
+
+
+def test_joints_reach_further_from_a_center_than_from_a_keypoint() -> None:
+    keypoints, module = torch.ones(1, 17, 3) * 0.5, keypoint_module()
+    keypoints[..., 2] = 1e3  # full trust
+    with torch.no_grad():
+        module.shift.bias.copy_(torch.tensor([1e3, 0.0]))  # as far to the right as can be
+        blank = [torch.zeros(1, *shape) for shape in ((14, 8), (3,), (14, 3), (431, 3))]
+        camera, joints, _ = module.correct(module(keypoints, FEATURES), *blank)
+    reached = project_weak_perspective(joints, camera)[0, :, 0] / camera[0, 0]
+    expected = [bodies.FAR_REACH if name in bodies.CENTERS else bodies.REACH for name in J14_NAMES]
+    torch.testing.assert_close(reached, torch.tensor(expected), rtol=0, atol=1e-5)
 
 
 def test_keypoints_that_are_not_there_say_nothing(model: FastMETRO, images: torch.Tensor) -> None:
@@ -260,10 +292,8 @@ def test_start_from_the_template(images: torch.Tensor) -> None:
         prediction = model(absent)
     assert (prediction.joints - joints).norm(dim=-1).mean() < 0.2
     assert (prediction.vertices_coarse - vertices).norm(dim=-1).mean() < 0.2
-    rows = load_topology("body", SYNTHETIC, joint_rows=True).joint_rows
-    torch.testing.assert_close(rows @ prediction.vertices_coarse, prediction.joints, rtol=0, atol=1e-4)
-    body = load_body("body", SYNTHETIC)
-    torch.testing.assert_close(body.regress_joints(prediction.vertices), prediction.joints, rtol=0, atol=1e-4)
+    posed = model.keypoint_queries.posed(prediction.joints, torch.zeros(2, bodies.PREDICTED, 3))
+    torch.testing.assert_close(prediction.vertices_coarse, posed, rtol=0, atol=1e-6)  # nothing is added yet
     with pytest.raises(ValueError, match="starts as the keypoints say"):
         start_camera(model, (0.9, 0, 0))
 

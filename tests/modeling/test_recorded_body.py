@@ -103,9 +103,7 @@ def test_a_network_of_a_body_model_that_is_gone_is_refused(way: str, tmp_path: P
         content["config"] |= {"stand_in": True}
     torch.save(content, tmp_path / "a.bin")
     for body_dir in (None, "synthetic"):
-        with pytest.raises(
-            ValueError, match=r"a\.bin is of the body model 'capsules', .* gone .*: use it with ver"
-        ):
+        with pytest.raises(ValueError, match=r"a\.bin is of the body model 'capsules', .* gone .*: use it with ver"):
             tore.load_model(tmp_path / "a.bin", body_dir, "cpu")
 
 

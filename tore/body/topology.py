@@ -26,6 +26,7 @@ class Topology:
     - `adjacency (Vc, Vc)`: 0 where two coarse vertices do not touch
     - `joint_rows (J, Vc)`: float32; what gives the joints of a coarse mesh; None unless requested
     - `template_joints (J, 3)`, `template_vertices (Vc, 3)`: float64, meters, root-centered; None unless requested
+    - `template_weights (Vc, K)`: float64, how much each skeleton joint moves each coarse vertex; None unless requested
     """
 
     kind: str
@@ -36,26 +37,34 @@ class Topology:
     template_vertices: torch.Tensor | None
     identity: BodyIdentity | None = None
     joint_rows: torch.Tensor | None = None
+    template_weights: torch.Tensor | None = None
 
 
-@torch.no_grad()
 def template_points(kind: str, body_dir: str | Path | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Joints (J, 3) and coarse vertices (Vc, 3) in float64 of the unshaped template, METRO's reference positions.
 
     Body: SMPL turned half round its x axis, the 14 joints and the mesh minus the pelvis of its 17 joints. Hand: the
     layer's 21 joints and the mesh at pose 0, mean hand added, minus the layer's wrist.
     """
+    return template_of(kind, body_dir)[:2]
+
+
+@torch.no_grad()
+def template_of(kind: str, body_dir: str | Path | None = None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Joints and coarse vertices as in `template_points`, and (Vc, K) how much each skeleton joint moves a vertex."""
     betas = torch.zeros(1, 10, dtype=torch.float64, device="cpu")
     if kind == "hand":
-        joints, levels = MANO(body_dir).double().targets(betas.new_zeros(1, 48), betas)
+        hand = MANO(body_dir).double()
+        joints, levels = hand.targets(betas.new_zeros(1, 48), betas)
         assert joints is not None
-        return joints[0], levels[0][0]
+        return joints[0], levels[0][0], hand.levels.downsample(hand.skinned.weights.mT[None])[-1][0]
     pose = betas.new_zeros(1, 72)
     pose[0, 0] = TEMPLATE_ROOT_ANGLE
     smpl = SMPL(body_dir).double()
     vertices = smpl(pose, betas)
     root = smpl.root(vertices)
-    return (smpl.regress_joints(vertices) - root)[0], smpl.centered_levels(vertices, root)[0][0]
+    weights = smpl.levels.downsample(smpl.skinned.weights.mT[None])[-1][0]
+    return (smpl.regress_joints(vertices) - root)[0], smpl.centered_levels(vertices, root)[0][0], weights
 
 
 @takes_data_dir
@@ -74,11 +83,11 @@ def load_topology(
             f"the {kind}'s adjacency has {len(adjacency)} vertices and its coarsest mesh {levels.sizes[0]}: "
             "the files belong to different meshes; get the official ones again"
         )
-    joints, vertices = template_points(kind, body_dir) if template else (None, None)
+    joints, vertices, weights = template_of(kind, body_dir) if template else (None, None, None)
     name = find_body_files(kind, body_dir)[1].name
     identity = body_identity(kind, body_dir) if template else BodyIdentity(name, None, levels_fingerprint(levels))
     rows = coarse_joint_rows(kind, levels, body_dir) if joint_rows else None
-    return Topology(kind, NUM_JOINTS[kind], adjacency, levels, joints, vertices, identity, rows)
+    return Topology(kind, NUM_JOINTS[kind], adjacency, levels, joints, vertices, identity, rows, weights)
 
 
 def coarse_joint_rows(kind: str, levels: MeshLevels, body_dir: str | Path | None = None) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Conversions between axis-angle, quaternion, 6D and matrix rotations, under PyTorch3D's names.
+"""Conversions between axis-angle, quaternion, 6D and matrix rotations, under PyTorch3D's names, and turns of vectors.
 
 Matrices turn column vectors: `rotated = matrix @ vector`. Angles are radians, quaternions (..., 4) have the real part
 first, and the 6D form is the matrix's first two *columns* (PyTorch3D takes rows). All are batched over any leading
@@ -26,9 +26,12 @@ __all__ = [
     "quaternion_to_axis_angle",
     "quaternion_to_matrix",
     "rotation_6d_to_matrix",
+    "smallest_rotation",
+    "turned",
 ]
 
 SMALL_SINE = 1e-12
+TURNED_ROUND = 0.02  # 1 + cosine below which a vector counts as turned about by the most
 
 
 @full_precision
@@ -75,3 +78,18 @@ def matrix_to_axis_angle(matrix: torch.Tensor) -> torch.Tensor:
 def matrix_to_rotation_6d(matrix: torch.Tensor) -> torch.Tensor:
     """The first two columns (..., 6) of rotation matrices (..., 3, 3), one after the other."""
     return torch.cat([matrix[..., :, 0], matrix[..., :, 1]], -1)
+
+
+def smallest_rotation(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+    """(..., 3, 3): the smallest rotation that brings unit vectors (..., 3) to others."""
+    x, y, z = torch.linalg.cross(start, end).unbind(-1)
+    zero = torch.zeros_like(x)
+    skew = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
+    cosine = (start * end).sum(-1)[..., None, None]
+    same = torch.eye(3, dtype=skew.dtype, device=skew.device)
+    return same + skew + skew @ skew / (1 + cosine).clamp(min=TURNED_ROUND)
+
+
+def turned(matrices: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+    """Vectors (..., 3) turned by matrices (..., 3, 3)."""
+    return (matrices @ vectors[..., None])[..., 0]

@@ -199,8 +199,10 @@ def build_model(config: ModelConfig, topology: Topology) -> FastMETRO | METRO:
     _check_smpl_regressor(config, topology.kind)
     _check_pose_network(config, topology.kind)
     keypoints = isinstance(config, FastMETROConfig) and config.keypoint_queries
-    if keypoints and topology.joint_rows is None:
-        raise ValueError("keypoint queries need the joints of the coarse mesh: load_topology(..., joint_rows=True)")
+    if keypoints and topology.template_joints is None:
+        raise ValueError("keypoint queries need the resting body: load_topology(..., template=True)")
+    if keypoints and topology.kind == "hand" and topology.joint_rows is None:
+        raise ValueError("a hand's need the joints of the coarse mesh too: load_topology(..., joint_rows=True)")
     backbone = Backbone(config.arch, keypoints=keypoints, frozen=config.frozen_backbone)
     options = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in BESIDE}
     kind: type[FastMETRO] | type[METRO] = METRO
@@ -220,9 +222,9 @@ def _note(model: FastMETRO | METRO, config: ModelConfig) -> None:
 
 def topology_for(config: ModelConfig, body_dir: str | Path | None = None) -> Topology:
     """The joints and mesh levels that the configured network works on, of the body model in `body_dir`."""
-    with_rows = isinstance(config, FastMETROConfig) and config.keypoint_queries
-    with_template = isinstance(config, METROConfig) or (with_rows and config.body == "hand")
-    return load_topology(config.body, body_dir, template=with_template, joint_rows=with_rows)
+    with_keypoints = isinstance(config, FastMETROConfig) and config.keypoint_queries
+    with_template, with_rows = isinstance(config, METROConfig) or with_keypoints, config.body == "hand"
+    return load_topology(config.body, body_dir, template=with_template, joint_rows=with_keypoints and with_rows)
 
 
 @takes_data_dir

@@ -11,6 +11,7 @@ from manopth.tensors import WithConstants, full_precision
 from tore.body.identity import BodyIdentity
 from tore.body.topology import Topology
 from tore.modeling.backbones import KEYPOINTS_OF, Backbone, ImageFeatures
+from tore.modeling.body_queries import BodyQueries
 from tore.modeling.hand_queries import HandQueries
 from tore.modeling.heads import MeshPrediction, SMPLRegressor, assemble
 from tore.modeling.keypoint_queries import KeypointQueries
@@ -55,14 +56,13 @@ def with_hints(queries: Tensor, hints: Tensor) -> Tensor:
 
 def _keypoint_queries(arch: str, topology: Topology, width: int, narrow: int) -> KeypointQueries:
     """Those of a pose network, on the joints and the mesh of `topology`."""
-    joints, vertices = topology.template_joints, topology.template_vertices
-    assert topology.joint_rows is not None, "keypoint queries move the mesh by its joints"
-    common: dict[str, Any] = {"joint_rows": topology.joint_rows, "adjacency": topology.adjacency}
-    common |= {"width": width, "narrow": narrow}
+    resting = {"joints": topology.template_joints, "vertices": topology.template_vertices}
+    common: dict[str, Any] = {**resting, "width": width, "narrow": narrow}
     if topology.kind == "hand":
-        assert joints is not None and vertices is not None, "the resting hand follows the joints"
-        return HandQueries(joints=joints, vertices=vertices, **common)
-    return KeypointQueries(keypoints=KEYPOINTS_OF[arch][1], **common)
+        assert topology.joint_rows is not None, "the mesh of a hand is moved by its joints"
+        return HandQueries(joint_rows=topology.joint_rows, adjacency=topology.adjacency, **common)
+    assert topology.template_weights is not None, "the mesh of a body follows its bones"
+    return BodyQueries(weights=topology.template_weights, keypoints=KEYPOINTS_OF[arch][1], **common)
 
 
 class FastMETRO(nn.Module):

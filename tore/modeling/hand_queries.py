@@ -1,100 +1,51 @@
 """Queries of hands that carry 21 landmarks, and a coarse mesh that follows the joints.
 
-`HandQueries` differs from what bodies have (`keypoint_queries`) in these things: a query's embedding is of its landmark
-alone, which has its place in space too; how far a joint moves to its landmark is predicted from its query; and the
-shape regressor's mesh is added to a resting one that follows the joints.
-
-In that one (`PosedHand`) each bone moves its vertices rigidly, blended between bones. A bone goes from a joint to the
-next one towards a fingertip, in the palm from the wrist to a finger's base. The palm's rotation is that of the frame of
-wrist, middle knuckle, index knuckle and little finger's knuckle; a bone's is its parent's, and then the smallest one
-that gives it its direction. Along the bone a vertex is stretched as the bone is.
+`HandQueries` differs from what bodies have (`body_queries`) in these things: a query's embedding is of its landmark
+alone, which has its place in space too; how far a joint moves to its landmark is predicted from its query; and the mesh
+(`posed_hand`, to which the shape regressor's is added) is displaced at the end, as smoothly as can be, so that its
+joints are the corrected ones.
 """
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manopth.tensors import WithConstants, beside, full_precision
+from manopth.tensors import beside, full_precision
 from tore.modeling.keypoint_queries import Hints, KeypointQueries, fitted_camera
 from tore.modeling.mediapipe_hand import HAND_JOINTS, HAND_NUMBERS
+from tore.modeling.posed_hand import PosedHand
 
-FINGERS, BONES = 5, 4  # bones from the wrist to a tip
-WIDTH = 0.006  # meters; how far from a bone its share in a vertex has fallen by the square root of e
-INDEX, MIDDLE, PINKY = 5, 9, 17  # knuckles
 USUAL_SCALE = 6.0  # of the camera, where no landmark tells: a hand that fills most of the crop
 PRIOR = 0.0025  # square meters; how much that counts beside the spread of the landmarks, about 0.05
 FULL_TRUST = 3.0  # the start of what a sigmoid makes the share by which a joint moves to its landmark
-TURNED_ROUND = 0.02  # 1 + cosine below which a bone counts as turned about by the most
-
-
-class PosedHand(WithConstants):
-    """joints (B, 21, 3) -> coarse vertices (B, Vc, 3)."""
-
-    joints: Tensor
-    vertices: Tensor
-    shares: Tensor
-
-    def __init__(self, joints: Tensor, vertices: Tensor) -> None:
-        """joints (21, 3), vertices (Vc, 3): of the resting hand, in meters."""
-        super().__init__()
-        self.keep_constant("joints", joints.float())
-        self.keep_constant("vertices", vertices.float())
-        self.keep_constant("shares", shares_of_bones(joints.double(), vertices.double()).float())
-
-    def forward(self, joints: Tensor) -> Tensor:
-        """The mesh whose bones lie between the joints."""
-        resting, vertices, shares = (beside(part, joints) for part in (self.joints, self.vertices, self.shares))
-        starts, bones = bones_of(joints)  # (B, 5, 4, 3) each
-        rest_starts, rest_bones = bones_of(resting)  # (5, 4, 3) each
-        rotation = (palm_frame(joints) @ palm_frame(resting).mT)[:, None]  # (B, 1, 3, 3)
-        moved = []
-        for level in range(BONES):
-            along, rest_along = F.normalize(bones[:, :, level], dim=-1), F.normalize(rest_bones[:, level], dim=-1)
-            rotation = smallest_rotation(_turn(rotation, rest_along), along) @ rotation  # (B, 5, 3, 3)
-            offsets = vertices - rest_starts[:, level, None]  # (5, Vc, 3)
-            length = (offsets * rest_along[:, None]).sum(-1)  # (5, Vc)
-            stretch = bones[:, :, level].norm(dim=-1) / rest_bones[:, level].norm(dim=-1)  # (B, 5)
-            offsets = (
-                offsets @ rotation.mT + (stretch[..., None] - 1)[..., None] * length[..., None] * along[:, :, None]
-            )
-            moved.append(starts[:, :, level, None] + offsets)  # (B, 5, Vc, 3)
-        return torch.einsum("bflvc,flv->bvc", torch.stack(moved, 2), shares)
+SMALL = 1e-9  # beside the smoothness of a displacement: one of all vertices alike costs something too
 
 
 class HandQueries(KeypointQueries):
     """Embeds landmarks, and corrects what the heads predict; see the module's text."""
 
+    joint_rows: Tensor
+    displacements: Tensor
+
     def __init__(
         self, *, joint_rows: Tensor, adjacency: Tensor, joints: Tensor, vertices: Tensor, width: int, narrow: int
     ) -> None:
         """joint_rows, adjacency: of the coarse mesh. joints (21, 3), vertices (Vc, 3): of the resting hand."""
-        super().__init__(
-            keypoints=HAND_JOINTS,
-            numbers=HAND_NUMBERS,
-            matching=range(HAND_JOINTS),
-            joint_rows=joint_rows,
-            adjacency=adjacency,
-            width=width,
-            narrow=narrow,
-        )
-        del self.shift, self.local  # bodies'
+        super().__init__(keypoints=HAND_JOINTS, numbers=HAND_NUMBERS, matching=range(HAND_JOINTS), width=width)
+        self.keep_constant("joint_rows", joint_rows.float())
+        self.keep_constant("displacements", smooth_displacements(joint_rows, adjacency).float())
         self.correction = nn.Linear(narrow, 3)  # shift x, y; what a sigmoid makes the share
         self.posed = PosedHand(joints, vertices)
         with torch.no_grad():
             self.correction.weight.zero_()
             self.correction.bias.copy_(torch.tensor([0.0, 0.0, FULL_TRUST]))
 
-    def embedded(self, of_joint: Tensor, features: Tensor) -> Tensor:
-        """(B, 21, width) of each joint's landmark (B, 21, 6) alone."""
-        return self.embedding(of_joint)
-
     @full_precision
     def correct(
         self, hints: Hints, queries: Tensor, camera: Tensor, joints: Tensor, coarse: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As of bodies: camera (B, 3) scale, tx, ty, joints (B, 21, 3) and coarse vertices (B, Vc, 3)."""
+        """As in `KeypointQueries`; camera (B, 3), joints (B, 21, 3) and coarse vertices (B, Vc, 3)."""
         joints, weights = joints + self.resting_joints, hints.there * hints.scores
         scale, shift = fitted_camera(joints[..., :2], hints.points, weights, usual=USUAL_SCALE, prior=PRIOR)
         scale, shift = scale * camera[:, :1].exp(), shift + camera[:, 1:]  # (B, 1), (B, 2)
@@ -107,42 +58,18 @@ class HandQueries(KeypointQueries):
         return torch.cat((scale, shift), -1), joints, coarse + displacements @ (joints - rows @ coarse)
 
 
-def bones_of(joints: Tensor) -> tuple[Tensor, Tensor]:
-    """Joints (..., 21, 3) -> where bones start, and from there to their ends, (..., 5, 4, 3) by finger and level."""
-    ends = joints[..., 1:, :].unflatten(-2, (FINGERS, BONES))
-    wrist = joints[..., :1, None, :].expand_as(ends[..., :1, :])
-    starts = torch.cat((wrist, ends[..., :-1, :]), -2)
-    return starts, ends - starts
+def smooth_displacements(joint_rows: Tensor, adjacency: Tensor) -> Tensor:
+    """(Vc, J): column j is the smoothest displacement of a mesh's vertices that moves joint j by 1 and no other joint.
 
-
-def palm_frame(joints: Tensor) -> Tensor:
-    """(..., 3, 3) of joints (..., 21, 3): a rotation; columns to the middle knuckle, across the palm, out of it."""
-    to_index, to_middle, to_pinky = (joints[..., end, :] - joints[..., 0, :] for end in (INDEX, MIDDLE, PINKY))
-    up = F.normalize(to_middle, dim=-1)
-    out = torch.linalg.cross(to_index, to_pinky)
-    across = F.normalize(torch.linalg.cross(out, up), dim=-1)
-    return torch.stack((up, across, torch.linalg.cross(up, across)), -1)
-
-
-def smallest_rotation(start: Tensor, end: Tensor) -> Tensor:
-    """(..., 3, 3): the smallest rotation that brings unit vectors (..., 3) to others."""
-    x, y, z = torch.linalg.cross(start, end).unbind(-1)
-    zero = torch.zeros_like(x)
-    skew = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
-    cosine = (start * end).sum(-1)[..., None, None]
-    same = torch.eye(3, dtype=skew.dtype, device=skew.device)
-    return same + skew + skew @ skew / (1 + cosine).clamp(min=TURNED_ROUND)
-
-
-def _turn(rotations: Tensor, vectors: Tensor) -> Tensor:
-    return (rotations @ vectors[..., None])[..., 0]
-
-
-def shares_of_bones(joints: Tensor, vertices: Tensor) -> Tensor:
-    """(5, 4, Vc): how much each bone moves each vertex, 1 in all, by their distances."""
-    starts, bones = bones_of(joints)
-    offsets = vertices - starts[:, :, None]  # (5, 4, Vc, 3)
-    along = (offsets * bones[:, :, None]).sum(-1) / bones.square().sum(-1)[..., None]  # (5, 4, Vc)
-    nearest = along.clamp(0, 1)[..., None] * bones[:, :, None]
-    distances = (offsets - nearest).square().sum(-1)
-    return (-distances / (2 * WIDTH**2)).flatten(0, 1).softmax(0).unflatten(0, (FINGERS, BONES))
+    joint_rows (J, Vc) gives the joints of the vertices; adjacency (Vc, Vc) is not 0 between neighbors. Smooth: a vertex
+    is displaced nearly as the mean of its neighbors is, by least squares. Float64.
+    """
+    touching = (adjacency != 0).double().fill_diagonal_(0)
+    rows, (joints, vertices) = joint_rows.double(), joint_rows.shape
+    same = torch.eye(vertices + joints, dtype=rows.dtype, device=rows.device)
+    bending = same[:vertices, :vertices] - touching / touching.sum(1, keepdim=True).clamp(min=1)
+    system = torch.zeros_like(same)  # of the minimum under the condition
+    system[:vertices, :vertices] = bending.T @ bending + SMALL * same[:vertices, :vertices]
+    system[:vertices, vertices:], system[vertices:, :vertices] = rows.T, rows
+    wanted = same[:, vertices:]
+    return torch.linalg.solve(system, wanted)[:vertices]

@@ -19,7 +19,6 @@ from tore.modeling.backbones import Backbone
 from tore.modeling.checkpoint_contents import checkpoint_file
 from tore.modeling.checkpoints import read_checkpoint
 from tore.modeling.fastmetro import FastMETRO
-from tore.modeling.hand_queries import HandQueries
 from tore.modeling.image_token_pruning import TokenReduction
 from tore.modeling.metro import METRO
 from tore.modeling.neural_shape_regressor import ShapeRegressor
@@ -47,21 +46,31 @@ def start_from_template(model: FastMETRO | METRO, vertices: Tensor, joints: Tens
     regressor = model.shape_regressor
     if isinstance(model, FastMETRO) and model.keypoint_queries is not None:
         assert joints is not None, "keypoint queries correct resting joints"
-        with torch.no_grad():
-            model.keypoint_queries.resting_joints.copy_(joints)
-            model.point_head.weight.mul_(POINT_SHRINK)
-            model.point_head.bias.zero_()
-    if regressor is not None:
+        _start_at_rest(model, vertices, joints)
+    elif regressor is not None:
         _start(regressor, regressor.vertex_tokens, regressor.vertex_head, vertices, lambda: _random_joints(regressor))
-        if isinstance(model, FastMETRO) and isinstance(model.keypoint_queries, HandQueries):
-            nn.init.zeros_(regressor.vertex_head.weight)  # the resting mesh is there already
-            nn.init.zeros_(regressor.vertex_head.bias)
     elif isinstance(model, FastMETRO) and model.query_tokens.vertices is not None:
         _start(model, model.query_tokens.vertices, model.point_head, vertices, lambda: _random_images(model))
     else:
         raise ValueError(
             "--template_initialization is for networks with vertex tokens; METRO without token reduction has none"
         )
+
+
+@torch.no_grad()
+def _start_at_rest(model: FastMETRO, vertices: Tensor, joints: Tensor) -> None:
+    """With keypoint queries, whose mesh follows the joints: joints at rest, and nothing added to the mesh."""
+    assert model.keypoint_queries is not None
+    model.keypoint_queries.resting_joints.copy_(joints)
+    model.point_head.weight.mul_(POINT_SHRINK)
+    model.point_head.bias.zero_()
+    tokens = model.query_tokens.vertices
+    if (regressor := model.shape_regressor) is not None:
+        tokens = regressor.vertex_tokens
+        nn.init.zeros_(regressor.vertex_head.weight)
+        nn.init.zeros_(regressor.vertex_head.bias)
+    assert tokens is not None
+    tokens.copy_(random_waves(vertices.to(tokens), tokens.shape[1]))
 
 
 def random_waves(points: Tensor, width: int) -> Tensor:

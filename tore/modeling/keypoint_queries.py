@@ -1,19 +1,16 @@
-"""Queries that carry a pose network's keypoints, and a mesh whose joints are corrections of them.
+"""Queries that carry a pose network's keypoints, and joints that are corrections of them.
 
 With `FastMETRO(keypoint_queries=True)` the backbone gives keypoints beside its feature map. They enter the network in
 two places:
 
-- the query of each joint gets an embedding of position and score of the matching keypoint and of the image's features
-  there, and the camera token one of all keypoints;
+- the query of each joint gets an embedding of the matching keypoint, and the camera token one of all keypoints;
 - behind the heads, joints and camera are corrected toward the keypoints. The scale and shift of the weak-perspective
   camera are those that bring the spread and the center of the predicted joints to those of the keypoints, in closed
   form, times and plus what the camera head predicts. A keypoint back-projected by this camera is about where its joint
-  would have to be: beside it by a small shift, which the joint's query predicts. Each joint moves there by a share that
-  rises with the keypoint's score. It is not learned, since the joints that the heads predict are better in rendered
-  images than in photographs, where the scores mean the same. The coarse mesh of the shape regressor is then displaced,
-  as smoothly as can be, so that its joints are the corrected ones.
+  would have to be, and the joint moves there by a share. The mesh follows the corrected joints.
 
-Joints without a keypoint, and keypoints that are dropped in training, change nothing.
+What a share is, and how the mesh follows, differ between bodies (`body_queries`) and hands (`hand_queries`). Joints
+without a keypoint, and keypoints that are dropped in training, change nothing.
 """
 
 from __future__ import annotations
@@ -22,24 +19,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from manopth.tensors import WithConstants, beside, full_precision
-from tore.body.joints import COCO_FLIP, COCO_NAMES, COCO_TO_J24, J24_TO_J14
+from manopth.tensors import WithConstants, beside
+from tore.body.joints import COCO_FLIP, COCO_NAMES
 
-MATCHING = tuple(COCO_TO_J24.index(joint) if joint in COCO_TO_J24 else -1 for joint in J24_TO_J14)
 HIDDEN = 128  # width within the embedding
-USUAL_SCALE = 0.9  # of the camera, where no keypoint tells: a person who fills most of the crop
-PRIOR = 0.05  # square meters; how much that counts beside the spread of the keypoints, about 1
-TRUST_OFFSET, TRUST_FACTOR = -2.0, 12.0  # a joint moves to its keypoint by the sigmoid of offset + factor * score
-REACH = 0.02  # meters; how far a joint may lie beside its keypoint: hips and shoulders are not the same points
-SMALL = 1e-9  # beside the smoothness of a displacement: one of all vertices alike costs something too
 # What training does to keypoints, of which photographs have worse ones than the rendered images.
 DROPPED, ALL_DROPPED = 0.1, 0.05  # shares of keypoints, and of images that lose all
 JITTER = 0.008  # of the image's side
 WRONG, WRONG_BY = 0.03, 0.1  # share of keypoints that are far off, and how far
-HELD = 0.3  # share of joints that do not move in training, so that the heads' own joints are trained too
 SWAPPED = 0.02  # share of images whose left and right arms, or legs, are taken for each other
 LEGS = tuple(int(name.endswith(("hip", "knee", "ankle"))) for name in COCO_NAMES)
 
@@ -55,41 +44,17 @@ class Hints(NamedTuple):
 
 
 class KeypointQueries(WithConstants):
-    """Embeds keypoints, and corrects what the heads predict; see the module's text."""
+    """Embeds keypoints; what corrects the heads' predictions is added by a class for each kind of body."""
 
     matching: Tensor
-    joint_rows: Tensor
-    displacements: Tensor
 
-    def __init__(
-        self,
-        *,
-        keypoints: int,
-        joint_rows: Tensor,
-        adjacency: Tensor,
-        width: int,
-        narrow: int,
-        numbers: int = 3,
-        matching: Sequence[int] = MATCHING,
-    ) -> None:
-        """`keypoints`: how many the backbone finds. joint_rows, adjacency: of the coarse mesh, as in `Topology`.
-
-        width, narrow: of the tokens. numbers: of each keypoint. matching: the keypoint of each joint, -1 where it has
-        none.
-        """
+    def __init__(self, *, keypoints: int, numbers: int, matching: Sequence[int], width: int) -> None:
+        """`keypoints`: how many the backbone finds. numbers: of each. matching: the keypoint of each joint."""
         super().__init__()
-        joints = len(joint_rows)
-        self.keep_constant("joint_rows", joint_rows.float())
-        self.keep_constant("displacements", smooth_displacements(joint_rows, adjacency).float())
-        self.keep_constant("matching", torch.tensor(matching))
+        self.keep_constant("matching", torch.tensor(matching, device="cpu"))
         self.embedding = nn.Sequential(nn.Linear(numbers, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, width))
-        self.local = nn.Linear(width, width)  # of the features at a keypoint
         self.camera_embedding = nn.Linear(numbers * keypoints, width)
-        self.shift = nn.Linear(narrow, 2)  # x, y; what tanh makes a part of `REACH`
-        self.resting_joints = nn.Parameter(torch.zeros(joints, 3))
-        with torch.no_grad():
-            self.shift.weight.zero_()
-            self.shift.bias.zero_()
+        self.resting_joints = nn.Parameter(torch.zeros(len(matching), 3))
 
     def forward(self, keypoints: Tensor, features: Tensor) -> Hints:
         """keypoints (B, K, 3 or more): x, y in shares of the image's sides, score, what else is known of each.
@@ -101,24 +66,24 @@ class KeypointQueries(WithConstants):
         found = keypoints[..., 2:3] > 0  # (B, K, 1)
         points = torch.where(found, 2 * keypoints[..., :2] - 1, 0)
         known = torch.cat((points, keypoints[..., 2:]), -1).to(self.camera_embedding.weight)  # (B, K, 3 or more)
-        matching = beside(self.matching, keypoints)
-        has = (found[:, matching] & (matching >= 0)[:, None]).to(known)  # (B, J, 1)
-        of_joint = known[:, matching] * has  # (B, J, 3 or more)
+        of_joint = self.with_centers(known)[:, beside(self.matching, keypoints)]  # (B, J, 3 or more)
+        there = (of_joint[..., 2:3] > 0).to(known)  # (B, J, 1)
         return Hints(
             of_joint[..., :2],
-            has,
+            there,
             of_joint[..., 2:3],
-            self.embedded(of_joint, features) * has,
+            self.embedded(of_joint, features) * there,
             self.camera_embedding(known.flatten(1))[:, None],
         )
 
-    def embedded(self, of_joint: Tensor, features: Tensor) -> Tensor:
-        """(B, J, width) of each joint's keypoint (B, J, 3) and of the features (B, width, h, w) there."""
-        places = of_joint[:, :, None, :2].to(features)
-        near = F.grid_sample(features, places, align_corners=False)[..., 0].mT  # (B, J, width)
-        return self.embedding(of_joint) + self.local(near)
+    def with_centers(self, known: Tensor) -> Tensor:
+        """Keypoints (B, K, 3 or more), followed by what stands for joints that have none."""
+        return known
 
-    @full_precision
+    def embedded(self, of_joint: Tensor, features: Tensor) -> Tensor:
+        """(B, J, width) of each joint's keypoint (B, J, 3 or more) and of the features (B, width, h, w)."""
+        return self.embedding(of_joint)
+
     def correct(
         self, hints: Hints, queries: Tensor, camera: Tensor, joints: Tensor, coarse: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -128,38 +93,11 @@ class KeypointQueries(WithConstants):
         joints, coarse: (B, J, 3) and (B, Vc, 3), of the heads.
         Returns the camera (B, 3) scale, tx, ty, joints (B, J, 3) and coarse vertices (B, Vc, 3).
         """
-        joints = joints + self.resting_joints
-        share = hints.there * (TRUST_OFFSET + TRUST_FACTOR * hints.scores).sigmoid()  # (B, J, 1)
-        scale, shift = fitted_camera(joints[..., :2], hints.points, hints.there * hints.scores.square())
-        scale, shift = scale * camera[:, :1].exp(), shift + camera[:, 1:]  # (B, 1), (B, 2)
-        wanted = hints.points / scale[:, None] - shift[:, None] + REACH * self.shift(queries).tanh()  # (B, J, 2) meters
-        if self.training:
-            share = share * (torch.rand_like(share) >= HELD)
-        step = share * (wanted - joints[..., :2])
-        joints = torch.cat((joints[..., :2] + step, joints[..., 2:]), -1)
-        rows, displacements = beside(self.joint_rows, joints), beside(self.displacements, joints)
-        return torch.cat((scale, shift), -1), joints, coarse + displacements @ (joints - rows @ coarse)
-
-
-def smooth_displacements(joint_rows: Tensor, adjacency: Tensor) -> Tensor:
-    """(Vc, J): column j is the smoothest displacement of a mesh's vertices that moves joint j by 1 and no other joint.
-
-    joint_rows (J, Vc) gives the joints of the vertices; adjacency (Vc, Vc) is not 0 between neighbors. Smooth: a vertex
-    is displaced nearly as the mean of its neighbors is, by least squares. Float64.
-    """
-    touching = (adjacency != 0).double().fill_diagonal_(0)
-    rows, (joints, vertices) = joint_rows.double(), joint_rows.shape
-    same = torch.eye(vertices + joints, dtype=rows.dtype, device=rows.device)
-    bending = same[:vertices, :vertices] - touching / touching.sum(1, keepdim=True).clamp(min=1)
-    system = torch.zeros_like(same)  # of the minimum under the condition
-    system[:vertices, :vertices] = bending.T @ bending + SMALL * same[:vertices, :vertices]
-    system[:vertices, vertices:], system[vertices:, :vertices] = rows.T, rows
-    wanted = same[:, vertices:]
-    return torch.linalg.solve(system, wanted)[:vertices]
+        raise NotImplementedError
 
 
 def fitted_camera(
-    joints: Tensor, points: Tensor, weights: Tensor, *, usual: float = USUAL_SCALE, prior: float = PRIOR
+    joints: Tensor, points: Tensor, weights: Tensor, *, usual: float, prior: float
 ) -> tuple[Tensor, Tensor]:
     """The weak-perspective camera, scale (B, 1) and shift (B, 2), that brings joints (B, J, 2) to points (B, J, 2).
 

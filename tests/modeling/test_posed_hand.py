@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
+from tests.modeling.turns import rotation, rotation_about
 from tore.body import load_body
 from tore.body.topology import template_points
-from tore.modeling.hand_queries import (
-    BONES,
-    FINGERS,
-    TURNED_ROUND,
-    PosedHand,
-    bones_of,
-    shares_of_bones,
-    smallest_rotation,
-)
+from tore.geometry.rotations import TURNED_ROUND, smallest_rotation
+from tore.modeling.posed_hand import BONES, FINGERS, PosedHand, bones_of, shares_of_bones
 
 
 @pytest.fixture(scope="module")
 def resting() -> tuple[torch.Tensor, torch.Tensor]:
     joints, vertices = template_points("hand", "synthetic")
     return joints.float(), vertices.float()
-
-
-def rotation(seed: int) -> torch.Tensor:
-    torch.manual_seed(seed)
-    turn = torch.linalg.qr(torch.randn(3, 3))[0]
-    return turn * torch.det(turn)
 
 
 def test_a_hand_that_is_moved_as_a_whole_keeps_its_shape(resting: tuple[torch.Tensor, torch.Tensor]) -> None:
@@ -55,18 +41,6 @@ def test_a_bent_tip_moves_as_a_rigid_part(resting: tuple[torch.Tensor, torch.Ten
     assert tip.sum() >= 3 and far.sum() > 100
     torch.testing.assert_close(moved[tip], hinge + (vertices[tip] - hinge) @ turn.T, rtol=0, atol=1e-4)
     torch.testing.assert_close(moved[far], vertices[far], rtol=0, atol=1e-5)
-
-
-def rotation_about(axis: torch.Tensor, angle: float) -> torch.Tensor:
-    """Rodrigues' formula, element by element."""
-    x, y, z = (axis / axis.norm()).tolist()
-    sine, cosine = math.sin(angle), math.cos(angle)
-    rows = [
-        [cosine + x * x * (1 - cosine), x * y * (1 - cosine) - z * sine, x * z * (1 - cosine) + y * sine],
-        [y * x * (1 - cosine) + z * sine, cosine + y * y * (1 - cosine), y * z * (1 - cosine) - x * sine],
-        [z * x * (1 - cosine) - y * sine, z * y * (1 - cosine) + x * sine, cosine + z * z * (1 - cosine)],
-    ]
-    return torch.tensor(rows)
 
 
 def test_it_is_near_the_skinned_mesh_of_the_same_joints(resting: tuple[torch.Tensor, torch.Tensor]) -> None:
