@@ -13,8 +13,8 @@ from tore.detection import MoveNetDetector, find
 from tore.detection.movenet import KeypointPlacer
 from tore.modeling.movenet import KEYPOINT_NAMES
 from tore_runtime.crop import Crop
-from tore_runtime.detector import LIMBS, overlaps
-from tore_runtime.movenet import FIRST_LOOK, cut
+from tore_runtime.detector import LIMBS, Found, overlaps
+from tore_runtime.movenet import FIRST_LOOK, cut, turned_back
 
 HEIGHT, WIDTH = 300, 400
 PEOPLE = [(110, 280, 240), (290, 270, 220)]  # x of the feet, y, size
@@ -66,6 +66,29 @@ def test_small_people_of_a_large_image_get_a_second_look(detector: MoveNetDetect
     assert not len(detector._look(image, FIRST_LOOK).boxes)
     (found,) = detector([image])
     assert len(found.boxes) == 1 and overlaps(true_box(person), found.boxes)[0] > 0.6
+
+
+def test_a_turned_image_gets_turned_looks(detector: MoveNetDetector) -> None:
+    """Nobody is seen in it as it stands. The oracle turns the true boxes."""
+    image = np.ascontiguousarray(np.rot90(rules.capsule_people(HEIGHT, WIDTH, PEOPLE), 2))
+    assert not len(MoveNetDetector(second_look=False)([image])[0].boxes)
+    found = detector([image])[0]
+    assert len(found.boxes) == 2 and found.rotations.max() == 180
+    for person in PEOPLE:
+        x, y, width, height = true_box(person)
+        expected = np.array([WIDTH - x - width, HEIGHT - y - height, width, height])
+        assert overlaps(expected, found.boxes).max() > 0.6
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_what_is_found_in_a_turned_image_is_turned_back(quarters: int) -> None:
+    """Oracle: a pixel that is set before the image is turned."""
+    image = np.zeros((7, 11))
+    image[2, 8] = 1
+    ((y, x),) = np.argwhere(np.rot90(image, quarters))
+    found = Found(np.array([[x, y, 1.0, 1.0]]), np.ones(1), np.array([[[x + 0.5, y + 0.5, 0.9]]]))
+    back = turned_back(found, quarters, image.shape)
+    assert back.boxes.tolist() == [[8, 2, 1, 1]] and back.keypoints.tolist() == [[[8.5, 2.5, 0.9]]]
 
 
 @pytest.mark.parametrize("rotation", [0.0, 90.0, 37.0])

@@ -17,11 +17,11 @@ from tore_runtime.predictor import FINDER, PLACER
 class MoveNetDetector(PeopleFinder):
     """Up to six people of an image, or more where a second look finds small ones, with keypoints.
 
-    threshold: of scores. device: where the networks run. weights: MultiPose's, the shipped ones unless a file is
-    given. fast: on a CPU the networks' exports, made on first use, in `runtime` (openvino unless it is said), of
-    which `tell` is told in a line. second_look: at twice the size, for small people in large images; it takes most of
-    the time. A person whose keypoints are doubtful is looked at in three more rotations; the best one tells the
-    keypoints and how a crop is to be rotated.
+    threshold: of scores. device: where the networks run. weights: MultiPose's, the shipped ones unless a file is given.
+    fast: on a CPU the networks' exports, made on first use, in `runtime` (openvino unless it is said), of which `tell`
+    is told in a line. second_look: at twice the size, for small people in large images, where it takes most of the
+    time; and at images in which nobody is found, closer and in three rotations. A person whose keypoints are doubtful
+    is looked at in three more rotations; the best one tells the keypoints and how a crop is to be rotated.
     """
 
     def __init__(
