@@ -12,7 +12,6 @@ import torch
 import tore
 from tests import rules
 from tore.analysis.cost import measure_cost
-from tore.body import load_body
 from tore.body.joints import COCO_NAMES, J14_NAMES
 from tore.body.topology import template_of, template_points
 from tore.export import for_inference
@@ -25,7 +24,6 @@ from tore.modeling.backbones import Backbone, ImageFeatures, load_backbone_weigh
 from tore.modeling.body_queries import BodyQueries
 from tore.modeling.build import image_format_of
 from tore.modeling.fastmetro import FastMETRO
-from tore.modeling.hand_queries import smooth_displacements
 from tore.modeling.initialization import start_camera, start_from_template
 from tore.modeling.keypoint_queries import disturbed, fitted_camera
 from tore.modeling.movenet import decode_keypoints, load_movenet
@@ -156,24 +154,7 @@ def test_matching_keypoints_have_their_joints_names() -> None:
             assert keypoint == len(COCO_NAMES) + ["Neck", "Head"].index(joint)
 
 
-VERTICES = 56
 FEATURES = torch.zeros(1, 16, 8, 8)
-RING = torch.eye(VERTICES).roll(1, 0) + torch.eye(VERTICES) + torch.eye(VERTICES).roll(-1, 0)  # each with two others
-ROWS = torch.eye(14).repeat_interleave(4, dim=1) / 4  # joint j is the mean of vertices 4 j to 4 j + 3
-
-
-def test_displacements_move_one_joint_each_and_are_smooth() -> None:
-    found = smooth_displacements(ROWS, RING)
-    torch.testing.assert_close(ROWS.double() @ found, torch.eye(14).double())
-    whole = found.sum(1)  # all joints by 1: the mesh moves as a whole
-    torch.testing.assert_close(whole, torch.ones(VERTICES).double(), rtol=0, atol=1e-6)
-
-    def bending(values: torch.Tensor) -> torch.Tensor:
-        return sum((values[v] - (values[v - 1] + values[(v + 1) % VERTICES]) / 2).square() for v in range(VERTICES))
-
-    moving_none = torch.randn(VERTICES, 8).double()
-    moving_none -= (ROWS.T * 4 @ ROWS).double() @ moving_none  # no joint moves
-    assert (bending(found[:, 3:4] + 0.01 * moving_none) > bending(found[:, 3])).all()
 
 
 def keypoint_module() -> BodyQueries:
@@ -336,8 +317,8 @@ def test_hands_follow_their_landmarks(rule_body_dir: Path, tmp_path: Path) -> No
     with torch.no_grad():
         model.keypoint_queries.correction.bias[2] = 30.0  # full trust
         prediction = model.eval()(ImageFeatures(torch.randn(2, 192, 7, 7), landmarks))
-    body = load_body("hand", rule_body_dir)
-    torch.testing.assert_close(body.regress_joints(prediction.vertices), prediction.joints, rtol=0, atol=1e-4)
+    posed = model.keypoint_queries.posed(prediction.joints)
+    torch.testing.assert_close(prediction.vertices_coarse, posed, rtol=0, atol=1e-6)  # nothing is added yet
     projected = project_weak_perspective(prediction.joints, prediction.camera)
     torch.testing.assert_close(projected, 2 * landmarks[..., :2] - 1, rtol=0, atol=1e-4)
     tore.save_model(model, tmp_path / "net.safetensors", half=True, leave_out_backbone=True)

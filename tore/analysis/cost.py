@@ -159,7 +159,7 @@ def configurations(
 
 def topology_at_hand(body: str, body_dir: str | Path | None) -> Topology:
     """The licensed body's joints and mesh levels if present, else the synthetic body's, which has the same sizes."""
-    return load_topology(body, body_dir_at_hand(body, body_dir), template=True, joint_rows=True)
+    return load_topology(body, body_dir_at_hand(body, body_dir), template=True)
 
 
 def row_of(values: dict[str, Any], cost: Cost) -> dict[str, Any]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from tore.body.body_model import MANO, SMPL
-from tore.body.files import read_adjacency, read_levels, read_regressor
+from tore.body.files import read_adjacency, read_levels
 from tore.body.identity import BodyIdentity, body_identity, levels_fingerprint
-from tore.body.joints import H36M_NAMES, H36M_TO_J14, NUM_JOINTS
+from tore.body.joints import NUM_JOINTS
 from tore.body.mesh_levels import MeshLevels
 from tore.paths import find_body_files, takes_data_dir
 
@@ -24,7 +23,6 @@ class Topology:
 
     - `identity`: which body model it is; without a template the mesh is open
     - `adjacency (Vc, Vc)`: 0 where two coarse vertices do not touch
-    - `joint_rows (J, Vc)`: float32; what gives the joints of a coarse mesh; None unless requested
     - `template_joints (J, 3)`, `template_vertices (Vc, 3)`: float64, meters, root-centered; None unless requested
     - `template_weights (Vc, K)`: float64, how much each skeleton joint moves each coarse vertex; None unless requested
     """
@@ -36,7 +34,6 @@ class Topology:
     template_joints: torch.Tensor | None
     template_vertices: torch.Tensor | None
     identity: BodyIdentity | None = None
-    joint_rows: torch.Tensor | None = None
     template_weights: torch.Tensor | None = None
 
 
@@ -68,12 +65,8 @@ def template_of(kind: str, body_dir: str | Path | None = None) -> tuple[torch.Te
 
 
 @takes_data_dir
-def load_topology(
-    kind: str, body_dir: str | Path | None = None, template: bool = False, joint_rows: bool = False
-) -> Topology:
+def load_topology(kind: str, body_dir: str | Path | None = None, template: bool = False) -> Topology:
     """The topology of a "body" or a "hand" from its files; only `template` needs the licensed model file.
-
-    joint_rows: with them; of a hand they need the model file too.
 
     Raises FileNotFoundError and ValueError as `tore.body.files` says, and where adjacency and levels disagree.
     """
@@ -86,15 +79,4 @@ def load_topology(
     joints, vertices, weights = template_of(kind, body_dir) if template else (None, None, None)
     name = find_body_files(kind, body_dir)[1].name
     identity = body_identity(kind, body_dir) if template else BodyIdentity(name, None, levels_fingerprint(levels))
-    rows = coarse_joint_rows(kind, levels, body_dir) if joint_rows else None
-    return Topology(kind, NUM_JOINTS[kind], adjacency, levels, joints, vertices, identity, rows, weights)
-
-
-def coarse_joint_rows(kind: str, levels: MeshLevels, body_dir: str | Path | None = None) -> torch.Tensor:
-    """(J, Vc): what gives the predicted joints of a coarse mesh, brought to the full one by `levels`."""
-    coarse = torch.eye(levels.sizes[0], device="cpu")[None]
-    if kind == "hand":
-        return MANO(body_dir).output_rows.float() @ levels.upsample(coarse)[-1][0]
-    name = find_body_files("body", body_dir)[1].regressor_h36m
-    rows = read_regressor(name, len(H36M_NAMES), levels.sizes[-1], body_dir)[list(H36M_TO_J14)]
-    return torch.from_numpy(rows.astype(np.float32)) @ levels.upsample(coarse)[-1][0]
+    return Topology(kind, NUM_JOINTS[kind], adjacency, levels, joints, vertices, identity, weights)

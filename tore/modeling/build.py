@@ -201,8 +201,6 @@ def build_model(config: ModelConfig, topology: Topology) -> FastMETRO | METRO:
     keypoints = isinstance(config, FastMETROConfig) and config.keypoint_queries
     if keypoints and topology.template_joints is None:
         raise ValueError("keypoint queries need the resting body: load_topology(..., template=True)")
-    if keypoints and topology.kind == "hand" and topology.joint_rows is None:
-        raise ValueError("a hand's need the joints of the coarse mesh too: load_topology(..., joint_rows=True)")
     backbone = Backbone(config.arch, keypoints=keypoints, frozen=config.frozen_backbone)
     options = {f.name: getattr(config, f.name) for f in fields(config) if f.name not in BESIDE}
     kind: type[FastMETRO] | type[METRO] = METRO
@@ -223,8 +221,7 @@ def _note(model: FastMETRO | METRO, config: ModelConfig) -> None:
 def topology_for(config: ModelConfig, body_dir: str | Path | None = None) -> Topology:
     """The joints and mesh levels that the configured network works on, of the body model in `body_dir`."""
     with_keypoints = isinstance(config, FastMETROConfig) and config.keypoint_queries
-    with_template, with_rows = isinstance(config, METROConfig) or with_keypoints, config.body == "hand"
-    return load_topology(config.body, body_dir, template=with_template, joint_rows=with_keypoints and with_rows)
+    return load_topology(config.body, body_dir, template=isinstance(config, METROConfig) or with_keypoints)
 
 
 @takes_data_dir

@@ -59,8 +59,7 @@ def _keypoint_queries(arch: str, topology: Topology, width: int, narrow: int) ->
     resting = {"joints": topology.template_joints, "vertices": topology.template_vertices}
     common: dict[str, Any] = {**resting, "width": width, "narrow": narrow}
     if topology.kind == "hand":
-        assert topology.joint_rows is not None, "the mesh of a hand is moved by its joints"
-        return HandQueries(joint_rows=topology.joint_rows, adjacency=topology.adjacency, **common)
+        return HandQueries(**common)
     assert topology.template_weights is not None, "the mesh of a body follows its bones"
     return BodyQueries(weights=topology.template_weights, keypoints=KEYPOINTS_OF[arch][1], **common)
 
