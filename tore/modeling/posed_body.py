@@ -121,7 +121,6 @@ class PosedBody(WithConstants):
             parents = smallest_rotation(start, along) @ parents
             axis = turned(parents, axis) + across[:, now.start - len(TRUNK) : now.stop - len(TRUNK)]
             rotations = torch.cat((rotations, frame_of(along, axis) @ frames[now].mT), 1)
-        # Divided before the norm: OpenVINO errs from the second image on where a constant divides what is reduced.
         stretch = (bones / beside(self.lengths, joints)).norm(dim=-1, keepdim=True) - 1
         along = turned(rotations, beside(self.stretched, joints))
         linear = rotations + (stretch * along)[..., None] * frames[:, None, :, 0]  # (B, bones, 3, 3)
