@@ -1,7 +1,7 @@
 """Stores a trained checkpoint as the package ships it: our own layout, learned numbers in 16 bits, a frozen backbone
 that comes with the package left out.
 
-python scripts/ship_checkpoint.py --checkpoint OUT/checkpoint-9-16875
+python scripts/ship_checkpoint.py --checkpoint OUT/checkpoint-8-15000
 """
 
 from __future__ import annotations
