@@ -20,7 +20,7 @@ from torch import Tensor
 
 from manopth.tensors import full_precision
 from tore.body.body_model import BodyModel
-from tore.body.fitting import fit_parameters
+from tore.body.fitting import NETWORK, fit_parameters
 from tore.body.gauss_newton import BodyState, Kinematics, Points, Posed, ResidualBlock, gauss_newton
 from tore.body.joints import COCO_TO_J24, SMPL_NAMES
 from tore.image_format import ImageFormat
@@ -36,7 +36,6 @@ from tore_runtime.result import STAYED
 STEPS, LAST_STEPS = 8, 3  # without and with what holds joints at their limits
 SURE = 0.1  # score from which a keypoint counts
 FEWEST = 6  # keypoints that count; with fewer a person stays as predicted
-FIT_NOISE = 0.03  # meters; of the fit that the steps begin at, whose shape follows the mesh more than that of `--fit`
 WORST_FIT = 60.0  # millimeters between a mesh and the body that it is taken as; beyond it a person stays as predicted
 SPREAD = 0.02  # of half the crop's side: how far a keypoint of score 1 lies beside its joint; others 1 / score as far
 FAR = 5.0  # such spreads from which a keypoint pulls less and less
@@ -110,7 +109,7 @@ class Refiner:
         usable = (vertices.abs() < LARGEST).flatten(1).all(1) & camera.isfinite().all(1)  # False where not finite
         resting = self.body.skinned.basis[0].mT
         fitted = fit_parameters(
-            self.body, torch.where(usable[:, None, None], vertices, resting), noise=FIT_NOISE, smooth=False
+            self.body, torch.where(usable[:, None, None], vertices, resting), noise=NETWORK[self.body.kind], smooth=False
         )
         start = BodyState.start(
             self.body.rotations(fitted.pose), fitted.betas, fitted.translation, torch.zeros_like(camera[:, :1])
