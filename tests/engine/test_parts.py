@@ -82,6 +82,17 @@ def test_gradient_norm_and_norm_clipping() -> None:
     assert optimization.gradient_norm([nn.Parameter(torch.zeros(1))]).item() == 0.0
 
 
+def test_moving_average_keeps_frozen_numbers_bit_for_bit() -> None:
+    """-0.0 too, of which a weighted sum makes 0.0; a file that leaves a frozen backbone out compares checksums."""
+    model = nn.Linear(3, 1)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[-0.0, 0.1, 1 / 3]]))
+    model.weight.requires_grad_(False)
+    average = MovingAverage(model, 0.9)
+    average.update(model)
+    assert average.average["weight"].view(torch.int32).equal(model.weight.view(torch.int32))
+
+
 def test_moving_average_equals_the_formula_and_is_lent_only() -> None:
     model = nn.BatchNorm1d(2)
     average = MovingAverage(model, 0.9)

@@ -54,7 +54,7 @@ class MovingAverage:
     """average := decay * average + (1 - decay) * model after every step; the decay starts low and rises.
 
     Step n uses min(decay, (1 + n) / (10 + n)), so that the random start is forgotten quickly. Whole-number entries
-    are copied.
+    and frozen parameters are copied: an average of equal numbers need not be that number, bit for bit.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -70,7 +70,8 @@ class MovingAverage:
         self.steps += 1
         share = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
         state = model.state_dict()
-        names = [name for name, value in self.average.items() if value.is_floating_point()]
+        frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+        names = [name for name, value in self.average.items() if value.is_floating_point() and name not in frozen]
         torch._foreach_lerp_([self.average[n] for n in names], [state[n] for n in names], share)
         for name in self.average.keys() - set(names):
             self.average[name].copy_(state[name])
