@@ -109,7 +109,10 @@ class Refiner:
         usable = (vertices.abs() < LARGEST).flatten(1).all(1) & camera.isfinite().all(1)  # False where not finite
         resting = self.body.skinned.basis[0].mT
         fitted = fit_parameters(
-            self.body, torch.where(usable[:, None, None], vertices, resting), noise=NETWORK[self.body.kind], smooth=False
+            self.body,
+            torch.where(usable[:, None, None], vertices, resting),
+            noise=NETWORK[self.body.kind],
+            smooth=False,
         )
         start = BodyState.start(
             self.body.rotations(fitted.pose), fitted.betas, fitted.translation, torch.zeros_like(camera[:, :1])
