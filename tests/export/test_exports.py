@@ -22,11 +22,11 @@ from tore import cli
 from tore.export import exporting
 from tore.export.detector_graphs import DETECTORS, detector_graph
 from tore.export.detectors import export_detector, kept_detector
-from tore.export.exporting import export_model
+from tore.export.exporting import export_model, sample_images
 from tore.export.loading import ExportedNetwork, load_network
 from tore.export.onnx_files import write_onnx
 from tore.inference.images import read_image
-from tore.modeling.movenet import load_movenet
+from tore.modeling.movenet import decode_keypoints, load_movenet
 from tore.paths import SYNTHETIC, example_photograph
 from tore_runtime.predictor import open_export
 from tore_runtime.record import is_export, read_record
@@ -372,3 +372,13 @@ def test_a_detector_that_tells_other_people_is_refused(tmp_path: Path, monkeypat
     with pytest.raises(ValueError, match="its output keypoints differs"):
         export_detector("movenet-thunder", tmp_path / "placer")
     assert not (tmp_path / "placer" / "export.json").exists()
+
+
+def test_images_of_the_verification_show_somebody() -> None:
+    """What a pose network's keypoints decide would not be tried in noise."""
+    images = sample_images(4, 256, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        keypoints = decode_keypoints(load_movenet("thunder")((images + 1) * 127.5))
+    assert images.shape == (4, 3, 256, 256) and images.abs().max() < 1.5
+    assert keypoints[:, 5:7, 2].mean() > 0.5  # shoulders
+    assert not torch.equal(images[0], images[1])
