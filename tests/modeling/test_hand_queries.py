@@ -10,7 +10,7 @@ from tests.modeling.turns import rotation, rotation_about
 from tore.body import load_body
 from tore.body.topology import template_points
 from tore.geometry.rotations import TURNED_ROUND, smallest_rotation
-from tore.modeling.posed_hand import BONES, FINGERS, PosedHand, bones_of, shares_of_bones
+from tore.modeling.hand_queries import BONES, FINGERS, PosedHand, bones_of, shares_of_bones
 
 
 @pytest.fixture(scope="module")
