@@ -332,7 +332,8 @@ def test_the_detectors_networks(name: str, tmp_path: Path) -> None:
         found = Session(tmp_path / "network.onnx", runtime)(images)
         for part in graph.decoded:
             mask = expected["scores"] > 0.1 if free else slice(None)
-            assert_agrees(found[part][mask], expected[part][mask], TOLERANCE)
+            wanted = expected[part][mask]  # numbers of a hand are tiny where there is none
+            assert np.abs(found[part][mask] - wanted).max() <= TOLERANCE * max(1, np.abs(wanted).max()), part
 
 
 def test_the_detectors_exports_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
