@@ -43,7 +43,9 @@ def without_torch(*arguments: object, blocked: Iterable[str] = BLOCKED) -> subpr
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=300)
 
 
-def assert_same(results: Path, expected: list, *, meters: float = 1e-5, pixels: float = 0.01) -> None:
+def assert_same(
+    results: Path, expected: list, *, meters: float = 1e-5, camera: float = 1e-5, pixels: float = 0.01
+) -> None:
     """Every number of the meshes in meters, the cameras, and where the meshes lie in the image in pixels."""
     files = sorted(results.glob("*.npz"))
     assert len(files) == len(expected) > 0
@@ -51,7 +53,7 @@ def assert_same(results: Path, expected: list, *, meters: float = 1e-5, pixels: 
         with np.load(file) as found:
             for name in ("vertices", "joints", "mesh_joints", "translation"):
                 np.testing.assert_allclose(found[name], getattr(person, name), rtol=meters, atol=meters)
-            np.testing.assert_allclose(found["crop_camera"], person.camera, rtol=meters, atol=meters)
+            np.testing.assert_allclose(found["crop_camera"], person.camera, rtol=camera, atol=camera)
             np.testing.assert_allclose(found["joints_2d"], person.joints_2d, atol=pixels)
 
 
@@ -147,7 +149,8 @@ def test_hands(
 def test_the_hands_of_an_image(hands: Path, tmp_path: Path, runtime: str) -> None:
     """By the exports of the network and the detectors that ship.
 
-    Each look tells the next one's crop, and OpenCV cuts crops at 32nds of a pixel: rounding may choose another one.
+    Each look tells the next one's crop, and OpenCV cuts crops at 32nds of a pixel: rounding may choose another one,
+    with a camera of its own.
     """
     needs_runtimes()
     assert cli.main(["export", "hands", "--output_dir", str(tmp_path / "networks"), "--runtime", runtime]) == 0
@@ -156,7 +159,9 @@ def test_the_hands_of_an_image(hands: Path, tmp_path: Path, runtime: str) -> Non
     done = without_torch(hands, *flags, "--save_results", "npz", *runtimes, blocked=set(BLOCKED) - {runtime})
     assert done.returncode == 0, done.stderr
     recovery = MeshRecovery.from_checkpoint(default_checkpoint("hand"), device="cpu")
-    assert_same(tmp_path / "out", recovery.predict(hands, detector=PalmDetector()), meters=1e-3, pixels=0.5)
+    assert_same(
+        tmp_path / "out", recovery.predict(hands, detector=PalmDetector()), meters=1e-3, camera=5e-3, pixels=0.5
+    )
 
 
 def test_what_cannot_be_is_refused_in_a_sentence(
