@@ -39,6 +39,7 @@ from tore_runtime.sessions import RUNTIMES, Session, import_runtime
 
 BATCHES, CALLS = (1, 2, 5), 3  # what is verified: sizes of batch, and calls with other images for each
 TOLERANCE = 5e-5  # of the larger of 1 and the largest number of an output: 0.05 mm of a mesh
+LOOSER = {"heatmap": 5e-4}  # exponentials, in which rounding grows
 THREADS = 2  # of verification, so that the way of one image and that of many are both taken
 Outputs = list[tuple[np.ndarray, dict[str, np.ndarray]]]  # images, and the outputs that they should give
 
@@ -272,10 +273,11 @@ def verified(run: Callable[[np.ndarray], Mapping[str, np.ndarray]], expected: Ou
     found = largest_differences(run, expected)
     for name, difference in found.items():
         scale = max(1.0, *(float(np.abs(outputs[name]).max()) for _, outputs in expected))
-        if not difference <= TOLERANCE * scale:
+        allowed = LOOSER.get(name, TOLERANCE) * scale
+        if not difference <= allowed:
             raise ValueError(
                 f"the export is refused: {where} its output {name} differs from the network's by {difference:.3g}, "
-                f"where {TOLERANCE * scale:.1g} is allowed (batches {', '.join(map(str, BATCHES))}, {CALLS} calls each)"
+                f"where {allowed:.1g} is allowed (batches {', '.join(map(str, BATCHES))}, {CALLS} calls each)"
             )
     return found
 
