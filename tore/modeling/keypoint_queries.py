@@ -15,6 +15,7 @@ without a keypoint, and keypoints that are dropped in training, change nothing.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ class Hints(NamedTuple):
     of_camera: Tensor  # (B, 1, width)
 
 
-class KeypointQueries(WithConstants):
+class KeypointQueries(WithConstants, ABC):
     """Embeds keypoints; what corrects the heads' predictions is added by a class for each kind of body."""
 
     matching: Tensor
@@ -84,6 +85,7 @@ class KeypointQueries(WithConstants):
         """(B, J, width) of each joint's keypoint (B, J, 3 or more) and of the features (B, width, h, w)."""
         return self.embedding(of_joint)
 
+    @abstractmethod
     def correct(
         self, hints: Hints, queries: Tensor, camera: Tensor, joints: Tensor, coarse: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -93,7 +95,6 @@ class KeypointQueries(WithConstants):
         joints, coarse: (B, J, 3) and (B, Vc, 3), of the heads.
         Returns the camera (B, 3) scale, tx, ty, joints (B, J, 3) and coarse vertices (B, Vc, 3).
         """
-        raise NotImplementedError
 
 
 def fitted_camera(
