@@ -7,6 +7,10 @@ import json
 import re
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +56,20 @@ def find_browser() -> str:
     if found is None:
         pytest.skip(f"no browser here ({', '.join(NAMES)}): the report page is not opened")
     return found
+
+
+@contextmanager
+def served(server: HTTPServer) -> Iterator[str]:
+    """The address of a server on this machine, which says nothing and ends with the block."""
+    server.RequestHandlerClass.log_message = lambda *said: None  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def look_at(page: Path, folder: Path, width: int) -> tuple[dict[str, Any], list[str]]:

@@ -7,12 +7,8 @@ import json
 import os
 import select
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from tests.browser import find_browser
@@ -131,18 +127,3 @@ class Page:
         self._process.wait(30)
         for end in (self._write, self._read):
             os.close(end)
-
-
-@contextmanager
-def served(serve: ModuleType, folder: Path) -> Iterator[str]:
-    """The address of a folder that its own server serves."""
-    server = serve.server(str(folder), 0)
-    server.RequestHandlerClass.log_message = lambda *said: None  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

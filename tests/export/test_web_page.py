@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import importlib.util
 import json
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.browser import find_browser
+from tests.browser import find_browser, served
 from tests.conftest import assert_agrees
-from tests.devtools import Page, served
+from tests.devtools import Page
 from tests.export.conftest import needs_page
 from tore.export.browser import FACES_FILE, LICENSES_FILE, export_web, loaded_size
 from tore.inference.images import read_image
@@ -67,7 +66,7 @@ def serve(page_folder: Path) -> ModuleType:
 
 @pytest.fixture
 def address(page_folder: Path, serve: ModuleType) -> Iterator[str]:
-    with served(serve, page_folder) as found:
+    with served(serve.server(str(page_folder), 0)) as found:
         yield found
 
 
@@ -152,9 +151,8 @@ def test_the_camera(address: str, tmp_path: Path) -> None:
 def test_one_thread_and_other_engines(page_folder: Path, tmp_path: Path) -> None:
     """Without the headers there is one thread; WebGPU is refused where there is none, or where it is wrong."""
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(page_folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        page = Page(f"http://127.0.0.1:{server.server_port}/", tmp_path / "profile")
+    with served(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as address:
+        page = Page(address, tmp_path / "profile")
         try:
             page.wait(READY)
             assert page.ask("document.getElementById('engine-name').textContent") == "WASM, 1 thread"
@@ -176,7 +174,6 @@ def test_one_thread_and_other_engines(page_folder: Path, tmp_path: Path) -> None
             page.wait("document.getElementById('state').textContent === 'no.png is no image that this browser reads.'")
         finally:
             page.close()
-            server.shutdown()
 
 
 def test_the_folder(page_folder: Path, network: torch.nn.Module, rule_body_dir: Path) -> None:

@@ -12,9 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser import find_browser
+from tests.browser import find_browser, served
 
 HERE = Path(__file__).parent
 VALIDATE = """
@@ -56,7 +54,7 @@ def validated(path: Path) -> dict[str, Any]:
 
 
 class Files(http.server.SimpleHTTPRequestHandler):
-    """Gives the page, the packages and the files of a test; says nothing."""
+    """Gives the page, the packages and the files of a test."""
 
     folders: dict[str, Path]
 
@@ -64,22 +62,11 @@ class Files(http.server.SimpleHTTPRequestHandler):
         first, _, rest = path.strip("/").partition("/")
         return str(self.folders[first] / rest if rest else HERE / "page.html")
 
-    def log_message(self, *_: Any) -> None:
-        pass
 
-
-@contextmanager
-def served(**folders: Path) -> Iterator[str]:
-    """The address of a server on this machine alone, of the page and of these folders."""
+def server(**folders: Path) -> http.server.ThreadingHTTPServer:
+    """A server on this machine alone, of the page and of these folders."""
     handler = type("Handler", (Files,), {"folders": folders})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    return http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
 
 
 def read_by_three(
@@ -103,7 +90,7 @@ def read_by_three(
     command = [browser, "--headless", "--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
     command += [f"--user-data-dir={folder / 'profile'}", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
     command += ["--enable-logging=stderr", "--virtual-time-budget=30000", "--dump-dom"]
-    with served(modules=modules, files=folder) as address:
+    with served(server(modules=modules, files=folder)) as address:
         done = subprocess.run([*command, address], capture_output=True, text=True, timeout=240, check=True)
     told = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)
     assert told is not None, done.stderr[-2000:]
