@@ -60,8 +60,7 @@ def find_browser() -> str:
 
 @contextmanager
 def served(server: HTTPServer) -> Iterator[str]:
-    """The address of a server on this machine, which says nothing and ends with the block."""
-    server.RequestHandlerClass.log_message = lambda *said: None  # type: ignore[attr-defined]
+    """The address of a server on this machine, which ends with the block."""
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -84,9 +84,6 @@ def test_libraries_are_pinned() -> None:
 def test_what_a_page_is_not_made_of(
     network: torch.nn.Module, rule_body_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hands: Any = SimpleNamespace(config=SimpleNamespace(body="hand"))
-    with pytest.raises(ValueError, match="the page finds people, and this network is for a hand; export it as onnx"):
-        browser.export_web(hands, tmp_path)
     (tmp_path / "export.json").write_text("{}")
     with pytest.raises(FileExistsError, match="holds an export; add --overwrite"):
         browser.export_web(network, tmp_path)
@@ -102,7 +99,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     asked: list[dict[str, Any]] = []
 
     def export_web(model: torch.nn.Module, folder: str, **options: Any) -> Any:
-        asked.append(options)
+        asked.append({**options, "body": model.config.body})
         return SimpleNamespace(file="network.onnx", weights=options["weights"], outputs=[], body={}, differences={},
                                rounding={})  # fmt: skip
 
@@ -117,6 +114,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     first, second = asked
     assert (first["weights"], second["weights"]) == ("float16", "float32")
     assert second["runtimes"] == ["onnxruntime"] and second["overwrite"] and not first["overwrite"]
-    capsys.readouterr()
+    for whose, kind in (("people", "body"), ("hands", "hand")):
+        assert cli.main(["export", whose, *flags[1:]]) == 0 and asked.pop()["body"] == kind
+        assert f"the network is {whose}.safetensors, which ships" in capsys.readouterr().err
     assert cli.main([*flags, "--output", "joints"]) == 2
     assert "--output joints: a page draws the mesh; leave it out" in capsys.readouterr().err

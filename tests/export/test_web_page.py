@@ -162,11 +162,11 @@ def test_one_thread_and_other_engines(page_folder: Path, tmp_path: Path) -> None
             assert page.ask("document.getElementById('engine').value") == "wasm"
             compare = f"(async () => {{ {MODULE} const ours = state.recovery; await ours.compareWith(WITH); }})()"
             page.ask(compare.replace("WITH", "ours"))
-            wrong = """{ ort: ours.ort, finder: ours.finder, network: { run: async (...given) => {
-              const found = await ours.network.run(...given);
+            wrong = """{ ort: ours.ort, sessions: { ...ours.sessions, network: { run: async (...given) => {
+              const found = await ours.sessions.network.run(...given);
               found.vertices.data[7] += 0.002;
               return found;
-            } } }"""
+            } } } }"""
             with pytest.raises(AssertionError, match="its numbers differ from WASM's in this browser"):
                 page.ask(compare.replace("WITH", wrong))
             (tmp_path / "no.png").write_bytes(b"no image")

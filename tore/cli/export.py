@@ -4,10 +4,11 @@ The folder holds the network (network.onnx, or network.pt2 of torch.export), bod
 and export.json, which says what is needed to run it. An ONNX file is verified in the runtimes that shall run it, on
 several images, sizes of batch and calls, and refused where one gives other numbers than the network. `tore infer`,
 `evaluate` and `bench` take the folder as --checkpoint. `--format web` writes a page instead, a folder of static files
-that finds people and draws their meshes in the visitor's browser. `movenet-multipose` and `movenet-thunder` in the
-place of the checkpoint are the finder of people and what places a person's keypoints, `mediapipe-palm` and
+that finds people or hands and draws their meshes in the visitor's browser. `movenet-multipose` and `movenet-thunder` in
+the place of the checkpoint are the finder of people and what places a person's keypoints, `mediapipe-palm` and
 `mediapipe-hand` the same for hands. `people` and `hands` are two of these each and the network that ships; a folder of
-one or both is what `tore-infer` takes as --networks. docs/DEPLOY.md shows how other programs use all this.
+one or both is what `tore-infer` takes as --networks; with `--format web` they are the page of that network.
+docs/DEPLOY.md shows how other programs use all this.
 """
 
 from __future__ import annotations
@@ -98,8 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     ignored = check_rules(args, RULES)
     path = args.checkpoint or args.file
-    if path is None:
-        path = str(default_checkpoint("body"))
+    if path is None or (path in SETS and args.format == WEB):
+        path = str(default_checkpoint("body" if path is None else SETS[path][0]))
         args.notices.append(f"the network is {Path(path).name}, which ships")
     if is_export(path):
         raise ValueError(f"{path} is an export already; name the checkpoint that it was made from")

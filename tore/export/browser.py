@@ -1,8 +1,8 @@
-"""`export_web`: a network as a folder of static files that recovers people in a browser, on the visitor's machine.
+"""`export_web`: a network as a folder of static files that recovers people or hands in a visitor's browser.
 
-The folder holds the page (`tore/export/web`), the exports of the network and of the person finder, the faces of the
-mesh, and of onnxruntime-web and three.js what the page loads. Both networks are verified as every export is, and in
-onnxruntime-web's WASM under Node besides.
+The folder holds the page (`tore/export/web`), the exports of the network and of what finds people or hands for it, the
+faces of the mesh, and of onnxruntime-web and three.js what the page loads. All networks are verified as every export
+is, and in onnxruntime-web's WASM under Node besides.
 """
 
 from __future__ import annotations
@@ -28,22 +28,28 @@ from tore.export.onnx_files import with_stored_weights
 from tore.files import check_output_folder, write_whole, writing
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
-from tore_runtime.predictor import FINDER as FINDER_NAME
+from tore_runtime.predictor import FINDER, LANDMARKS, PALMS
 from tore_runtime.record import BODY_FILE, NETWORK_FILES, RECORD_FILE, ExportRecord, file_sha256, read_record
 from tore_runtime.sessions import RUNTIMES, Session
 
 PAGE = Path(__file__).parent / "web"
-PAGE_FILES = ("index.html", "style.css", "page.js", "recovery.js", "people.js", "images.js", "mesh.js")
+PAGE_FILES = ("index.html", "style.css", "page.js", "recovery.js", "people.js", "hands.js", "images.js", "mesh.js")
 SERVER = "serve.py"
 LOADED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm", "three.module.js", "three.core.js")
 CHECK = Path(__file__).parent / "node_check.mjs"
 WEB_FILE, FACES_FILE, LICENSES_FILE = "web.json", "faces.bin", "LICENSES.txt"
-NETWORK, FINDER, LIBRARY_FOLDER = "network", "finder", "lib"  # folders
+NETWORK, LIBRARY_FOLDER = "network", "lib"  # folders
+# For a network of bodies or hands: the folders of its detectors, by the names of tore.export.detector_graphs.
+FINDERS = {"body": {"finder": FINDER}, "hand": {"finder": PALMS, "landmarks": LANDMARKS}}
 WEB_RUNTIME = "onnxruntime-web"
-MOVENET_LICENSE = """MoveNet MultiPose, the person finder, and MoveNet Thunder in networks that build on it (Apache-2.0)
+APACHE = """ (Apache-2.0)
 
 Copyright Google LLC; https://www.apache.org/licenses/LICENSE-2.0
 """
+DETECTOR_LICENSES = {
+    "body": f"MoveNet MultiPose, the person finder, and MoveNet Thunder in networks that build on it{APACHE}",
+    "hand": f"MediaPipe's palm finder, and its hand landmarks, also in networks that build on them{APACHE}",
+}
 REASON = 200  # letters of what Node says
 RULE = "\n" + "-" * 80 + "\n\n"
 
@@ -59,15 +65,13 @@ def export_web(
     overwrite: bool = False,
     tell: Callable[[str], object] = lambda text: None,
 ) -> ExportRecord:
-    """Writes a static folder whose page finds people in photographs and the camera's images and draws their meshes.
+    """Writes a static folder whose page finds people or hands in photographs and the camera's images, and their meshes.
 
-    weights: how both networks' files store them; 16 bits halve what a visitor loads. tell: is handed a sentence before
-    something is fetched from npm. The others as for `export_model`, and so are the errors; besides ValueError for a
-    network of hands, FileNotFoundError where Node.js or a library is missing. Returns the network's record.
+    weights: how all networks' files store them; 16 bits halve what a visitor loads. tell: is handed a sentence before
+    something is fetched from npm. The others as for `export_model`, and so are the errors; besides
+    FileNotFoundError where Node.js or a library is missing. Returns the network's record.
     """
     folder = Path(output_dir)
-    if model.config.body != "body":
-        raise ValueError(f"the page finds people, and this network is for a {model.config.body}; export it as onnx")
     if any((folder / file).exists() for file in (WEB_FILE, RECORD_FILE)) and not overwrite:
         raise FileExistsError(f"{folder} holds an export; add --overwrite, or name another --output_dir")
     check_output_folder(folder)
@@ -82,11 +86,12 @@ def export_web(
             for library, archive in archives.items():
                 unpack(library, archive, made / LIBRARY_FOLDER)
             export_model(model, made / NETWORK, output="mesh", runtimes=runtimes, **options)
-            export_detector(FINDER_NAME, made / FINDER, runtimes=runtimes)
-            if weights != "float32":
-                _store_weights(made / FINDER, weights)
             record = _verify_in_node(made / NETWORK, made, _crops(model.config.image_format.size))
-            _verify_in_node(made / FINDER, made, _whole_images())
+            for part, detector in FINDERS[model.config.body].items():
+                found = export_detector(detector, made / part, runtimes=runtimes)
+                if weights != "float32":
+                    _store_weights(made / part, weights)
+                _verify_in_node(made / part, made, _whole_images(found.image["size"]))
             for file in (*PAGE_FILES, SERVER):
                 shutil.copyfile(PAGE / file, made / file)
             with np.load(made / NETWORK / BODY_FILE) as body:
@@ -109,7 +114,8 @@ def _move(made: Path, folder: Path) -> None:
 def loaded_size(folder: Path) -> int:
     """Bytes that a browser loads of a page's folder where WASM computes."""
     loaded = [PAGE_FILES, [FACES_FILE, WEB_FILE], [f"{LIBRARY_FOLDER}/{name}" for name in LOADED]]
-    loaded.append([f"{NETWORK}/{RECORD_FILE}", *(f"{part}/{NETWORK_FILES['onnx']}" for part in (NETWORK, FINDER))])
+    parts = (NETWORK, *FINDERS[read_record(folder / NETWORK).body["kind"]])
+    loaded.append([f"{NETWORK}/{RECORD_FILE}", *(f"{part}/{NETWORK_FILES['onnx']}" for part in parts)])
     return sum((folder / name).stat().st_size for names in loaded for name in names)
 
 
@@ -158,7 +164,7 @@ def _verify_in_node(export: Path, made: Path, every: Sequence[np.ndarray]) -> Ex
 
 
 def _store_weights(export: Path, dtype: str) -> None:
-    """Stores an export's weights in 16 bits, of which the finder's are."""
+    """Stores an export's weights in 16 bits, of which detectors' are."""
     record = read_record(export)
     rounded = export / "rounded.onnx"
     with_stored_weights(export / record.file, rounded, dtype)
@@ -172,20 +178,23 @@ def _crops(size: int) -> list[np.ndarray]:
     return [sample_images(batch, size, generator).numpy() for batch in BATCHES * CALLS]
 
 
-def _whole_images() -> list[np.ndarray]:
-    """Images of noise, one by one as the page gives them to the finder."""
+def _whole_images(size: int | None) -> list[np.ndarray]:
+    """Images of noise for a detector, of several sides where they are free; else of `size`, in several batches."""
     generator = torch.Generator().manual_seed(1)
-    return [(255 * torch.rand(1, 3, *side, generator=generator)).numpy() for side in SIDES * CALLS]
+    batches = [1] * len(SIDES) if size is None else BATCHES
+    shapes = [(batch, 3, *((size, size) if size else side)) for batch, side in zip(batches, SIDES, strict=True)]
+    return [(255 * torch.rand(*shape, generator=generator)).numpy() for shape in shapes * CALLS]
 
 
 def _licenses(record: ExportRecord, archives: dict[Any, Path]) -> str:
     texts = [license_of(library, archive) for library, archive in archives.items()]
-    return RULE.join([*texts, MOVENET_LICENSE, f"The network and its body model\n\n{record.body['rights']}\n"])
+    texts += [DETECTOR_LICENSES[record.body["kind"]], f"The network and its body model\n\n{record.body['rights']}\n"]
+    return RULE.join(texts)
 
 
 def _description(record: ExportRecord) -> str:
     network = f"{record.network['network']}, {record.network['arch']}"
     libraries = {library.name: library.version for library in LIBRARIES}
     body = f"{record.body['name']}, {record.body['rights']}"
-    plain = {"tore": __version__, "network": network, "body": body}
+    plain = {"tore": __version__, "kind": record.body["kind"], "network": network, "body": body}
     return json.dumps({**plain, "libraries": libraries}, indent=2) + "\n"

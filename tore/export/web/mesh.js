@@ -3,7 +3,9 @@
 import * as THREE from "./lib/three.module.js";
 
 // As the project's own renderer draws (tore_runtime/renderer.py, outputs.py), whose colors are those of the screen.
-const COLORS = [[0.65, 0.74, 0.86], [0.9, 0.66, 0.52], [0.62, 0.8, 0.6], [0.82, 0.66, 0.84], [0.9, 0.82, 0.52], [0.56, 0.8, 0.8]];
+const COLORS = [
+  [0.65, 0.74, 0.86], [0.9, 0.66, 0.52], [0.62, 0.8, 0.6], [0.82, 0.66, 0.84], [0.9, 0.82, 0.52], [0.56, 0.8, 0.8],
+];
 const LAMPS = [ // direction to the lamp: x right, y down, z away; strength
   { direction: [-0.5, -0.7, -0.8], color: [0.62, 0.61, 0.58] },
   { direction: [0.9, -0.1, -0.5], color: [0.2, 0.21, 0.24] },
@@ -38,10 +40,11 @@ export class MeshView {
   draw(width, height, people) {
     if (this.width !== width || this.height !== height) this.renderer.setSize(width, height, false);
     Object.assign(this, { width, height });
-    while (this.meshes.length < people.length) this.meshes.push(this.newMesh(COLORS[this.meshes.length % COLORS.length]));
+    for (let i = this.meshes.length; i < people.length; i++) this.meshes.push(this.newMesh(COLORS[i % COLORS.length]));
     this.meshes.forEach((mesh, i) => (mesh.visible = i < people.length));
     let behind = 0;
-    for (const i of [...people.keys()].sort((one, other) => pixelsPerMeter(people[other]) - pixelsPerMeter(people[one]))) {
+    const nearness = people.map(pixelsPerMeter);
+    for (const i of [...people.keys()].sort((one, other) => nearness[other] - nearness[one])) {
       place(this.meshes[i].geometry, people[i], (behind -= DEPTH * people[i].crop.side));
       behind -= DEPTH * people[i].crop.side;
     }

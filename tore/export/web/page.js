@@ -8,6 +8,11 @@ const SMALLEST = 8; // pixels of the image; a smaller box is a click
 const FRAMES = 30; // over which the times of a film are averaged
 const MOST_PIXELS = 2560; // of the longer side of a photograph as it is shown
 
+const WORDS = {
+  body: { title: "Body meshes in the browser", one: "person", many: "people", nobody: "Nobody is found" },
+  hand: { title: "Hand meshes in the browser", one: "hand", many: "hands", nobody: "No hand is found" },
+};
+
 const find = (id) => document.getElementById(id);
 const canvas = find("image"), context = canvas.getContext("2d", { willReadFrequently: true });
 const still = document.createElement("canvas"), video = find("video");
@@ -41,11 +46,11 @@ async function open(engine) {
   find("engine-name").textContent = engine === "wasm" ? `WASM, ${threads} thread${threads > 1 ? "s" : ""}` : "WebGPU";
 }
 
-/** Finds people, unless boxes are given, and their meshes; draws them. */
+/** Finds people or hands, of boxes where some are given, and their meshes; draws them. */
 async function recover(image, { boxes = null, twice = false } = {}) {
   if (!state.running) state.times = [];
   const { recovery } = state, start = performance.now();
-  const chosen = boxes ?? (await recovery.find(image, twice)).map(({ box }) => box);
+  const chosen = await (boxes ? recovery.inBoxes(image, boxes) : recovery.find(image, twice));
   const found = performance.now();
   state.people = await recovery.recover(image, chosen);
   const meshes = performance.now();
@@ -60,9 +65,9 @@ async function recover(image, { boxes = null, twice = false } = {}) {
 function tell() {
   const mean = (name) => state.times.reduce((sum, each) => sum + each[name], 0) / state.times.length;
   const parts = ["finder", "network", "drawing"].map((name) => `${name} ${mean(name).toFixed(0)} ms`);
-  const count = state.people.length;
+  const count = state.people.length, who = count === 1 ? state.words.one : state.words.many;
   const rate = state.running && state.rate ? `, ${state.rate.toFixed(1)} images a second` : "";
-  find("times").textContent = `${count} ${count === 1 ? "person" : "people"}: ${parts.join(", ")}${rate}`;
+  find("times").textContent = `${count} ${who}: ${parts.join(", ")}${rate}`;
 }
 
 /** An image (images.js) of what is drawn on the canvas that is shown. */
@@ -72,7 +77,7 @@ function pixels(source, width, height) {
   return context.getImageData(0, 0, width, height);
 }
 
-/** A photograph's file: shown, its people found. */
+/** A photograph's file: shown, its people or hands found. */
 async function showFile(file) {
   stopCamera();
   let bitmap;
@@ -91,7 +96,8 @@ async function showFile(file) {
   say("Computing");
   await new Promise((next) => setTimeout(next)); // so that the image is seen first
   await inTurn(() => recover(image, { twice: true }));
-  say(state.people.length ? "Drag a box around a person to take that one." : "Nobody is found; drag a box around a person.");
+  const { one, nobody } = state.words;
+  say(state.people.length ? `Drag a box around a ${one} to take that one.` : `${nobody}; drag a box around a ${one}.`);
 }
 
 async function startCamera() {
@@ -170,6 +176,8 @@ async function choose(select) {
 
 async function start() {
   const about = await (await fetch("./web.json")).json();
+  state.words = WORDS[about.kind];
+  document.title = find("title").textContent = state.words.title;
   find("about").textContent = `Network: ${about.network}. Body model: ${about.body}.`;
   const select = find("engine");
   await choose(select);

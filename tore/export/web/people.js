@@ -1,7 +1,7 @@
 // The person finder, MoveNet MultiPose: the image at its size, and from its candidates to people. What it computes is
 // what tore_runtime/movenet.py does before it looks at each person again; tests hold the two together.
 
-import { resizedPlanes, roundHalfEven } from "./images.js";
+import { overlap, resizedPlanes, roundHalfEven } from "./images.js";
 
 const THRESHOLD = 0.25; // of scores
 const FIRST_LOOK = 256, SECOND_LOOK = 512; // pixels of the longer side
@@ -62,14 +62,6 @@ function isSame(one, other) {
   if (distances.length < 2) return overlap(one.box, other.box) > SAME_BOX;
   const mean = distances.reduce((sum, value) => sum + value) / distances.length;
   return mean < SAME_POSE * Math.min(Math.max(...one.box.slice(2)), Math.max(...other.box.slice(2)));
-}
-
-/** Intersection over union of two boxes. */
-function overlap(one, other) {
-  const sides = [0, 1].map((axis) =>
-    Math.max(0, Math.min(one[axis] + one[axis + 2], other[axis] + other[axis + 2]) - Math.max(one[axis], other[axis])));
-  const shared = sides[0] * sides[1];
-  return shared / Math.max(one[2] * one[3] + other[2] * other[3] - shared, 1e-9);
 }
 
 /** The box, enlarged to hold the reliable keypoints within the image. */
