@@ -32,6 +32,29 @@ def image_translation(
     return np.concatenate([camera[:, 1:] + beside, depth[:, None]], 1)
 
 
+def fitted_translation(
+    vertices: np.ndarray,
+    camera: np.ndarray,
+    centers: np.ndarray,
+    sides: np.ndarray,
+    principal_points: np.ndarray,
+    focal_lengths: np.ndarray,
+) -> np.ndarray:
+    """Translation (B, 3) from which the whole image's camera sees meshes where the crops' cameras see them.
+
+    vertices: (B, V, 3) in meters; the others as for `image_translation`. By least squares over all vertices, in meters
+    at their depth. A crop's camera that was fitted to keypoints of the whole body is best at the body's mean, not at
+    the depth of its origin, and a near person's parts are drawn larger or smaller than it says.
+    """
+    points = camera[:, None, :1] * (vertices[..., :2] + camera[:, None, 1:]) * sides[:, None, None] / 2
+    rays = (points + (centers - principal_points)[:, None]) / focal_lengths[:, None, None]  # (B,V,2) x and y at z = 1
+    beside = rays * vertices[..., 2:] - vertices[..., :2]  # is to be tx - ray tz, ty - ray tz
+    middle, mean = rays.mean(1), beside.mean(1)  # (B,2)
+    apart = rays - middle[:, None]
+    depth = -(apart * beside).sum((1, 2)) / ((apart**2).sum((1, 2)) + 1e-18)  # (B,)
+    return np.concatenate([mean + middle * depth[:, None], depth[:, None]], 1)
+
+
 @dataclass(frozen=True)
 class PinholeCamera:
     """Focal length in pixels (square ones) and principal point (x, y) in continuous pixels."""

@@ -205,5 +205,6 @@ class ExportedRecovery(Finding):
         said = Prediction(found["camera"], found["joints"], found["vertices"], found.get("heatmap"))
         said = in_axes_of_images(said, crops)
         mesh_joints = (self.joint_regressor @ said.vertices).astype(np.float32)
-        places = placements(said.camera, crops, choice)
+        fitted = said.vertices if self.record.network.get("keypoint_queries") else None
+        places = placements(said.camera, crops, choice, fitted)
         return recoveries(self.kind, crops, said, mesh_joints, places, self.checkpoint)

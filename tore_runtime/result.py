@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tore_runtime.camera import PinholeCamera, image_translation
+from tore_runtime.camera import PinholeCamera, fitted_translation, image_translation
 from tore_runtime.crops import PersonCrop
 from tore_runtime.files import write_whole
-from tore_runtime.focal_length import FocalChoice, FocalLength, image_camera
+from tore_runtime.focal_length import OFFICIAL, FocalChoice, FocalLength, image_camera
 from tore_runtime.frames import Prediction, mirrored_back, rotated_back
 from tore_runtime.image_format import STRIDE
 from tore_runtime.joints import COCO_NAMES, JOINT_NAMES
@@ -114,8 +114,14 @@ class Placement(NamedTuple):
     translation: np.ndarray  # (3,) meters
 
 
-def placements(cameras: np.ndarray, crops: Sequence[PersonCrop], choice: FocalChoice) -> list[Placement]:
-    """Where meshes with weak-perspective `cameras` (B, 3) of crops stand before their images' cameras."""
+def placements(
+    cameras: np.ndarray, crops: Sequence[PersonCrop], choice: FocalChoice, fitted: np.ndarray | None = None
+) -> list[Placement]:
+    """Where meshes with weak-perspective `cameras` (B, 3) of crops stand before their images' cameras.
+
+    fitted: the meshes (B, V, 3) where the cameras were fitted to keypoints of whole bodies; the translation is then a
+    fit as well. Otherwise, and with the official focal length, it holds at the depth of the meshes' origin.
+    """
     if not len(crops):
         return []
     lengths = [choice.of(crop.image_size, crop.lens) for crop in crops]
@@ -127,7 +133,11 @@ def placements(cameras: np.ndarray, crops: Sequence[PersonCrop], choice: FocalCh
         [view.focal_length for view in views],
     )
     numbers = [np.asarray(values, np.float64) for values in (cameras, *columns)]
-    return [Placement(*parts) for parts in zip(lengths, views, image_translation(*numbers), strict=True)]
+    if fitted is None or choice.focal_length == OFFICIAL:
+        translations = image_translation(*numbers)
+    else:
+        translations = fitted_translation(fitted.astype(np.float64), *numbers)
+    return [Placement(*parts) for parts in zip(lengths, views, translations, strict=True)]
 
 
 def recoveries(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,7 @@ from tore.body.body_model import BodyModel
 from tore.geometry.camera import (
     PinholeCamera,
     crop_camera,
+    fitted_translation,
     image_translation,
     pinhole_of_crop,
     project_weak_perspective,
@@ -61,6 +63,54 @@ def test_points_at_the_origins_depth_land_where_the_crop_puts_them() -> None:
     placed = points + translations(camera, centers, sides, principal, focal)[:, None]
     found = placed[..., :2] / placed[..., 2:] * focal[:, None, None] + principal[:, None]
     assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_a_fitted_translation_brings_vertices_closest_to_where_the_crops_camera_sees_them() -> None:
+    """In meters at their depth: x + tx = u (z + tz) and y + ty = v (z + tz), by least squares."""
+    cameras, *view = (values.numpy() for values in random_views())
+    vertices = np.random.default_rng(2).normal(0, 0.4, (len(cameras), 50, 3))
+    found = fitted_translation(vertices, cameras, *view)
+    for mesh, camera, center, side, principal, focal, translation in zip(vertices, cameras, *view, found, strict=True):
+        inside = project_weak_perspective(torch.from_numpy(mesh)[None], torch.from_numpy(camera)[None])[0].numpy()
+        rays = (center + side / 2 * inside - principal) / focal  # (V, 2)
+        sides = np.zeros((len(mesh), 2, 3))
+        sides[:, 0, 0] = sides[:, 1, 1] = 1
+        sides[:, :, 2] = -rays
+        wanted = rays * mesh[:, 2:] - mesh[:, :2]
+        best = np.linalg.lstsq(sides.reshape(-1, 3), wanted.ravel(), rcond=None)[0]
+        assert np.allclose(translation, best, rtol=1e-6, atol=1e-6)
+
+
+def test_of_flat_meshes_it_is_the_translation_at_the_origins_depth() -> None:
+    cameras, *view = (values.numpy() for values in random_views())
+    flat = np.random.default_rng(2).normal(0, 0.4, (len(cameras), 50, 3)) * (1, 1, 0)
+    assert np.allclose(fitted_translation(flat, cameras, *view), image_translation(cameras, *view), rtol=1e-6)
+
+
+@dataclass(frozen=True)
+class ByKeypoints:
+    """What a network's configuration says of its camera."""
+
+    keypoint_queries: bool = True
+
+
+def test_people_of_cameras_from_keypoints_are_drawn_where_these_see_them(standing: Standing) -> None:
+    """Near the camera, an arm toward it: closer to the weak perspective than by the depth of the mesh's origin."""
+    network = KnownNetwork(np.array([[0.8, 0.1, -0.2]]), standing[0] + (0, 0, 0.3))
+    image, box = np.zeros((400, 700, 3), np.uint8), [(450, 60, 200, 300)]
+
+    def miss(**options: str) -> tuple[np.ndarray, float]:
+        network.asked = 0
+        (person,) = MeshRecovery(network, standing[1]).predict(image, box, **options)
+        drawn = person.image_camera.project(person.vertices + person.translation)
+        return person.translation, float(np.linalg.norm(drawn - person.to_pixels(person.vertices), axis=1).mean())
+
+    plain, beside = miss()
+    official, _ = miss(focal_length="official")
+    network.config = ByKeypoints()
+    assert np.array_equal(miss(focal_length="official")[0], official)
+    fitted, closer = miss()
+    assert closer < 0.5 * beside and not np.allclose(fitted, plain, rtol=0.02)
 
 
 def test_the_middle_crops_official_camera_is_part_of_the_images(standing: Standing) -> None:

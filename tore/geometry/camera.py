@@ -9,6 +9,7 @@ from tore_runtime.camera import (
     CROP_FOCAL_LENGTH,
     FIELD_OF_VIEW_SIZE,
     PinholeCamera,
+    fitted_translation,
     image_translation,
     pinhole_of_crop,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "PinholeCamera",
     "crop_camera",
     "crop_camera_translation",
+    "fitted_translation",
     "image_translation",
     "pinhole_of_crop",
     "project_weak_perspective",

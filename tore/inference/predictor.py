@@ -324,7 +324,8 @@ class MeshRecovery(Pretrained, Finding):
             sources = [own if text.startswith(STAYED) else REFINED for text in notes]
             said = Prediction(*(_numpy(getattr(prediction, name)) for name in Prediction._fields))
         vertices, mesh_joints = prediction.vertices, _numpy(body.regress_joints(prediction.vertices))
-        places = placements(said.camera, crops, choice)
+        by_keypoints = keypoints is not None or getattr(getattr(self.model, "config", None), "keypoint_queries", False)
+        places = placements(said.camera, crops, choice, said.vertices if by_keypoints else None)
         translations = np.stack([place.translation for place in places])
         if fit:
             parameters = fitted(body, vertices, translations, [crop.left for crop in crops])
