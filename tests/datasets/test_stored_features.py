@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from tests.training_runs import SAMPLES
 from tore.datasets import stored_features
 from tore.datasets.augmentation import Draw, Ranges, covered, draw_augmentation, draw_more
 from tore.datasets.mesh_dataset import BODY, MeshDataset, drawn_crop, sample_rng
-from tore.datasets.stored_features import StoredFeatures
+from tore.datasets.stored_features import FeatureStore, StoredFeatures
 from tore.engine.distributed import Processes
 from tore.engine.step import shown_to
 from tore.modeling.backbones import load_backbone_weights
@@ -24,6 +26,7 @@ from tore.training.feature_storing import stored_dataset
 
 SMALL: dict[str, Any] = {"size": "S", "widths": (32, 32), "hidden": (32, 32), "heads": 4, "frozen_backbone": True}
 AUGMENTATIONS = 2
+OPEN_FILES = Path("/proc/self/fd")
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,50 @@ def test_a_stopped_run_makes_what_is_missing(model: torch.nn.Module, tiny_sets: 
     store.path(0, 1).write_bytes(content[store.path(0, 1)][:1000])
     with pytest.raises(ValueError, match=r"part-00001.npy is damaged .* delete it"):
         stored(model, chosen, tmp_path, lines)[7]
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_processes_divide_the_missing_parts(
+    model: torch.nn.Module, tiny_sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though one process looks for them late, when another could have made some already."""
+    together, chosen, seen = threading.Barrier(2, timeout=60), options(tiny_sets), FeatureStore.missing
+
+    class Together(Processes):
+        def barrier(self) -> None:
+            together.wait()
+
+    def missing(store: FeatureStore) -> list[tuple[int, int]]:
+        until = time.monotonic() + 1
+        while threading.current_thread() is late and not list(tmp_path.glob("*.npy")) and time.monotonic() < until:
+            time.sleep(0.01)
+        return seen(store)
+
+    def make(rank: int) -> None:
+        processes = Together(rank=rank, size=2)
+        stored_dataset(
+            model, chosen, folder=tmp_path, augmentations=2, workers=0, processes=processes, say=lambda line: None
+        )
+
+    monkeypatch.setattr(FeatureStore, "missing", missing)
+    late = threading.Thread(target=make, args=(1,))
+    late.start()
+    make(0)
+    late.join()
+    assert len(list(tmp_path.glob("*.npy"))) == AUGMENTATIONS * 3
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="needs the system's list of open files")
+def test_few_files_are_open(
+    model: torch.nn.Module, tiny_sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_features, "OPEN", 2)
+    store = stored(model, options(tiny_sets), tmp_path, []).store
+    before = len(list(OPEN_FILES.iterdir()))
+    read = [store.read(augmentation, index)[0] for augmentation in (0, 1) for index in (*range(SAMPLES), 0)]
+    assert len(list(OPEN_FILES.iterdir())) <= before + 2
+    assert read == 2 * [*range(SAMPLES), 0]
 
 
 def test_other_origins_are_refused(

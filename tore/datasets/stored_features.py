@@ -27,6 +27,7 @@ from tore.modeling.backbones import KEYPOINTS_OF, Backbone, ImageFeatures
 FORMAT = 1
 PART = 256  # samples of a file
 LIMIT = 25e9  # bytes of a folder
+OPEN = 256  # most files that a process keeps open; systems allow 1024 or fewer
 RECORD = "stored.json"
 WHAT = {"backbone": "backbone", "set": "set", "image": "image format", "augmentation": "augmentation", "shape": "size"}
 
@@ -126,6 +127,8 @@ class FeatureStore:
         """The sample that was read for an index, its `features` (C, h, w) float16 and `keypoints` (K, 3 or more)."""
         part, place = divmod(index, PART)
         if (augmentation, part) not in self.opened:
+            if len(self.opened) >= OPEN:
+                self.opened.pop(next(iter(self.opened)))  # the one that was opened first
             self.opened[augmentation, part] = self._open(augmentation, part)
         record = self.opened[augmentation, part][place]
         stored = {"features": torch.from_numpy(np.array(record["map"]))}

@@ -55,6 +55,7 @@ def stored_dataset(
     processes.barrier()
     store = dataset.store = FeatureStore(folder, origin, seed=dataset.seed, augmentations=augmentations)
     missing = store.missing()
+    processes.barrier()  # all have seen the same parts missing before one of them writes
     if missing:
         images = MeshDataset(**{**options, "seed": store.seed})
         _store(backbone, images, store, missing[processes.rank :: processes.size], workers, device, say)
