@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import importlib.util
 import json
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -115,6 +116,28 @@ def test_a_photograph(page_folder: Path, address: str, network: torch.nn.Module,
         refused = [line for line in page.complaints if "Content Security Policy" in line]
         assert refused and not [line for line in page.complaints if line not in refused and "GL Driver" not in line]
         assert len(page.asked) > 10 and all(asked.startswith((address, "data:", "blob:")) for asked in page.asked)
+    finally:
+        page.close()
+
+
+def test_an_error_stays_said(address: str, tmp_path: Path) -> None:
+    """It is not taken for an image without people, and those of the image before are gone."""
+    image = read_image(example_photograph())
+    Image.fromarray(image).save(tmp_path / "first.png")
+    Image.fromarray(image[:-100]).save(tmp_path / "second.png")
+    broken = "state.recovery.recover = async () => { throw new Error('It is broken'); };"
+    page = Page(address, tmp_path / "profile")
+    try:
+        page.wait(READY)
+        page.choose_file("#file", tmp_path / "first.png")
+        page.wait("document.getElementById('state').textContent.startsWith('Drag a box')")
+        page.ask(f"(async () => {{ {MODULE} {broken} }})()")
+        page.choose_file("#file", tmp_path / "second.png")
+        page.wait(f"(async () => {{ {MODULE} return state.image.height === {len(image) - 100}; }})()")
+        time.sleep(0.5)  # until the page computes, which it does a moment after it shows an image
+        page.ask(f"(async () => {{ {MODULE} await state.work; }})()")
+        assert page.ask("document.getElementById('state').textContent") == "It is broken."
+        assert page.ask(f"(async () => {{ {MODULE} return state.people.length; }})()") == 0
     finally:
         page.close()
 

@@ -21,12 +21,17 @@ const say = (text) => (find("state").textContent = text);
 /** What the page knows, for its tests as well. */
 export const state = { people: [], times: [], frames: 0, running: false, work: Promise.resolve() };
 
-/** Runs one job after the other, since a session takes one call at a time; an error is said and ends the film. */
+/**
+ * Runs one job after the other, since a session takes one call at a time. Whether it was done: an error is said and
+ * ends the film.
+ */
 function inTurn(job) {
-  state.work = state.work.then(job).catch((error) => {
+  const failed = (error) => {
     stopCamera();
     say(`${error.message}.`);
-  });
+    return false;
+  };
+  state.work = state.work.then(job).then(() => true, failed);
   return state.work;
 }
 
@@ -46,14 +51,16 @@ async function open(engine) {
   find("engine-name").textContent = engine === "wasm" ? `WASM, ${threads} thread${threads > 1 ? "s" : ""}` : "WebGPU";
 }
 
-/** Finds people or hands, of boxes where some are given, and their meshes; draws them. */
+/** Finds people or hands, of boxes where some are given, and their meshes; draws them, unless another image is shown. */
 async function recover(image, { boxes = null, twice = false } = {}) {
   if (!state.running) state.times = [];
   const { recovery } = state, start = performance.now();
   const chosen = await (boxes ? recovery.inBoxes(image, boxes) : recovery.find(image, twice));
   const found = performance.now();
-  state.people = await recovery.recover(image, chosen);
+  const people = await recovery.recover(image, chosen);
   const meshes = performance.now();
+  if (state.image && state.image !== image) return;
+  state.people = people;
   state.view.draw(image.width, image.height, state.people);
   const drawn = performance.now();
   state.times.push({ finder: found - start, network: meshes - found, drawing: drawn - meshes });
@@ -91,11 +98,12 @@ async function showFile(file) {
   const image = pixels(bitmap, width, height);
   Object.assign(still, { width, height });
   still.getContext("2d").drawImage(canvas, 0, 0);
-  state.image = image;
+  Object.assign(state, { image, people: [] });
   state.view.draw(width, height, []);
   say("Computing");
   await new Promise((next) => setTimeout(next)); // so that the image is seen first
-  await inTurn(() => recover(image, { twice: true }));
+  const done = await inTurn(() => recover(image, { twice: true }));
+  if (!done || state.image !== image) return;
   const { one, nobody } = state.words;
   say(state.people.length ? `Drag a box around a ${one} to take that one.` : `${nobody}; drag a box around a ${one}.`);
 }
