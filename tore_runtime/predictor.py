@@ -205,6 +205,6 @@ class ExportedRecovery(Finding):
         said = Prediction(found["camera"], found["joints"], found["vertices"], found.get("heatmap"))
         said = in_axes_of_images(said, crops)
         mesh_joints = (self.joint_regressor @ said.vertices).astype(np.float32)
-        fitted = said.vertices if self.record.network.get("keypoint_queries") else None
-        places = placements(said.camera, crops, choice, fitted)
+        by_keypoints = bool(self.record.network.get("keypoint_queries"))
+        places = placements(said.camera, said.vertices, crops, choice, by_keypoints=by_keypoints)
         return recoveries(self.kind, crops, said, mesh_joints, places, self.checkpoint)

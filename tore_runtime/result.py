@@ -115,12 +115,18 @@ class Placement(NamedTuple):
 
 
 def placements(
-    cameras: np.ndarray, crops: Sequence[PersonCrop], choice: FocalChoice, fitted: np.ndarray | None = None
+    cameras: np.ndarray,
+    vertices: np.ndarray,
+    crops: Sequence[PersonCrop],
+    choice: FocalChoice,
+    *,
+    by_keypoints: bool | Sequence[bool],
 ) -> list[Placement]:
-    """Where meshes with weak-perspective `cameras` (B, 3) of crops stand before their images' cameras.
+    """Where meshes (B, V, 3) with weak-perspective `cameras` (B, 3) of crops stand before their images' cameras.
 
-    fitted: the meshes (B, V, 3) where the cameras were fitted to keypoints of whole bodies; the translation is then a
-    fit as well. Otherwise, and with the official focal length, it holds at the depth of the meshes' origin.
+    by_keypoints: whether the cameras were fitted to keypoints of whole bodies, of all or of each (B,). The translation
+    is then a fit as well, unless that brings a part of the mesh behind the camera. Otherwise, and with the official
+    focal length, it holds at the depth of the meshes' origin.
     """
     if not len(crops):
         return []
@@ -133,10 +139,11 @@ def placements(
         [view.focal_length for view in views],
     )
     numbers = [np.asarray(values, np.float64) for values in (cameras, *columns)]
-    if fitted is None or choice.focal_length == OFFICIAL:
-        translations = image_translation(*numbers)
-    else:
-        translations = fitted_translation(fitted.astype(np.float64), *numbers)
+    translations = image_translation(*numbers)
+    if np.any(by_keypoints) and choice.focal_length != OFFICIAL:
+        fitted = fitted_translation(vertices.astype(np.float64), *numbers)
+        ahead = (vertices[..., 2] + fitted[:, 2:]).min(1) > 0  # False where a number is not finite
+        translations = np.where((ahead & np.asarray(by_keypoints))[:, None], fitted, translations)
     return [Placement(*parts) for parts in zip(lengths, views, translations, strict=True)]
 
 

@@ -113,6 +113,24 @@ def test_people_of_cameras_from_keypoints_are_drawn_where_these_see_them(standin
     assert closer < 0.5 * beside and not np.allclose(fitted, plain, rtol=0.02)
 
 
+def test_a_fit_brings_nobody_behind_the_camera(standing: Standing) -> None:
+    """A narrow mesh that reaches far into depth, beside the middle of a wide image, which the fit brings too near."""
+    vertices = standing[0] * (0.2, 0.1, 0)
+    vertices[:, 2] = 3 * vertices[:, 0]
+    camera, image, box = np.array([[8.0, 0.0, 0.0]]), np.zeros((400, 700, 3), np.uint8), [(550, 150, 100, 100)]
+    found = {}
+    for by_keypoints in (False, True):
+        network = KnownNetwork(camera, vertices)
+        network.config = ByKeypoints(by_keypoints)
+        (person,) = MeshRecovery(network, standing[1]).predict(image, box, focal_length=480)
+        found[by_keypoints] = person.translation
+        assert person.in_front and (person.vertices[:, 2] + person.translation[2]).min() > 0
+        region, view = person.crop.region, person.image_camera
+        places = [np.array([each]) for each in (region.center, region.size, view.principal_point, view.focal_length)]
+        assert fitted_translation(vertices[None], camera, *places)[0, 2] < -vertices[:, 2].min()
+    assert np.array_equal(found[True], found[False])
+
+
 def test_the_middle_crops_official_camera_is_part_of_the_images(standing: Standing) -> None:
     camera = np.array([[0.8, 0.1, -0.2]])
     recovery = MeshRecovery(KnownNetwork(camera, standing[0]), standing[1])

@@ -23,6 +23,7 @@ from tore.body.joints import HAND_NAMES, J14_NAMES
 from tore.inference.predictor import MeshRecovery
 from tore.modeling.evaluation_mode import evaluating
 from tore_runtime import outputs
+from tore_runtime.crop import Crop
 from tore_runtime.crops import crops_of
 from tore_runtime.result import BodyParameters, Recovery
 
@@ -220,6 +221,18 @@ def test_the_network_may_change_its_numbers_and_place(small_checkpoint: Path, ph
         same(loaded.predict(photo)[0], expected)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_numbers_that_move_keypoints_are_refused(photo: np.ndarray) -> None:
+    hands = MeshRecovery.from_pretrained(body="hand", device="cpu")
+    crop = [Crop((150, 100), 180)]
+    (expected,) = hands.predict(photo, crop, left=False)
+    hands.model.half()
+    (found,) = hands.predict(photo, crop, left=False)
+    assert np.abs(found.vertices - expected.vertices).max() < 2e-3  # meters
+    hands.model.bfloat16()
+    with pytest.raises(ValueError, match=r"takes keypoints from its backbone, which bfloat16 moves .* amp=True"):
+        hands.predict(photo, crop, left=False)
 
 
 @pytest.mark.parametrize(

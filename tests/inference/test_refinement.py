@@ -233,6 +233,7 @@ def test_predictions_say_what_became_of_them(recovery: MeshRecovery, tmp_path: P
     assert plain.refinement == "" and plain.parameters is None
     assert refined.refinement.startswith(STAYED)  # noise shows nobody, and a random network gives no body
     assert np.array_equal(refined.vertices, plain.vertices) and np.array_equal(refined.camera, plain.camera)
+    assert np.array_equal(refined.translation, plain.translation)
     assert refined.parameters is not None and refined.parameters.pose.shape == (72,)
     held = json.loads(save_result(tmp_path / "a.json", refined).read_text())
     assert held["refinement"] == refined.refinement and "smpl_pose" in held

@@ -131,6 +131,11 @@ class MeshRecovery(Pretrained, Finding):
         return getattr(self.model, "smpl_regressor", None) is not None
 
     @property
+    def _keypoint_queries(self) -> bool:
+        """Whether the network's camera is a fit to the keypoints of its backbone."""
+        return bool(getattr(getattr(self.model, "config", None), "keypoint_queries", False))
+
+    @property
     def usual_batch(self) -> int:
         """A size of batch that keeps the network busy."""
         return max(BATCH_SIZE, self.model.usual_batch if isinstance(self.model, ExportedNetwork) else 0)
@@ -282,6 +287,11 @@ class MeshRecovery(Pretrained, Finding):
         device, dtype = place_of(self.model)
         if device.type == "meta":
             raise ValueError(f"{self.checkpoint or 'this network'} is on the meta device, which holds no numbers")
+        if dtype == torch.bfloat16 and self._keypoint_queries:
+            raise ValueError(
+                f"{self.checkpoint or 'this network'} takes keypoints from its backbone, which bfloat16 moves so that "
+                "meshes are off by centimeters; use float32 or float16 numbers, or amp=True"
+            )
         body = self._body_on(device)
         images = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device, dtype)  # (B,3,n,n)
         with torch.autocast(device.type, enabled=False):
@@ -324,8 +334,8 @@ class MeshRecovery(Pretrained, Finding):
             sources = [own if text.startswith(STAYED) else REFINED for text in notes]
             said = Prediction(*(_numpy(getattr(prediction, name)) for name in Prediction._fields))
         vertices, mesh_joints = prediction.vertices, _numpy(body.regress_joints(prediction.vertices))
-        by_keypoints = keypoints is not None or getattr(getattr(self.model, "config", None), "keypoint_queries", False)
-        places = placements(said.camera, crops, choice, said.vertices if by_keypoints else None)
+        by_keypoints = [self._keypoint_queries or source == REFINED for source in sources]
+        places = placements(said.camera, said.vertices, crops, choice, by_keypoints=by_keypoints)
         translations = np.stack([place.translation for place in places])
         if fit:
             parameters = fitted(body, vertices, translations, [crop.left for crop in crops])
