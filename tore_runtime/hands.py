@@ -81,7 +81,7 @@ def upright_detections(
     """Given boxes and detections with joints, side and turn, in their order; those that have joints stay as they are.
 
     sides: which are left hands, None where the network is to say it. Where no hand is seen in a box, its joints are
-    left out, and the turn is the best of four.
+    left out; the turn is that of the last look all the same.
     """
     known = [place if isinstance(place, Detection) else Detection(place, GIVEN) for place in places]
     asked = [index for index, detection in enumerate(known) if not has_joints(detection)]

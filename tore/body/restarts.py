@@ -1,8 +1,8 @@
 """Other starts for bodies of which a part lies far worse than the others after a least-squares fit.
 
 Pose directions give the sum of squares several minima: what they add depends on a joint's turn, so that two turns of a
-foot can bring its vertices to nearly the same places. A joint of the part is turned by each of twelve rotations, the
-limb alone is fitted, and the best of these bodies is fitted as a whole.
+foot can bring its vertices to nearly the same places. The part's joint, or one below it, is given each of twelve
+rotations, the limb alone is fitted from there, and the best of these bodies is fitted as a whole.
 """
 
 from __future__ import annotations

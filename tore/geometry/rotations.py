@@ -81,7 +81,10 @@ def matrix_to_rotation_6d(matrix: torch.Tensor) -> torch.Tensor:
 
 
 def smallest_rotation(start: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
-    """(..., 3, 3): the smallest rotation that brings unit vectors (..., 3) to others."""
+    """(..., 3, 3): the smallest rotation that brings unit vectors (..., 3) to others.
+
+    Of vectors that are nearly opposite it is none, but finite with its derivatives: no smallest one is defined there.
+    """
     x, y, z = torch.linalg.cross(start, end).unbind(-1)
     zero = torch.zeros_like(x)
     skew = torch.stack((zero, -z, y, z, zero, -x, -y, x, zero), -1).unflatten(-1, (3, 3))
