@@ -13,7 +13,8 @@ from timm.models import _builder
 
 from tests.training_runs import data_flags
 from tore.modeling import create_model
-from tore.modeling.backbones import Backbone, _timms_own, load_backbone_weights
+from tore.modeling.backbones import Backbone, load_backbone_weights
+from tore.modeling.timm_trunks import pretrained
 from tore.tools.run_tore_fm_bodymesh import main as train
 from tore.training.build import imagenet_file
 
@@ -117,7 +118,7 @@ def test_without_a_network_one_sentence_says_what_to_do(offline: Path) -> None:
     assert str(offline) in message and "\n" not in message
     assert "--backbone_weights FILE" in message and "--backbone_weights none" in message
     with pytest.raises(ValueError, match="timm has no pretrained weights of mobilenetv3_small_wrong"):
-        _timms_own("mobilenetv3_small_wrong")
+        pretrained("mobilenetv3_small_wrong")
 
 
 def test_a_command_without_a_network(

@@ -53,6 +53,17 @@ def test_importing_tore_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
+def test_recovering_people_imports_neither_timm_nor_torchs_compiler() -> None:
+    """They take longer than torch itself, and only networks with a backbone of timm's need them."""
+    code = (
+        "import sys, numpy, tore, tore.cli.infer\n"
+        "tore.MeshRecovery.from_pretrained(device='cpu').predict(numpy.zeros((64, 64, 3), numpy.uint8))\n"
+        "sys.exit(', '.join(sys.modules.keys() & {'timm', 'torchvision', 'torch._dynamo'}) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], timeout=240, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_name_says_what_the_options_say(rule_body_dir: Path) -> None:
     sizes = {"widths": (32, 16), "hidden": (24, 8), "heads": 4, "body_dir": rule_body_dir}
     by_name = tore.create_model("fastmetro_tore_s_test_resnet", keep_ratio=0.5, **sizes)

@@ -11,8 +11,9 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from tore.modeling.backbones import Backbone
+from tore.modeling.timm_trunks import WideDepthwiseSame, quickened
 from tore.modeling.transformer import FEW_KEYS, EncoderDecoder, attend
-from tore.ops.depthwise import WideDepthwise, WideDepthwiseSame, quicken_depthwise
+from tore.ops.depthwise import WideDepthwise, quicken_depthwise
 from tore.ops.linear import Linear
 
 
@@ -50,8 +51,7 @@ def test_wide_depthwise_is_torchs(
 ) -> None:
     torch.manual_seed(0)
     plain = kind(6, 6, kernel, stride, padding=2, groups=6, bias=bias)
-    quick = copy.deepcopy(plain)
-    quicken_depthwise(quick)
+    quick = quickened(copy.deepcopy(plain))
     assert isinstance(quick, (WideDepthwise, WideDepthwiseSame)) and isinstance(quick, kind)
     x = torch.randn(2, 6, *size).contiguous(memory_format=torch.channels_last)
     assert_same(gradients(quick, x), gradients(plain.double(), x.double()))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from tore.files import read_tensors
-from tore.image_format import MEDIAPIPE_HAND, MOVENET_THUNDER, STRIDE
+from tore.image_format import MEDIAPIPE_HAND, MOVENET_THUNDER
 from tore.modeling.checkpoint_contents import named_tensors
 from tore.modeling.mediapipe_hand import HAND_JOINTS, HAND_NUMBERS, HandTrunk, load_hand_trunk
 from tore.modeling.movenet import KEYPOINTS, ThunderTrunk, decode_keypoints, load_thunder_trunk
@@ -33,8 +32,6 @@ FAMILIES = {"resnet50": "layer1.", "hrnet": "stage2.", "efficientnet": "conv_hea
 # Pose networks: whose keypoints they find, how many, and the numbers of each: x, y, score, and what else is known.
 KEYPOINTS_OF = {MOVENET_THUNDER: ("body", KEYPOINTS, 3), MEDIAPIPE_HAND: ("hand", HAND_JOINTS, HAND_NUMBERS)}
 TRUNKS: dict[str, Any] = {MOVENET_THUNDER: ThunderTrunk, MEDIAPIPE_HAND: HandTrunk}
-EFFICIENTNET_TRAINING = {"drop_path_rate": 0.2, "bn_momentum": 0.01}
-RESNET_START = {"zero_init_last": False}  # torchvision's, which the official code builds on
 
 
 class ImageFeatures(NamedTuple):
@@ -68,15 +65,16 @@ class Backbone(nn.Module):
         if arch in KEYPOINTS_OF:
             self.trunk = TRUNKS[arch](keypoints=keypoints)
             self.channels = self.trunk.channels
+            quicken_depthwise(self.trunk)
         elif self.whole:
-            efficient, resnet = arch.startswith("efficientnet"), arch.startswith("resnet")
-            options = EFFICIENTNET_TRAINING if efficient else RESNET_START if resnet else {}
-            self.trunk = timm.create_model(OFFICIAL[arch], num_classes=0, global_pool="", **options)
+            self.trunk = _timm().classification_trunk(OFFICIAL[arch])
             self.channels = self.trunk.num_features
-        else:
-            self.trunk = _features_of(arch)
+        elif _timm().has(arch):
+            self.trunk = _timm().feature_trunk(arch)
             self.channels = self.trunk.feature_info.channels()[-1]
-        quicken_depthwise(self.trunk)
+        else:
+            names = ", ".join((*OFFICIAL, *KEYPOINTS_OF))
+            raise ValueError(f"backbone {arch!r} is not known; use one of {names}, or a name of timm's")
         for module in self.trunk.modules():
             if isinstance(module, nn.SiLU):
                 module.inplace = False  # its gradient needs its input: in place, that would be copied first
@@ -98,20 +96,11 @@ class Backbone(nn.Module):
         return self.trunk.forward_features(images) if self.whole else self.trunk(images)[-1]
 
 
-def _features_of(arch: str) -> nn.Module:
-    """timm's feature extractor of a network that has no official name."""
-    if not timm.is_model(arch):
-        raise ValueError(
-            f"backbone {arch!r} is not known; use one of {', '.join((*OFFICIAL, *KEYPOINTS_OF))}, or a name of timm's"
-        )
-    try:
-        trunk = timm.create_model(arch, features_only=True, out_indices=(-1,))
-        stride = trunk.feature_info.reduction()[-1]
-    except (RuntimeError, AttributeError, AssertionError) as error:
-        raise ValueError(f"backbone {arch!r} gives no feature map ({error}); choose one of stride {STRIDE}") from error
-    if stride != STRIDE:
-        raise ValueError(f"backbone {arch!r} has stride {stride}; the networks need a feature map of stride {STRIDE}")
-    return trunk
+def _timm() -> ModuleType:
+    """What timm knows. Importing it takes longer than torch, and networks on a pose network do without."""
+    from tore.modeling import timm_trunks
+
+    return timm_trunks
 
 
 def identify(keys: dict[str, torch.Size]) -> str | None:
@@ -165,54 +154,14 @@ def load_backbone_weights(backbone: Backbone, path: str | Path) -> None:
             f"no weights of {backbone.arch} come with this package; only {', '.join(KEYPOINTS_OF)} have some"
         )
     if str(path) == TIMM:
-        _load_entries(backbone, _timms_own(backbone.arch), f"timm's weights of {backbone.arch}")
+        entries = _timm().pretrained(OFFICIAL.get(backbone.arch, backbone.arch))
+        _load_entries(backbone, entries, f"timm's weights of {backbone.arch}")
         return
     path = Path(path)
     entries = named_tensors(read_tensors(path), path)
     _refuse_other_padding(backbone.arch, entries, path)
-    _load_entries(backbone, _in_todays_layout(backbone.arch, entries), str(path))
-
-
-def _timms_own(arch: str) -> Mapping[str, Tensor]:
-    """The entries of timm's pretrained network of a backbone. FileNotFoundError where they cannot be had."""
-    name = OFFICIAL.get(arch, arch)
-    if not timm.is_model_pretrained(name):
-        raise ValueError(
-            f"timm has no pretrained weights of {name}: give a file with --backbone_weights FILE, or start from "
-            "scratch with --backbone_weights none"
-        )
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # whatever a download raises: each of timm's sources has errors of its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise FileNotFoundError(
-            f"timm's pretrained weights of {name} are not in its cache ({_timms_cache()}) and cannot be downloaded "
-            f"({reason}): run once where there is a network, give their file with --backbone_weights FILE, or start "
-            "from scratch with --backbone_weights none"
-        ) from None
-
-
-def _timms_cache() -> Path:
-    """Where timm keeps what it downloads from the Hugging Face hub; `HF_HOME` moves it."""
-    from huggingface_hub.constants import HF_HUB_CACHE  # timm brings it
-
-    return Path(HF_HUB_CACHE)
-
-
-def _in_todays_layout(arch: str, entries: dict[str, Tensor]) -> Mapping[str, Tensor]:
-    """A file's entries, through timm's own table where it knows an older layout of this network."""
-    if arch in OFFICIAL:
-        return entries
-    with torch.device("meta"):
-        whole = timm.create_model(arch)
-    table = getattr(sys.modules[type(whole).__module__], "checkpoint_filter_fn", None)
-    if table is None or entries.keys() & whole.state_dict().keys():
-        return entries
-    try:
-        return table(dict(entries), whole)
-    except (LookupError, ValueError, TypeError, AttributeError, RuntimeError):
-        return entries  # no older layout either: what does not fit is named
+    official = backbone.arch in OFFICIAL
+    _load_entries(backbone, entries if official else _timm().in_todays_layout(backbone.arch, entries), str(path))
 
 
 def _load_entries(backbone: Backbone, entries: Mapping[str, Tensor], source: str) -> None:
@@ -235,8 +184,7 @@ def _for_trunk(
     backbone: Backbone, entries: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The entries under the trunk's names, and those that neither the trunk nor timm's whole network has."""
-    with torch.device("meta"):
-        whole = timm.create_model(OFFICIAL.get(backbone.arch, backbone.arch)).state_dict()
+    whole = _timm().entries_of(OFFICIAL.get(backbone.arch, backbone.arch))
     renamed = backbone_names(entries)
     state, unread = {}, []
     for name, value in entries.items():
@@ -268,5 +216,5 @@ def _refuse_other_padding(arch: str, entries: Mapping[str, Tensor], path: Path) 
     if "_conv_stem.weight" in entries and arch not in OFFICIAL and official in OFFICIAL:
         raise ValueError(f"{path} is an official EfficientNet file: use --arch {official} with it, not {arch}")
     twin = arch.removeprefix("tf_") if arch.startswith("tf_") else f"tf_{arch}"
-    if arch not in OFFICIAL and path.name.startswith(twin) and timm.is_model(twin):
+    if arch not in OFFICIAL and path.name.startswith(twin) and _timm().has(twin):
         raise ValueError(f"{path} is {twin}'s, which pads in another way than {arch}: use --arch {twin} with this file")

@@ -18,8 +18,6 @@ from functools import cache
 from itertools import product
 from typing import Any
 
-import timm
-
 from tore.image_format import FORMATS, MEDIAPIPE_HAND
 from tore.modeling.token_reduction_baselines import REDUCERS
 from tore.paths import BACKBONE_WEIGHTS
@@ -83,12 +81,18 @@ def named_options(name: str) -> dict[str, Any]:
         size, _, rest = rest.partition("_")
         options["size"] = size.upper()
     options["arch"] = BACKBONES.get(rest, rest)
-    known = rest in BACKBONES or (rest and timm.is_model(rest))
+    known = rest in BACKBONES or (rest and _timm_has(rest))
     if not reductions or not known or options.get("size", "L") not in NAMED_SIZES:
         near = difflib.get_close_matches(name, _listed(), NEAREST, cutoff=0.3)
         nearest = f"the nearest are {', '.join(near)}; " if near else ""
         raise ValueError(f"model {name!r} is not known; {nearest}tore.list_models() gives the names")
     return options
+
+
+def _timm_has(name: str) -> bool:
+    from tore.modeling.timm_trunks import has  # slow to import
+
+    return has(name)
 
 
 def chosen_options(network: str, given: Mapping[str, str | None]) -> tuple[str, str, str, str, str]:

@@ -7,12 +7,12 @@ same sums. Everything else is torch's own convolution.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Conv2dSame
-from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
 from tore.ops.linear import takes_own_kernels
@@ -20,14 +20,18 @@ from tore.ops.linear import takes_own_kernels
 COLUMNS = 3  # that the quick kernel takes
 
 
-def quicken_depthwise(network: nn.Module) -> None:
-    """Makes every depthwise convolution of `network` whose kernel is wide one of this file; parameters stay theirs."""
+def quicken_depthwise(network: nn.Module, more: Mapping[type, type] = MappingProxyType({})) -> None:
+    """Makes every depthwise convolution of `network` whose kernel is wide one of this file; parameters stay theirs.
+
+    more: further classes of convolutions, and what they become.
+    """
+    quick = {nn.Conv2d: WideDepthwise, **more}
     for module in network.modules():
-        if isinstance(module, nn.Conv2d) and type(module) in (nn.Conv2d, Conv2dSame) and _is_wide(module):
-            module.__class__ = WideDepthwiseSame if isinstance(module, Conv2dSame) else WideDepthwise
+        if type(module) in quick and _is_wide(module):
+            module.__class__ = quick[type(module)]
 
 
-def _is_wide(conv: nn.Conv2d) -> bool:
+def _is_wide(conv: Any) -> bool:
     depthwise = conv.groups == conv.in_channels == conv.out_channels
     simple = conv.padding_mode == "zeros" and not isinstance(conv.padding, str) and conv.dilation == (1, 1)
     return depthwise and simple and conv.kernel_size[1] > COLUMNS
@@ -40,14 +44,6 @@ class WideDepthwise(nn.Conv2d):
         """(B, C, H, W) -> (B, C, H', W')."""
         assert not isinstance(self.padding, str)
         return depthwise(input, self.weight, self.bias, self.stride, self.padding)
-
-
-class WideDepthwiseSame(Conv2dSame):
-    """The same with TensorFlow's padding."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H', W')."""
-        return depthwise(pad_same(x, self.kernel_size, self.stride), self.weight, self.bias, self.stride, (0, 0))
 
 
 def depthwise(
