@@ -146,34 +146,49 @@ def candidates(seed: int) -> dict[str, np.ndarray]:
     return {name: values.astype(np.float32)[None] for name, values in arrays.items()}
 
 
-def people_of_python(image: np.ndarray, looks: list[dict[str, np.ndarray]]) -> Found:
+def people_of_python(image: np.ndarray, looks: list[dict[str, np.ndarray]], shown: list[np.ndarray]) -> Found:
     answers = iter(looks)
-    detector = movenet.PeopleFinder(lambda images: next(answers), None)
-    found = detector._look(image, movenet.FIRST_LOOK)
-    if len(looks) > 1:
-        closer = detector._look(image, movenet.SECOND_LOOK)
-        small = closer.boxes[:, 2:].prod(1) < movenet.SMALL * image.shape[0] * image.shape[1]
-        found = movenet._joined(found, take(closer, small))
-    found = without_duplicates(found)
+
+    def network(images: np.ndarray) -> dict[str, np.ndarray]:
+        shown.append(images.transpose(0, 3, 1, 2).ravel())
+        return next(answers)
+
+    detector = movenet.PeopleFinder(network, None)
+    found = detector._further(image, detector._look(image, movenet.FIRST_LOOK))
+    found = without_duplicates(take(found, found.scores >= movenet.THRESHOLD))
     boxes = movenet._holding(found.boxes, found.keypoints, image.shape)
     return without_duplicates(found._replace(boxes=boxes))
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 420), (520, 390)])
-def test_people(height: int, width: int, tmp_path: Path) -> None:
-    image, looks = rules.photo(3, height, width), [candidates(0), candidates(1)][: 2 if height > 512 else 1]
+@pytest.mark.parametrize("full", [False, True])
+def test_people(height: int, width: int, full: bool, tmp_path: Path) -> None:
+    """The same answers of the network give the same people, also those of the parts of full images."""
+    image, looks = rules.photo(3, height, width), [candidates(seed) for seed in range(80)]
+    if full:  # six of a size and a score
+        looks[0]["boxes"][0, 4] = [0.1, 0.1, 0.3, 0.4]
+        looks[0]["scores"][0, 5] = 0.2
+    else:
+        looks[1]["scores"][0, 3:] = 0.1
+    shown: list[np.ndarray] = []
+    expected = people_of_python(image, looks, shown)
     code = """
     const floats = ([name, data]) => [name, { data: Float32Array.from(data.flat(9)) }];
     const answers = given.looks.map((look) => Object.fromEntries(Object.entries(look).map(floats)));
-    const found = await people.findPeople(async () => answers.shift(), image, true);
+    const shown = [];
+    const run = async (planes) => { shown.push(Buffer.from(planes.slice().buffer)); return answers.shift(); };
+    const found = await people.findPeople(run, image, true);
+    writeFileSync("shown", Buffer.concat(shown));
     console.log(JSON.stringify(found));
     """
     plain = [{name: values.tolist() for name, values in look.items()} for look in looks]
-    found, expected = run(tmp_path, image, code, looks=plain), people_of_python(image, looks)
-    assert 2 <= len(expected.boxes) < 5 * len(looks)
+    found = run(tmp_path, image, code, looks=plain)
+    assert (len(shown) > 8) == full and len(expected.boxes) >= 2
     assert_agrees(np.array([person["box"] for person in found]), expected.boxes, 1e-4)
     assert_agrees(np.array([person["score"] for person in found]), expected.scores, 1e-6)
     assert_agrees(np.array([person["keypoints"] for person in found]), expected.keypoints, 1e-4)
+    difference = np.abs(np.fromfile(tmp_path / "shown", np.float32) - np.concatenate(shown))
+    assert difference.max() <= 1 and difference.mean() < 0.2, "levels of 255"
 
 
 def answers_of_hands(boxes: int) -> list[dict[str, np.ndarray]]:

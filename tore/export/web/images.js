@@ -31,6 +31,16 @@ export function wholePixels({ left, top, side: exact, rotation = 0 }) {
   return { left: x, top: y, side, rotation };
 }
 
+/** A part { left, top, width, height } of an image, in whole pixels, as an image. */
+export function partOf(image, { left, top, width, height }) {
+  const data = new Uint8ClampedArray(4 * width * height);
+  for (let row = 0; row < height; row++) {
+    const start = 4 * ((top + row) * image.width + left);
+    data.set(image.data.subarray(start, start + 4 * width), 4 * row * width);
+  }
+  return { data, width, height };
+}
+
 /** Intersection over union of two boxes. */
 export function overlap(one, other) {
   const sides = [0, 1].map((axis) =>
