@@ -31,7 +31,6 @@ from tore_runtime.hands import THRESHOLD as HAND_THRESHOLD
 from tore_runtime.inputs import find_images
 from tore_runtime.mesh_files import FORMATS as MESH_FORMATS
 from tore_runtime.mesh_files import SCENE_FORMATS, need_mesh_packages
-from tore_runtime.movenet import THRESHOLD
 from tore_runtime.names import json_text, readable
 from tore_runtime.outputs import TURNS, Wanted
 from tore_runtime.pipeline import Job, Run
@@ -187,14 +186,13 @@ def finder_for(args: argparse.Namespace, recovery: ExportedRecovery, people: int
     if name == MEDIAPIPE and recovery.kind != "hand":
         raise ValueError(f"--detector {name} finds hands, but {recovery.checkpoint} recovers people; leave it out")
     threshold = args.box_threshold
-    if threshold is None:
-        threshold = HAND_THRESHOLD if name == MEDIAPIPE else THRESHOLD
-    if not 0 <= threshold <= 1:
+    if threshold is not None and not 0 <= threshold <= 1:
         raise ValueError(f"box threshold {threshold:g}: give a score from 0 to 1")
     if name == MOVENET:
         finder = people_finder(folder_with(FINDER, args, recovery), threshold=threshold, **options)
         return partial(recovery.find, finder, people=people)
-    palms = hand_finder(folder_with(PALMS, args, recovery), threshold=threshold, **options)
+    least = HAND_THRESHOLD if threshold is None else threshold
+    palms = hand_finder(folder_with(PALMS, args, recovery), threshold=least, **options)
     recovery.hand_placer = palms.placer
     return partial(recovery.find, palms, people=people)
 

@@ -48,10 +48,10 @@ class PeopleFinder:
     """The people of an image, with keypoints.
 
     finder: MultiPose, gives `keypoints` (B, 6, 17, 3), `boxes` (B, 6, 4) and `scores` (B, 6), x and y in shares of the
-    image's sides. threshold: of scores. second_look: without it the image is looked at once, which finds six people at
-    most. Else a large image is looked at again at twice the size, for small people; one in which nobody is found,
-    closer and in three rotations; and one that is full, or in which several small people are found, part by part. With
-    a threshold of 0.25 or less, who scores from 0.15 on is a person too if the keypoints are sure.
+    image's sides. threshold: of scores; unless it is given, 0.25, or 0.15 where the keypoints are sure. second_look:
+    without it the image is looked at once, which finds six sure people at most. Else a large image is looked at again
+    at twice the size, for small people; one in which nobody is found, closer and in three rotations; and one that is
+    full, or in which several small people are found, part by part.
 
     A person whose keypoints are doubtful is looked at in three more rotations; the best one tells the keypoints and how
     a crop is to be rotated.
@@ -60,10 +60,11 @@ class PeopleFinder:
     name = "movenet"
 
     def __init__(
-        self, finder: Network, placer: KeypointPlacer, *, threshold: float = THRESHOLD, second_look: bool = True
+        self, finder: Network, placer: KeypointPlacer, *, threshold: float | None = None, second_look: bool = True
     ) -> None:
-        self.threshold, self.second_look = threshold, second_look
-        self._least = min(FAINT, threshold) if second_look and threshold <= THRESHOLD else threshold
+        self.threshold, self.second_look = THRESHOLD if threshold is None else threshold, second_look
+        self._least = min(FAINT, self.threshold) if second_look else self.threshold
+        self._confirms = threshold is None
         self._finder, self._placer = finder, placer
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
@@ -77,7 +78,7 @@ class PeopleFinder:
             if not (found.scores >= self.threshold).any():
                 found = _joined(found, self._look_again(image))
         found = without_duplicates(found)
-        found = take(found, (found.scores >= self.threshold) | _alone(found.boxes))
+        found = take(found, (found.scores >= self.threshold) | (_alone(found.boxes) & self._confirms))
         if not len(found.boxes):
             return found._replace(rotations=np.zeros(0))
         keypoints, rotations = self._placer(image, found.boxes)

@@ -19,7 +19,7 @@ from tore_runtime.hands import THRESHOLD as HAND_THRESHOLD
 from tore_runtime.hands import HandFinder, HandPlacer
 from tore_runtime.image_format import ImageFormat
 from tore_runtime.images import ImageSource, read_photograph
-from tore_runtime.movenet import THRESHOLD, KeypointPlacer, Network, PeopleFinder, network_of
+from tore_runtime.movenet import KeypointPlacer, Network, PeopleFinder, network_of
 from tore_runtime.record import OUTPUTS, ExportRecord, folder_of, is_export, read_record
 from tore_runtime.result import Recovery, in_axes_of_images, placements, recoveries
 from tore_runtime.sessions import RUNTIMES, STREAM_BATCH, Session
@@ -87,7 +87,7 @@ def how_to_make(name: str) -> str:
 
 
 def people_finder(
-    folder: str | Path, *, runtime: str = RUNTIME, threads: int | None = None, threshold: float = THRESHOLD
+    folder: str | Path, *, runtime: str = RUNTIME, threads: int | None = None, threshold: float | None = None
 ) -> PeopleFinder:
     """The finder of people by the exports of MoveNet in a folder of networks. Raises as `open_export`."""
     finder, placer = (_detector(folder, name, runtime, threads) for name in (FINDER, PLACER))

@@ -13,7 +13,7 @@ import torch
 
 from tore.detection.hands import THRESHOLD as HAND_THRESHOLD
 from tore.detection.hands import PalmDetector
-from tore.detection.movenet import THRESHOLD, MoveNetDetector
+from tore.detection.movenet import MoveNetDetector
 from tore.detection.torchvision_models import TorchvisionDetector
 from tore.modeling.movenet import KEYPOINTS
 from tore_runtime.detector import Detector, Found, take
@@ -46,7 +46,7 @@ def detector_of(
     options: dict[str, Any] = {"device": device, "weights": weights, "fast": fast, "runtime": runtime}
     options |= {} if tell is None else {"tell": tell}
     if name == "movenet":
-        return MoveNetDetector(threshold=THRESHOLD if threshold is None else threshold, **options)
+        return MoveNetDetector(threshold=threshold, **options)
     if name == "mediapipe":
         return PalmDetector(threshold=HAND_THRESHOLD if threshold is None else threshold, **options)
     kind, _, rest = name.partition(":")

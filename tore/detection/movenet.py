@@ -10,24 +10,26 @@ import torch
 from tore.export.detectors import running
 from tore.modeling.movenet import load_movenet
 from tore_runtime import movenet
-from tore_runtime.movenet import THRESHOLD, PeopleFinder
+from tore_runtime.movenet import PeopleFinder
 from tore_runtime.predictor import FINDER, PLACER
 
 
 class MoveNetDetector(PeopleFinder):
-    """Up to six people of an image, or more where a second look finds small ones, with keypoints.
+    """The people of an image, with keypoints.
 
-    threshold: of scores. device: where the networks run. weights: MultiPose's, the shipped ones unless a file is given.
-    fast: on a CPU the networks' exports, made on first use, in `runtime` (openvino unless it is said), of which `tell`
-    is told in a line. second_look: at twice the size, for small people in large images, where it takes most of the
-    time; and at images in which nobody is found, closer and in three rotations. A person whose keypoints are doubtful
-    is looked at in three more rotations; the best one tells the keypoints and how a crop is to be rotated.
+    threshold: of scores; unless it is given, 0.25, or 0.15 where the keypoints are sure. device: where the networks
+    run. weights: MultiPose's, the shipped ones unless a file is given. fast: on a CPU the networks' exports, made on
+    first use, in `runtime` (openvino unless it is said), of which `tell` is told in a line. second_look: also looks at
+    large images at twice the size, where it takes most of the time; at images in which nobody is found, closer and in
+    three rotations; and at full ones part by part. Without it six sure people are found at most. A person whose
+    keypoints are doubtful is looked at in three more rotations; the best one tells the keypoints and how a crop is to
+    be rotated.
     """
 
     def __init__(
         self,
         *,
-        threshold: float = THRESHOLD,
+        threshold: float | None = None,
         device: str | torch.device = "cpu",
         weights: str | Path | None = None,
         fast: bool = False,
