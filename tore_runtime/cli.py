@@ -47,7 +47,7 @@ from tore_runtime.predictor import (
     people_finder,
 )
 from tore_runtime.record import is_export
-from tore_runtime.reports import Row, line_of, outside_text, row_of, table_of
+from tore_runtime.reports import Row, frames_text, line_of, outside_text, row_of, table_of
 from tore_runtime.result import FORMATS as RESULT_FORMATS
 from tore_runtime.sessions import PRECISIONS, RUNTIMES
 from tore_runtime.wanted_people import BOX_FLAG, CENTER, MEDIAPIPE, MOVENET, detector_name, doubts, jobs_of
@@ -206,6 +206,8 @@ def follow(run: Run, jobs: list[Job], json_lines: bool) -> list[Row]:
         elif run.finder is not None and not report.people:
             nobody = "no hand" if run.recovery.kind == "hand" else "nobody"
             tell(f"{report.job.image}: {nobody} was found; a lower --box_threshold may find more")
+        if report.frames > 1:
+            tell(frames_text(report))
         if report.outside:
             tell(outside_text(report))
         if json_lines:
@@ -231,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for text in doubts(rows, args, file):
         tell(text)
     if not args.json_lines:
-        print("\n".join(table_of(rows, run.seconds)))
+        print("\n".join(table_of(rows, run.seconds, recovery.kind)))
     return EXIT_SOME_FAILED if any(row.failed for row in rows) else 0
 
 

@@ -128,6 +128,10 @@ DECODING_ERRORS = (
 )  # fmt: skip
 
 
+SERIES = ("AVIF", "FLI", "GIF", "PNG", "TIFF", "WEBP")  # kinds whose further images are none of the first one's parts
+FILMS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+
+
 class UnknownKind(ValueError):
     """A file that is no image of a kind that Pillow reads."""
 
@@ -138,17 +142,35 @@ def opened_image(file: Path | io.BytesIO, name: str) -> Iterator[Image.Image]:
     try:
         image = Image.open(file, formats=_formats())
     except Image.UnidentifiedImageError:
-        raise UnknownKind(f"{name} is no image of a kind that Pillow reads") from None
+        raise UnknownKind(f"{name} is no image of a kind that Pillow reads{_instead_of(name)}") from None
     except DECODING_ERRORS as error:
         refuse_image(name, error)
     with image:
         yield image
 
 
+def frame_count(path: Path) -> int:
+    """How many images an animated file or one of several pages holds; 1 for previews, layers, and what cannot be read.
+
+    The file is opened anew, since counting leaves some readers at another image.
+    """
+    try:
+        with Image.open(path, formats=SERIES) as image:
+            return int(getattr(image, "n_frames", 1))
+    except DECODING_ERRORS:
+        return 1
+
+
 def open_image(file: Path | io.BytesIO, name: str) -> np.ndarray:
     """An image file as (H, W, 3) uint8 RGB. ValueError with one sentence where it cannot be read."""
     with opened_image(file, name) as image:
         return decoded_image(image, name)
+
+
+def _instead_of(name: str) -> str:
+    if not name.lower().endswith(FILMS):
+        return ""
+    return "; save the frames of a film as images (ffmpeg -i FILM FOLDER/%05d.jpg), and give their folder"
 
 
 def _formats() -> list[str]:

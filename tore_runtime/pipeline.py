@@ -21,6 +21,7 @@ from tore_runtime.crops import PersonCrop, Place, crops_of, lies_outside
 from tore_runtime.detector import Detection
 from tore_runtime.files import OutputError, check_output_file
 from tore_runtime.focal_length import FocalChoice, Lens
+from tore_runtime.image_files import frame_count
 from tore_runtime.image_format import ImageFormat
 from tore_runtime.images import read_photograph
 from tore_runtime.outputs import Wanted, planned_files, write_outputs
@@ -75,6 +76,7 @@ class Report:
     written: list[Path]
     error: str | None = None  # one sentence that names the image
     outside: int = 0  # boxes that were left out, since no part of them lies in the image
+    frames: int = 1  # images that the file holds; the first one is taken
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class _Waiting:
     job: Job
     image: np.ndarray | None  # kept only where the whole image is drawn
     crops: list[PersonCrop]
+    frames: int
 
     @property
     def outside(self) -> int:
@@ -173,7 +176,7 @@ class Run:
 
     def _read(self, job: Job) -> _Waiting:
         with self._timed("reading"):
-            image, lens = read_photograph(job.image)
+            (image, lens), frames = read_photograph(job.image), frame_count(job.image)
         if job.boxes is None and self.finder is not None:
             with self._timed("finding"):
                 people = self.finder(image)
@@ -181,7 +184,7 @@ class Run:
             self._check_outputs(job)
         with self._timed("cropping"):
             crops = self._crops(image, lens, job)
-        return _Waiting(job, image if job.boxes is not None and self.wanted.overlay else None, crops)
+        return _Waiting(job, image if job.boxes is not None and self.wanted.overlay else None, crops, frames)
 
     def _crops(self, image: np.ndarray, lens: Lens, job: Job) -> list[PersonCrop]:
         """Of the job's people, without those whose box lies wholly outside; the others keep their numbers."""
@@ -210,7 +213,8 @@ class Run:
         for item in waiting:
             own, people = people[: len(item.crops)], people[len(item.crops) :]
             try:
-                reports.append(Report(item.job, own, self._write(item, own), outside=item.outside))
+                written = self._write(item, own)
+                reports.append(Report(item.job, own, written, outside=item.outside, frames=item.frames))
             except (ValueError, OSError) as error:
                 reports.append(Report(item.job, [], [], _sentence(item.job, error)))
         return reports

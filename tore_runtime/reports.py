@@ -9,10 +9,12 @@ from tore_runtime.crops import PersonCrop
 from tore_runtime.detector import Detection
 from tore_runtime.focal_length import FocalLength, summary
 from tore_runtime.names import readable
+from tore_runtime.parameters import FITTED
 from tore_runtime.pipeline import Report
 from tore_runtime.result import STAYED, as_plain
 
 TABLE_ROWS = 40
+WHOM = {"body": ("person", "people"), "hand": ("hand", "hands")}
 BEYOND = 1.02  # of the image's width or height: a box that ends behind it may be corners
 
 
@@ -28,7 +30,7 @@ class Row(NamedTuple):
     outside: int  # boxes that were left out, since no part of them lies in it
     focal_length: FocalLength | None  # where somebody was recovered
     stayed: list[str]  # why people were not refined under --refine
-    residuals: list[float]  # millimeters, of fitted parameters
+    residuals: list[float]  # millimeters, of parameters that were fitted to the mesh; a refined mesh is the body's own
 
 
 def outside_text(report: Report) -> str:
@@ -40,6 +42,11 @@ def outside_text(report: Report) -> str:
     first = place.described() if isinstance(place, Crop) else ", ".join(f"{value:g}" for value in place)
     which = f"person {numbers[0]} (box {first})" if len(numbers) == 1 else f"{len(numbers)} people (first box {first})"
     return f"{report.job.image}: {which} left out: no part of the box lies in the image"
+
+
+def frames_text(report: Report) -> str:
+    """That a file holds more images than the one that is taken."""
+    return f"{report.job.image} holds {report.frames} images, of which the first one is taken"
 
 
 def line_of(report: Report) -> dict[str, Any]:
@@ -61,7 +68,8 @@ def row_of(report: Report) -> Row:
     focal = report.people[0].focal_length if report.people else None
     stayed = [person.refinement for person in report.people if person.refinement.startswith(STAYED)]
     known = (person.parameters for person in report.people if person.parameters is not None)
-    residuals = [parameters.residual_mm for parameters in known if parameters.residual_mm is not None]
+    fitted = (parameters.residual_mm for parameters in known if parameters.source == FITTED)
+    residuals = [residual for residual in fitted if residual is not None]
     return Row(name, side, people, written, failed, beyond, report.outside, focal, stayed, residuals)
 
 
@@ -73,12 +81,15 @@ def reaches_beyond(crop: PersonCrop) -> bool:
     return x + width > BEYOND * image_width or y + height > BEYOND * image_height
 
 
-def table_of(rows: list[Row], seconds: dict[str, float]) -> list[str]:
-    """One line per image (the first ones of many), what the focal lengths are from, then the sums."""
+def table_of(rows: list[Row], seconds: dict[str, float], kind: str = "body") -> list[str]:
+    """One line per image (the first ones of many), what the focal lengths are from, then the sums.
+
+    kind: whom the network recovers, "body" or "hand".
+    """
     lines: list[str] = []
     shown = rows[:TABLE_ROWS]
     width = max(len(row.name) for row in shown)
-    lines.append(f"{'image':<{width}}  {'size':>13}  people  written")
+    lines.append(f"{'image':<{width}}  {'size':>13}  {WHOM[kind][1]:>6}  written")
     lines += [f"{row.name:<{width}}  {row.size:>13}  {row.people:>6}  {row.written}" for row in shown]
     if len(rows) > len(shown):
         lines.append(f"... and {len(rows) - len(shown)} more")
@@ -90,5 +101,10 @@ def table_of(rows: list[Row], seconds: dict[str, float]) -> list[str]:
         )
     failed, people = sum(row.failed for row in rows), sum(row.people for row in rows)
     times = ", ".join(f"{stage} {taken:.2f} s" for stage, taken in seconds.items())
-    lines.append(f"{len(rows)} images, {failed} failed, {people} people; {times}")
+    whom = _counted(people, *WHOM[kind])
+    lines.append(f"{_counted(len(rows), 'image', 'images')}, {failed} failed, {whom}; {times}")
     return lines
+
+
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

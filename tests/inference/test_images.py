@@ -125,6 +125,7 @@ def test_what_is_no_image(source: object, sentence: str) -> None:
 def test_unreadable_files(tmp_path: Path, photo: np.ndarray) -> None:
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "film.MP4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(32))
     (tmp_path / "script.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\nshowpage\n")
     Image.fromarray(photo).save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:2000])
@@ -134,6 +135,7 @@ def test_unreadable_files(tmp_path: Path, photo: np.ndarray) -> None:
     vast[18:26] = (20000).to_bytes(4, "little") * 2
     (tmp_path / "vast.bmp").write_bytes(vast)
     expected = {"empty.jpg": "0 bytes", "text.jpg": "no image of a kind", "cut.jpg": "cannot be decoded .*truncated"}
+    expected["film.MP4"] = r"no image of a kind that Pillow reads; save the frames .*ffmpeg -i FILM FOLDER/%05d.jpg\)"
     expected["vast.bmp"] = "cannot be decoded .*400000000 pixels"
     for name, sentence in {**expected, "folder.jpg": "a folder", "script.eps": "no image of a kind"}.items():
         with pytest.raises(ValueError, match=f"{name}.*{sentence}"):

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,9 @@ from tests.inference.conftest import SMALL
 from tore import cli
 from tore.cli import infer as infer_module
 from tore.inference.predictor import MeshRecovery
+from tore_runtime.parameters import REFINED
+from tore_runtime.pipeline import Job, Report
+from tore_runtime.reports import row_of, table_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -141,7 +145,41 @@ def test_boxes_wholly_outside_are_left_out_and_counted(
     assert "one.png: 2 people (first box 2000, 10, 40, 50) left out: no part of the box lies in the image" in said.err
     assert "two.png: person 1 (box 0, 3000, 20, 20) left out" in said.err
     assert "3 of 4 boxes lie outside of their image and were left out" in said.err
-    assert "2 images, 0 failed, 1 people" in said.out
+    assert "2 images, 0 failed, 1 person" in said.out
+
+
+@pytest.mark.parametrize(("kind", "one", "many"), [("body", "1 person", "2 people"), ("hand", "1 hand", "2 hands")])
+def test_the_table_counts_in_words(small_checkpoint: Path, tmp_path: Path, kind: str, one: str, many: str) -> None:
+    """And says how far fitted bodies are from their meshes, not that refined people are their own bodies."""
+    recovery = MeshRecovery.from_checkpoint(small_checkpoint, device="cpu")
+    (fitted,) = recovery.predict(rules.photo(1, 120, 160), fit=True)
+    assert fitted.parameters is not None
+    refined = replace(fitted, parameters=replace(fitted.parameters, source=REFINED, residual_mm=0.0))
+    job = Job(tmp_path / "a.png", tmp_path / "a")
+    (alone, both) = (row_of(Report(job, people, [])) for people in ([refined], [refined, fitted]))
+    table = table_of([alone], {"reading": 1.0}, kind)
+    assert table[-1] == f"1 image, 0 failed, {one}; reading 1.00 s" and not any("fit:" in line for line in table)
+    assert f" {many.split()[1]}  written" in table[0]
+    table = table_of([both, both], {}, kind)
+    assert table[-1].startswith(f"2 images, 0 failed, {many.replace('2', '4')};")
+    far = f"{fitted.parameters.residual_mm:.1f}"
+    assert table[-2] == f"fit: vertices lie {far} mm beside those of the fitted body on average, at most {far}"
+
+
+def test_files_of_several_images_are_told(
+    small_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first image is recovered, as if it were alone; the second one of a phone's file is a preview and not told."""
+    first, second = (Image.fromarray(rules.photo(seed, 120, 160)) for seed in (1, 2))
+    first.save(tmp_path / "alone.tif")
+    first.save(tmp_path / "pages.tif", save_all=True, append_images=[second, second])
+    first.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[second])
+    assert infer(small_checkpoint, tmp_path, "--json_lines", "--no_overlay") == 0
+    said = capsys.readouterr()
+    lines = {Path(line["picture"]).name: line["people"][0] for line in map(json.loads, said.out.splitlines())}
+    assert lines["pages.tif"]["joints_2d"] == lines["alone.tif"]["joints_2d"]
+    told = [line for line in said.err.splitlines() if "holds" in line]
+    assert told == [f"tore infer: {tmp_path / 'pages.tif'} holds 3 images, of which the first one is taken"]
 
 
 def test_names_that_are_not_utf_8(small_checkpoint: Path, tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_box_of_a_photograph(network: torch.nn.Module, exported: Path, rule_bo
     flags = ["--checkpoint", exported, "--output_dir", tmp_path, "--box", box]
     done = without_torch(example_photograph(), *flags, "--save_mesh", "obj", "--save_results", "npz", "--views")
     assert done.returncode == 0, done.stderr
-    assert "1 images, 0 failed, 1 people" in done.stdout
+    assert "1 image, 0 failed, 1 person" in done.stdout
     written = {path.suffix for path in tmp_path.iterdir()}
     assert written == {".jpg", ".npz", ".obj"} and (tmp_path / "astronaut_tore_pred.jpg").is_file()
     recovery = MeshRecovery.from_checkpoint(exported, rule_body_dir, runtime="onnxruntime")

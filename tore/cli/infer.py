@@ -45,7 +45,7 @@ from tore_runtime.mesh_files import SCENE_FORMATS, need_mesh_packages
 from tore_runtime.names import json_text, readable
 from tore_runtime.outputs import TURNS, PoseFile, Wanted
 from tore_runtime.pipeline import Job, Run
-from tore_runtime.reports import Row, line_of, outside_text, row_of, table_of
+from tore_runtime.reports import Row, frames_text, line_of, outside_text, row_of, table_of
 from tore_runtime.result import FORMATS as RESULT_FORMATS
 from tore_runtime.wanted_people import CENTER, doubts
 
@@ -155,6 +155,9 @@ def follow(run: Run, jobs: list[Job], json_lines: bool, poses: PoseFile | None) 
             if report.error:
                 bar.clear()
                 tell(report.error)
+            if report.frames > 1:
+                bar.clear()
+                tell(frames_text(report))
             if report.outside:
                 bar.clear()
                 tell(outside_text(report))
@@ -254,7 +257,7 @@ def run_inference(args: argparse.Namespace) -> int:
     rows = follow(run, jobs, args.json_lines, poses)
     tell_doubts(rows, args)
     if not args.json_lines:
-        for line in table_of(rows, run.seconds):
+        for line in table_of(rows, run.seconds, recovery.body.kind):
             print(line)
     saved = poses is None or save(poses)
     return EXIT_SOME_FAILED if any(row.failed for row in rows) or not saved else 0
