@@ -16,9 +16,11 @@ from tore.files import (
     is_full_disk,
     parse_json,
     read_json,
+    read_tensors,
     read_yaml,
     replacing,
     write_json,
+    write_tensors,
     write_whole,
     writing,
 )
@@ -35,6 +37,16 @@ def test_a_file_appears_whole_with_the_usual_rights(tmp_path: Path) -> None:
     write_json(written, {"a": 1})
     assert read_json(written) == {"a": 1}
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.bin"])
+def test_files_of_tensors_have_the_usual_rights(name: str, tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    tensors = {"x": torch.arange(6.0).reshape(2, 3), "y": torch.tensor(True)}
+    write_tensors(tensors, tmp_path / name)
+    assert stat.S_IMODE((tmp_path / name).stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+    found = read_tensors(tmp_path / name)
+    assert found.keys() == tensors.keys() and all(torch.equal(found[key], tensors[key]) for key in tensors)
 
 
 @pytest.mark.parametrize(
