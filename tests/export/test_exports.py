@@ -54,6 +54,20 @@ def test_an_export_is_the_network(network: torch.nn.Module, exported: Path, runt
     check(network, exported, runtime)
 
 
+@pytest.mark.parametrize("which", ["network", "export"])
+def test_numbers_that_are_none_are_no_agreement(which: str) -> None:
+    """Wherever they are, and though they come last: a comparison with one is false, and so is no difference."""
+    numbers = {"network": np.zeros((2, 3), np.float32), "export": np.zeros((2, 3), np.float32)}
+    numbers[which][1, 1] = np.nan
+    images = np.zeros((2, 3, 4, 4), np.float32)
+    for good_first in (False, True):
+        answers = [{"vertices": numbers["export"]}, {"vertices": np.zeros((2, 3), np.float32)}]
+        wanted = [(images, {"vertices": numbers["network"]}), (images, {"vertices": np.zeros((2, 3), np.float32)})]
+        calls = iter(answers[::-1] if good_first else answers)
+        with pytest.raises(ValueError, match="refused: in test its output vertices"):
+            exporting.verified(lambda _, calls=calls: next(calls), wanted[::-1] if good_first else wanted, "in test")
+
+
 SORTED = ("topk", "tome", "dpc_knn")  # token reductions that ONNX does not know
 
 

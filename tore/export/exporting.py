@@ -262,7 +262,7 @@ def largest_differences(run: Callable[[np.ndarray], Mapping[str, np.ndarray]], e
     found: dict[str, float] = {}
     for images, wanted in expected:
         for name, values in run(images).items():
-            fits = values.shape == wanted[name].shape and bool(np.isfinite(values).all())
+            fits = values.shape == wanted[name].shape and bool(np.isfinite(values - wanted[name]).all())
             difference = float(np.abs(values - wanted[name]).max()) if fits else float("inf")
             found[name] = max(found.get(name, 0.0), difference)
     return found
