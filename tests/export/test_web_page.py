@@ -31,6 +31,11 @@ pytestmark = pytest.mark.slow
 READY = "document.getElementById('camera')?.disabled === false"
 MODULE = "const { state } = await import('/page.js');"
 FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+COUNTED = """(() => {
+  const media = navigator.mediaDevices, open = media.getUserMedia.bind(media);
+  window.cameras = 0;
+  media.getUserMedia = (wanted) => { window.cameras++; return open(wanted); };
+})()"""
 # The columns and rows of the image that the mesh is drawn upon: left, top, right, bottom.
 DRAWN = """(() => {
   const mesh = document.getElementById("mesh"), copy = document.createElement("canvas");
@@ -156,8 +161,10 @@ def test_the_camera(address: str, tmp_path: Path) -> None:
     page = Page(address, tmp_path / "profile", *FAKE_CAMERA, film)
     try:
         page.wait(READY)
-        page.ask("document.getElementById('camera').click()")
+        page.ask(COUNTED)
+        page.ask("document.getElementById('camera').click(); document.getElementById('camera').click()")
         page.wait(f"(async () => {{ {MODULE} return state.frames > 3; }})()")
+        assert page.ask("window.cameras") == 1, "a second click does nothing while the user is asked"
         people, size = page.ask(f"(async () => {{ {MODULE} return [state.people.length, [state.view.width, "
                                 "state.view.height]]; })()")  # fmt: skip
         assert people == 1 and size == [640, 480]

@@ -109,16 +109,21 @@ async function showFile(file) {
 }
 
 async function startCamera() {
+  const button = find("camera");
   let stream;
+  button.disabled = true; // the user is asked once at a time
   try {
     stream = await navigator.mediaDevices.getUserMedia(CAMERA);
+    video.srcObject = stream;
+    await video.play();
   } catch (error) {
+    for (const track of stream?.getTracks() ?? []) track.stop();
     return say(`The camera cannot be used: ${error.message}.`);
+  } finally {
+    button.disabled = false;
   }
-  video.srcObject = stream;
-  await video.play();
   Object.assign(state, { running: true, image: null, times: [], frames: 0, rate: 0 });
-  find("camera").textContent = "Stop the camera";
+  button.textContent = "Stop the camera";
   say("The camera's images stay in this page.");
   const ends = [performance.now()];
   while (state.running) {
