@@ -68,6 +68,21 @@ def test_several_people_need_a_choice_for_bvh(tmp_path: Path, capsys: pytest.Cap
     assert len(Bvh(tmp_path / "a.bvh").rows) == 2
 
 
+@pytest.mark.parametrize(
+    ("images", "numbers", "told"),
+    [("aabbc", [1, 2, 1, 2, 1], True), ("abcde", [1, 1, 1, 1, 1], False), ("aaaaa", [1, 2, 3, 4, 5], False)],
+)
+def test_people_who_are_not_followed_are_told(
+    images: str, numbers: list[int], told: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where several people are in several images, also if one number is asked for."""
+    more = {"picture": np.array(list(images)), "person": np.array(numbers)}
+    path = save_poses(tmp_path / "poses.npz", **more)
+    for choice in ((), ("--person", "1")):
+        assert animate(path, "--save", tmp_path / "a.glb", "--overwrite", *choice) == 0
+        assert ("poses.npz: people are numbered in each image by itself" in capsys.readouterr().err) == told
+
+
 def test_one_hand_of_a_person_goes_into_a_bvh(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sides = np.array(["left", "right", "left", "right", "left"])
     path = save_poses(tmp_path / "hands.npz", poses=POSES[:, :48], side=sides)

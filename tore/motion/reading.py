@@ -32,6 +32,9 @@ READ = {
     "poses", "trans", "betas", "frame_betas", "valid", "person", "side", "frame", "gender", "body_model", "picture",
     *RATES, *(f"{form}_{part}" for form in FORMS for part in ("pose", "betas", "translation")),
 }  # fmt: skip
+NOT_FOLLOWED = (
+    "people are numbered in each image by itself and not followed, so that a number may be another person in the next"
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ def read_motions(paths: Sequence[str | Path], said: Reading = Reading()) -> list
     if sequences and len(files) > 1:
         raise ValueError(f"{sequences[0]} is a file of poses, which is read alone; leave the other files out")
     found = _of_sequence(files[0], held[0], said) if sequences else _of_results(files, held, said)
+    several = len({person for person, _ in found}) > 1 and any(len(motion.pose) > 1 for motion in found.values())
+    if several and "picture" in held[0]:
+        said.tell(f"{files[0]}: {NOT_FOLLOWED}")
     if said.person is not None:
         numbers = sorted({person for person, _ in found})
         found = {who: motion for who, motion in found.items() if who[0] == said.person}
