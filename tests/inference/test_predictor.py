@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +20,9 @@ from tests import rules
 from tests.conftest import assert_agrees, rule_state_dict
 from tests.inference.conftest import SMALL
 from tore.body.joints import HAND_NAMES, J14_NAMES
+from tore.detection import MoveNetDetector
 from tore.inference.predictor import MeshRecovery
+from tore.modeling.build import add_smpl_regressor
 from tore.modeling.evaluation_mode import evaluating
 from tore_runtime import outputs
 from tore_runtime.crop import Crop
@@ -221,6 +223,20 @@ def test_the_network_may_change_its_numbers_and_place(small_checkpoint: Path, ph
         same(loaded.predict(photo)[0], expected)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, torch.optim.swa_utils.AveragedModel])
+def test_a_wrapped_network_is_the_network(wrap: Callable[[nn.Module], nn.Module], photo: np.ndarray) -> None:
+    """Also where its configuration decides: the place of people, their detector, and what refinement looks at."""
+    people = MeshRecovery.from_pretrained(device="cpu")
+    add_smpl_regressor(people.model)
+    wrapped, crop = MeshRecovery(wrap(people.model), people.body), [Crop((150, 100), 180)]
+    assert wrapped.prunes_tokens and wrapped.regresses_parameters
+    assert type(wrapped.own_detector()) is type(people.own_detector()) is MoveNetDetector
+    for refine in (False, True):
+        (expected,), (found,) = (one.predict(photo, crop, refine=refine) for one in (people, wrapped))
+        same(found, expected)
+        assert np.array_equal(found.translation, expected.translation) and found.refinement == expected.refinement
 
 
 def test_numbers_that_move_keypoints_are_refused(photo: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from tore.detection.hands import HandPlacer
 from tore.device import place_of
 from tore.image_format import MEDIAPIPE_HAND, MOVENET_THUNDER, ImageFormat
 from tore.modeling.build import image_format_of
+from tore.modeling.checkpoint_contents import unwrapped
 from tore_runtime import finding
 from tore_runtime.detector import Detector
 
@@ -38,6 +39,11 @@ class Finding(finding.Finding):
         return place_of(self.model)[0]
 
     @property
+    def config(self) -> Any:
+        """The network's configuration, whatever wraps it; None for a module without one."""
+        return getattr(unwrapped(self.model), "config", None)
+
+    @property
     def kind(self) -> str:
         """Whom it recovers: "body" or "hand"."""
         return self.body.kind
@@ -53,7 +59,7 @@ class Finding(finding.Finding):
         MoveNet's for `movenet-thunder`, MediaPipe's for `mediapipe-hand`; both come with the package. options: of
         `tore.detection.detector_of`.
         """
-        name = FINDERS.get(getattr(getattr(self.model, "config", None), "arch", ""))
+        name = FINDERS.get(getattr(self.config, "arch", ""))
         return None if name is None else detector_of(name, device=self.device, **options)
 
     @cached_property

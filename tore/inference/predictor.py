@@ -22,6 +22,7 @@ from tore.inference.pairing import Asked, paired
 from tore.inference.parameters import FITTED, REFINED, REGRESSED, fitted, regressed
 from tore.inference.pretrained import Pretrained
 from tore.inference.refinement import STAYED, Refiner, crop_keypoints
+from tore.modeling.checkpoint_contents import unwrapped
 from tore.modeling.checkpoints import Checkpoint
 from tore.modeling.evaluation_mode import evaluating
 from tore.modeling.heads import MeshPrediction
@@ -119,21 +120,20 @@ class MeshRecovery(Pretrained, Finding):
     @property
     def prunes_tokens(self) -> bool:
         """Whether the network keeps some image tokens and says where they looked."""
-        config = getattr(self.model, "config", None)
         lacking = isinstance(self.model, ExportedNetwork) and "heatmap" not in self.model.record.outputs
-        return getattr(config, "kept_tokens", None) is not None and not lacking
+        return getattr(self.config, "kept_tokens", None) is not None and not lacking
 
     @property
     def regresses_parameters(self) -> bool:
         """Whether the network has the SMPL parameter regressor."""
         if isinstance(self.model, ExportedNetwork):
             return "rotations" in self.model.record.outputs
-        return getattr(self.model, "smpl_regressor", None) is not None
+        return getattr(unwrapped(self.model), "smpl_regressor", None) is not None
 
     @property
     def _keypoint_queries(self) -> bool:
         """Whether the network's camera is a fit to the keypoints of its backbone."""
-        return bool(getattr(getattr(self.model, "config", None), "keypoint_queries", False))
+        return bool(getattr(self.config, "keypoint_queries", False))
 
     @property
     def usual_batch(self) -> int:
@@ -303,7 +303,7 @@ class MeshRecovery(Pretrained, Finding):
     def _keypoints(self, images: torch.Tensor, prediction: MeshPrediction) -> torch.Tensor:
         """(B, 17, 3) that MoveNet finds in the crops; where it is the backbone, it does not see them twice."""
         known = prediction.keypoints
-        if known is not None and not self.model.config.frozen_backbone:
+        if known is not None and not getattr(self.config, "frozen_backbone", False):
             known = None  # they moved with its weights
         return crop_keypoints(images, self.image_format, known)
 

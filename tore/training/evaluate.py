@@ -32,6 +32,7 @@ from tore.geometry.alignment import merge_predictions
 from tore.losses.criterion import Targets
 from tore.losses.recipes import RECIPES
 from tore.modeling.build import image_format_of
+from tore.modeling.checkpoint_contents import unwrapped
 from tore.modeling.evaluation_mode import evaluating
 from tore.modeling.recorded_body import check_body
 from tore.training.set_check import check_before
@@ -207,7 +208,7 @@ class Evaluation:
 
     def _evaluator(self, model: nn.Module) -> Evaluator:
         """The sums of the metrics that the model has."""
-        parametric = getattr(getattr(model, "config", None), "smpl_regressor", False)
+        parametric = getattr(getattr(unwrapped(model), "config", None), "smpl_regressor", False)
         kind = self.body.kind
         return Evaluator(JOINT_NAMES[kind], self.processes.device, parametric=parametric, fitted=self.fit, kind=kind)
 
