@@ -9,6 +9,7 @@ import numpy as np
 # The official crop's camera: 1000 pixels at a side of 224. Crops of every size have its field of view.
 CROP_FOCAL_LENGTH = 1000.0
 FIELD_OF_VIEW_SIZE = 224
+FEW = 0.02  # of a mesh's vertices; where fewer lie within the image, they do not tell its place
 
 
 def image_translation(
@@ -42,16 +43,21 @@ def fitted_translation(
 ) -> np.ndarray:
     """Translation (B, 3) from which the whole image's camera sees meshes where the crops' cameras see them.
 
-    vertices: (B, V, 3) in meters; the others as for `image_translation`. By least squares over all vertices, in meters
-    at their depth. A crop's camera that was fitted to keypoints of the whole body is best at the body's mean, not at
-    the depth of its origin, and a near person's parts are drawn larger or smaller than it says.
+    vertices: (B, V, 3) in meters; the others as for `image_translation`, principal points being the images' middles.
+    By least squares over the vertices within the image, in meters at their depth; over all where hardly any are. A
+    crop's camera that was fitted to keypoints of the whole body is best at the body's mean, not at the depth of its
+    origin, and a near person's parts are drawn larger or smaller than it says.
     """
     points = camera[:, None, :1] * (vertices[..., :2] + camera[:, None, 1:]) * sides[:, None, None] / 2
-    rays = (points + (centers - principal_points)[:, None]) / focal_lengths[:, None, None]  # (B,V,2) x and y at z = 1
+    points = points + (centers - principal_points)[:, None]  # (B,V,2) pixels from the image's middle
+    seen = (np.abs(points) <= principal_points[:, None]).all(2)  # (B,V)
+    weights = np.where(seen.mean(1)[:, None] < FEW, 1.0, seen)[..., None]
+    weights = weights / weights.sum(1, keepdims=True)  # (B,V,1)
+    rays = points / focal_lengths[:, None, None]  # x and y at z = 1
     beside = rays * vertices[..., 2:] - vertices[..., :2]  # is to be tx - ray tz, ty - ray tz
-    middle, mean = rays.mean(1), beside.mean(1)  # (B,2)
+    middle, mean = (weights * rays).sum(1), (weights * beside).sum(1)  # (B,2)
     apart = rays - middle[:, None]
-    depth = -(apart * beside).sum((1, 2)) / ((apart**2).sum((1, 2)) + 1e-18)  # (B,)
+    depth = -(weights * apart * beside).sum((1, 2)) / ((weights * apart**2).sum((1, 2)) + 1e-18)  # (B,)
     return np.concatenate([mean + middle * depth[:, None], depth[:, None]], 1)
 
 

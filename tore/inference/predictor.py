@@ -292,12 +292,14 @@ class MeshRecovery(Pretrained, Finding):
                 f"{self.checkpoint or 'this network'} takes keypoints from its backbone, which bfloat16 moves so that "
                 "meshes are off by centimeters; use float32 or float16 numbers, or amp=True"
             )
-        body = self._body_on(device)
         images = torch.from_numpy(np.stack([crop.image for crop in crops])).to(device, dtype)  # (B,3,n,n)
         with torch.autocast(device.type, enabled=False):
             with evaluating(self.model), self._precision(device):
                 prediction = self._predict(images)
             keypoints = self._keypoints(images, prediction) if refine else None
+            if device.type == "mps":  # has no float64, in which bodies are fitted and refined
+                prediction, keypoints = tree_map_only(torch.Tensor, torch.Tensor.cpu, (prediction, keypoints))
+            body = self._body_on(prediction.vertices.device)
             return self._recoveries(crops, prediction, body, choice, keypoints, fit)
 
     def _keypoints(self, images: torch.Tensor, prediction: MeshPrediction) -> torch.Tensor:
