@@ -79,6 +79,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 MESH_COLOR = (0.65, 0.74, 0.86)
 DEPTH_STEP = 1.03  # neighbors whose depths differ by this factor belong to different surfaces
+BAND = 1 << 22  # pixels that are drawn at once, with some 200 bytes each; larger images are drawn in bands of rows
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, the last two excluded
 
 
@@ -121,9 +122,13 @@ def render(
     if box is not None:
         left, top = max(box[0] - 1, 0), max(box[1] - 1, 0)  # with a rim, so that outlines show inside
         right, bottom = min(box[2] + 1, size[1]), min(box[3] + 1, size[0])
-        scene = _Scene(*_triangles(vertices, faces, camera, colors, lighting, (left, top)), lighting)
-        for plane, part in zip(whole, _draw(canvas[top:bottom, left:right], scene, samples), strict=True):
-            plane[top:bottom, left:right] = part
+        rows = max(1, BAND // (right - left))
+        for first in range(top, bottom, rows):
+            last = min(first + rows, bottom)
+            start, end = max(first - 1, top), min(last + 1, bottom)  # a row of the neighbors, for outlines
+            scene = _Scene(*_triangles(vertices, faces, camera, colors, lighting, (left, start)), lighting)
+            for plane, part in zip(whole, _draw(canvas[start:end, left:right], scene, samples), strict=True):
+                plane[first:last, left:right] = part[first - start : last - start]
     return whole
 
 

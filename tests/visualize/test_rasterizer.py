@@ -10,6 +10,7 @@ from tests.plain_figure import drawn_meshes
 from tore.geometry.camera import PinholeCamera
 from tore.synthetic.rendering import World
 from tore.synthetic.surfaces import Camera, Surface, plain_texture
+from tore_runtime import renderer
 from tore_runtime.rasterizer import NEAR, clip_near, project_triangles, rasterize
 from tore_runtime.renderer import Lighting, is_closed, render
 
@@ -152,3 +153,17 @@ def test_the_inside_of_an_open_mesh_is_lit_and_of_a_closed_one_hidden() -> None:
     opened = render(corners, box[2:], CAMERA, SIZE, samples=1)
     assert whole.depth[11, 14] == pytest.approx(4) and opened.depth[11, 14] == pytest.approx(6)
     assert (whole.mask == opened.mask).all() and opened.color[11, 14].min() > 20
+
+
+@pytest.mark.parametrize("pixels", [40, 300, 3001])
+def test_bands_of_a_large_image_are_those_of_the_whole(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bands of one row and more, outlines across their borders included."""
+    (vertices,), faces = drawn_meshes("body", 1)
+    placed, lens = vertices - vertices.mean(0) + [0.5, 0.2, 3.0], PinholeCamera(120.0, (45.0, 45.0))
+    background = RandomState(1).randint(0, 256, (90, 90, 3)).astype(np.uint8)
+    whole = render(placed, faces, lens, (90, 90), background=background, samples=3)
+    monkeypatch.setattr(renderer, "BAND", pixels)
+    parts = render(placed, faces, lens, (90, 90), background=background, samples=3)
+    assert whole.mask.sum() > 300
+    for one, other in zip(whole, parts, strict=True):
+        assert np.array_equal(one, other)
