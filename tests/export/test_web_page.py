@@ -22,6 +22,7 @@ from tests.conftest import assert_agrees
 from tests.devtools import Page
 from tests.export.conftest import needs_page
 from tore.export.browser import FACES_FILE, LICENSES_FILE, export_web, loaded_size
+from tore.export.exporting import export_model
 from tore.inference.images import read_image
 from tore.paths import example_photograph
 from tore_runtime.crops import crop_of_box, crops_of
@@ -219,3 +220,7 @@ def test_the_folder(page_folder: Path, network: torch.nn.Module, rule_body_dir: 
     assert 10e6 < loaded_size(page_folder) < sum(path.stat().st_size for path in page_folder.rglob("*.*"))
     with pytest.raises(FileExistsError, match="holds an export; add --overwrite"):
         export_web(network, page_folder, body_dir=rule_body_dir)
+    with pytest.raises(FileExistsError, match="holds a page, in whose place an export is not written"):
+        export_model(network, page_folder, body_dir=rule_body_dir, overwrite=True)
+    with pytest.raises(FileExistsError, match="holds an export, in whose place a page is not written"):
+        export_web(network, page_folder / "network", body_dir=rule_body_dir, overwrite=True)

@@ -22,10 +22,10 @@ import torch
 
 from tore import __version__
 from tore.export.detectors import SIDES, export_detector
-from tore.export.exporting import BATCHES, CALLS, export_model, sample_images, verified
+from tore.export.exporting import BATCHES, CALLS, WEB_FILE, check_free, export_model, sample_images, verified
 from tore.export.libraries import LIBRARIES, ONNXRUNTIME, library_archive, license_of, unpack
 from tore.export.onnx_files import with_stored_weights
-from tore.files import check_output_folder, write_whole, writing
+from tore.files import write_whole, writing
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.metro import METRO
 from tore_runtime.predictor import FINDER, LANDMARKS, PALMS
@@ -37,7 +37,7 @@ PAGE_FILES = ("index.html", "style.css", "page.js", "recovery.js", "people.js", 
 SERVER = "serve.py"
 LOADED = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm", "three.module.js", "three.core.js")
 CHECK = Path(__file__).parent / "node_check.mjs"
-WEB_FILE, FACES_FILE, LICENSES_FILE = "web.json", "faces.bin", "LICENSES.txt"
+FACES_FILE, LICENSES_FILE = "faces.bin", "LICENSES.txt"
 NETWORK, LIBRARY_FOLDER = "network", "lib"  # folders
 # For a network of bodies or hands: the folders of its detectors, by the names of tore.export.detector_graphs.
 FINDERS = {"body": {"finder": FINDER}, "hand": {"finder": PALMS, "landmarks": LANDMARKS}}
@@ -72,9 +72,7 @@ def export_web(
     FileNotFoundError where Node.js or a library is missing. Returns the network's record.
     """
     folder = Path(output_dir)
-    if any((folder / file).exists() for file in (WEB_FILE, RECORD_FILE)) and not overwrite:
-        raise FileExistsError(f"{folder} holds an export; add --overwrite, or name another --output_dir")
-    check_output_folder(folder)
+    check_free(folder, overwrite, WEB_FILE)
     if shutil.which("node") is None:
         raise FileNotFoundError(f"a page is verified in {WEB_RUNTIME} under Node.js, which is not installed here")
     archives = {library: library_archive(library, tell) for library in LIBRARIES}
@@ -98,6 +96,8 @@ def export_web(
                 (made / FACES_FILE).write_bytes(body["faces"].astype("<u4").tobytes())
             (made / LICENSES_FILE).write_text(_licenses(record, archives), encoding="utf-8")
             (folder / WEB_FILE).unlink(missing_ok=True)
+            for part in {part for parts in FINDERS.values() for part in parts}:  # another kind of page has others
+                shutil.rmtree(folder / part, ignore_errors=True)
             _move(made, folder)
         write_whole(folder / WEB_FILE, _description(record))
     return record

@@ -37,6 +37,8 @@ from tore_runtime.images import read_image
 from tore_runtime.record import BODY_FILE, NETWORK_FILES, OUTPUTS, RECORD_FILE, UNITS, ExportRecord, file_sha256
 from tore_runtime.sessions import RUNTIMES, Session, import_runtime
 
+WEB_FILE = "web.json"  # of a page (`tore.export.browser`)
+MARKS = {RECORD_FILE: "an export", WEB_FILE: "a page"}  # by the file that is written last
 BATCHES, CALLS = (1, 2, 5), 3  # what is verified: sizes of batch, and calls with other images for each
 TOLERANCE = 5e-5  # of the larger of 1 and the largest number of an output: 0.05 mm of a mesh
 LOOSER = {"heatmap": 5e-4}  # exponentials, in which rounding grows
@@ -131,9 +133,17 @@ def export_model(
     return written(folder, make)
 
 
-def check_free(folder: Path, overwrite: bool) -> None:
-    """FileExistsError where an export lies in the folder and may not be replaced, OutputError where none can."""
-    if (folder / RECORD_FILE).exists() and not overwrite:
+def check_free(folder: Path, overwrite: bool, mark: str = RECORD_FILE) -> None:
+    """FileExistsError where an export lies in the folder and may not be replaced, OutputError where none can.
+
+    mark: the file that says what is to be written, of `MARKS`; an export of the other kind is not replaced.
+    """
+    for file, what in MARKS.items():
+        if file != mark and (folder / file).exists():
+            raise FileExistsError(
+                f"{folder} holds {what}, in whose place {MARKS[mark]} is not written; name another --output_dir"
+            )
+    if (folder / mark).exists() and not overwrite:
         raise FileExistsError(f"{folder} holds an export; add --overwrite, or name another --output_dir")
     check_output_folder(folder)
 
