@@ -23,7 +23,7 @@ from tore.tools import run_tore_fm_bodymesh, run_tore_m_bodymesh
 from tore.training import build
 from tore.training import run as training_run
 
-DRAWS = 200
+DRAWS = 120
 BATCH = ["--per_gpu_train_batch_size", "2"]
 SCRIPTS = {"fm": run_tore_fm_bodymesh, "m": run_tore_m_bodymesh}
 # The flags of the checkpoints' networks, as they were made; each makes a fresh network small as well.

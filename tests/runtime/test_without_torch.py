@@ -145,23 +145,22 @@ def test_hands(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_hands_of_an_image(hands: Path, tmp_path: Path, runtime: str) -> None:
-    """By the exports of the network and the detectors that ship.
+def test_the_hands_of_an_image(hands: Path, tmp_path: Path) -> None:
+    """By the exports of the network and the detectors that ship, in each runtime.
 
     Each look tells the next one's crop, and OpenCV cuts crops at 32nds of a pixel: rounding may choose another one,
     with a camera of its own.
     """
     needs_runtimes()
-    assert cli.main(["export", "hands", "--output_dir", str(tmp_path / "networks"), "--runtime", runtime]) == 0
-    flags = ("--body", "hand", "--networks", tmp_path / "networks", "--output_dir", tmp_path / "out")
-    runtimes = () if runtime == "onnxruntime" else ("--runtime", runtime)
-    done = without_torch(hands, *flags, "--save_results", "npz", *runtimes, blocked=set(BLOCKED) - {runtime})
-    assert done.returncode == 0, done.stderr
+    assert cli.main(["export", "hands", "--output_dir", str(tmp_path / "networks")]) == 0
     recovery = MeshRecovery.from_checkpoint(default_checkpoint("hand"), device="cpu")
-    assert_same(
-        tmp_path / "out", recovery.predict(hands, detector=PalmDetector()), meters=1e-3, camera=5e-3, pixels=0.5
-    )
+    expected = recovery.predict(hands, detector=PalmDetector())
+    for runtime in RUNTIMES:
+        flags = ("--body", "hand", "--networks", tmp_path / "networks", "--output_dir", tmp_path / runtime)
+        named = () if runtime == "onnxruntime" else ("--runtime", runtime)
+        done = without_torch(hands, *flags, "--save_results", "npz", *named, blocked=set(BLOCKED) - {runtime})
+        assert done.returncode == 0, done.stderr
+        assert_same(tmp_path / runtime, expected, meters=1e-3, camera=5e-3, pixels=0.5)
 
 
 def test_what_cannot_be_is_refused_in_a_sentence(
