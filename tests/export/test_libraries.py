@@ -84,7 +84,7 @@ def test_libraries_are_pinned() -> None:
 def test_what_a_page_is_not_made_of(
     network: torch.nn.Module, rule_body_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "export.json").write_text("{}")
+    (tmp_path / "web.json").write_text("{}")
     with pytest.raises(FileExistsError, match="holds an export; add --overwrite"):
         browser.export_web(network, tmp_path)
     monkeypatch.setenv("PATH", "")
