@@ -19,6 +19,7 @@ from tore.modeling.movenet import (
     decode_people,
     load_movenet,
     shipped_weights,
+    surer_keypoints,
     thunder,
 )
 
@@ -118,3 +119,30 @@ def test_another_graph_is_refused() -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_shipped_weights_are_in_16_bits(name: str) -> None:
     assert {value.dtype for value in read_tensors(shipped_weights(name)).values()} == {torch.float16}
+
+
+def test_surer_look_counts() -> None:
+    """The look finds the brightest pixel. Of whole images it is half as sure as that is bright, or twice as sure."""
+    images = torch.zeros(4, 3, 100, 100)
+    places = [(30, 40), (70, 52), (20, 77), (5, 5)]  # rows and columns; the last one is not in the middle
+    for image, (row, column) in zip(images, places, strict=True):
+        image[:, row, column] = 1.0
+    shown: list[torch.Tensor] = []
+
+    def look(seen: torch.Tensor) -> torch.Tensor:
+        shown.append(seen)
+        light, cells = seen[:, 0].flatten(1).max(1)
+        points = torch.stack([cells % 100 + 0.5, cells // 100 + 0.5], -1) / 100
+        sure = light * (torch.tensor([0.5, 2.0, 0.5, 0.5]) if len(shown) == 1 else 1.0)
+        found = torch.cat([points, sure[:, None]], -1)[:, None].repeat(1, 17, 1)
+        found[:, :5, 2] = 9.0 * (len(shown) == 1)  # faces do not count
+        return found
+
+    found = surer_keypoints(look, images)
+    assert [len(shown), *shown[1].shape] == [2, *images.shape]
+    expected = torch.tensor([[(column + 0.5) / 100, (row + 0.5) / 100] for row, column in places])
+    torch.testing.assert_close(found[:, 6, :2], expected, rtol=0, atol=0.006)
+    torch.testing.assert_close(found[[1, 3], 6, 2], torch.tensor([2.0, 0.5]))  # of the whole images
+    assert (found[[0, 2], 6, 2] > 0.6).all() and (found[[1, 3], :2, 2] == 9).all() and (found[[0, 2], :2, 2] == 0).all()
+    known = torch.full((4, 17, 3), 7.0)
+    assert torch.equal(surer_keypoints(look, images, known), known) and len(shown) == 3  # one look more

@@ -22,6 +22,7 @@ from torch import Tensor
 from tore.datasets.mesh_dataset import MeshDataset, sample_rng
 from tore.datasets.sets import set_identity
 from tore.files import checksum, read_json, replacing, write_json
+from tore.image_format import MOVENET_THUNDER
 from tore.modeling.backbones import KEYPOINTS_OF, Backbone, ImageFeatures
 
 FORMAT = 1
@@ -29,6 +30,7 @@ PART = 256  # samples of a file
 LIMIT = 25e9  # bytes of a folder
 OPEN = 256  # most files that a process keeps open; systems allow 1024 or fewer
 RECORD = "stored.json"
+LOOKS = 2  # of which MoveNet's keypoints are the surer ones
 WHAT = {"backbone": "backbone", "set": "set", "image": "image format", "augmentation": "augmentation", "shape": "size"}
 
 
@@ -39,6 +41,7 @@ def origin_of(backbone: Backbone, dataset: MeshDataset, shape: Sequence[int]) ->
         "backbone": {
             "arch": backbone.arch,
             "keypoints": backbone.keypoints,
+            **({"looks": LOOKS} if backbone.keypoints and backbone.arch == MOVENET_THUNDER else {}),
             "checksum": checksum(backbone.state_dict()),
         },
         "set": set_identity(dataset.rows) | {"body": dataset.layout.kind},

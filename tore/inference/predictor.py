@@ -305,9 +305,9 @@ class MeshRecovery(Pretrained, Finding):
     def _keypoints(self, images: torch.Tensor, prediction: MeshPrediction) -> torch.Tensor:
         """(B, 17, 3) that MoveNet finds in the crops; where it is the backbone, it does not see them twice."""
         known = prediction.keypoints
-        if known is not None and not getattr(self.config, "frozen_backbone", False):
-            known = None  # they moved with its weights
-        return crop_keypoints(images, self.image_format, known)
+        if known is not None and getattr(self.config, "frozen_backbone", False):
+            return known  # others moved with their backbone's weights
+        return crop_keypoints(images, self.image_format)
 
     def refiner(self) -> Refiner:
         """What moves people of this body model toward keypoints. ValueError for hands."""

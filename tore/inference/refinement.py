@@ -25,7 +25,7 @@ from tore.body.gauss_newton import BodyState, Kinematics, Points, Posed, Residua
 from tore.body.joints import COCO_TO_J24, SMPL_NAMES
 from tore.image_format import ImageFormat
 from tore.modeling.heads import MeshPrediction
-from tore.modeling.movenet import THUNDER_SIZE, MoveNet, decode_keypoints, load_movenet
+from tore.modeling.movenet import THUNDER_SIZE, MoveNet, decode_keypoints, load_movenet, surer_keypoints
 from tore.paths import SYNTHETIC
 from tore.synthetic.free_body import keypoint_rows
 from tore.synthetic.joint_limits import within_limits
@@ -48,8 +48,6 @@ TURNS = {
 }  # fmt: skip
 BETAS, PLACE, SCALE = 0.5, 0.1, 0.1
 LARGEST = 10.0  # meters; vertices beyond that are no body
-MIDDLE = 0.8  # of the crop's sides: what the pose network sees in its second look
-LIMBS = slice(5, None)  # the keypoints without those of the face
 SMALL = 1e-3  # parts of a keypoint that hang less than this on a joint are left out
 ROWS_OF_BODY = "COCO's keypoints, regressed from the mesh"
 ROWS_OF_LABELS = "those of the 24 label joints, regressed from the mesh"
@@ -189,31 +187,19 @@ def _pose_network(device: torch.device) -> MoveNet:
     return load_movenet("thunder").to(device)
 
 
-def crop_keypoints(images: Tensor, shown: ImageFormat, known: Tensor | None = None) -> Tensor:
+def crop_keypoints(images: Tensor, shown: ImageFormat) -> Tensor:
     """The keypoints (B, 17, 3) that MoveNet Thunder finds in crops (B, 3, n, n), normalized as `shown` says.
 
-    x, y in shares of the crop's sides, score. It sees each crop, and its middle enlarged; the surer look counts.
-    known: what it found in the whole crops, where it has seen them before.
+    x, y in shares of the crop's sides, score; those of the surer one of two looks (`surer_keypoints`).
     """
     mean, deviation = (images.new_tensor(values)[:, None, None] for values in (shown.mean, shown.std))
     colors = (images * deviation + mean).float()
-    whole = _looked_at(colors, 1.0) if known is None else known.to(colors)
-    looks = torch.stack([whole, _looked_at(colors, MIDDLE)])  # (2, B, 17, 3)
-    surest = looks[:, :, LIMBS, 2].mean(2).argmax(0)
-    return looks[surest, torch.arange(len(images), device=images.device)]
-
-
-def _looked_at(colors: Tensor, share: float) -> Tensor:
-    """The keypoints (B, 17, 3) of crops in the middle `share` of their sides, resized to Thunder's size."""
-    size = colors.shape[-1]
-    margin = round(size * (1 - share) / 2)
-    inner = colors[..., margin : size - margin, margin : size - margin]
-    if inner.shape[-1] != THUNDER_SIZE:
-        inner = F.interpolate(inner, (THUNDER_SIZE, THUNDER_SIZE), mode="bilinear", antialias=True)
+    if colors.shape[-1] != THUNDER_SIZE:
+        colors = F.interpolate(colors, (THUNDER_SIZE, THUNDER_SIZE), mode="bilinear", antialias=True)
     network = _pose_network(colors.device)
-    found = decode_keypoints(network.maps(network.features_of_normalized(2 * inner - 1)))
-    places = (margin + found[..., :2] * (size - 2 * margin)) / size
-    return torch.cat([places, found[..., 2:]], -1)
+    return surer_keypoints(
+        lambda seen: decode_keypoints(network.maps(network.features_of_normalized(seen))), 2 * colors - 1
+    )
 
 
 def _weights(keypoints: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from tore.files import read_tensors
 from tore.image_format import MEDIAPIPE_HAND, MOVENET_THUNDER
 from tore.modeling.checkpoint_contents import named_tensors
 from tore.modeling.mediapipe_hand import HAND_JOINTS, HAND_NUMBERS, HandTrunk, load_hand_trunk
-from tore.modeling.movenet import KEYPOINTS, ThunderTrunk, decode_keypoints, load_thunder_trunk
+from tore.modeling.movenet import KEYPOINTS, ThunderTrunk, decode_keypoints, load_thunder_trunk, surer_keypoints
 from tore.modeling.official_keys import backbone_names
 from tore.ops.depthwise import quicken_depthwise
 
@@ -53,7 +53,8 @@ class Backbone(nn.Module):
     def __init__(self, arch: str, *, keypoints: bool = False, frozen: bool = False) -> None:
         """`arch` is an official name, a pose network's or any timm name; weights are a fresh initialization.
 
-        `keypoints`: those of a pose network are given too, as `ImageFeatures`, without a gradient.
+        `keypoints`: those of a pose network are given too, as `ImageFeatures`, without a gradient; MoveNet's are the
+        surer ones of two looks (`surer_keypoints`).
         Raises ValueError for a name that timm does not know, a network without a stride-32 feature map, and keypoints
         of a backbone that has none.
         """
@@ -91,9 +92,14 @@ class Backbone(nn.Module):
             features, said = self.trunk(images)
             if not self.keypoints:
                 return features
-            found = decode_keypoints(said) if self.arch == MOVENET_THUNDER else said
+            found = self._surer(images, decode_keypoints(said)) if self.arch == MOVENET_THUNDER else said
             return ImageFeatures(features, found.detach())
         return self.trunk.forward_features(images) if self.whole else self.trunk(images)[-1]
+
+    @torch.no_grad()
+    def _surer(self, images: Tensor, first: Tensor) -> Tensor:
+        """`surer_keypoints` by the trunk, which found the `first` ones in whole images."""
+        return surer_keypoints(lambda closer: decode_keypoints(self.trunk(closer)[1]), images, first.detach())
 
 
 def _timm() -> ModuleType:

@@ -42,6 +42,8 @@ SPREAD = 0.300048828125  # of the map's shorter side: how fast a keypoint far fr
 SURE = 0.126953125  # keypoints that score higher count toward the person's score
 SOFTENING = 1.7998046875  # cells; added to the distance from the expected place by which Thunder divides scores
 MIDDLE_SOFTENING = 1.8  # the same for the distance from the middle, which was divided by before 16 bits
+MIDDLE = 0.8  # of the image's sides: what the second look of `surer_keypoints` sees
+LIMBS = slice(5, None)  # the keypoints without those of the face
 
 
 class FeatureMaps(NamedTuple):
@@ -187,6 +189,25 @@ def decode_keypoints(maps: dict[str, Tensor]) -> Tensor:
     chosen = (scores / (distances + SOFTENING)).flatten(2).argmax(2)  # (B,17)
     points = _refined(maps["offset"], chosen[:, None])[:, 0] / side
     return torch.cat([points, scores.flatten(2).gather(2, chosen[..., None])], -1)
+
+
+def surer_keypoints(look: Callable[[Tensor], Tensor], images: Tensor, first: Tensor | None = None) -> Tensor:
+    """The keypoints (B, 17, 3) that Thunder finds in images (B, 3, n, n), or in their middle enlarged.
+
+    In each image those of the look count whose limbs score higher on average. People fill the images that Thunder was
+    made for; in the crops of data sets and boxes they have more room around them.
+
+    look: gives the keypoints of images. first: those of the whole images, where they are known.
+    """
+    first = look(images) if first is None else first
+    size = images.shape[-1]
+    margin = round(size * (1 - MIDDLE) / 2)
+    inner = images[..., margin : size - margin, margin : size - margin]
+    closer = look(F.interpolate(inner, (size, size), mode="bilinear", align_corners=False))
+    places = (margin + closer[..., :2] * (size - 2 * margin)) / size
+    closer = torch.cat([places, closer[..., 2:]], -1)
+    surer = closer[:, LIMBS, 2].mean(1) > first[:, LIMBS, 2].mean(1)  # (B,)
+    return torch.where(surer[:, None, None], closer, first)
 
 
 def decode_people(maps: dict[str, Tensor]) -> People:
