@@ -19,7 +19,7 @@ from tests.export.test_optimized_form import NETWORKS, SIDE, lived_in
 from tests.exports import TorchSession, without_onnx
 from tests.modeling.test_networks import small
 from tore import cli
-from tore.export import exporting
+from tore.export import exporting, loading
 from tore.export.detector_graphs import DETECTORS, detector_graph
 from tore.export.detectors import export_detector, kept_detector
 from tore.export.exporting import export_model, sample_images
@@ -295,6 +295,9 @@ def test_a_kept_export_is_made_once(rule_body_dir: Path, tmp_path: Path, monkeyp
         next(model.parameters()).add_(1)
     tore.save_model(model, tmp_path / "a.bin")
     assert load().folder != first.folder and len(told) == 3, "another network"
+    monkeypatch.setattr(loading, "graph_code", lambda: "of a later commit")
+    load()
+    assert len(told) == 4, "other code"
     assert not [path for path in (tmp_path / "cache" / "exports").iterdir() if path.name.startswith(".")]
     with pytest.raises(ValueError, match="half precision and runtimes are an export's, on a CPU; add --fast"):
         load_network(tmp_path / "a.bin", rule_body_dir, "cpu", half=True)

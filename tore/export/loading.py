@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,13 @@ from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.heads import MeshPrediction, signed_rotation
 from tore.modeling.metro import METRO
 from tore.modeling.recorded_body import body_dir_for
-from tore.paths import cache_dir
+from tore.paths import PACKAGE_ROOT, cache_dir
 from tore_runtime.predictor import open_export
 from tore_runtime.record import ExportRecord, file_sha256, folder_of, is_export, read_record
 from tore_runtime.sessions import RUNTIMES, STREAM_BATCH, import_runtime
 
 KEPT_EXPORTS = "exports"  # folder within `tore.paths.cache_dir()`
+GRAPH_CODE = ("modeling", "ops", "export")  # packages whose code decides what a graph computes
 
 
 class ExportedNetwork(nn.Module):
@@ -158,7 +160,7 @@ def kept_export(
 ) -> Path:
     """The folder of a checkpoint's export, verified in `runtime`; made where there is none of this file.
 
-    Another file, configuration, body model or version of a package makes another one.
+    Another file, configuration, body model, version of a package or code of networks makes another one.
     """
     body = body_identity(checkpoint.config.body, body_dir_for(checkpoint.trained_on, body_dir))
     facts = {
@@ -175,12 +177,22 @@ def kept_export(
     return kept(checkpoint.path.stem, facts, runtime, make, tell)
 
 
+@lru_cache
+def graph_code() -> str:
+    """The checksum of the code that networks are made and exported by: a checkout changes it within a version."""
+    digest = hashlib.sha256()
+    for package in GRAPH_CODE:
+        for path in sorted((PACKAGE_ROOT / package).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def kept(
     name: str, facts: dict[str, Any], runtime: str, make: Callable[[Path], None], tell: Callable[[str], object]
 ) -> Path:
     """The folder of an export in the cache, which `make` fills where there is none of these facts and versions."""
     packages = (import_onnx(), import_runtime(runtime), torch)
-    versions = [__version__, runtime, *(package.__version__ for package in packages)]
+    versions = [__version__, graph_code(), runtime, *(package.__version__ for package in packages)]
     key = hashlib.sha256(json.dumps([facts, versions], sort_keys=True).encode()).hexdigest()[:16]
     folder = cache_dir() / KEPT_EXPORTS / f"{name}-{key}"
     if _is_whole(folder):

@@ -195,7 +195,7 @@ def surer_keypoints(look: Callable[[Tensor], Tensor], images: Tensor, first: Ten
     """The keypoints (B, 17, 3) that Thunder finds in images (B, 3, n, n), or in their middle enlarged.
 
     In each image those of the look count whose limbs score higher on average. People fill the images that Thunder was
-    made for; in the crops of data sets and boxes they have more room around them.
+    made for; crops of data sets and boxes show more around them.
 
     look: gives the keypoints of images. first: those of the whole images, where they are known.
     """
