@@ -147,6 +147,10 @@ class PretrainConfig(Options):
         """Whether an option was given."""
         return name in self.given or getattr(self, name) != self.defaults()[name]
 
+    def rates(self) -> Schedule:
+        """How the learning rate changes."""
+        return Schedule("cosine", self.warm_up_share)
+
 
 @dataclass(frozen=True)
 class WarmUpStep:
@@ -172,40 +176,82 @@ def usable(label: Label) -> bool:
     return bool(joints_3d or (label.joints_2d[:, 2] > 0).any())
 
 
-def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> Trainer:
-    """The trainer of pre-training, resumed where an earlier run ended on request."""
-    checkpoints = CheckpointFolder(Path(config.output_dir), keep=1)
+def newest_checkpoint(config: PretrainConfig, checkpoints: CheckpointFolder) -> Path | None:
+    """The checkpoint folder of an earlier run, if any. ValueError where there is one that is not to be resumed."""
     newest = checkpoints.newest()
     if newest is not None and config.resume == "none":
         raise ValueError(f"{newest} is there from an earlier run: add --resume auto, or choose another --output_dir")
-    yaml, seed = Path(config.data_dir) / config.train_yaml, config.seed
+    return newest
+
+
+def image_side_of(config: PretrainConfig) -> FastMETROConfig:
+    """A network whose image side is the configuration's."""
     images = {name: getattr(config, name) for name in ("image_size", "image_mean", "image_std")}
-    shown, skip = FastMETROConfig(arch=config.arch, **images), config.on_bad_sample
-    data = MeshDataset(yaml, True, config.body, seed=seed, on_bad_sample=skip, image_format=shown.image_format)
+    return FastMETROConfig(arch=config.arch, **images)
+
+
+def training_batches(config: PretrainConfig, processes: Processes, log: RunLog) -> LoaderBatches:
+    """The training set's batches for this process; the set is checked before."""
+    yaml, image_format = Path(config.data_dir) / config.train_yaml, image_side_of(config).image_format
+    options: dict[str, Any] = {"seed": config.seed, "on_bad_sample": config.on_bad_sample}
+    data = MeshDataset(yaml, True, config.body, image_format=image_format, **options)
     check_before(data, None, processes, log.line, usable=usable)
-    workers, batch = config.num_workers, config.per_gpu_train_batch_size
-    batches = LoaderBatches(
+    return LoaderBatches(
         data,
-        batch_size=batch,
-        workers=workers,
+        batch_size=config.per_gpu_train_batch_size,
+        workers=config.num_workers,
         rank=processes.rank,
         world_size=processes.size,
         pin_memory=processes.device.type == "cuda",
     )
+
+
+def build_network(config: PretrainConfig, joints: int) -> WarmUpNetwork:
+    """The network of the run with the files that the configuration names; `joints`: how many the labels have."""
     backbone = Backbone(config.arch)
     if config.backbone_weights is not None:
         load_backbone_weights(backbone, config.backbone_weights)
     network = WarmUpNetwork(
         backbone=backbone,
         width=config.model_dim_1,
-        tokens=kept_tokens(config.keep_ratio, shown.image_positions),
-        joints=data.layout.joint_rows[0],
+        tokens=kept_tokens(config.keep_ratio, image_side_of(config).image_positions),
+        joints=joints,
         size=config.size,
     )
     if config.pretrained is not None:
         load_parts(network, config.pretrained)
-    sets = {"train_yaml": set_identity(data.rows)}
-    schedule = Schedule("cosine", config.warm_up_share)
+    return network
+
+
+def optimization_of(config: PretrainConfig, network: WarmUpNetwork) -> Optimization:
+    """How the configuration has the network optimized."""
+    return Optimization(
+        build_optimizer(network.parameters(), RECIPE, config.lr),
+        RECIPE,
+        lr=config.lr,
+        epochs=config.num_train_epochs,
+        schedule=config.rates(),
+        channels_last=True,
+    )
+
+
+def go_on(trainer: Trainer, config: PretrainConfig, newest: Path, sets: dict[str, Any], log: RunLog) -> None:
+    """Takes up a saved state where nothing of the run has changed, or only what --allow_changes lets through."""
+    state, batches = load_training_state(newest), trainer.batches
+    pace = Pace(config.lr, config.rates(), config.num_train_epochs, batches.per_epoch, batches.global_batch)
+    check_same_image_side(config, recorded(state), newest)
+    accept_changes(changes_of(config, state, pace, sets), newest, allowed=config.allow_changes, say=log.line)
+    log.line(f"resuming from {newest}")
+    trainer.resume(state)
+
+
+def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> Trainer:
+    """The trainer of pre-training, resumed where an earlier run ended on request."""
+    checkpoints = CheckpointFolder(Path(config.output_dir), keep=1)
+    newest = newest_checkpoint(config, checkpoints)
+    batches = training_batches(config, processes, log)
+    network = build_network(config, batches.dataset.layout.joint_rows[0])
+    sets = {"train_yaml": set_identity(batches.dataset.rows)}
     network.to(processes.device).to(memory_format=torch.channels_last)
     cells = config.size // STRIDE
     trainer = Trainer(
@@ -213,29 +259,17 @@ def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> 
         step=WarmUpStep((cells, cells), network.joint_of, processes, AMP_TYPES[config.amp]),
         batches=batches,
         processes=processes,
-        optimization=Optimization(
-            build_optimizer(network.parameters(), RECIPE, config.lr),
-            RECIPE,
-            lr=config.lr,
-            epochs=config.num_train_epochs,
-            schedule=schedule,
-            channels_last=True,
-        ),
+        optimization=optimization_of(config, network),
         monitoring=Monitoring(log, logging_steps=config.logging_steps),
         checkpointing=Checkpointing(
             checkpoints,
             save_weights=lambda path: save_image_side(network, path),
             config={"run": config.plain(), "sets": sets},
         ),
-        seed=seed,
+        seed=config.seed,
     )
     if newest is not None:
-        state = load_training_state(newest)
-        pace = Pace(config.lr, schedule, config.num_train_epochs, batches.per_epoch, batches.global_batch)
-        check_same_image_side(config, recorded(state), newest)
-        accept_changes(changes_of(config, state, pace, sets), newest, allowed=config.allow_changes, say=log.line)
-        log.line(f"resuming from {newest}")
-        trainer.resume(state)
+        go_on(trainer, config, newest, sets, log)
     return trainer
 
 
