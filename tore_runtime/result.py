@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tore_runtime.camera import PinholeCamera, fitted_translation, image_translation
+from tore_runtime.camera import CropViews, PinholeCamera, fitted_translation, image_translation
 from tore_runtime.crops import PersonCrop
 from tore_runtime.files import write_whole
 from tore_runtime.focal_length import OFFICIAL, FocalChoice, FocalLength, image_camera
@@ -132,16 +132,16 @@ def placements(
         return []
     lengths = [choice.of(crop.image_size, crop.lens) for crop in crops]
     views = [image_camera(crop.image_size, one.pixels) for crop, one in zip(crops, lengths, strict=True)]
-    columns: tuple[list, ...] = (
-        [crop.region.center for crop in crops],
-        [crop.region.size for crop in crops],
-        [view.principal_point for view in views],
-        [view.focal_length for view in views],
+    shown = CropViews(
+        cameras=np.asarray(cameras, np.float64),
+        centers=np.array([crop.region.center for crop in crops], np.float64),
+        sides=np.array([crop.region.size for crop in crops], np.float64),
+        principal_points=np.array([view.principal_point for view in views], np.float64),
+        focal_lengths=np.array([view.focal_length for view in views], np.float64),
     )
-    numbers = [np.asarray(values, np.float64) for values in (cameras, *columns)]
-    translations = image_translation(*numbers)
+    translations = image_translation(shown)
     if np.any(by_keypoints) and choice.focal_length != OFFICIAL:
-        fitted = fitted_translation(vertices.astype(np.float64), *numbers)
+        fitted = fitted_translation(vertices.astype(np.float64), shown)
         ahead = (vertices[..., 2] + fitted[:, 2:]).min(1) > 0  # False where a number is not finite
         translations = np.where((ahead & np.asarray(by_keypoints))[:, None], fitted, translations)
     return [Placement(*parts) for parts in zip(lengths, views, translations, strict=True)]

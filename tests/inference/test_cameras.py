@@ -14,6 +14,7 @@ from benchmarks import silhouette
 from tests.inference.conftest import KnownNetwork
 from tore.body.body_model import BodyModel
 from tore.geometry.camera import (
+    CropViews,
     PinholeCamera,
     crop_camera,
     fitted_translation,
@@ -46,7 +47,7 @@ def random_views(count: int = 20) -> tuple[torch.Tensor, ...]:
 
 
 def translations(*view: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(image_translation(*(values.numpy() for values in view)))
+    return torch.from_numpy(image_translation(CropViews(*(values.numpy() for values in view))))
 
 
 def test_there_and_back() -> None:
@@ -69,7 +70,7 @@ def test_a_fitted_translation_brings_vertices_closest_to_where_the_crops_camera_
     """In meters at their depth: x + tx = u (z + tz) and y + ty = v (z + tz), by least squares over what is in view."""
     cameras, *view = (values.numpy() for values in random_views(60))
     vertices = np.random.default_rng(2).normal(0, 0.4, (len(cameras), 50, 3))
-    found, parts = fitted_translation(vertices, cameras, *view), []
+    found, parts = fitted_translation(vertices, CropViews(cameras, *view)), []
     for mesh, camera, center, side, principal, focal, translation in zip(vertices, cameras, *view, found, strict=True):
         inside = project_weak_perspective(torch.from_numpy(mesh)[None], torch.from_numpy(camera)[None])[0].numpy()
         pixels = center + side / 2 * inside  # (V, 2)
@@ -90,7 +91,8 @@ def test_a_fitted_translation_brings_vertices_closest_to_where_the_crops_camera_
 def test_of_flat_meshes_it_is_the_translation_at_the_origins_depth() -> None:
     cameras, *view = (values.numpy() for values in random_views())
     flat = np.random.default_rng(2).normal(0, 0.4, (len(cameras), 50, 3)) * (1, 1, 0)
-    assert np.allclose(fitted_translation(flat, cameras, *view), image_translation(cameras, *view), rtol=1e-6)
+    views = CropViews(cameras, *view)
+    assert np.allclose(fitted_translation(flat, views), image_translation(views), rtol=1e-6)
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def test_a_fit_brings_nobody_behind_the_camera(standing: Standing) -> None:
         assert person.in_front and (person.vertices[:, 2] + person.translation[2]).min() > 0
         region, view = person.crop.region, person.image_camera
         places = [np.array([each]) for each in (region.center, region.size, view.principal_point, view.focal_length)]
-        assert fitted_translation(vertices[None], camera, *places)[0, 2] < -vertices[:, 2].min()
+        assert fitted_translation(vertices[None], CropViews(camera, *places))[0, 2] < -vertices[:, 2].min()
     assert np.array_equal(found[True], found[False])
 
 

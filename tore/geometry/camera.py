@@ -8,6 +8,7 @@ from manopth.tensors import full_precision
 from tore_runtime.camera import (
     CROP_FOCAL_LENGTH,
     FIELD_OF_VIEW_SIZE,
+    CropViews,
     PinholeCamera,
     fitted_translation,
     image_translation,
@@ -17,6 +18,7 @@ from tore_runtime.camera import (
 __all__ = [
     "CROP_FOCAL_LENGTH",
     "FIELD_OF_VIEW_SIZE",
+    "CropViews",
     "PinholeCamera",
     "crop_camera",
     "crop_camera_translation",
