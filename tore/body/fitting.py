@@ -16,6 +16,7 @@ from manopth.rotations import nearest_orthogonal
 from manopth.tensors import full_precision
 from tore.body.body_model import BodyModel
 from tore.body.gauss_newton import (
+    LEAST_WEIGHT,
     BodyState,
     Kinematics,
     Posed,
@@ -24,7 +25,7 @@ from tore.body.gauss_newton import (
     VertexBlock,
     gauss_newton,
 )
-from tore.body.restarts import TINY, restarted
+from tore.body.restarts import restarted
 from tore.body.smooth_noise import IndependentBlock, noise_level, smooth_noise
 
 CLEAN = 0.001  # meters that given vertices lie beside a body of the model
@@ -164,7 +165,7 @@ def _part_rotations(kinematics: Kinematics, source: Tensor, target: Tensor, weig
     turns: those of the source. A part that is about as thick as long tells little of its rotation, so that each
     is held a little to the mean of its neighbors in the tree.
     """
-    total = weights.sum(1).clamp_min(TINY)[:, None, None]  # (K, 1, 1)
+    total = weights.sum(1).clamp_min(LEAST_WEIGHT)[:, None, None]  # (K, 1, 1)
     products = (target[:, :, None] * source[:, None]).flatten(1, 2)  # (B, 9, N)
     squares = source.square().sum(1, keepdim=True)
     moments = torch.cat([products, target, source, squares], 1) @ weights.mT  # (B, 16, K)

@@ -21,6 +21,7 @@ from manopth.lbs import SkinnedModel
 from manopth.rotations import axis_angle_to_matrix, rotation_6d_to_matrix
 
 RIDGE = 1e-9  # of a step's mean curvature, for unknowns that no residual moves with
+LEAST_WEIGHT = 1e-6  # by which the sums of a part are divided at least: its joint may move hardly any of the points
 START_DAMPING, LEAST_DAMPING = 1e-3, 1e-9  # shares of each unknown's own curvature
 RETRY_DAMPING = 1e-2  # at least, after a step that made a sample worse
 FREE = 1.0  # a step that is damped less tells by its size whether a sample has converged

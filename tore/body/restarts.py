@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tore.body.gauss_newton import (
+    LEAST_WEIGHT,
     BodyState,
     Kinematics,
     Points,
@@ -27,7 +28,6 @@ ODD, ODD_FROM = 4.0, 0.0005  # times the median part's distance, and meters, fro
 CLEARLY = 0.5  # of the sum of squares: what a body has to come down to for another of its parts to be tried
 ABOVE, BELOW = 2, 2  # joints of a limb before and after the worst part's
 OWN = 0.2  # least weight of a limb's joints on its points
-TINY = 1e-6  # of a part that has hardly any vertices
 
 
 def restarted(kinematics: Kinematics, state: BodyState, block: VertexBlock, prior: ShapePrior) -> BodyState:
@@ -55,7 +55,7 @@ def _worst_parts(posed: Posed, block: VertexBlock, least: float) -> tuple[Tensor
     """The joint (B,) of each body's worst part; whether (B,) that is far worse than others, and than `least` meters."""
     weights = block.points.weights
     off = block.residual(posed).unflatten(1, (3, -1)).square().sum(1)  # (B, N)
-    parts = (off @ weights.mT / weights.sum(1).clamp_min(TINY)).sqrt()  # (B, K)
+    parts = (off @ weights.mT / weights.sum(1).clamp_min(LEAST_WEIGHT)).sqrt()  # (B, K)
     worst, joint = parts.max(1)
     return joint, (worst > ODD * parts.median(1).values) & (worst > least)
 
