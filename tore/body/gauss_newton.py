@@ -133,7 +133,7 @@ class Kinematics:
 
 
 class Posed:
-    """Bodies of a state, and how their joints and points move with the unknowns."""
+    """Bodies of a state, and how their points move with the unknowns."""
 
     def __init__(self, kinematics: Kinematics, state: BodyState) -> None:
         self.kinematics, self.state = kinematics, state
@@ -148,12 +148,8 @@ class Posed:
         self._blends: dict[int, tuple[Points, Tensor, Tensor]] = {}
 
     @property
-    def joints(self) -> Tensor:
-        """The posed skeleton (B, K, 3), the translation added."""
-        return self._at_origin + self.state.translation[:, None]
-
-    @property
     def _at_origin(self) -> Tensor:
+        """The posed skeleton (B, K, 3), without the translation."""
         return (self._chain @ self._shape[:, None, :, None]).squeeze(-1)
 
     def _blended(self, points: Points) -> tuple[Tensor, Tensor]:
@@ -220,18 +216,6 @@ class Posed:
         No other unknown moves them.
         """
         return (self.above.mT[:, :, None] @ self.kinematics.axes @ self.turn[:, :, None]).flatten(3)
-
-    def joint_jacobian(self) -> Tensor:
-        """How the posed skeleton moves with every unknown: (B, P, 3, K)."""
-        batch, joints = self.turn.shape[:2]
-        betas, places = self.kinematics.num_betas, self._at_origin
-        found = places.new_zeros(batch, self.state.unknowns, 3, joints)
-        arms = (places[:, None] - places[:, :, None]) * self.kinematics.lineage.mT[..., None]  # (B, K, K, 3)
-        _fill_cross(found[:, : 3 * joints].unflatten(1, (joints, 3)), arms.mT)
-        found[:, 3 * joints : 3 * joints + betas] = self._chain[..., 1:].permute(0, 3, 2, 1)
-        for axis in range(3):
-            found[:, 3 * joints + betas + axis, axis] = 1
-        return found
 
 
 def _cross_matrices(vectors: Tensor) -> Tensor:
