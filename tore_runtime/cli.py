@@ -22,9 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tore_runtime import wanted_people
 from tore_runtime.boxes import FORMATS as BOX_FORMATS
 from tore_runtime.detector import Detection, people_wanted
-from tore_runtime.entry import entry_point
+from tore_runtime.entry import check_numbers, entry_point
 from tore_runtime.files import check_output_folder
 from tore_runtime.focal_length import OFFICIAL, FocalChoice
 from tore_runtime.hands import THRESHOLD as HAND_THRESHOLD
@@ -146,9 +147,9 @@ def check_flags(args: argparse.Namespace) -> None:
         if getattr(args, name) is not None:
             raise ValueError(f"--{name}: {why}, which needs torch; use `tore infer` of the package tore for it")
     FocalChoice(args.focal_length, args.fov)
+    check_numbers(args, {"batch_size": 1, "threads": 1})
+    wanted_people.check_flags(args, boxes_file(args))
     check_output_folder(args.output_dir)
-    if args.threads is not None and args.threads < 1:
-        raise ValueError(f"--threads {args.threads}: give 1 or more")
 
 
 def recovery_for(args: argparse.Namespace) -> ExportedRecovery:
@@ -185,13 +186,10 @@ def finder_for(args: argparse.Namespace, recovery: ExportedRecovery, people: int
         return None
     if name == MEDIAPIPE and recovery.kind != "hand":
         raise ValueError(f"--detector {name} finds hands, but {recovery.checkpoint} recovers people; leave it out")
-    threshold = args.box_threshold
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise ValueError(f"box threshold {threshold:g}: give a score from 0 to 1")
     if name == MOVENET:
-        finder = people_finder(folder_with(FINDER, args, recovery), threshold=threshold, **options)
+        finder = people_finder(folder_with(FINDER, args, recovery), threshold=args.box_threshold, **options)
         return partial(recovery.find, finder, people=people)
-    least = HAND_THRESHOLD if threshold is None else threshold
+    least = HAND_THRESHOLD if args.box_threshold is None else args.box_threshold
     palms = hand_finder(folder_with(PALMS, args, recovery), threshold=least, **options)
     recovery.hand_placer = palms.placer
     return partial(recovery.find, palms, people=people)

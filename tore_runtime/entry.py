@@ -8,6 +8,7 @@ traceback. `TORE_DEBUG=1` shows the traceback behind every sentence. docs/ARCHIT
 from __future__ import annotations
 
 import functools
+import math
 import os
 import re
 import signal
@@ -100,6 +101,21 @@ def note_spellings(spellings: Mapping[str, str]) -> None:
     noted = _spellings.get()
     if noted is not None:
         noted.update(spellings)
+
+
+def check_numbers(args: object, least: Mapping[str, int], above_0: Sequence[str] = ()) -> None:
+    """ValueError where a flag's number cannot be: below its `least`, or not finite and above 0. None is no number.
+
+    Both name attributes of the parsed flags, so that this is told before anything is read.
+    """
+    for dest, low in least.items():
+        value = getattr(args, dest)
+        if value is not None and value < low:
+            raise ValueError(f"--{dest} {value}: give {low} or more")
+    for dest in above_0:
+        value = getattr(args, dest)
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"--{dest} {value:g}: give a number above 0")
 
 
 def as_typed(text: str, spellings: Mapping[str, str]) -> str:

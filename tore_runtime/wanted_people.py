@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -31,27 +32,38 @@ def usual_detector(recovery: Finding) -> str:
     return MEDIAPIPE if recovery.image_format.upright else USUAL[recovery.kind]
 
 
+def check_flags(args: argparse.Namespace, file: Path | None, shown: Shown = plain_flag) -> None:
+    """ValueError for flags that do not go together, or a threshold that no score is above or below.
+
+    file: of boxes, whose scores are on any scale; a detector's are from 0 to 1.
+    """
+    boxes = args.box or args.left_box
+    if args.left_box and (args.detector or args.left):
+        raise ValueError("--left_box goes with --box alone; beside a file of boxes --left says that all are left hands")
+    if args.box_format and not (file or boxes):
+        raise ValueError("--box_format goes with a file of boxes, --box and --left_box; leave it out")
+    if boxes or args.detector == CENTER:
+        why = "the boxes are given" if boxes else "nobody is looked for"
+        refuse(args, ("box_threshold", "people"), why, shown)
+    threshold = args.box_threshold
+    if threshold is not None and not (isfinite(threshold) if file else 0 <= threshold <= 1):
+        scores = f"a finite number, on the scale of the scores in {file}" if file else "a score from 0 to 1"
+        raise ValueError(f"--box_threshold {threshold:g}: give {scores}")
+
+
 def jobs_of(
     args: argparse.Namespace,
     images: Sequence[Path],
     file: Path | None,
     people: int | str | None,
     tell: Callable[[str], object],
-    shown: Shown = plain_flag,
 ) -> list[Job]:
     """The images with their boxes, where those are given, and output names; what is left out is said.
 
-    file: of boxes. people: how many of each image, None where it is not said.
+    file: of boxes. people: how many of each image, None where it is not said. `check_flags` has passed the flags.
     """
     box_format = args.box_format or "xywh"
     right, left = (parse_boxes(words, box_format) if words else [] for words in (args.box, args.left_box))
-    if left and (args.detector or args.left):
-        raise ValueError("--left_box goes with --box alone; beside a file of boxes --left says that all are left hands")
-    if args.box_format and not (file or right or left):
-        raise ValueError("--box_format goes with a file of boxes, --box and --left_box; leave it out")
-    if right or left or args.detector == CENTER:
-        why = "the boxes are given" if right or left else "nobody is looked for"
-        refuse(args, ("box_threshold", "people"), why, shown)
     boxes: list[Any] = [right + left or None] * len(images)
     if file is not None:
         found, notes = detections_for(images, read_boxes(file, box_format, args.box_threshold))

@@ -1,4 +1,4 @@
-"""One flag vocabulary: every old spelling means the new flag, and messages name what was typed."""
+"""One flag vocabulary: old spellings mean the new flags, messages name what was typed, impossible numbers are told."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pytest
 from tore import cli
 from tore.cli import bench, cost, evaluate, infer, train
 from tore.cli.flags import ALIASES, VERB_ALIASES, alias_table, typed_flags
+from tore.training.pretraining import PretrainConfig
+from tore_runtime import cli as runtime_cli
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,3 +116,48 @@ def test_pages_name_flags_by_their_main_spellings(path: Path) -> None:
         pytest.skip("lists old spellings")
     named = re.findall(FLAG, path.read_text(encoding="utf-8"))
     assert not [f"{flag}: write {OLD[flag]}" for flag in named if flag in OLD and flag not in OWN]
+
+
+INFER, EVALUATE = "infer none.jpg --checkpoint none.bin", "evaluate --checkpoint none.bin"
+SCORE, FINITE = "give a score from 0 to 1", "give a finite number, on the scale of the scores in b.json"
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "why"),
+    [
+        (INFER, "--box_threshold 7", SCORE),
+        (INFER, "--box_threshold -0.1", SCORE),
+        (INFER, "--box_threshold nan", SCORE),
+        (f"{INFER} --detector b.json", "--box_threshold nan", FINITE),
+        (f"{INFER} --detector b.json", "--box_threshold inf", FINITE),
+        (INFER, "--batch_size 0", "give 1 or more"),
+        (f"{INFER} --save_poses a.npz", "--frame_rate nan", "give a number above 0"),
+        ("tore-infer none.jpg", "--box_threshold 7", SCORE),
+        ("tore-infer none.jpg --detector b.json", "--box_threshold nan", FINITE),
+        ("tore-infer none.jpg", "--batch_size -1", "give 1 or more"),
+        ("tore-infer none.jpg", "--threads 0", "give 1 or more"),
+        (f"{EVALUATE} --val_yaml none.yaml", "--per_gpu_eval_batch_size 0", "give 1 or more"),
+        (f"{EVALUATE} --val_yaml none.yaml", "--num_workers -1", "give 0 or more"),
+        (f"{EVALUATE} --val_yaml none.yaml --worst_sheet a.jpg", "--worst -3", "give 1 or more"),
+        (f"{EVALUATE} --keypoints none.json", "--box_factor inf", "give a number above 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_told_before_a_missing_file_is(
+    command: str, flag: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb, *words = f"{command} {flag}".split()
+    assert (runtime_cli.main(words) if verb == "tore-infer" else cli.main([verb, *words])) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"{flag}: {why}")
+
+
+@pytest.mark.parametrize("flag", ["--box_threshold 7", "--box_threshold -7.5"])
+def test_scores_of_a_file_of_boxes_are_on_any_scale(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"none.jpg --detector b.json {flag}".split()
+    assert cli.main(["infer", *words]) == runtime_cli.main(words) == 2
+    assert capsys.readouterr().err.count("none.jpg is missing") == 2
+
+
+def test_pretrainings_schedule_is_checked_with_the_flags() -> None:
+    with pytest.raises(ValueError, match=r"--warm_up_share 1\.0 is no share of the steps"):
+        PretrainConfig(warm_up_share=1.0)

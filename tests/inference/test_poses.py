@@ -114,7 +114,7 @@ def test_a_network_without_the_regressor(small_checkpoint: Path, images: Path, t
     [
         (("--save_poses", "poses.json"), "poses are written as .npz"),
         (("--save_poses", "there.npz"), "is there already; add --overwrite"),
-        (("--save_poses", "poses.npz", "--frame_rate", "0"), "frame rate 0"),
+        (("--save_poses", "poses.npz", "--frame_rate", "0"), "--frame_rate 0: give a number above 0"),
         (("--save_results", "json", "--frame_rate", "25"), "add --save_poses"),
         (("--save_mesh", "obj", "--fit"), "--fit: the parameters would be written nowhere"),
     ],

@@ -12,7 +12,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from tore.training.evaluation_report import report
 from tore.training.hand_submission import HandOptions
 from tore.training.keypoint_evaluation import BOX_FACTOR, FOUND, TURNS, evaluate_keypoints, with_bar
 from tore_runtime.crop import UPRIGHT_MARGIN
-from tore_runtime.entry import entry_point
+from tore_runtime.entry import check_numbers, entry_point
 from tore_runtime.record import is_export
 
 TSV_ONLY = (
@@ -99,6 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     """Evaluates with the parsed flags."""
+    check_numbers(args, {"per_gpu_eval_batch_size": 1, "num_workers": 0, "worst": 1}, above_0=("box_factor",))
     check_outputs(args.json, args.samples, args.worst_sheet, args.pred_zip)
     keep_freed_memory()
     ignored = check_rules(args, RULES)
@@ -144,8 +144,6 @@ def run_keypoints(args: argparse.Namespace, checkpoint: Checkpoint | Path, proce
     """Evaluates on 2D keypoints, in one process."""
     if processes.size > 1:
         raise ValueError(f"{args.keypoints} is evaluated by one process; start the command without torchrun")
-    if args.box_factor is not None and not (isfinite(args.box_factor) and args.box_factor > 0):
-        raise ValueError(f"--box_factor {args.box_factor:g}: give a number above 0")
     file, images = read_keypoints(args.keypoints), args.images or args.keypoints.parent
     if not images.is_dir():
         raise FileNotFoundError(f"{images} is not a folder: name the one that the images' names start from")

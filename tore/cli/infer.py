@@ -32,12 +32,12 @@ from tore.cli.flags import (
     names,
     take_negative_numbers,
 )
-from tore.cli.people_flags import add_people_flags, boxes_file, finder_for, jobs_of
+from tore.cli.people_flags import add_people_flags, boxes_file, check_people_flags, finder_for, jobs_of
 from tore.device import keep_freed_memory
 from tore.files import check_outputs
 from tore.inference.predictor import BATCH_SIZE, MeshRecovery
 from tore.paths import default_checkpoint
-from tore_runtime.entry import entry_point, sentence_of
+from tore_runtime.entry import check_numbers, entry_point, sentence_of
 from tore_runtime.focal_length import OFFICIAL, FocalChoice
 from tore_runtime.inputs import find_images
 from tore_runtime.mesh_files import FORMATS as MESH_FORMATS
@@ -235,7 +235,9 @@ def official_main(argv: Sequence[str] | None = None) -> int:
 
 def run_inference(args: argparse.Namespace) -> int:
     """What parsed flags ask for; returns the exit code."""
-    FocalChoice(args.focal_length, args.fov)  # one that cannot be is told before anything is read
+    FocalChoice(args.focal_length, args.fov)  # what cannot be is told before anything is read
+    check_numbers(args, {"batch_size": 1}, above_0=("frame_rate",))
+    check_people_flags(args)
     keep_freed_memory()
     check_outputs(args.save_poses, folder=args.output_dir)
     wanted, jobs = wanted_files(args), jobs_of(args, named_images(args), tell)

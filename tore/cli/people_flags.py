@@ -58,9 +58,14 @@ def boxes_file(args: argparse.Namespace) -> Path | None:
     return Path(name) if is_file or Path(name).is_file() else None
 
 
+def check_people_flags(args: argparse.Namespace) -> None:
+    """ValueError for flags of people that cannot be, before anything is read."""
+    wanted_people.check_flags(args, boxes_file(args), shown)
+
+
 def jobs_of(args: argparse.Namespace, images: Sequence[Path], tell: Callable[[str], object]) -> list[Job]:
     """The images with their boxes, where those are given, and output names; what is left out is said."""
-    return wanted_people.jobs_of(args, images, boxes_file(args), args.people, tell, shown)
+    return wanted_people.jobs_of(args, images, boxes_file(args), args.people, tell)
 
 
 def finder_for(

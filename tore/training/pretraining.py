@@ -110,6 +110,11 @@ class PretrainConfig(Options):
     seed: int = option(88)
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
+    def __post_init__(self) -> None:
+        """Checks also the schedule."""
+        super().__post_init__()
+        self.rates()
+
     @classmethod
     def from_flags(cls, args: object) -> PretrainConfig:
         """From the command's parsed flags; `typed` of them are the given ones."""
@@ -148,7 +153,7 @@ class PretrainConfig(Options):
         return name in self.given or getattr(self, name) != self.defaults()[name]
 
     def rates(self) -> Schedule:
-        """How the learning rate changes."""
+        """The learning rate's schedule. ValueError for a share of rising steps that is none."""
         return Schedule("cosine", self.warm_up_share)
 
 
