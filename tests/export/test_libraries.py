@@ -1,17 +1,20 @@
-"""The page's libraries: fetched once by npm, of one checksum; and what the command and `export_web` refuse."""
+"""The page's libraries: fetched once by npm, of one checksum; its folder; what the command and `export_web` refuse."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
+import json
 import shutil
 import tarfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,6 +22,8 @@ from tore import cli
 from tore.cli import export as command
 from tore.export import browser
 from tore.export.libraries import LIBRARIES, Library, kept_archive, library_archive, license_of, unpack
+from tore_runtime.predictor import FINDER, LANDMARKS, PALMS
+from tore_runtime.record import BODY_FILE, RECORD_FILE
 
 FILES = {"package.json": "{}", "dist/code.mjs": "export {};", "LICENSE": "As you like."}
 
@@ -85,7 +90,7 @@ def test_what_a_page_is_not_made_of(
     network: torch.nn.Module, rule_body_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "web.json").write_text("{}")
-    with pytest.raises(FileExistsError, match="holds an export; add --overwrite"):
+    with pytest.raises(FileExistsError, match="holds a page; add --overwrite"):
         browser.export_web(network, tmp_path)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(
@@ -93,6 +98,71 @@ def test_what_a_page_is_not_made_of(
     ):
         browser.export_web(network, tmp_path / "out", body_dir=rule_body_dir)
     assert not (tmp_path / "out").exists()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def page_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, bytes]]:
+    """Writes a page for a "body" or a "hand" whose exports are files with their names; gives what its folder holds."""
+    folder, broken = tmp_path / "page", set[str]()
+
+    def export_model(model: Any, made: Path, **options: Any) -> None:
+        made.mkdir()
+        (made / RECORD_FILE).write_text(model.config.body)
+        np.savez(made / BODY_FILE, faces=np.arange(3))
+
+    def export_detector(detector: str, made: Path, **options: Any) -> Any:
+        if detector in broken:
+            raise ValueError(f"{detector} gives other numbers")
+        made.mkdir()
+        (made / "network.onnx").write_text(detector)
+        return SimpleNamespace(image={"size": None})
+
+    def verified(export: Path, made: Path, every: Any) -> Any:
+        kind = (made / browser.NETWORK / RECORD_FILE).read_text()
+        return SimpleNamespace(body={"kind": kind, "name": kind, "rights": "free"}, network={"network": "", "arch": ""})
+
+    for name, fake in {
+        "export_model": export_model,
+        "export_detector": export_detector,
+        "_verify_in_node": verified,
+        "library_archive": lambda library, tell: Path(library.name),
+        "unpack": lambda library, archive, made: made.mkdir(exist_ok=True),
+        "license_of": lambda library, archive: library.name,
+    }.items():
+        monkeypatch.setattr(browser, name, fake)
+    monkeypatch.setattr(shutil, "which", lambda program: program)
+
+    def written(kind: str, *, overwrite: bool = True, failing: str | None = None) -> dict[str, bytes]:
+        broken.update(() if failing is None else (failing,))
+        model: Any = SimpleNamespace(config=SimpleNamespace(body=kind, image_format=SimpleNamespace(size=32)))
+        browser.export_web(model, folder, weights="float32", overwrite=overwrite)
+        return content(folder)
+
+    return written
+
+
+def test_a_page_for_hands_replaces_one_for_people(page_of: Callable[..., dict[str, bytes]], tmp_path: Path) -> None:
+    """Its own parts alone are there after it; another file stays, and all stays where the other page is not made."""
+    (tmp_path / "page").mkdir()
+    (tmp_path / "page" / "notes.txt").write_text("mine")
+    people = page_of("body", overwrite=False)
+    assert (people["finder/network.onnx"], people["notes.txt"]) == (FINDER.encode(), b"mine")
+    with pytest.raises(FileExistsError, match="holds a page; add --overwrite"):
+        page_of("hand", overwrite=False)
+    assert content(tmp_path / "page") == people
+    hands = page_of("hand")
+    parts = {name: hands.pop(f"{name}/network.onnx").decode() for name in ("finder", "landmarks")}
+    assert parts == {"finder": PALMS, "landmarks": LANDMARKS} and hands["notes.txt"] == b"mine"
+    assert hands.keys() == people.keys() - {"finder/network.onnx"} and json.loads(hands["web.json"])["kind"] == "hand"
+    assert b"palm finder" in hands["LICENSES.txt"] and b"palm finder" not in people["LICENSES.txt"]
+    assert page_of("body") == people
+    with pytest.raises(ValueError, match="gives other numbers"):
+        page_of("hand", failing=LANDMARKS)
+    assert content(tmp_path / "page") == people
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

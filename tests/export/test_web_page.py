@@ -218,7 +218,7 @@ def test_the_folder(page_folder: Path, network: torch.nn.Module, rule_body_dir: 
     for owner in ("Copyright (c) Microsoft Corporation", "three.js authors", "Google LLC", "whose license holds"):
         assert owner in licenses
     assert 10e6 < loaded_size(page_folder) < sum(path.stat().st_size for path in page_folder.rglob("*.*"))
-    with pytest.raises(FileExistsError, match="holds an export; add --overwrite"):
+    with pytest.raises(FileExistsError, match="holds a page; add --overwrite"):
         export_web(network, page_folder, body_dir=rule_body_dir)
     with pytest.raises(FileExistsError, match="holds a page, in whose place an export is not written"):
         export_model(network, page_folder, body_dir=rule_body_dir, overwrite=True)

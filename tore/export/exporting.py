@@ -134,7 +134,7 @@ def export_model(
 
 
 def check_free(folder: Path, overwrite: bool, mark: str = RECORD_FILE) -> None:
-    """FileExistsError where an export lies in the folder and may not be replaced, OutputError where none can.
+    """FileExistsError where an export or page lies in the folder and may not be replaced, OutputError where none can.
 
     mark: the file that says what is to be written, of `MARKS`; an export of the other kind is not replaced.
     """
@@ -144,7 +144,7 @@ def check_free(folder: Path, overwrite: bool, mark: str = RECORD_FILE) -> None:
                 f"{folder} holds {what}, in whose place {MARKS[mark]} is not written; name another --output_dir"
             )
     if (folder / mark).exists() and not overwrite:
-        raise FileExistsError(f"{folder} holds an export; add --overwrite, or name another --output_dir")
+        raise FileExistsError(f"{folder} holds {MARKS[mark]}; add --overwrite, or name another --output_dir")
     check_output_folder(folder)
 
 
