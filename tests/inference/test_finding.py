@@ -12,7 +12,7 @@ import tore
 from tore.body.topology import template_points
 from tore.detection import MoveNetDetector
 from tore.image_format import ImageFormat
-from tore.inference import predictor, refinement
+from tore.inference import predictor
 from tore.inference.predictor import MeshRecovery
 from tore.inference.refinement import crop_keypoints
 from tore.modeling.initialization import start_from_template
@@ -60,17 +60,15 @@ def test_hands_by_name_have_their_own_detector() -> None:
 
 
 def test_refinement_takes_the_backbones_keypoints(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recovery, seen, shares = MeshRecovery.from_pretrained(folder, device="cpu"), [], []
+    recovery, seen = MeshRecovery.from_pretrained(folder, device="cpu"), []
 
     def refined(prediction, keypoints, rotations):
         seen.append(keypoints)
         return prediction, ["as predicted"]
 
     monkeypatch.setattr(recovery.refiner(), "of_crops", refined)
-    looked = refinement._looked_at
-    monkeypatch.setattr(refinement, "_looked_at", lambda colors, share: shares.append(share) or looked(colors, share))
+    monkeypatch.setattr(predictor, "crop_keypoints", lambda *_: pytest.fail("the backbone has seen the crop"))
     (person,) = recovery.predict(example_photograph(), refine=True)
-    assert shares == [refinement.MIDDLE]  # not the whole crop, which the backbone has seen
     shown: ImageFormat = recovery.image_format
     with torch.no_grad():
         expected = crop_keypoints(torch.from_numpy(person.crop.image)[None], shown)
@@ -81,12 +79,12 @@ def test_a_trained_backbone_is_not_asked(folder: Path, monkeypatch: pytest.Monke
     """Its keypoints may have moved with its weights."""
     recovery, asked = MeshRecovery.from_pretrained(folder, device="cpu"), []
 
-    def see(images, shown, known):
-        asked.append(known)
+    def see(images, shown):
+        asked.append(len(images))
         return crop_keypoints(images, shown)
 
     monkeypatch.setattr(predictor, "crop_keypoints", see)
     free = {**vars(recovery.model.config), "frozen_backbone": False}
     monkeypatch.setattr(recovery.model, "config", type(recovery.model.config)(**free))
     recovery.predict(example_photograph(), refine=True)
-    assert asked == [None]
+    assert asked == [1]
