@@ -40,10 +40,12 @@ from tore_runtime.predictor import (
     LANDMARKS,
     NETWORKS,
     PALMS,
+    PLACER,
     RUNTIME,
     ExportedRecovery,
     hand_finder,
     hand_placer,
+    keypoint_placer,
     networks_folder,
     people_finder,
 )
@@ -51,7 +53,7 @@ from tore_runtime.record import is_export
 from tore_runtime.reports import Row, frames_text, line_of, outside_text, row_of, table_of
 from tore_runtime.result import FORMATS as RESULT_FORMATS
 from tore_runtime.sessions import PRECISIONS, RUNTIMES
-from tore_runtime.wanted_people import BOX_FLAG, CENTER, MEDIAPIPE, MOVENET, detector_name, doubts, jobs_of
+from tore_runtime.wanted_people import BOX_FLAG, BOX_HELP, CENTER, MEDIAPIPE, MOVENET, detector_name, doubts, jobs_of
 
 EXIT_SOME_FAILED = 1
 NEEDS_TORCH = {  # flags of `tore infer` that are none here
@@ -82,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     who += f"[{MOVENET}; for hands {MEDIAPIPE} where the network sees them upright, else {CENTER}]"
     people = parser.add_mutually_exclusive_group()
     people.add_argument("--detector", metavar="NAME", help=who)
-    people.add_argument("--box", **BOX_FLAG, help="a person's box in pixels")
+    people.add_argument("--box", **BOX_FLAG, help=BOX_HELP)
     add("--people", metavar="WHO", help="all, largest, or a number of people in an image [all]")
     add("--box_threshold", type=float, metavar="SCORE", help="leave out whom the detector or the file scores lower")
     add("--box_format", choices=tuple(BOX_FORMATS), help="what a box's four numbers are [xywh]")
@@ -182,6 +184,12 @@ def finder_for(args: argparse.Namespace, recovery: ExportedRecovery, people: int
     options = {"runtime": args.runtime, "threads": args.threads}
     if recovery.image_format.upright and name != MEDIAPIPE:
         recovery.hand_placer = hand_placer(folder_with(LANDMARKS, args, recovery), **options)
+    if given and recovery.turns_people:
+        try:
+            recovery.keypoint_placer = keypoint_placer(folder_with(PLACER, args, recovery), **options)
+        except FileNotFoundError as lacking:
+            recovery.turns_people = False
+            tell(f"people in boxes stay upright, none is looked at for its rotation: {lacking}")
     if name is None:
         return None
     if name == MEDIAPIPE and recovery.kind != "hand":

@@ -83,7 +83,7 @@ def upright_detections(
     sides: which are left hands, None where the network is to say it. Where no hand is seen in a box, its joints are
     left out; the turn is that of the last look all the same.
     """
-    known = [place if isinstance(place, Detection) else Detection(place, GIVEN) for place in places]
+    known = [as_detection(place) for place in places]
     asked = [index for index, detection in enumerate(known) if not has_joints(detection)]
     hands = placer.turned(image, [_square(known[index].box) for index in asked])
     for number, index in enumerate(asked):
@@ -93,6 +93,11 @@ def upright_detections(
         rotation = float(hands.rotations[number])
         known[index] = replace(known[index], keypoints=joints, left=side, rotation=rotation)
     return [one if side is None else replace(one, left=side) for one, side in zip(known, sides, strict=True)]
+
+
+def as_detection(place: Box | Detection) -> Detection:
+    """A given box as what a detector would have told."""
+    return place if isinstance(place, Detection) else Detection(place, GIVEN)
 
 
 def upright_crop(detection: Detection, margin: float = UPRIGHT_MARGIN) -> Crop:

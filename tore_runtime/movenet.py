@@ -179,7 +179,7 @@ class KeypointPlacer:
 def cut(image: np.ndarray, crop: Crop, size: int) -> np.ndarray:
     """The crop (size, size, 3) uint8 of an image, smoothed where it shrinks; what lies beyond the image is black."""
     factor = size / crop.size
-    if factor < 0.5:  # shrunk as a whole first, so that interpolation passes over no pixel
+    if 1 / min(image.shape[:2]) < 2 * factor < 1:  # shrunk as a whole first: interpolation then passes over no pixel
         image = cv2.resize(image, None, fx=2 * factor, fy=2 * factor, interpolation=cv2.INTER_AREA)
         crop = Crop((crop.center[0] * 2 * factor, crop.center[1] * 2 * factor), 2.0 * size, crop.rotation)
     matrix = crop.matrix(size)[:2]

@@ -90,8 +90,13 @@ def people_finder(
     folder: str | Path, *, runtime: str = RUNTIME, threads: int | None = None, threshold: float | None = None
 ) -> PeopleFinder:
     """The finder of people by the exports of MoveNet in a folder of networks. Raises as `open_export`."""
-    finder, placer = (_detector(folder, name, runtime, threads) for name in (FINDER, PLACER))
-    return PeopleFinder(finder, KeypointPlacer(placer), threshold=threshold)
+    finder = _detector(folder, FINDER, runtime, threads)
+    return PeopleFinder(finder, keypoint_placer(folder, runtime=runtime, threads=threads), threshold=threshold)
+
+
+def keypoint_placer(folder: str | Path, *, runtime: str = RUNTIME, threads: int | None = None) -> KeypointPlacer:
+    """What finds the keypoints and the turn of people in boxes, by the export of MoveNet Thunder."""
+    return KeypointPlacer(_detector(folder, PLACER, runtime, threads))
 
 
 def hand_finder(
@@ -122,9 +127,9 @@ class ExportedRecovery(Finding):
     """An export and its body model, from crops to meshes.
 
     path: the folder of an export. runtime: "onnxruntime" or "openvino". precision: "bfloat16" for OpenVINO on
-    processors that have it. threads: None means all of the processor. networks: the folder of the export
-    `mediapipe-hand`, which a network of upright hands needs to find their turn [the one that holds the export's
-    folder]. Raises as `open_export`.
+    processors that have it. threads: None means all of the processor. networks: the folder of the exports
+    `mediapipe-hand` and `movenet-thunder`, by which the turn of upright hands, and of people in given boxes on MoveNet,
+    is found [the one that holds the export's folder]. Raises as `open_export`.
     """
 
     def __init__(
@@ -161,6 +166,16 @@ class ExportedRecovery(Finding):
         """By the export in `networks`. Raises as `open_export`."""
         return hand_placer(self.networks, **self._options)
 
+    @cached_property
+    def turns_people(self) -> bool:
+        """Whether people in given boxes are rotated where MoveNet is surer of them; False may be set."""
+        return bool(self.record.network.get("keypoint_queries")) and self.record.network.get("arch") == PLACER
+
+    @cached_property
+    def keypoint_placer(self) -> KeypointPlacer:
+        """By the export in `networks`. Raises as `open_export`."""
+        return keypoint_placer(self.networks, **self._options)
+
     @property
     def prunes_tokens(self) -> bool:
         """Whether the export says where the kept image tokens looked."""
@@ -184,6 +199,7 @@ class ExportedRecovery(Finding):
         """The people, or hands, of one image: of its boxes, of those whom the detector finds, or of its center.
 
         image: a path, bytes, an open file, a Pillow image or an array; the others as for `tore.MeshRecovery.predict`.
+        Raises FileNotFoundError for boxes where the export that finds their turn is missing in `networks`.
         """
         pixels, lens = read_photograph(image)
         name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else "image"

@@ -20,6 +20,7 @@ CENTER = "none"  # no detector: the center of each image, as in the official scr
 USUAL = {"body": MOVENET, "hand": CENTER}  # by kind; a network of upright hands has MEDIAPIPE
 Shown = Callable[[argparse.Namespace, str], str]  # how a flag is told, by its destination
 BOX_FLAG: dict[str, Any] = {"nargs": "+", "action": "extend", "metavar": "X,Y,W,H"}  # of --box and --left_box
+BOX_HELP = "a person's box in pixels; networks on MoveNet are shown it rotated where keypoints are surer that way"
 
 
 def plain_flag(args: argparse.Namespace, dest: str) -> str:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tore
+from tests import rules
+from tests.exports import without_onnx
 from tore.body.topology import template_points
-from tore.detection import MoveNetDetector
+from tore.detection import Detection, MoveNetDetector
+from tore.export import detectors, exporting
 from tore.image_format import ImageFormat
 from tore.inference import predictor
 from tore.inference.predictor import MeshRecovery
 from tore.inference.refinement import crop_keypoints
 from tore.modeling.initialization import start_from_template
 from tore.paths import example_photograph
+from tore_runtime import cli as runtime_cli
+from tore_runtime.crop import Crop
+from tore_runtime.predictor import ExportedRecovery
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +97,91 @@ def test_a_trained_backbone_is_not_asked(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(recovery.model, "config", type(recovery.model.config)(**free))
     recovery.predict(example_photograph(), refine=True)
     assert asked == [1]
+
+
+SIDE, BOX = 280, (77.5, 20.0, 137.5, 250.0)  # of an image of one person, and around them
+TURNED_BOX = (65.0, 10.0, 137.5, 250.0)  # of the same on their head
+
+
+@pytest.fixture(scope="module")
+def person() -> np.ndarray:
+    """(280, 280, 3) uint8, one who stands in `BOX`."""
+    return rules.capsule_people(SIDE, SIDE, [(140, 270, 250)])
+
+
+@pytest.fixture(scope="module")
+def turned(person: np.ndarray) -> np.ndarray:
+    """The same on their head, in `TURNED_BOX`."""
+    return np.ascontiguousarray(person[::-1, ::-1])
+
+
+def test_someone_upside_down_in_a_given_box_is_shown_upright(
+    folder: Path, person: np.ndarray, turned: np.ndarray
+) -> None:
+    """Oracle: the upright image, whose joints lie on their heads."""
+    recovery = MeshRecovery.from_checkpoint(folder, device="cpu")
+    (expected,) = recovery.predict(person, [BOX])
+    (found,) = recovery.predict(turned, [TURNED_BOX])
+    assert expected.crop.region.rotation == 0 and found.crop.region.rotation == 180
+    assert found.crop.box == TURNED_BOX and found.crop.origin == "box"
+    np.testing.assert_allclose(SIDE - found.joints_2d, expected.joints_2d, atol=1.5)
+    recovery.turns_people = False
+    (lost,) = recovery.predict(turned, [TURNED_BOX])
+    assert lost.crop.region.rotation == 0
+    assert np.abs(SIDE - lost.joints_2d - expected.joints_2d).max() > 20
+
+
+def test_who_is_known_beyond_a_box_stays(folder: Path, turned: np.ndarray) -> None:
+    recovery = MeshRecovery.from_checkpoint(folder, device="cpu")
+    told = Detection(TURNED_BOX, "boxes.json", 0.7)
+    crop = Crop((140, 140), 290)
+    known = [replace(told, keypoints=np.zeros((17, 3))), replace(told, rotation=90.0), crop, (900.0, 0.0, 50.0, 50.0)]
+    places, sides = recovery.upright(turned, [*known, told], None)
+    assert places is not None and sides is False
+    assert all(one is other for one, other in zip(places[:-1], known, strict=True))
+    assert isinstance(places[-1], Detection) and vars(places[-1]) == vars(replace(told, rotation=180.0))
+    assert recovery.upright(turned, None, None) == (None, False)
+    with pytest.raises(ValueError, match=r"person 1: box 900, 0, 50, 50 .* lies outside"):
+        recovery.predict(turned, known[-1:])
+
+
+def test_given_boxes_of_other_networks_stay_upright(recovery: MeshRecovery, turned: np.ndarray) -> None:
+    (person,) = recovery.predict(turned, [TURNED_BOX])
+    assert person.crop.region.rotation == 0 and person.crop.detection is None
+    assert not recovery.turns_people and "keypoint_placer" not in vars(recovery)
+
+
+def test_a_box_in_an_image_of_one_row_is_looked_at(folder: Path) -> None:
+    recovery = MeshRecovery.from_checkpoint(folder, device="cpu")
+    (person,) = recovery.predict(np.zeros((1, 5000, 3), np.uint8), [(0.0, 0.0, 5000.0, 1.0)])
+    assert person.crop.region.size == 6000
+
+
+def test_exports_turn_given_boxes_too(
+    folder: Path, turned: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """As torch does; with the network's export alone the command says that people stay upright."""
+    without_onnx(monkeypatch, tmp_path / "cache")
+    monkeypatch.delenv("TORE_RUNTIME_DIR", raising=False)
+    monkeypatch.setattr(exporting, "expected_outputs", lambda plain: [])  # the exports are torch's own, and hardly
+    monkeypatch.setattr(detectors, "sample_images", lambda graph: [torch.zeros(1, 3, 256, 256)])  # verified
+    plain = MeshRecovery.from_checkpoint(folder, device="cpu")
+    export = tmp_path / "exports" / "network"
+    exporting.export_model(plain.model, export, body_dir="synthetic", output="mesh", runtimes=["onnxruntime"])
+    with pytest.raises(FileNotFoundError, match="movenet-thunder is missing: make one with `tore export people"):
+        ExportedRecovery(export).predict(turned, [TURNED_BOX])
+    Image.fromarray(turned).save(image := tmp_path / "turned.png")
+    (boxes := tmp_path / "boxes.json").write_text(json.dumps({image.name: [TURNED_BOX]}))
+    flags = [str(image), "--checkpoint", str(export), "--save_results", "json", "--no_overlay", "--overwrite"]
+    given = ["--box", ",".join(map(str, TURNED_BOX))]
+    for rotation, lines in ((0, 1), (180, 0)):
+        if rotation:
+            detectors.export_detector("movenet-thunder", export.with_name("movenet-thunder"), runtimes=["onnxruntime"])
+        for named in (given, ["--detector", str(boxes)]):
+            assert runtime_cli.main([*flags, *named]) == 0
+            assert capsys.readouterr().err.count("people in boxes stay upright") == lines
+            (result,) = tmp_path.glob("turned*.json")
+            assert json.loads(result.read_text())["crop_rotation"] == rotation
+    (found,), (expected,) = (one.predict(turned, [TURNED_BOX]) for one in (ExportedRecovery(export), plain))
+    assert found.crop.region == expected.crop.region and found.crop.region.rotation == 180
+    np.testing.assert_allclose(found.joints_2d, expected.joints_2d, atol=0.01)

@@ -89,6 +89,29 @@ def test_a_network_that_says_the_labels_scores_one(tmp_path: Path, standing: tup
     assert found.left_out == {} and "3 of 3 people in 2 images are judged" in found.text()
 
 
+def test_labeled_boxes_of_networks_on_movenet_are_rotated(
+    tmp_path: Path, standing: tuple[np.ndarray, BodyModel]
+) -> None:
+    """The second image's one stands on their head, as the pose network sees; the network knows them upright."""
+    vertices, body = standing
+
+    def turn(content: dict[str, Any]) -> None:
+        points = np.array(content["annotations"][1]["keypoints"]).reshape(17, 3)
+        box = np.array(content["annotations"][1]["bbox"])
+        points[:, :2] = 2 * (box[:2] + box[2:] / 2) - points[:, :2]
+        content["annotations"][1]["keypoints"] = points.ravel().tolist()
+
+    file = read_keypoints(changed(labeled_scene(tmp_path, vertices, body), turn))
+    for turned, share in ((True, 1), (False, 2 / 3)):
+        network = MeshRecovery(KnownNetwork(np.tile(CAMERA, (3, 1)), vertices), body)
+        network.turns_people = turned
+        network.keypoint_placer = lambda image, boxes: (None, np.full(len(boxes), 180.0 if len(boxes) == 1 else 0.0))
+        found = evaluate_keypoints(network, file, tmp_path)
+        assert found.judgment.everyone["network"].fine == pytest.approx(share, abs=0.1 * (share < 1))
+        said = ", rotated where that gives surer keypoints (1 people)" if turned else ""
+        assert found.boxes == f"the labeled ones, times 1.25{said}"
+
+
 def test_crops_follow_the_factor_and_the_mesh_is_projected_by_the_camera(
     tmp_path: Path, standing: tuple[np.ndarray, BodyModel]
 ) -> None:

@@ -15,7 +15,7 @@ from tore.inference.predictor import MeshRecovery
 from tore_runtime import wanted_people
 from tore_runtime.boxes import FORMATS
 from tore_runtime.pipeline import Job
-from tore_runtime.wanted_people import BOX_FLAG, CENTER, MEDIAPIPE, USUAL, detector_name
+from tore_runtime.wanted_people import BOX_FLAG, BOX_HELP, CENTER, MEDIAPIPE, USUAL, detector_name
 
 BOXES_FLAG = "--boxes"  # an old spelling of --detector, for a file whatever its name ends in
 Finder = Callable[[np.ndarray], list[Detection]]
@@ -32,7 +32,7 @@ def add_people_flags(parser: argparse.ArgumentParser) -> None:
         f"else {USUAL['hand']}]"
     )
     people.add_argument(*names("--detector"), metavar="NAME", help=detectors)
-    people.add_argument("--box", **BOX_FLAG, help="a person's box in pixels; may be repeated")
+    people.add_argument("--box", **BOX_FLAG, help=f"{BOX_HELP}; may be repeated")
     add = group.add_argument
     add("--people", type=_people, metavar="WHO", help="all, largest, or a number of people in an image [all]")
     add("--box_threshold", type=float, metavar="SCORE", help="leave out whom the detector or the file scores lower")

@@ -1,4 +1,4 @@
-"""Who is in an image, for one network: what `MeshRecovery` has to find people and upright hands."""
+"""Who is in an image, for one network: what `MeshRecovery` has to find people and hands, and how they are turned."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from tore.body.body_model import BodyModel
 from tore.detection.choice import detector_of
 from tore.detection.hands import HandPlacer
+from tore.detection.movenet import KeypointPlacer
 from tore.device import place_of
 from tore.image_format import MEDIAPIPE_HAND, MOVENET_THUNDER, ImageFormat
 from tore.modeling.build import image_format_of
@@ -31,7 +32,7 @@ class Finding(finding.Finding):
     model: Any
     body: BodyModel
     detector: Detector | None
-    placer_options: Mapping[str, Any] = MappingProxyType({})  # of `HandPlacer`
+    placer_options: Mapping[str, Any] = MappingProxyType({})  # of `HandPlacer` and `KeypointPlacer`
 
     @property
     def device(self) -> torch.device:
@@ -66,3 +67,14 @@ class Finding(finding.Finding):
     def hand_placer(self) -> HandPlacer:
         """MediaPipe's landmarks; their export where the network was loaded to be fast."""
         return HandPlacer(device=self.device, **self.placer_options)
+
+    @cached_property
+    def turns_people(self) -> bool:
+        """Whether people in given boxes are rotated where MoveNet is surer of them; False may be set."""
+        config = self.config
+        return bool(getattr(config, "keypoint_queries", False)) and config.arch == MOVENET_THUNDER
+
+    @cached_property
+    def keypoint_placer(self) -> KeypointPlacer:
+        """MoveNet Thunder; its export where the network was loaded to be fast."""
+        return KeypointPlacer(device=self.device, **self.placer_options)

@@ -164,7 +164,8 @@ class MeshRecovery(Pretrained, Finding):
         image, an array (H, W), (H, W, 1 | 3 | 4) or a tensor (H, W), (1 | 3 | 4, H, W), on any device.
         boxes: for one image a list of (x, y, width, height) in its pixels, or of `Crop`s, which may be rotated; for
         many an iterable of such lists, None where they are not known and [] for nobody, or a dictionary by path,
-        file name or stem.
+        file name or stem. A network on MoveNet is shown people in boxes rotated where their keypoints are surer that
+        way, unless `turns_people` is set to False; all others are shown them upright.
         detector: of `tore.detection`; finds people, or for a network of hands their hands, where no boxes are given.
         Without it `self.detector` does, which `from_pretrained` sets for networks on a pose network; where that is None
         too, the center of the image is taken.

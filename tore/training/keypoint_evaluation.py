@@ -99,7 +99,8 @@ def evaluate_keypoints(
     """Judges a network on the people of a file whose image names start from the folder `images`.
 
     Each person's crop is the square about the center of the labeled box, `box_factor` (1.25) times its longer side;
-    with a detector, of the found box that overlaps the labeled one, in the rotation that it names. A network that sees
+    with a detector, of the found box that overlaps the labeled one; in the rotation that the detector names, or that
+    `Finding.upright` gives for a network on MoveNet where a box alone is known. A network that sees
     upright hands gets the upright square about a hand's joints, `box_factor` (1.75) times their longer side: as they
     are found from the labeled box, with the side, or with hand_turn "labeled" as they are labeled. progress: wraps the
     loop over images. refine: judges the people as predicted and refined (`tore.inference.refinement`).
@@ -127,7 +128,7 @@ def evaluate_keypoints(
             raise FileNotFoundError(f"{images / name} is missing: put the images of {file.path} below {images}")
     ways = {NETWORK: False} | ({REFINED: True} if refine else {})
     predicted = {way: np.full((*keypoints.shape[:2], 2), np.nan) for way in ways}
-    found, stayed = 0, 0
+    found, stayed, turned = 0, 0, 0
     for name, own in (progress or _same)(list(by_image.items())):
         shown = [people[index] for index in own]
         image = checked_image(images / name, shown)
@@ -140,14 +141,18 @@ def evaluate_keypoints(
                 predicted[way][own[place.person]] = person.to_pixels(rows @ person.vertices)
                 stayed += person.refinement.startswith(STAYED)
         found += len(places)
+        turned += sum(place.crop.rotation != 0 for place in places)
     predictions = predicted | {CONSTANT: in_boxes(mean_pose(keypoints, boxes), boxes)}
     sides_matter = file.kind == "hand" and detector is None and not upright
     boxes_told = "the labeled ones" if detector is None else f"found by {detector.name}"
     boxes_told += f", hands upright as {LABELED if hand_turn == LABELED else FOUND}" if upright else ""
+    boxes_told += f", times {factor:g}"
+    if recovery.turns_people and detector is None:
+        boxes_told += f", rotated where that gives surer keypoints ({turned} people)"
     return KeypointReport(
         keypoints=str(file.path),
         checkpoint=recovery.checkpoint,
-        boxes=f"{boxes_told}, times {factor:g}",
+        boxes=boxes_told,
         joints=joints,
         baseline="the mean of these people's poses in their boxes, scaled to the box",
         images=len(by_image),
@@ -206,16 +211,20 @@ def places_of(
 ) -> list[PersonPlace]:
     """Crops of an image's people, by their labeled boxes or by the found ones that overlap those."""
     if detector is None:
-        return [
-            PersonPlace(index, crop_around(person.box, factor), person.side == "left")
-            for index, person in enumerate(people)
-        ]
-    found = recovery.find(detector, image)
-    owners = matched(np.array([one.box for one in found]).reshape(-1, 4), np.stack([p.box for p in people]))
-    pairs = [(index, found[owner]) for index, owner in enumerate(owners) if owner >= 0]
+        known = [Detection(as_box(person.box), GIVEN, left=person.side == "left") for person in people]
+        pairs = list(enumerate(known))
+    else:
+        found = recovery.find(detector, image)
+        owners = matched(np.array([one.box for one in found]).reshape(-1, 4), np.stack([p.box for p in people]))
+        pairs = [(index, found[owner]) for index, owner in enumerate(owners) if owner >= 0]
     if recovery.image_format.upright:
         return [PersonPlace(index, upright_crop(one, factor), one.left) for index, one in pairs]
-    return [PersonPlace(index, crop_around(np.array(one.box), factor, one.rotation), one.left) for index, one in pairs]
+    turned, _ = recovery.upright(image, [one for _, one in pairs], False)
+    places = []
+    for (index, _), one in zip(pairs, turned or [], strict=True):
+        assert isinstance(one, Detection)
+        places.append(PersonPlace(index, crop_around(np.array(one.box), factor, one.rotation), one.left))
+    return places
 
 
 def upright_places(
