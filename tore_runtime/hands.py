@@ -28,7 +28,7 @@ SAME_HAND = 0.2  # mean distance of the joints, in sides of the box around them,
 SEARCH_MARGIN = 1.6  # side of the crop in which the turn is looked for, over the longer side of the box
 PALM_MARGIN, PALM_SHIFT = 2.6, 0.5  # MediaPipe's: side of the crop over the palm's, and how far it moves to the fingers
 Network = Callable[[np.ndarray], Mapping[str, np.ndarray]]  # images (B, H, W, 3) uint8 -> what is decoded, by name
-GIVEN = "box"  # in the place of a detector's name, for a box that was given
+GIVEN = ""  # in the place of a detector's name, for a box that was given
 
 
 class PlacedHands(NamedTuple):

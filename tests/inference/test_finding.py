@@ -26,6 +26,7 @@ from tore.paths import example_photograph
 from tore_runtime import cli as runtime_cli
 from tore_runtime.crop import Crop
 from tore_runtime.predictor import ExportedRecovery
+from tore_runtime.result import as_values
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +124,7 @@ def test_someone_upside_down_in_a_given_box_is_shown_upright(
     (expected,) = recovery.predict(person, [BOX])
     (found,) = recovery.predict(turned, [TURNED_BOX])
     assert expected.crop.region.rotation == 0 and found.crop.region.rotation == 180
-    assert found.crop.box == TURNED_BOX and found.crop.origin == "box"
+    assert found.crop.box == TURNED_BOX and found.crop.origin == "box" and as_values(found)["detector"] == ""
     np.testing.assert_allclose(SIDE - found.joints_2d, expected.joints_2d, atol=1.5)
     recovery.turns_people = False
     (lost,) = recovery.predict(turned, [TURNED_BOX])
