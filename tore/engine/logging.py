@@ -22,7 +22,7 @@ from tore.files import write_whole, writing
 
 
 class Window:
-    """Sums of named scalars over steps; one small tensor, no synchronisation in `add`."""
+    """Sums of named scalars over steps; one small tensor, no synchronization in `add`."""
 
     def __init__(self) -> None:
         self.names: list[str] = []

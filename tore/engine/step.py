@@ -40,6 +40,17 @@ def shown_to(batch: Batch) -> Tensor | ImageFeatures:
     return ImageFeatures(batch["features"].float(), batch.get("keypoints"))
 
 
+def predicted(model: nn.Module, *inputs: Any, processes: Processes, amp: torch.dtype | None) -> Any:
+    """A network's prediction, in full precision whatever ran inside. amp: the dtype of autocast, None for none."""
+    with torch.autocast(processes.device.type, amp, enabled=amp is not None):
+        prediction = model(*inputs)
+    return type(prediction)(*(_full(value) for value in prediction))
+
+
+def _full(value: Tensor | None) -> Tensor | None:
+    return value.float() if value is not None and value.dtype in HALVES else value
+
+
 @dataclass(frozen=True)
 class StepResult:
     """`total` carries the gradient; `terms` are the unweighted terms by name."""
@@ -48,7 +59,7 @@ class StepResult:
     terms: dict[str, Tensor]
     weights: dict[str, float]
     prediction: Any
-    targets: Any  # `Targets`, or what a warm-up aims at
+    targets: Any  # `Targets`; None in pre-training
 
 
 class LossStep:
@@ -87,11 +98,9 @@ class LossStep:
         return self.make_targets(batch)
 
     def forward(self, model: nn.Module, batch: Batch) -> Any:
-        """The network's prediction, in full precision whatever ran inside."""
-        with torch.autocast(self.processes.device.type, self.amp, enabled=self.amp is not None):
-            masks = [torch.cat([batch[name] for name in self.masks], dim=1)] if self.masks else []
-            prediction = model(shown_to(batch), *masks)
-        return type(prediction)(*(_full(value) for value in prediction))
+        """The network's prediction, see `predicted`."""
+        masks = [torch.cat([batch[name] for name in self.masks], dim=1)] if self.masks else []
+        return predicted(model, shown_to(batch), *masks, processes=self.processes, amp=self.amp)
 
     def counts(self, targets: Targets) -> LabelCounts | None:
         """Labeled samples per process, so that averaged gradients are those of the whole batch; None when alone."""
@@ -151,10 +160,6 @@ def step_of(
         processes=processes,
         amp=amp,
     )
-
-
-def _full(value: Tensor | None) -> Tensor | None:
-    return value.float() if value is not None and value.dtype in HALVES else value
 
 
 def labelled_joints(body: BodyModel, joints: Tensor) -> Tensor:

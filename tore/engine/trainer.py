@@ -228,7 +228,7 @@ class Trainer:
     def _agree(self, values: Mapping[str, Tensor], stop: StopRequest) -> tuple[bool, bool]:
         """Whether any process saw a value that is not finite, and whether any was asked to stop.
 
-        The step's one synchronisation: it comes when all of the backward pass is queued.
+        The step's one synchronization: it comes when all of the backward pass is queued.
         """
         stacked = torch.stack([value.detach().double() for value in values.values()])
         flags = torch.stack([~torch.isfinite(stacked).all(), torch.tensor(stop.name is not None).to(stacked.device)])

@@ -19,7 +19,7 @@ from tore.engine.distributed import Processes
 from tore.engine.logging import Monitoring, RunLog
 from tore.engine.optimization import Optimization, OptimizerRecipe, Schedule, build_optimizer
 from tore.engine.state import CheckpointFolder, Checkpointing, load_training_state
-from tore.engine.step import AMP_TYPES, Batch, StepResult
+from tore.engine.step import AMP_TYPES, Batch, StepResult, predicted
 from tore.engine.trainer import Trainer
 from tore.files import read_yaml, write_whole
 from tore.image_format import IMAGE_SIZE, IMAGENET_MEAN, IMAGENET_STD, STRIDE
@@ -168,9 +168,7 @@ class WarmUpStep:
 
     def __call__(self, model: nn.Module, batch: Batch, progress: float) -> StepResult:
         """`progress` changes nothing: the weights stay."""
-        with torch.autocast(self.processes.device.type, self.amp, enabled=self.amp is not None):
-            prediction = model(batch["image"])
-        prediction = type(prediction)(*(value.float() for value in prediction))
+        prediction = predicted(model, batch["image"], processes=self.processes, amp=self.amp)
         terms = warm_up_terms(prediction, batch, self.joint_of, self.grid)
         return StepResult(weighted_sum(terms, WEIGHTS), terms, WEIGHTS, prediction, None)
 
