@@ -1,8 +1,9 @@
-"""The departures for short runs: a network that starts at a resting body, and an image side that is warmed up."""
+"""The deviations for short runs: a network that starts at a resting body, and an image side that is warmed up."""
 
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,7 +146,9 @@ def test_rooms_start_from_a_whole_network(save: Callable, synthetic_body_dir: Pa
         load_parts(other, tmp_path / "trained.bin")
 
 
-def test_warmed_up_image_side_goes_into_training(tiny_sets: Path, rule_body_dir: Path, tmp_path: Path) -> None:
+def test_warmed_up_image_side_goes_into_training(
+    tiny_sets: Path, rule_body_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     warm = ["--data_dir", str(tiny_sets), "--train_yaml", "train/set.yaml", "--arch", "test_resnet", "--size", "64"]
     warm += ["--per_gpu_train_batch_size", "4", "--num_workers", "0", "--device", "cpu", "--no_tensorboard"]
     warm += ["--model_dim_1", "32", "--keep_ratio", "0.2"]
@@ -162,6 +165,10 @@ def test_warmed_up_image_side_goes_into_training(tiny_sets: Path, rule_body_dir:
     newest = CheckpointFolder(tmp_path / "first", keep=1).newest()
     assert newest is not None and newest.name == "checkpoint-2-6"
     weights = newest / "state_dict.bin"
+    shutil.copytree(newest, damaged := tmp_path / "damaged" / newest.name)
+    (damaged / "training.pt").write_bytes(b"cut short")
+    assert pretrain.main([*longer, "--output_dir", str(damaged.parent)]) == 2, "nothing starts anew without a word"
+    assert f"none of 1 checkpoints in {damaged.parent} can be read" in capsys.readouterr().err
     assert pretrain.main([*warm, *second, "--num_train_epochs", "1", "--warm_start", str(weights), "--lr", "0"]) == 0
     flags = [*data_flags(tiny_sets, rule_body_dir, tmp_path / "run"), *SMALL_FM, *QUICK, "--num_workers", "0"]
     flags += ["--per_gpu_train_batch_size", "8", "--num_train_epochs", "1", "--warm_start", str(weights)]

@@ -179,10 +179,12 @@ def usable(label: Label) -> bool:
     return bool(joints_3d or (label.joints_2d[:, 2] > 0).any())
 
 
-def newest_checkpoint(config: PretrainConfig, checkpoints: CheckpointFolder) -> Path | None:
-    """The checkpoint folder of an earlier run, if any. ValueError where there is one that is not to be resumed."""
+def newest_checkpoint(config: PretrainConfig, checkpoints: CheckpointFolder, log: RunLog) -> Path | None:
+    """The checkpoint folder of an earlier run, if any. ValueError where it is not to be resumed, or cannot be read."""
+    if config.resume == "auto":
+        return checkpoints.newest_sound(log.line)
     newest = checkpoints.newest()
-    if newest is not None and config.resume == "none":
+    if newest is not None:
         raise ValueError(f"{newest} is there from an earlier run: add --resume auto, or choose another --output_dir")
     return newest
 
@@ -251,7 +253,7 @@ def go_on(trainer: Trainer, config: PretrainConfig, newest: Path, sets: dict[str
 def build_trainer(config: PretrainConfig, processes: Processes, log: RunLog) -> Trainer:
     """The trainer of pre-training, resumed where an earlier run ended on request."""
     checkpoints = CheckpointFolder(Path(config.output_dir), keep=1)
-    newest = newest_checkpoint(config, checkpoints)
+    newest = newest_checkpoint(config, checkpoints, log)
     batches = training_batches(config, processes, log)
     network = build_network(config, batches.dataset.layout.joint_rows[0])
     sets = {"train_yaml": set_identity(batches.dataset.rows)}
