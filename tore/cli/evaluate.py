@@ -28,7 +28,7 @@ from tore.files import check_outputs, write_json
 from tore.inference.predictor import MeshRecovery
 from tore.modeling.checkpoints import Checkpoint
 from tore.modeling.recorded_body import body_dir_for
-from tore.training.evaluation_report import report
+from tore.training.evaluation_report import ReportFiles, report
 from tore.training.hand_submission import HandOptions
 from tore.training.keypoint_evaluation import BOX_FACTOR, FOUND, TURNS, evaluate_keypoints, with_bar
 from tore_runtime.crop import UPRIGHT_MARGIN
@@ -130,10 +130,7 @@ def run(args: argparse.Namespace) -> None:
             workers=args.num_workers,
             processes=processes,
             say=print,
-            json_path=args.json,
-            samples_path=args.samples,
-            worst=args.worst,
-            worst_path=args.worst_sheet,
+            files=ReportFiles(args.json, args.samples, args.worst_sheet, args.worst),
             hand=hand,
         )
     finally:

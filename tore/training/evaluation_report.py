@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,41 @@ from tore.body import load_body
 from tore.datasets.mesh_dataset import MeshDataset
 from tore.engine.distributed import Processes
 from tore.evaluation.evaluator import CHOOSING, EvaluationResult, choosing_metric
-from tore.evaluation.protocol import PaperRow, paper_row, summary
+from tore.evaluation.protocol import PaperRow, Protocol, paper_row, summary
 from tore.files import write_json, write_whole
 from tore.modeling.build import CONFIGS, FastMETROConfig, ModelConfig, reduction_of
-from tore.training.evaluate import Evaluation
+from tore.training.evaluate import Evaluated, Evaluation
 from tore.training.hand_submission import HandOptions, KeptHands
 from tore_runtime.drawing import contact_sheet, overlay_crop, save_image
 
 SHAPE = ("layers", "widths", "hidden", "heads")  # in which a network must be the official one to have its row
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """The files that an evaluation writes; None for none."""
+
+    metrics: Path | None = None  # JSON: metrics, per joint, counts, protocol, the paper's row
+    samples: Path | None = None  # every sample's errors, one JSON object a line
+    worst_sheet: Path | None = None  # a contact sheet of the `worst` samples, see `write_worst`
+    worst: int = 0
+
+    @property
+    def need_samples(self) -> bool:
+        """Whether every sample's own errors are needed."""
+        return self.samples is not None or self.worst_sheet is not None
+
+    def write(
+        self, found: Evaluated, model: nn.Module, evaluation: Evaluation, protocol: Protocol, row: PaperRow | None
+    ) -> None:
+        """Writes those that are wanted."""
+        if self.metrics is not None:
+            paper = asdict(row) if row is not None else None
+            write_json(self.metrics, {**found.result.as_dict(), "protocol": asdict(protocol), "paper": paper})
+        if self.samples is not None:
+            write_lines(self.samples, found.rows)
+        if self.worst_sheet is not None:
+            write_worst(self.worst_sheet, model, evaluation, found.rows, self.worst)
 
 
 def report(
@@ -36,16 +63,12 @@ def report(
     workers: int,
     processes: Processes,
     say: Callable[[str], None],
-    json_path: Path | None = None,
-    samples_path: Path | None = None,
-    worst: int = 0,
-    worst_path: Path | None = None,
+    files: ReportFiles = ReportFiles(),
     hand: HandOptions | None = None,
 ) -> EvaluationResult:
     """Evaluates on all processes; the main one says the table and writes the files that are wanted.
 
-    json_path: metrics, per joint, counts, protocol, the paper's row. samples_path: a JSON line per sample.
-    worst_path: a contact sheet of the `worst` samples by PA-MPJPE. hand: what a hand's evaluation does besides.
+    hand: what a hand's evaluation does besides.
     """
     kind = model.config.body
     hand, kept = hand or HandOptions(), KeptHands()
@@ -63,19 +86,13 @@ def report(
     )
     found = evaluation(
         model.to(processes.device),
-        collect=samples_path is not None or worst_path is not None,
+        collect=files.need_samples,
         keep=kept.add if hand.pred_zip is not None else None,
     )
     if processes.is_main:
         protocol, row = evaluation.protocol(model), row_of(model.config)
         say("\n" + summary(found.result, protocol, row))
-        if json_path is not None:
-            paper = asdict(row) if row is not None else None
-            write_json(json_path, {**found.result.as_dict(), "protocol": asdict(protocol), "paper": paper})
-        if samples_path is not None:
-            write_lines(samples_path, found.rows)
-        if worst_path is not None:
-            write_worst(worst_path, model, evaluation, found.rows, worst)
+        files.write(found, model, evaluation, protocol, row)
     hand.fulfil(kept, processes, say)
     return found.result
 

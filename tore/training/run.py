@@ -20,7 +20,7 @@ from tore.training.build import (
     on_recorded_body,
 )
 from tore.training.config import RunConfig
-from tore.training.evaluation_report import report
+from tore.training.evaluation_report import ReportFiles, report
 from tore.training.hand_submission import HandOptions
 
 CONFIG_FILE = "config.yaml"
@@ -101,7 +101,7 @@ def evaluate_only(setting: RunSetting, hand: HandOptions) -> int:
         workers=config.data.num_workers,
         processes=setting.processes,
         say=setting.log.line,
-        json_path=setting.output_dir / "evaluation.json",
+        files=ReportFiles(metrics=setting.output_dir / "evaluation.json"),
         hand=hand,
     )
     return 0
