@@ -100,42 +100,26 @@ def evaluate_keypoints(
 
     Each person's crop is the square about the center of the labeled box, `box_factor` (1.25) times its longer side;
     with a detector, of the found box that overlaps the labeled one; in the rotation that the detector names, or that
-    `Finding.upright` gives for a network on MoveNet where a box alone is known. A network that sees
-    upright hands gets the upright square about a hand's joints, `box_factor` (1.75) times their longer side: as they
-    are found from the labeled box, with the side, or with hand_turn "labeled" as they are labeled. progress: wraps the
-    loop over images. refine: judges the people as predicted and refined (`tore.inference.refinement`).
+    `Finding.upright` gives for a network on MoveNet where a box alone is known. A network that sees upright hands gets
+    the upright square about a hand's joints, `box_factor` (1.75) times their longer side: as they are found from the
+    labeled box, with the side, or with hand_turn "labeled" as they are labeled. progress: wraps the loop over images.
+    refine: judges the people as predicted and refined (`tore.inference.refinement`).
 
     Raises ValueError for a network of another kind, a file without anybody to judge, and an image of another size than
     the file says; FileNotFoundError for an image that is missing.
     """
-    if recovery.body.kind != file.kind:
-        labels, recovers = (WHOM[kind] for kind in (file.kind, recovery.body.kind))
-        raise ValueError(f"{file.path} labels {labels}, but {recovery.checkpoint or 'the network'} recovers {recovers}")
-    upright = recovery.image_format.upright
-    if hand_turn == LABELED and (detector is not None or not upright):
-        raise ValueError(
-            "--hand_turn labeled goes with labeled boxes and a network that sees upright hands; leave it out"
-        )
-    factor = box_factor or (UPRIGHT_MARGIN if upright else BOX_FACTOR)
+    looking = Looking.at(recovery, file, box_factor, detector, hand_turn)
     people, left_out = judged_people(file)
+    by_image = images_of(file, people, images)
     rows, joints = joint_rows(recovery.body)
     keypoints, boxes = np.stack([p.keypoints for p in people]), np.stack([p.box for p in people])
-    by_image: dict[str, list[int]] = {}
-    for index, labeled in enumerate(people):
-        by_image.setdefault(labeled.file, []).append(index)
-    for name in by_image:
-        if not (images / name).is_file():
-            raise FileNotFoundError(f"{images / name} is missing: put the images of {file.path} below {images}")
     ways = {NETWORK: False} | ({REFINED: True} if refine else {})
     predicted = {way: np.full((*keypoints.shape[:2], 2), np.nan) for way in ways}
     found, stayed, turned = 0, 0, 0
     for name, own in (progress or _same)(list(by_image.items())):
         shown = [people[index] for index in own]
         image = checked_image(images / name, shown)
-        if upright and detector is None:
-            places = upright_places(recovery, image, shown, factor, hand_turn)
-        else:
-            places = places_of(recovery, image, shown, factor, detector)
+        places = looking.places(image, shown)
         for way, refined in ways.items():
             for place, person in zip(places, recover_places(recovery, image, places, refined), strict=True):
                 predicted[way][own[place.person]] = person.to_pixels(rows @ person.vertices)
@@ -143,27 +127,84 @@ def evaluate_keypoints(
         found += len(places)
         turned += sum(place.crop.rotation != 0 for place in places)
     predictions = predicted | {CONSTANT: in_boxes(mean_pose(keypoints, boxes), boxes)}
-    sides_matter = file.kind == "hand" and detector is None and not upright
-    boxes_told = "the labeled ones" if detector is None else f"found by {detector.name}"
-    boxes_told += f", hands upright as {LABELED if hand_turn == LABELED else FOUND}" if upright else ""
-    boxes_told += f", times {factor:g}"
-    if recovery.turns_people and detector is None:
-        boxes_told += f", rotated where that gives surer keypoints ({turned} people)"
     return KeypointReport(
         keypoints=str(file.path),
         checkpoint=recovery.checkpoint,
-        boxes=boxes_told,
+        boxes=looking.told(turned),
         joints=joints,
         baseline="the mean of these people's poses in their boxes, scaled to the box",
         images=len(by_image),
         people=len(file.people),
         judged=len(people),
         left_out=left_out,
-        side_unknown=sum(person.side is None for person in people) if sides_matter else 0,
+        side_unknown=sum(person.side is None for person in people) if looking.needs_sides else 0,
         not_found=len(people) - found,
         not_refined=stayed if refine else None,
         judgment=judge(predictions, keypoints, boxes, file.kind, [person.image_kind for person in people]),
     )
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Where a network looks at labeled people; fields as the arguments of `evaluate_keypoints`."""
+
+    recovery: MeshRecovery
+    detector: Detector | None
+    factor: float  # of the boxes
+    hand_turn: str
+
+    @classmethod
+    def at(
+        cls,
+        recovery: MeshRecovery,
+        file: KeypointFile,
+        box_factor: float | None,
+        detector: Detector | None,
+        hand_turn: str,
+    ) -> Looking:
+        """ValueError for a network of another kind than the file's people, and a turn that does not count."""
+        if recovery.body.kind != file.kind:
+            labels, recovers = (WHOM[kind] for kind in (file.kind, recovery.body.kind))
+            network = recovery.checkpoint or "the network"
+            raise ValueError(f"{file.path} labels {labels}, but {network} recovers {recovers}")
+        upright = recovery.image_format.upright
+        if hand_turn == LABELED and (detector is not None or not upright):
+            raise ValueError(
+                "--hand_turn labeled goes with labeled boxes and a network that sees upright hands; leave it out"
+            )
+        return cls(recovery, detector, box_factor or (UPRIGHT_MARGIN if upright else BOX_FACTOR), hand_turn)
+
+    @property
+    def needs_sides(self) -> bool:
+        """Whether labels alone tell which hands are left ones."""
+        return self.recovery.kind == "hand" and self.detector is None and not self.recovery.image_format.upright
+
+    def places(self, image: np.ndarray, people: list[LabeledPerson]) -> list[PersonPlace]:
+        """Crops of an image's people, without those whom the detector missed."""
+        if self.recovery.image_format.upright and self.detector is None:
+            return upright_places(self.recovery, image, people, self.factor, self.hand_turn)
+        return places_of(self.recovery, image, people, self.factor, self.detector)
+
+    def told(self, turned: int) -> str:
+        """Which crops these are, in words. turned: how many people were shown rotated."""
+        text = "the labeled ones" if self.detector is None else f"found by {self.detector.name}"
+        if self.recovery.image_format.upright:
+            text += f", hands upright as {LABELED if self.hand_turn == LABELED else FOUND}"
+        text += f", times {self.factor:g}"
+        if self.recovery.turns_people and self.detector is None:
+            text += f", rotated where that gives surer keypoints ({turned} people)"
+        return text
+
+
+def images_of(file: KeypointFile, people: list[LabeledPerson], folder: Path) -> dict[str, list[int]]:
+    """The images of people, by name: who of them is in each. FileNotFoundError where one is missing in the folder."""
+    by_image: dict[str, list[int]] = {}
+    for index, labeled in enumerate(people):
+        by_image.setdefault(labeled.file, []).append(index)
+    for name in by_image:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder / name} is missing: put the images of {file.path} below {folder}")
+    return by_image
 
 
 def judged_people(file: KeypointFile) -> tuple[list[LabeledPerson], dict[str, int]]:
