@@ -72,7 +72,8 @@ class Finding(finding.Finding):
     def turns_people(self) -> bool:
         """Whether people in given boxes are rotated where MoveNet is surer of them; False may be set."""
         config = self.config
-        return bool(getattr(config, "keypoint_queries", False)) and config.arch == MOVENET_THUNDER
+        on_movenet = getattr(config, "arch", None) == MOVENET_THUNDER
+        return on_movenet and bool(getattr(config, "keypoint_queries", False))
 
     @cached_property
     def keypoint_placer(self) -> KeypointPlacer:
