@@ -73,6 +73,35 @@ def test_optimizer_steps_equal_the_formula(network: str) -> None:
     torch.testing.assert_close(weight.detach(), expected, rtol=1e-12, atol=0)
 
 
+def test_sized_steps_equal_the_formula() -> None:
+    """Two steps of Adam, those of the convolution in shares of its channels' size; the linear layer's stay Adam's."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(3, 2)).double()
+    with torch.no_grad():
+        network[0].weight[1] *= 1000
+    other = [parameter.detach().clone().requires_grad_() for parameter in network.parameters()]
+    optimizers = [torch.optim.Adam(list(each), lr=0.01) for each in (network.parameters(), other)]
+    optimization.SizedSteps(optimizers[0], network[0].parameters(), 0.5)
+    for step in range(2):
+        gradients = [torch.randn(p.shape, dtype=p.dtype, generator=torch.Generator().manual_seed(step)) for p in other]
+        before = [parameter.detach().clone() for parameter in network.parameters()]
+        with torch.no_grad():
+            for parameter, value in zip(other, before, strict=True):
+                parameter.copy_(value)
+        for parameters, optimizer in ((network.parameters(), optimizers[0]), (other, optimizers[1])):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+        sizes = [float((channel**2).mean() ** 0.5) for channel in before[0]]
+        shares = [0.5 * min(size, 4 * sorted(sizes)[1]) for size in sizes]
+        for channel in range(3):
+            own = before[0][channel] + shares[channel] * (other[0][channel] - before[0][channel])
+            torch.testing.assert_close(network[0].weight[channel], own)
+        bias = before[1] + 0.5 * 0.3 * (before[1] ** 2).mean() ** 0.5 * (other[1] - before[1])
+        torch.testing.assert_close(network[0].bias, bias)
+        torch.testing.assert_close(network[2].weight, other[2])
+
+
 def test_gradient_norm_and_norm_clipping() -> None:
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(4))]
     parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])

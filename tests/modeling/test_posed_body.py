@@ -116,3 +116,19 @@ def test_gradients_are_finite(resting: tuple[torch.Tensor, ...]) -> None:
     predicted = torch.zeros(2, PREDICTED, 3, requires_grad=True)
     PosedBody(*resting)(joints, predicted).square().sum().backward()
     assert joints.grad.isfinite().all() and predicted.grad.isfinite().all()
+
+
+def test_shoulders_and_hips_stay_where_arms_and_legs_begin(resting: tuple[torch.Tensor, ...]) -> None:
+    """One shoulder is raised, both are moved apart, the hips too: the trunk's and the collars' maps end there."""
+    joints, _, _ = resting
+    posed, moved = PosedBody(*resting), joints.clone()
+    right, left = (J14_NAMES.index(name) for name in ("R_Shoulder", "L_Shoulder"))
+    moved[right] += torch.tensor([-0.04, -0.05, 0.02])
+    moved[left] += torch.tensor([0.03, 0.0, 0.0])
+    for name, sign in (("R_Hip", -1), ("L_Hip", 1)):
+        moved[J14_NAMES.index(name), 0] += 0.02 * sign
+    single = torch.eye(len(BONES))
+    for skeleton, joint in (("R_Collar", right), ("L_Collar", left), ("Pelvis", J14_NAMES.index("R_Hip"))):
+        posed.keep_constant("vertices", joints[joint][None])
+        posed.keep_constant("shares", single[bone_of(skeleton)][None])
+        torch.testing.assert_close(posed(moved[None], NOTHING)[0, 0], moved[joint], rtol=0, atol=1e-5)

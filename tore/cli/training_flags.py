@@ -110,7 +110,7 @@ def add_shared_flags(parser: argparse.ArgumentParser, kind: str) -> None:
     take_negative_numbers(parser)
     _add_data(parser)
     _add_training(parser)
-    _add_deviations(parser)
+    _add_deviations(parser, kind)
     _add_losses(parser, kind)
     _add_run(parser)
     if kind == "hand":
@@ -245,7 +245,7 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--freeze_batch_norm", action="store_true", help="keep running statistics as they are")
 
 
-def _add_deviations(parser: argparse.ArgumentParser) -> None:
+def _add_deviations(parser: argparse.ArgumentParser, kind: str) -> None:
     text = "what short runs from scratch need; none of it is official, and all of it is off by default"
     group = parser.add_argument_group("deviations", text)
     group.add_argument(
@@ -276,6 +276,19 @@ def _add_deviations(parser: argparse.ArgumentParser) -> None:
         metavar="S,X,Y",
         help="start the camera at this scale and shift (0.9,0,0)",
     )
+    group.add_argument(
+        "--pose_network_lr",
+        type=float,
+        metavar="SHARE",
+        help="learning rate of a pose network that is trained, in shares of the size of its weights",
+    )
+    if kind == "body":
+        group.add_argument(
+            "--keypoint_maps_loss_weight", type=float, help="weight of MoveNet's own maps, where it is trained; 0: none"
+        )
+        group.add_argument(
+            "--pose_network_from", type=int, metavar="BLOCK", help="the first block of MoveNet that is trained with it"
+        )
     group.add_argument(
         "--no_augmentation", action="store_true", help="crop training images as in evaluation, and mask no joint"
     )

@@ -44,6 +44,41 @@ def build_optimizer(parameters: Iterable[nn.Parameter], recipe: OptimizerRecipe,
     return kind(trained, lr=lr, betas=BETAS, weight_decay=recipe.weight_decay, fused=fused)
 
 
+class SizedSteps:
+    """Makes an optimizer's steps of some parameters proportional to their size.
+
+    Where batch norms are folded into convolutions, weights of channels differ by factors of thousands, and one rate for
+    all is too fast for some and too slow for others. The size is the root of the mean square of a channel's weights, at
+    most `LARGEST` times the median channel's; of biases `BIAS` times that of all of them.
+    """
+
+    LARGEST, BIAS = 4.0, 0.3
+
+    def __init__(self, optimizer: Optimizer, parameters: Iterable[nn.Parameter], factor: float) -> None:
+        """factor: times the optimizer's own rate, it is the step in shares of the size."""
+        self.parameters, self.factor = list(parameters), factor
+        self.before: list[Tensor] = []
+        optimizer.register_step_pre_hook(self._keep)
+        optimizer.register_step_post_hook(self._scale)
+
+    @torch.no_grad()
+    def _keep(self, *_: object) -> None:
+        self.before = [parameter.clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def _scale(self, *_: object) -> None:
+        for parameter, before in zip(self.parameters, self.before, strict=True):
+            parameter.copy_(before + self.factor * self.size(before) * (parameter - before))
+        self.before = []
+
+    def size(self, values: Tensor) -> Tensor:
+        """Of weights (C, ...), broadcast over each channel, or of biases (C,)."""
+        if values.dim() == 1:
+            return self.BIAS * values.square().mean().sqrt()
+        sizes = values.flatten(1).square().mean(1).sqrt()  # (C,)
+        return sizes.clamp(max=self.LARGEST * sizes.median()).reshape(-1, *[1] * (values.dim() - 1))
+
+
 def gradients_of(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
     """The gradients that exist."""
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -115,8 +150,8 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 class Optimization:
     """How a network is optimized, and for how long.
 
-    apart: a submodule that sends no gradient to the others; its gradients are clipped by themselves, so that the
-    others train as without it. on_nan: "stop" | "skip", when a loss is not finite.
+    apart: submodules whose gradients are clipped by themselves, so that the others train as without them.
+    on_nan: "stop" | "skip", when a loss is not finite.
     """
 
     optimizer: Optimizer
@@ -126,7 +161,7 @@ class Optimization:
     schedule: Schedule = Schedule()
     accumulate: int = 1  # micro-batches of a step
     average: MovingAverage | None = None
-    apart: nn.Module | None = None
+    apart: tuple[nn.Module, ...] = ()
     channels_last: bool = False
     freeze_batch_norm: bool = False
     on_nan: str = "stop"

@@ -99,8 +99,9 @@ class Trainer:
         self.checkpoints = checkpointing.folder
         self.scaler = torch.amp.GradScaler(processes.device.type, enabled=step.amp is torch.float16)
         self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        alone = set(optimization.apart.parameters()) if optimization.apart is not None else set()
-        sides = [[p for p in self.parameters if (p in alone) is side] for side in (False, True)]
+        parts = [{*part.parameters()} for part in optimization.apart]
+        rest = [p for p in self.parameters if not any(p in part for part in parts)]
+        sides = [rest, *([p for p in self.parameters if p in part] for part in parts)]
         self.clipped_together = [side for side in sides if side]
         self.buffers = BufferKeeper(network) if optimization.on_nan == "skip" else None
         self.progress = Progress()

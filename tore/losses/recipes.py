@@ -25,6 +25,7 @@ class LossRecipe:
     edge: float = 0.0
     surface_level: int = -1  # the mesh level of the normal and edge terms, counted from the full one: -1, -2, ...
     smpl_parameters: float = 0.0  # of the SMPL parameter regressor's rotations and betas
+    keypoint_maps: float = 0.0  # of a pose network that is trained
 
     def without_surface(self) -> LossRecipe:
         """The recipe without its normal and edge terms."""
@@ -39,6 +40,7 @@ class LossRecipe:
             "normal": self.normal,
             "edge": self.edge,
             "smpl_parameters": self.smpl_parameters,
+            "keypoint_maps": self.keypoint_maps,
         }
         weights = {name: weight for name, weight in maxima.items() if weight}
         return weights | ({"itp": itp_weight(self.itp, progress)} if self.itp else {})

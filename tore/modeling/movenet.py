@@ -179,9 +179,7 @@ def decode_keypoints(maps: dict[str, Tensor]) -> Tensor:
     """The keypoints (B, 17, 3) of Thunder's maps (B, C, n, n): x, y in shares of the image's sides, score."""
     side = maps["center"].shape[-1]
     rows, columns = _cells(maps["center"])
-    beside = ((rows - side // 2) ** 2 + (columns - side // 2) ** 2).sqrt()
-    middling = (1 / (beside + MIDDLE_SOFTENING)).half().to(beside.dtype)
-    centers = (maps["center"][:, 0].sigmoid() * middling).flatten(1).argmax(1)  # (B,)
+    centers = place_of_person(maps["center"])  # (B,)
     places = _at(maps["place"], centers[:, None]).unflatten(2, (KEYPOINTS, 2))[:, 0]  # (B,17,2) y, x
     places = places + torch.stack([centers // side, centers % side], -1)[:, None]
     scores = maps["heatmap"].sigmoid()  # (B,17,n,n)
@@ -189,6 +187,15 @@ def decode_keypoints(maps: dict[str, Tensor]) -> Tensor:
     chosen = (scores / (distances + SOFTENING)).flatten(2).argmax(2)  # (B,17)
     points = _refined(maps["offset"], chosen[:, None])[:, 0] / side
     return torch.cat([points, scores.flatten(2).gather(2, chosen[..., None])], -1)
+
+
+def place_of_person(centers: Tensor) -> Tensor:
+    """The cell (B,), numbered row by row, of Thunder's map (B, 1, n, n) where the one person is, near its middle."""
+    side = centers.shape[-1]
+    rows, columns = _cells(centers)
+    beside = ((rows - side // 2) ** 2 + (columns - side // 2) ** 2).sqrt()
+    middling = (1 / (beside + MIDDLE_SOFTENING)).half().to(beside.dtype)
+    return (centers[:, 0].sigmoid() * middling).flatten(1).argmax(1)
 
 
 def surer_keypoints(look: Callable[[Tensor], Tensor], images: Tensor, first: Tensor | None = None) -> Tensor:
@@ -313,6 +320,15 @@ class ThunderTrunk(nn.Module):
         self.register_buffer("deviation", torch.ones(sum(sizes)))
         for module in (self.network.heads, self.network.lateral[-1], *self.network.merge[1:]):
             module.requires_grad_(False)  # these are behind the maps above
+
+    def train_from(self, block: int) -> None:
+        """Trains the network from a block of MobileNetV2 on, heads included; what is before stays as it is.
+
+        The map that says where the person is has no labels, and its head stays too.
+        """
+        self.requires_grad_(True)
+        for module in (self.network.stem, *self.network.blocks[:block], self.network.heads["center"]):
+            module.requires_grad_(False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """images (B, 3, H, W) RGB in -1..1 -> (B, 1464, H / 32, W / 32), and the heads' maps, {} where unwanted."""

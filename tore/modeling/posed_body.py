@@ -5,7 +5,8 @@ bone's direction, and an axis across it. In the trunk that is the line of the hi
 the resting one, turned as the parent bone is and then by the smallest rotation that gives the bone its direction; to it
 is added what the network predicts, since joints do not tell how a limb is turned about itself. Hands and feet have the
 direction that turning with their parent gives them, plus what the network predicts. Along a bone the mesh is stretched
-as the bone is, so that it keeps its thickness.
+as the bone is, so that it keeps its thickness; the trunk also along the line of the hips or shoulders, and it slants as
+that line does. Collars lead from the neck to where the arms begin.
 """
 
 from __future__ import annotations
@@ -44,25 +45,29 @@ class Bone(NamedTuple):
 HIPS, SHOULDERS = ("R_Hip", "L_Hip"), ("R_Shoulder", "L_Shoulder")
 TRUNK = (
     Bone(None, HIPS, ("Neck",), HIPS, ("Pelvis", "Spine1")),
-    Bone(None, ("Neck",), HIPS, SHOULDERS, ("Spine2", "Spine3", "L_Collar", "R_Collar")),
+    Bone(None, ("Neck",), HIPS, SHOULDERS, ("Spine2", "Spine3")),
 )
 LEVELS = (
     (
         Bone(1, ("Neck",), ("Head",), SIDEWAYS, ("Neck", "Head")),
-        Bone(1, ("R_Shoulder",), ("R_Elbow",), FORWARD, ("R_Shoulder",)),
-        Bone(1, ("L_Shoulder",), ("L_Elbow",), FORWARD, ("L_Shoulder",)),
+        Bone(1, ("Neck",), ("R_Shoulder",), FORWARD, ("R_Collar",)),
+        Bone(1, ("Neck",), ("L_Shoulder",), FORWARD, ("L_Collar",)),
         Bone(0, ("R_Hip",), ("R_Knee",), SIDEWAYS, ("R_Hip",)),
         Bone(0, ("L_Hip",), ("L_Knee",), SIDEWAYS, ("L_Hip",)),
     ),
     (
-        Bone(3, ("R_Elbow",), ("R_Wrist",), FORWARD, ("R_Elbow",)),
-        Bone(4, ("L_Elbow",), ("L_Wrist",), FORWARD, ("L_Elbow",)),
+        Bone(3, ("R_Shoulder",), ("R_Elbow",), FORWARD, ("R_Shoulder",)),
+        Bone(4, ("L_Shoulder",), ("L_Elbow",), FORWARD, ("L_Shoulder",)),
         Bone(5, ("R_Knee",), ("R_Ankle",), SIDEWAYS, ("R_Knee",)),
         Bone(6, ("L_Knee",), ("L_Ankle",), SIDEWAYS, ("L_Knee",)),
     ),
     (
-        Bone(7, ("R_Wrist",), (), FORWARD, ("R_Wrist", "R_Hand")),
-        Bone(8, ("L_Wrist",), (), FORWARD, ("L_Wrist", "L_Hand")),
+        Bone(7, ("R_Elbow",), ("R_Wrist",), FORWARD, ("R_Elbow",)),
+        Bone(8, ("L_Elbow",), ("L_Wrist",), FORWARD, ("L_Elbow",)),
+    ),
+    (
+        Bone(11, ("R_Wrist",), (), FORWARD, ("R_Wrist", "R_Hand")),
+        Bone(12, ("L_Wrist",), (), FORWARD, ("L_Wrist", "L_Hand")),
         Bone(9, ("R_Ankle",), (), SIDEWAYS, ("R_Ankle", "R_Foot"), FORWARD),
         Bone(10, ("L_Ankle",), (), SIDEWAYS, ("L_Ankle", "L_Foot"), FORWARD),
     ),
@@ -70,6 +75,7 @@ LEVELS = (
 BONES = TRUNK + sum(LEVELS, ())  # parents before children
 TURNED = len(BONES) - len(TRUNK)  # bones whose axis across is predicted
 PREDICTED = TURNED + len(LEVELS[-1])  # vectors: those axes, then the directions of hands and feet
+NARROWEST, WIDEST, SLANT = 0.5, 1.6, 0.6  # limits of the trunk's width and slant, of its resting width
 
 
 class PosedBody(WithConstants):
@@ -80,6 +86,8 @@ class PosedBody(WithConstants):
     lengths: Tensor
     stretched: Tensor
     frames: Tensor
+    widths: Tensor
+    slants: Tensor
     shares: Tensor
     vertices: Tensor
 
@@ -101,6 +109,9 @@ class PosedBody(WithConstants):
         self.keep_constant("starts", starts.float())
         self.keep_constant("lengths", bones.norm(dim=-1, keepdim=True).float())  # (bones, 1)
         self.keep_constant("frames", frame_of(bones, across).float())  # (bones, 3, 3)
+        lines = turned(self.frames[: len(TRUNK)].mT, across[: len(TRUNK)].float())  # (2, 3), along the frames' axes
+        self.keep_constant("slants", lines[:, :1])
+        self.keep_constant("widths", lines[:, 1:2])
         ends = torch.tensor([[float(bool(bone.end))] for bone in BONES], device="cpu")
         self.keep_constant("stretched", self.frames[..., 0] * ends)  # directions of the bones whose length joints tell
         self.keep_constant("shares", (weights @ moved.to(weights)).float())  # (Vc, 24) by (24, bones)
@@ -124,9 +135,21 @@ class PosedBody(WithConstants):
         stretch = (bones / beside(self.lengths, joints)).norm(dim=-1, keepdim=True) - 1
         along = turned(rotations, beside(self.stretched, joints))
         linear = rotations + (stretch * along)[..., None] * frames[:, None, :, 0]  # (B, bones, 3, 3)
+        wider = self.widened(rotations, lines, stretch)
+        linear = torch.cat((linear[:, : len(TRUNK)] + wider, linear[:, len(TRUNK) :]), 1)
         moves = torch.cat((linear, (starts - turned(linear, resting))[..., None]), -1)  # (B, bones, 3, 4)
         blended = torch.einsum("vk,bkij->bvij", beside(self.shares, joints), moves)
         return turned(blended[..., :3], beside(self.vertices, joints)) + blended[..., 3]
+
+    def widened(self, rotations: Tensor, lines: Tensor, stretch: Tensor) -> Tensor:
+        """(B, 2, 3, 3): what is added to the trunk's linear maps, so that hips and shoulders lie on their `lines`."""
+        trunk = slice(0, len(TRUNK))
+        frames, width, slant = (beside(values, lines) for values in (self.frames, self.widths, self.slants))
+        along, across = (turned(rotations[:, trunk], frames[trunk, :, axis]) for axis in (0, 1))  # (B, 2, 3)
+        wide = (lines[:, trunk] * across).sum(-1, keepdim=True) / width  # (B, 2, 1)
+        tilted = (lines[:, trunk] * along).sum(-1, keepdim=True) - slant * (1 + stretch[:, trunk])
+        more = (wide.clamp(NARROWEST, WIDEST) - 1) * across + (tilted / width).clamp(-SLANT, SLANT) * along
+        return more[..., None] * frames[trunk, None, :, 1]
 
 
 def _rows(bone: Bone) -> Tensor:

@@ -22,12 +22,14 @@ from tore.datasets.sets import TSVSet, set_identity
 from tore.device import check_compiler
 from tore.engine.distributed import Processes
 from tore.engine.logging import Monitoring, RunLog
-from tore.engine.optimization import Optimization, build_optimizer
+from tore.engine.optimization import Optimization, SizedSteps, build_optimizer
+from tore.engine.pose_network import PoseNetworkStep
 from tore.engine.state import CheckpointFolder, Checkpointing, MovingAverage, load_training_state, seed_process
 from tore.engine.step import LossStep, step_of
 from tore.engine.trainer import Trainer
 from tore.evaluation.evaluator import EvaluationResult
-from tore.image_format import STRIDE, ImageFormat
+from tore.image_format import MOVENET_THUNDER, STRIDE, ImageFormat
+from tore.inference.refinement import coco_rows
 from tore.modeling import create_model, load_model
 from tore.modeling.backbones import KEYPOINTS_OF, NONE, SHIPPED, TIMM
 from tore.modeling.build import add_smpl_regressor, describe
@@ -35,6 +37,7 @@ from tore.modeling.checkpoints import Checkpoint, read_checkpoint, save_weights
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.initialization import PARTS_TO_LOAD, load_parts, start_camera, start_from_template
 from tore.modeling.metro import METRO
+from tore.modeling.movenet import load_movenet
 from tore.modeling.recorded_body import body_dir_for, refuse_another_body, trained_on_of
 from tore.training.config import RunConfig
 from tore.training.evaluate import Evaluation
@@ -209,6 +212,7 @@ def network_of(setting: RunSetting, state: dict[str, Any] | None) -> Network:
         setting.log.line(note)
     if state is not None:
         check_same_network(state, describe(model.config))
+    train_keypoints(model, setting.config)
     model.to(device)
     if options.channels_last:
         model.to(memory_format=torch.channels_last)
@@ -278,12 +282,41 @@ def training_batches(setting: RunSetting, model: Network) -> LoaderBatches:
     )
 
 
+def trains_pose_network(model: Network) -> bool:
+    """Whether the backbone is a pose network that is trained."""
+    return model.config.arch in KEYPOINTS_OF and not model.config.frozen_backbone
+
+
+def train_keypoints(model: Network, config: RunConfig) -> None:
+    """Trains MoveNet's heads with its backbone where their maps are weighed.
+
+    ValueError for options about it that would have no effect.
+    """
+    weight, trained = config.losses.keypoint_maps_loss_weight, trains_pose_network(model)
+    if config.gives("pose_network_lr") and not trained:
+        raise ValueError("--pose_network_lr is the rate of a pose network that is trained; add --freeze_backbone false")
+    if config.gives("pose_network_from") and not weight:
+        raise ValueError("--pose_network_from goes with --keypoint_maps_loss_weight; leave it out, or give both")
+    if not weight:
+        return
+    said = flag_text("keypoint_maps_loss_weight", weight)
+    if model.config.arch != MOVENET_THUNDER or not getattr(model.config, "keypoint_queries", False):
+        raise ValueError(f"{said} weighs the maps of a network with MoveNet's keypoints in its queries; leave it out")
+    if not trained or config.data.cache_features is not None:
+        raise ValueError(f"{said} trains MoveNet; add --freeze_backbone false, and leave --cache_features out")
+    model.backbone.trunk.train_from(config.optimization.pose_network_from)
+
+
 def loss_step(setting: RunSetting, model: Network, body: BodyModel) -> LossStep:
     """Targets, forward pass and losses of the run's network and body."""
     recipe = recipe_from(setting.config, model.config)
     faces = surface_faces(recipe, body, setting.config.data.body_dir)
-    amp = setting.config.optimization.amp
-    return step_of(model, body, recipe, processes=setting.processes, amp=amp, faces=faces)
+    amp, device = setting.config.optimization.amp, setting.processes.device
+    options: dict[str, Any] = {"processes": setting.processes, "amp": amp, "faces": faces}
+    if not recipe.keypoint_maps:
+        return step_of(model, body, recipe, **options)
+    before, rows = load_movenet("thunder").to(device), torch.from_numpy(coco_rows(body)[0]).float().to(device)
+    return step_of(model, body, recipe, kind=partial(PoseNetworkStep, before=before, rows=rows), **options)
 
 
 def validation(
@@ -321,15 +354,21 @@ def drawing(setting: RunSetting, faces: Tensor, image_format: ImageFormat) -> Ca
 def optimization_of(config: RunConfig, model: Network) -> Optimization:
     """How the options have the network optimized."""
     options, recipe = config.optimization, optimizer_from(config)
+    optimizer = build_optimizer(model.parameters(), recipe, options.lr)
+    apart: list[torch.nn.Module | None] = [model.smpl_regressor]  # it sends the others no gradient
+    if trains_pose_network(model):
+        backbone = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
+        SizedSteps(optimizer, backbone, options.pose_network_lr / options.lr)
+        apart.append(model.backbone)  # its gradients are thousands of times larger
     return Optimization(
-        build_optimizer(model.parameters(), recipe, options.lr),
+        optimizer,
         recipe,
         lr=options.lr,
         epochs=options.num_train_epochs,
         schedule=options.rates(),
         accumulate=options.accumulate,
         average=MovingAverage(model, options.ema) if options.ema else None,
-        apart=model.smpl_regressor,
+        apart=tuple(part for part in apart if part is not None),
         channels_last=options.channels_last,
         freeze_batch_norm=options.freeze_batch_norm,
         on_nan=options.on_nan,

@@ -69,6 +69,7 @@ class LossOptions(Options):
     vloss_w_sub2: float | None = option(None)  # of bodies
     smpl_param_loss_weight: float = option(1000.0)  # of the SMPL parameter regressor
     itp_loss_weight: float | None = option(None)  # of FastMETRO
+    keypoint_maps_loss_weight: float = option(0.0, least=0)  # of MoveNet's own maps, where it is trained
     edge_and_normal_vector_loss: bool | None = option(None)  # of FastMETRO
 
 
@@ -77,6 +78,8 @@ class OptimizationOptions(Options):
     """Steps, rates and how a step is computed."""
 
     lr: float = option(1e-4, least=0)
+    pose_network_lr: float = option(3e-4, least=0)  # of MoveNet's weights where it is trained, in shares of their size
+    pose_network_from: int = option(6, least=0)  # the first of its blocks that is trained
     num_train_epochs: int = option(60, least=1)
     accumulate: int = option(1, least=1)
     amp: str = option("none", choices=tuple(AMP_TYPES))

@@ -40,6 +40,7 @@ def recipe_from(run: RunConfig, config: ModelConfig) -> LossRecipe:
         level_weights=tuple(map(_chosen, shares, recipe.level_weights)),
         itp=_token_weight(asked.itp_loss_weight, config, recipe.itp),
         smpl_parameters=asked.smpl_param_loss_weight if config.smpl_regressor else 0.0,
+        keypoint_maps=asked.keypoint_maps_loss_weight,
     )
     _check_weights(run, config, recipe)
     usual = network == "metro" or asked.recipe != TORE_RECIPE
