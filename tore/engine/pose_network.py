@@ -28,7 +28,7 @@ class PoseNetworkStep(LossStep):
     """From a batch of images to its loss, that of MoveNet's maps included. Autocast is the backbone's alone."""
 
     def __init__(self, *, before: MoveNet, rows: Tensor, **options: Any) -> None:
-        """before: the MoveNet that ships, on the run's device. rows: (17, V), COCO's keypoints of a mesh."""
+        """before: MoveNet as it was, on the run's device. rows: (17, V), COCO's keypoints of a mesh."""
         super().__init__(**options)
         self.before, self.rows = before, rows[LIMBS]
 

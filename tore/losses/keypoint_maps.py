@@ -1,6 +1,6 @@
 """What MoveNet's own heads are trained on where the network's backbone is trained: heat maps, offsets and places.
 
-A heat map is to stay as the MoveNet that ships has it where that is right, so that scores keep their meaning, and to
+A heat map is to stay as it was before training where that is right, so that scores keep their meaning, and to
 have a spot at the label elsewhere, as high and wide as MoveNet's own are. Offsets and places are the label's.
 """
 
@@ -22,7 +22,7 @@ FARTHEST = 2.0  # cells; offsets beyond are not learned
 
 
 def keypoint_maps_loss(said: Maps, before: Maps, points: Tensor, there: Tensor) -> Tensor:
-    """The loss of Thunder's maps `said`, those of the MoveNet that ships being `before`; see the module's text.
+    """The loss of Thunder's maps `said`, those before training being `before`; see the module's text.
 
     points: (B, 12, 2) labels of the limbs' keypoints in [-1, 1] of the image. there: (B, 12) bool, which are labeled
     and within it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,6 @@ from tore.modeling.checkpoints import Checkpoint, read_checkpoint, save_weights
 from tore.modeling.fastmetro import FastMETRO
 from tore.modeling.initialization import PARTS_TO_LOAD, load_parts, start_camera, start_from_template
 from tore.modeling.metro import METRO
-from tore.modeling.movenet import load_movenet
 from tore.modeling.recorded_body import body_dir_for, refuse_another_body, trained_on_of
 from tore.training.config import RunConfig
 from tore.training.evaluate import Evaluation
@@ -304,6 +304,8 @@ def train_keypoints(model: Network, config: RunConfig) -> None:
         raise ValueError(f"{said} weighs the maps of a network with MoveNet's keypoints in its queries; leave it out")
     if not trained or config.data.cache_features is not None:
         raise ValueError(f"{said} trains MoveNet; add --freeze_backbone false, and leave --cache_features out")
+    if config.network.checkpoint is None:
+        raise ValueError(f"{said} keeps MoveNet's maps as a checkpoint has them; name it with --checkpoint")
     model.backbone.trunk.train_from(config.optimization.pose_network_from)
 
 
@@ -315,7 +317,10 @@ def loss_step(setting: RunSetting, model: Network, body: BodyModel) -> LossStep:
     options: dict[str, Any] = {"processes": setting.processes, "amp": amp, "faces": faces}
     if not recipe.keypoint_maps:
         return step_of(model, body, recipe, **options)
-    before, rows = load_movenet("thunder").to(device), torch.from_numpy(coco_rows(body)[0]).float().to(device)
+    before = deepcopy(model.backbone.trunk.network).requires_grad_(
+        False
+    )  # as the checkpoint has it, also when resuming
+    rows = torch.from_numpy(coco_rows(body)[0]).float().to(device)
     return step_of(model, body, recipe, kind=partial(PoseNetworkStep, before=before, rows=rows), **options)
 
 
