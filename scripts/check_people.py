@@ -1,12 +1,13 @@
 """Checks a rendered set of people: joints by MoveNet Thunder, outlines by the mesh that the labels describe.
 
-    python scripts/check_people.py SET.yaml [--images 300] [--assets DIR]
+    python scripts/check_people.py SET.yaml [--images 300] [--assets DIR] [--movenet FILE]
 
 Joints: the share of the 12 limb joints that MoveNet Thunder finds within 0.2 of the torso of where COCO's keypoints lie
 on the label's mesh, in a crop 1.25 times as large as the label's box; of single people who are whole in the image and
 hardly hidden, by what the label says of the joint, and of all others. Outlines: the naked body of 40 scenes, rendered,
 against the mesh of the label, drawn with the label's camera. The exit code is 1 where a single person's visible joints
-are found less often than 0.87, or an outline agrees less than 0.97.
+are found less often than 0.87, or an outline agrees less than 0.97. The MoveNet that ships was trained on such images:
+only Google's own weights say how much they are like photographs.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ def mesh_of(label: dict, model: SMPL) -> tuple[np.ndarray, PinholeCamera]:
     return vertices, PinholeCamera(camera["focal_length"], tuple(camera["principal_point"]))
 
 
-def found_by_movenet(images: list[np.ndarray], labels: list[dict]) -> np.ndarray:
+def found_by_movenet(images: list[np.ndarray], labels: list[dict], weights: Path | None) -> np.ndarray:
     """(N, 17, 3) keypoints x, y in the images' pixels, score."""
-    network, out = load_movenet("thunder"), []
+    network, out = load_movenet("thunder", weights), []
     for image, label in zip(images, labels, strict=True):
         side = label["scale"] * 200 * MARGIN / 1.2
         corner = np.array(label["center"]) - side / 2
@@ -66,8 +67,8 @@ def found_by_movenet(images: list[np.ndarray], labels: list[dict]) -> np.ndarray
     return np.stack(out)
 
 
-def check_joints(yaml: Path, wanted: int, model: SMPL) -> bool:
-    """Prints the shares; whether single people's visible joints are found often enough."""
+def check_joints(yaml: Path, wanted: int, model: SMPL, weights: Path | None) -> bool:
+    """Prints the shares by MoveNet of these weights; whether single people's visible joints are found often enough."""
     rows, rules = TSVSet(yaml), keypoint_rows()
     labels, images, singles = [], [], 0
     for index in range(len(rows)):
@@ -77,7 +78,7 @@ def check_joints(yaml: Path, wanted: int, model: SMPL) -> bool:
         singles += is_single(label)
         if singles == wanted:
             break
-    found = found_by_movenet(images, labels)
+    found = found_by_movenet(images, labels, weights)
     near = np.zeros((len(labels), len(LIMBS)), bool)
     for index, label in enumerate(labels):
         vertices, camera = mesh_of(label, model)
@@ -143,10 +144,11 @@ def main() -> int:
     parser.add_argument("set", type=Path, help="yaml file of the set")
     parser.add_argument("--images", type=int, default=300, help="single, whole people")
     parser.add_argument("--assets", type=Path)
+    parser.add_argument("--movenet", type=Path, help="Google's weights, by scripts/convert_movenet.py [what ships]")
     args = parser.parse_args()
     model = load_body("body", synthetic_body_dir())
     assert isinstance(model, SMPL)
-    results = [check_outlines(model, args.assets), check_joints(args.set, args.images, model)]
+    results = [check_outlines(model, args.assets), check_joints(args.set, args.images, model, args.movenet)]
     return 0 if all(results) else 1
 
 

@@ -254,6 +254,12 @@ def _add_deviations(parser: argparse.ArgumentParser, kind: str) -> None:
         help="how gradients are clipped [as the network's recipe]",
     )
     group.add_argument("--gradient_clip_limit", type=float, help="of an entry or of the norm [as the recipe]")
+    _add_starts(group)
+    _add_pose_network(group, kind)
+    _add_images(group)
+
+
+def _add_starts(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         *names("--pretrained"),
         metavar="PATH",
@@ -276,6 +282,9 @@ def _add_deviations(parser: argparse.ArgumentParser, kind: str) -> None:
         metavar="S,X,Y",
         help="start the camera at this scale and shift (0.9,0,0)",
     )
+
+
+def _add_pose_network(group: argparse._ArgumentGroup, kind: str) -> None:
     group.add_argument(
         "--pose_network_lr",
         type=float,
@@ -289,6 +298,9 @@ def _add_deviations(parser: argparse.ArgumentParser, kind: str) -> None:
         group.add_argument(
             "--pose_network_from", type=int, metavar="BLOCK", help="the first block of MoveNet that is trained with it"
         )
+
+
+def _add_images(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--no_augmentation", action="store_true", help="crop training images as in evaluation, and mask no joint"
     )

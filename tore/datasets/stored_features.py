@@ -24,13 +24,13 @@ from tore.datasets.sets import set_identity
 from tore.files import checksum, read_json, replacing, write_json
 from tore.image_format import MOVENET_THUNDER
 from tore.modeling.backbones import KEYPOINTS_OF, Backbone, ImageFeatures
+from tore.modeling.movenet import MIDDLE
 
 FORMAT = 1
 PART = 256  # samples of a file
 LIMIT = 25e9  # bytes of a folder
 OPEN = 256  # most files that a process keeps open; systems allow 1024 or fewer
 RECORD = "stored.json"
-LOOKS = 2  # of which MoveNet's keypoints are the surer ones
 WHAT = {"backbone": "backbone", "set": "set", "image": "image format", "augmentation": "augmentation", "shape": "size"}
 
 
@@ -41,7 +41,7 @@ def origin_of(backbone: Backbone, dataset: MeshDataset, shape: Sequence[int]) ->
         "backbone": {
             "arch": backbone.arch,
             "keypoints": backbone.keypoints,
-            **({"looks": LOOKS} if backbone.keypoints and backbone.arch == MOVENET_THUNDER else {}),
+            **({"looks": [1.0, MIDDLE]} if backbone.keypoints and backbone.arch == MOVENET_THUNDER else {}),
             "checksum": checksum(backbone.state_dict()),
         },
         "set": set_identity(dataset.rows) | {"body": dataset.layout.kind},
