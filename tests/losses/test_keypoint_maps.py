@@ -68,7 +68,7 @@ def test_a_wrong_keypoint_is_drawn_to_its_label_and_others_are_not_moved() -> No
 def test_unlabeled_keypoints_do_not_count() -> None:
     points = some_points()
     labels, there = points[:, 5:].clone(), torch.ones(2, 12, dtype=torch.bool)
-    labels[1, 2], there[1, 2] = torch.nan, False
+    labels[1, 2], there[1, 2] = 0.9, False  # far from where it was found, but not labeled
     maps = maps_of(points)
     assert keypoint_maps_loss(maps, maps, labels, there).item() < 1e-6
     assert keypoint_maps_loss(maps, maps, labels, torch.zeros_like(there)).item() < 1e-6

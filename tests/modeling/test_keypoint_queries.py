@@ -106,7 +106,7 @@ def test_files_without_the_backbone_that_comes_with_the_package(
     ):
         tore.save_model(loaded, paths[0], leave_out_backbone=True)
     tore.load_model(paths[0], rule_body_dir, "cpu")  # the file is as it was, and so is the package's backbone
-    monkeypatch.setattr(shipped_backbone, "_shipped", lambda arch: ({}, "01234567"))
+    monkeypatch.setattr(shipped_backbone, "shipped_entries", lambda arch: ({}, "01234567"))
     with pytest.raises(ValueError, match=r"net\.bin leaves its backbone out, movenet-thunder .* has 01234567: use"):
         tore.load_model(paths[1], rule_body_dir, "cpu")
 

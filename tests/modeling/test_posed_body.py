@@ -10,7 +10,19 @@ from tests.modeling.turns import rotation, rotation_about
 from tore.body import load_body
 from tore.body.joints import J14_NAMES
 from tore.body.topology import template_of
-from tore.modeling.posed_body import BONES, LEVELS, PREDICTED, TRUNK, TURNED, PosedBody, frame_of
+from tore.modeling.posed_body import (
+    BONES,
+    HIPS,
+    LEVELS,
+    PREDICTED,
+    SHOULDERS,
+    SLANT,
+    TRUNK,
+    TURNED,
+    WIDEST,
+    PosedBody,
+    frame_of,
+)
 
 NOTHING = torch.zeros(1, PREDICTED, 3)
 ELBOW, WRIST = J14_NAMES.index("R_Elbow"), J14_NAMES.index("R_Wrist")
@@ -126,9 +138,34 @@ def test_shoulders_and_hips_stay_where_arms_and_legs_begin(resting: tuple[torch.
     moved[right] += torch.tensor([-0.04, -0.05, 0.02])
     moved[left] += torch.tensor([0.03, 0.0, 0.0])
     for name, sign in (("R_Hip", -1), ("L_Hip", 1)):
-        moved[J14_NAMES.index(name), 0] += 0.02 * sign
+        moved[J14_NAMES.index(name)] += torch.tensor([0.02 * sign, 0.03 * (sign > 0), 0.0])  # apart, and one is raised
     single = torch.eye(len(BONES))
     for skeleton, joint in (("R_Collar", right), ("L_Collar", left), ("Pelvis", J14_NAMES.index("R_Hip"))):
         posed.keep_constant("vertices", joints[joint][None])
         posed.keep_constant("shares", single[bone_of(skeleton)][None])
         torch.testing.assert_close(posed(moved[None], NOTHING)[0, 0], moved[joint], rtol=0, atol=1e-5)
+
+
+def test_trunk_widens_and_slants_with_the_shoulders_up_to_its_limits(resting: tuple[torch.Tensor, ...]) -> None:
+    """The line of the shoulders, as the upper trunk's map has it; wider than the limit it ends there."""
+    joints, _, _ = resting
+    shoulders = [J14_NAMES.index(name) for name in SHOULDERS]
+    line, middle = joints[shoulders[1]] - joints[shoulders[0]], joints[shoulders].mean(0)
+    single = torch.eye(len(BONES))[bone_of("Spine3")]
+    posed = PosedBody(*resting)
+    posed.keep_constant("vertices", joints[shoulders])
+    posed.keep_constant("shares", single.expand(2, -1))
+
+    def mapped(wanted: torch.Tensor) -> torch.Tensor:
+        moved = joints.clone()
+        moved[shoulders] = middle + torch.stack((-wanted, wanted)) / 2
+        ends = posed(moved[None], NOTHING)[0]
+        return ends[1] - ends[0]
+
+    up = joints[J14_NAMES.index("Neck")] - joints[[J14_NAMES.index(name) for name in HIPS]].mean(0)
+    up = up - (up @ line) / (line @ line) * line
+    slanted = 1.2 * line + 0.3 * line.norm() * up / up.norm()
+    torch.testing.assert_close(mapped(slanted), slanted, rtol=0, atol=2e-3)
+    assert mapped(3 * line).norm() < 1.1 * WIDEST * line.norm()
+    steep = line + 2 * line.norm() * up / up.norm()
+    assert mapped(steep) @ up / up.norm() < 1.1 * SLANT * line.norm()

@@ -96,6 +96,15 @@ def test_what_cannot_take_effect_is_refused(
     common = [*data_flags(tiny_sets, rule_body_dir, tmp_path / "out"), *RUN]
     assert run_tore_fm_bodymesh.main([*common, "--checkpoint", str(start), *flags]) == 2
     assert text in capsys.readouterr().err
+
+
+def test_other_networks_and_starts_are_refused(
+    tiny_sets: Path, rule_body_dir: Path, start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = [*data_flags(tiny_sets, rule_body_dir, tmp_path / "out"), *RUN]
+    far = ["--checkpoint", str(start), "--freeze_backbone", "false", *MAPS, "--pose_network_from", "18"]
+    assert run_tore_fm_bodymesh.main([*common, *far]) == 2
+    assert "MoveNet has 17 blocks; use 0 to 17" in capsys.readouterr().err
     fresh = ["--arch", "movenet-thunder", "--model_name", "FastMETRO_XS", "--transformer_nhead", "4"]
     assert run_tore_fm_bodymesh.main([*common, *fresh, "--freeze_backbone", "false", *MAPS]) == 2
     assert "name it with --checkpoint" in capsys.readouterr().err
@@ -112,7 +121,7 @@ def test_labels_are_the_keypoints_of_the_mesh_where_joints_are_labeled(rule_body
     def step(**options: object) -> PoseNetworkStep:
         return PoseNetworkStep(before=deepcopy(model.backbone.trunk.network), rows=rows, **options)
 
-    made = step_of(model, body, FASTMETRO_BODY, processes=Processes(device=torch.device("cpu")), kind=step)
+    made = step_of(model, body, FASTMETRO_BODY, processes=Processes(device=torch.device("cpu")), make_step=step)
     assert isinstance(made, PoseNetworkStep)
     with torch.no_grad():
         vertices = body.targets(torch.randn(3, 72) * 0.2, torch.randn(3, 10)).vertices

@@ -1,7 +1,8 @@
 """The training step of a network on MoveNet whose backbone is trained with it.
 
 Its own heads are trained too (`tore.losses.keypoint_maps`), so that its keypoints follow its features. The labels of
-the limbs' keypoints are those of the nearest joints, moved by as much as the two lie apart in the true mesh.
+the limbs' keypoints are those of the nearest joints, moved by as much as the two lie apart in the true mesh. Keypoints
+are those of one look at the whole image, not the surer ones of two.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ class PoseNetworkStep(LossStep):
 
     @torch.no_grad()
     def labels(self, targets: Targets) -> tuple[Tensor, Tensor]:
-        """The limbs' keypoints (B, 12, 2) in [-1, 1] of the image, and which are labeled and within it, (B, 12)."""
+        """The limbs' keypoints (B, 12, 2) in [-1, 1] of the image, and which are labeled and within it, (B, 12).
+
+        Without a mesh nothing tells how far a keypoint lies from its joint: none is labeled.
+        """
         mesh = targets.vertices[-1]
         joints, flat = self.regress_joints(mesh), targets.joints_2d[..., :2]
         weights = (targets.joints_2d[..., 2:] > 0).float()  # (B, 14, 1)

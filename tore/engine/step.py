@@ -142,16 +142,16 @@ def step_of(
     processes: Processes,
     amp: str = "none",
     faces: Tensor | None = None,
-    kind: Callable[..., LossStep] = LossStep,
+    make_step: Callable[..., LossStep] = LossStep,
 ) -> LossStep:
     """The step of a network made by `create_model` or `load_model`; METRO takes the batch's masks.
 
-    faces: (F, 3) of the mesh level that the recipe's surface terms look at; those of the full mesh if not given. kind:
-    makes the step.
+    faces: (F, 3) of the mesh level that the recipe's surface terms look at; those of the full mesh if not given.
+    make_step: takes what `LossStep` takes.
     """
     config: Any = model.config
     masked = config.network == "metro"
-    return kind(
+    return make_step(
         recipe=recipe,
         make_targets=target_maker(body),
         regress_joints=body.regress_joints,

@@ -1,7 +1,8 @@
 """What MoveNet's own heads are trained on where the network's backbone is trained: heat maps, offsets and places.
 
 A heat map is to stay as it was before training where that is right, so that scores keep their meaning, and to
-have a spot at the label elsewhere, as high and wide as MoveNet's own are. Offsets and places are the label's.
+have a spot at the label elsewhere, as high and wide as MoveNet's own are. Offsets, those of the label's cell, and
+places are the label's. The map of the person's center and the face's offsets and places have no loss.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ LEAST_EXTENT = 0.2  # of half the image's side
 SPOT, SPREAD = 0.65, 2.0  # height; standard deviation in cells
 SQUARES = 0.1  # weight of squared differences, which are left where the others vanish
 FACE, OFFSETS, PLACES = 0.2, 0.3, 0.05  # weights beside the limbs' heat maps
-FARTHEST = 2.0  # cells; offsets beyond are not learned
 
 
 def keypoint_maps_loss(said: Maps, before: Maps, points: Tensor, there: Tensor) -> Tensor:
@@ -36,8 +36,7 @@ def keypoint_maps_loss(said: Maps, before: Maps, points: Tensor, there: Tensor) 
     loss = loss + FACE * (face - before["heatmap"][:, : LIMBS.start].sigmoid()).square().sum((2, 3)).mean()
     own = cells.floor().clamp(0, side - 1)  # the label's cell
     offsets = _at(said["offset"], (own[..., 1] * side + own[..., 0]).long())  # (B, 12, 2) y, x
-    aims = (cells - own).flip(-1).clamp(-FARTHEST, FARTHEST)
-    loss = loss + OFFSETS * _mean(F.smooth_l1_loss(offsets, aims, reduction="none", beta=0.2), there)
+    loss = loss + OFFSETS * _mean(F.smooth_l1_loss(offsets, (cells - own).flip(-1), reduction="none", beta=0.2), there)
     person = place_of_person(said["center"])  # (B,)
     places = _at(said["place"], person[:, None].expand(there.shape))
     places = places + torch.stack([person // side, person % side], -1)[:, None]

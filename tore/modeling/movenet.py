@@ -3,7 +3,8 @@
 *Thunder* places the 17 keypoints of the one person in the center of a 256 x 256 image; *MultiPose* finds up to six
 people of an image of any size. Both are Google's networks (NOTICE), as TensorFlow has them: batch norms are folded into
 the convolutions, "same" padding puts the odd pixel at the end, and maps of places are (y, x). `decode_keypoints` and
-`decode_people` compute what the end of their graphs does.
+`decode_people` compute what the end of their graphs does. The Thunder that ships was trained further
+(docs/TRAINING.md).
 
 Keypoints are COCO's, in its order (`KEYPOINT_NAMES`).
 """
@@ -311,7 +312,7 @@ class ThunderTrunk(nn.Module):
     deviation: Tensor
 
     def __init__(self, *, keypoints: bool) -> None:
-        """`keypoints`: the heads' maps too, of which `decode_keypoints` makes keypoints; they are never trained."""
+        """`keypoints`: the heads' maps too, of which `decode_keypoints` makes keypoints; see `train_from`."""
         super().__init__()
         self.network, self.keypoints = thunder(), keypoints
         sizes = [self.network.channels[stride] for stride in FOLDED]
@@ -324,7 +325,7 @@ class ThunderTrunk(nn.Module):
     def train_from(self, block: int) -> None:
         """Trains the network from a block of MobileNetV2 on, heads included; what is before stays as it is.
 
-        The map that says where the person is has no labels, and its head stays too.
+        The head of the map that says where the person is stays too.
         """
         self.requires_grad_(True)
         for module in (self.network.stem, *self.network.blocks[:block], self.network.heads["center"]):

@@ -22,7 +22,7 @@ BACKBONE = "backbone."  # in front of its entries in a network
 
 
 @lru_cache(maxsize=2)
-def _shipped(arch: str) -> tuple[Mapping[str, Tensor], str]:
+def shipped_entries(arch: str) -> tuple[Mapping[str, Tensor], str]:
     """The entries of a backbone that comes with this package, and their checksum. ValueError where none does."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         backbone = Backbone(arch)
@@ -36,7 +36,7 @@ def without_backbone(arch: str, state: Mapping[str, Tensor]) -> tuple[dict[str, 
 
     Raises ValueError where the backbone is not, number for number, the one that comes with this package.
     """
-    expected = _shipped(arch)[1]
+    expected = shipped_entries(arch)[1]
     own = {name.removeprefix(BACKBONE): value for name, value in state.items() if name.startswith(BACKBONE)}
     if (found := checksum(own)) != expected:
         raise ValueError(
@@ -58,7 +58,7 @@ def left_out_entries(arch: str, record: Any, path: Path) -> dict[str, Tensor]:
             f"{path} is damaged: its record {LEFT_OUT} is {record!r}, and its backbone {arch}; get it again"
         )
     try:
-        entries, found = _shipped(arch)
+        entries, found = shipped_entries(arch)
     except ValueError:
         found = "none"
     if found != record["checksum"]:

@@ -306,7 +306,10 @@ def train_keypoints(model: Network, config: RunConfig) -> None:
         raise ValueError(f"{said} trains MoveNet; add --freeze_backbone false, and leave --cache_features out")
     if config.network.checkpoint is None:
         raise ValueError(f"{said} keeps MoveNet's maps as a checkpoint has them; name it with --checkpoint")
-    model.backbone.trunk.train_from(config.optimization.pose_network_from)
+    first, blocks = config.optimization.pose_network_from, len(model.backbone.trunk.network.blocks)
+    if first > blocks:
+        raise ValueError(f"--pose_network_from {first}: MoveNet has {blocks} blocks; use 0 to {blocks}")
+    model.backbone.trunk.train_from(first)
 
 
 def loss_step(setting: RunSetting, model: Network, body: BodyModel) -> LossStep:
@@ -317,11 +320,10 @@ def loss_step(setting: RunSetting, model: Network, body: BodyModel) -> LossStep:
     options: dict[str, Any] = {"processes": setting.processes, "amp": amp, "faces": faces}
     if not recipe.keypoint_maps:
         return step_of(model, body, recipe, **options)
-    before = deepcopy(model.backbone.trunk.network).requires_grad_(
-        False
-    )  # as the checkpoint has it, also when resuming
+    # No saved state is loaded yet: this is the checkpoint's MoveNet, also when a run resumes.
+    before = deepcopy(model.backbone.trunk.network).requires_grad_(False)
     rows = torch.from_numpy(coco_rows(body)[0]).float().to(device)
-    return step_of(model, body, recipe, kind=partial(PoseNetworkStep, before=before, rows=rows), **options)
+    return step_of(model, body, recipe, make_step=partial(PoseNetworkStep, before=before, rows=rows), **options)
 
 
 def validation(
@@ -363,7 +365,7 @@ def optimization_of(config: RunConfig, model: Network) -> Optimization:
     apart: list[torch.nn.Module | None] = [model.smpl_regressor]  # it sends the others no gradient
     if trains_pose_network(model):
         backbone = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
-        SizedSteps(optimizer, backbone, options.pose_network_lr / options.lr)
+        SizedSteps(optimizer, backbone, options.pose_network_lr / options.lr if options.lr else 0.0)
         apart.append(model.backbone)  # its gradients are thousands of times larger
     return Optimization(
         optimizer,

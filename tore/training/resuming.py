@@ -171,6 +171,10 @@ def changes_of(config: Config, state: Mapping[str, Any], pace: Pace, sets: Mappi
     )
     if "run" not in state["config"]:
         notes.append("the checkpoint is of version 0.1: its flags are compared with this configuration by their names")
+    if now.get("keypoint_maps_loss_weight") and not _same(saved.get("checkpoint"), now["checkpoint"]):
+        notes.append(
+            f"MoveNet's maps stay as {now['checkpoint']} has them; the run began with {saved.get('checkpoint')}"
+        )
     if missing:
         notes.append(f"the checkpoint does not record {', '.join(f'--{name}' for name in missing)}: taken as given")
     judged = bool(other.keys() & {*JUDGED}) or any(line.startswith("--val_yaml") for line in lines)
@@ -178,7 +182,8 @@ def changes_of(config: Config, state: Mapping[str, Any], pace: Pace, sets: Mappi
 
 
 def _refuse_another_start(config: Config, now: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
-    for name in (name for name in now if name in START and config.gives(name)):
+    kept = {"checkpoint"} if now.get("keypoint_maps_loss_weight") else set()  # read again: what MoveNet's maps were
+    for name in (name for name in now if name in START - kept and config.gives(name)):
         if not _same(saved.get(name), now[name]):
             raise ValueError(
                 f"--{name} {_text(now[name])}: the run resumes with its own weights and began with it "
