@@ -100,14 +100,14 @@ def test_a_trained_backbone_is_not_asked(folder: Path, monkeypatch: pytest.Monke
     assert asked == [1]
 
 
-SIDE, BOX = 280, (77.5, 20.0, 137.5, 250.0)  # of an image of one person, and around them
-TURNED_BOX = (65.0, 10.0, 137.5, 250.0)  # of the same on their head
+SIDE, BOX = 280, (86.25, 15.0, 140.25, 255.0)  # of an image of one person, and around them
+TURNED_BOX = (53.5, 10.0, 140.25, 255.0)  # of the same on their head
 
 
 @pytest.fixture(scope="module")
 def person() -> np.ndarray:
     """(280, 280, 3) uint8, one who stands in `BOX`."""
-    return rules.capsule_people(SIDE, SIDE, [(140, 270, 250)])
+    return rules.capsule_people(SIDE, SIDE, [(150, 270, 255)], 1)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_someone_upside_down_in_a_given_box_is_shown_upright(
 def test_who_is_known_beyond_a_box_stays(folder: Path, turned: np.ndarray) -> None:
     recovery = MeshRecovery.from_checkpoint(folder, device="cpu")
     told = Detection(TURNED_BOX, "boxes.json", 0.7)
-    crop = Crop((140, 140), 290)
+    crop = Crop((130, 140), 290)
     known = [replace(told, keypoints=np.zeros((17, 3))), replace(told, rotation=90.0), crop, (900.0, 0.0, 50.0, 50.0)]
     places, sides = recovery.upright(turned, [*known, told], None)
     assert places is not None and sides is False
